@@ -1,0 +1,97 @@
+package signal
+
+import (
+	"strings"
+
+	"phx/phoenix"
+)
+
+// A kind is what a signal tells of. That of a message is kindMessage; of any other it is the signal's type without the
+// leading "phoenix.". It is empty for an event that has no signal.
+type kind string
+
+const (
+	kindMessage kind = "message"
+	kindDropped kind = "signal.dropped"
+)
+
+func kindOf(d phoenix.Detail) kind {
+	switch d.(type) {
+	case phoenix.Message:
+		return kindMessage
+	case *phoenix.Connecting:
+		return "connection.connecting"
+	case *phoenix.Connected:
+		return "connection.connected"
+	case *phoenix.Disconnected:
+		return "connection.disconnected"
+	case *phoenix.Reconnecting:
+		return "connection.reconnecting"
+	case *phoenix.ReconnectExhausted:
+		return "connection.reconnect_exhausted"
+	case *phoenix.Heartbeat:
+		return "connection.heartbeat"
+	case *phoenix.HeartbeatTimeout:
+		return "connection.heartbeat_timeout"
+	case *phoenix.Joining:
+		return "channel.joining"
+	case *phoenix.Joined:
+		return "channel.joined"
+	case *phoenix.JoinError:
+		return "channel.join_error"
+	case *phoenix.Left:
+		return "channel.left"
+	case *phoenix.Closed:
+		return "channel.closed"
+	case *phoenix.Errored:
+		return "channel.errored"
+	case *phoenix.PushReply:
+		return "push.reply"
+	case *phoenix.PushTimeout:
+		return "push.timeout"
+	case *phoenix.PushError:
+		return "push.error"
+	}
+	return ""
+}
+
+func (k kind) ofConnection() bool { return strings.HasPrefix(string(k), "connection.") }
+func (k kind) ofChannel() bool    { return strings.HasPrefix(string(k), "channel.") }
+func (k kind) ofPush() bool       { return strings.HasPrefix(string(k), "push.") }
+
+// hasEvent says whether signals of this kind carry a raw event name, be it empty, and therefore a topic, too.
+func (k kind) hasEvent() bool { return k == kindMessage || k.ofPush() }
+
+// hasTopic says whether signals of this kind carry a raw topic, be it empty.
+func (k kind) hasTopic() bool { return k.hasEvent() || k.ofChannel() }
+
+// appendType appends the type of a signal of kind k. Topic and event matter for messages only.
+func (k kind) appendType(dst []byte, connection, topic, event string) []byte {
+	dst = append(dst, "phoenix."...)
+	if k != kindMessage {
+		return append(dst, k...)
+	}
+	dst = append(dst, connection...)
+	dst = append(dst, '.')
+	dst = appendSanitized(dst, topic)
+	dst = append(dst, '.')
+	return appendSanitized(dst, event)
+}
+
+// Type returns the type of ev's signal on the connection of that name: "phoenix.<connection>.<topic>.<event>" for a message,
+// topic and event sanitised, and a name such as "phoenix.channel.joined" for any other event. It is empty if ev has no
+// signal.
+func Type(connection string, ev *phoenix.Event) string {
+	k := kindOf(ev.Detail)
+	if k == "" {
+		return ""
+	}
+	return string(k.appendType(nil, connection, ev.Topic, ev.Name))
+}
+
+// IsLifecycle says whether ev's signal tells of the state of the connection or of a channel; messages and the ends of pushes do
+// not.
+func IsLifecycle(ev *phoenix.Event) bool {
+	k := kindOf(ev.Detail)
+	return k.ofConnection() || k.ofChannel()
+}
