@@ -1,0 +1,155 @@
+package phoenixtest
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// pipeBuffer is what fits between the two ends, as the kernel's buffers do on a loopback
+// connection. Without one, two sides that write at the same time would block each other.
+const pipeBuffer = 256 << 10
+
+// A pipeListener accepts in-memory connections.
+type pipeListener struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newPipeListener() *pipeListener {
+	return &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
+}
+
+// Accept implements [net.Listener].
+func (l *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case conn := <-l.conns:
+		return conn, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements [net.Listener].
+func (l *pipeListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+// Addr implements [net.Listener].
+func (l *pipeListener) Addr() net.Addr { return pipeAddr(80) }
+
+// dial connects to the listener from the given client port.
+func (l *pipeListener) dial(ctx context.Context, port int) (net.Conn, error) {
+	client, server := newPipe(pipeAddr(port), l.Addr())
+	select {
+	case l.conns <- server:
+		return client, nil
+	case <-l.closed:
+		return nil, dialError(l.Addr(), syscall.ECONNREFUSED)
+	case <-ctx.Done():
+		return nil, dialError(l.Addr(), ctx.Err())
+	}
+}
+
+// dialError looks like that of the net package, so that clients classify it alike.
+func dialError(addr net.Addr, err error) error {
+	if errno, ok := err.(syscall.Errno); ok {
+		err = os.NewSyscallError("connect", errno)
+	}
+	return &net.OpError{Op: "dial", Net: "tcp", Addr: addr, Err: err}
+}
+
+// pipeAddr is a loopback address, because code under test may parse it.
+func pipeAddr(port int) net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port} }
+
+// A pipeConn is one end of an in-memory connection that behaves like TCP: buffered, with
+// half-close, reset and deadlines. It uses no real time, so that it works in a synctest
+// bubble.
+type pipeConn struct {
+	in, out       *pipeHalf
+	local, remote net.Addr
+	linger        flag // set: Close resets
+}
+
+func newPipe(client, server net.Addr) (*pipeConn, *pipeConn) {
+	up, down := newPipeHalf(), newPipeHalf()
+	return &pipeConn{in: down, out: up, local: client, remote: server},
+		&pipeConn{in: up, out: down, local: server, remote: client}
+}
+
+// Read implements [net.Conn].
+func (c *pipeConn) Read(p []byte) (int, error) {
+	n, err := c.in.read(p)
+	return n, c.wrap("read", err)
+}
+
+// Write implements [net.Conn].
+func (c *pipeConn) Write(p []byte) (int, error) {
+	n, err := c.out.write(p)
+	return n, c.wrap("write", err)
+}
+
+func (c *pipeConn) wrap(op string, err error) error {
+	if err == nil || errors.Is(err, io.EOF) {
+		return err
+	}
+	if errno, ok := err.(syscall.Errno); ok {
+		err = os.NewSyscallError(op, errno)
+	}
+	return &net.OpError{Op: op, Net: "tcp", Source: c.local, Addr: c.remote, Err: err}
+}
+
+// Close implements [net.Conn]. The other side reads what is left, then EOF; or a reset, if
+// this side asked for that.
+func (c *pipeConn) Close() error {
+	if c.linger.isSet() {
+		c.out.fail(syscall.ECONNRESET, syscall.ECONNRESET)
+		c.in.fail(net.ErrClosed, syscall.ECONNRESET)
+		return nil
+	}
+	c.out.finish(net.ErrClosed)
+	c.in.fail(net.ErrClosed, syscall.EPIPE)
+	return nil
+}
+
+// CloseWrite lets the other side read EOF.
+func (c *pipeConn) CloseWrite() error {
+	c.out.finish(syscall.EPIPE)
+	return nil
+}
+
+// SetLinger makes Close a reset, as with [net.TCPConn.SetLinger] and 0 seconds.
+func (c *pipeConn) SetLinger(int) error {
+	c.linger.set()
+	return nil
+}
+
+// LocalAddr implements [net.Conn].
+func (c *pipeConn) LocalAddr() net.Addr { return c.local }
+
+// RemoteAddr implements [net.Conn].
+func (c *pipeConn) RemoteAddr() net.Addr { return c.remote }
+
+// SetDeadline implements [net.Conn].
+func (c *pipeConn) SetDeadline(t time.Time) error {
+	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
+}
+
+// SetReadDeadline implements [net.Conn].
+func (c *pipeConn) SetReadDeadline(t time.Time) error {
+	c.in.reading.set(&c.in.mu, c.in.changed, t)
+	return nil
+}
+
+// SetWriteDeadline implements [net.Conn].
+func (c *pipeConn) SetWriteDeadline(t time.Time) error {
+	c.out.writing.set(&c.out.mu, c.out.changed, t)
+	return nil
+}
