@@ -54,22 +54,6 @@ func (q *Queue) admitEach(c *Chunk) {
 // fits reports whether records of that cost may be added.
 func (q *Queue) fits(charge int64) bool { return q.head == nil || q.used+charge <= q.limit }
 
-// placeAnnouncement enqueues the announcement of the gap at the end of the queue, if there is one, provided that a record
-// of the given cost fits behind it. An announcement counts against the limit like a record: otherwise a stream of which each
-// second record is lost would fill the memory with announcements.
-func (q *Queue) placeAnnouncement(charge int64) bool {
-	if q.lost.Count == 0 {
-		return true
-	}
-	q.scratch = q.announce(q.scratch[:0], q.lost)
-	if !q.fits(charge + cost(len(q.scratch), 1)) {
-		return false
-	}
-	q.enqueueRecord(q.scratch, q.lost.LastSeq)
-	q.lost = Loss{}
-	return true
-}
-
 // enqueueRecord appends a copy of a record to the queue.
 func (q *Queue) enqueueRecord(line []byte, seq uint64) {
 	if q.tail == nil || !q.tail.hasRoom(len(line), 1) {

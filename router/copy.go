@@ -8,7 +8,7 @@ import (
 // A WriteError is the failure of a write to an output.
 type WriteError struct{ Err error }
 
-func (e *WriteError) Error() string { return "write: " + e.Err.Error() }
+func (e *WriteError) Error() string { return "cannot write the output: " + e.Err.Error() }
 
 // Unwrap returns what the writer returned.
 func (e *WriteError) Unwrap() error { return e.Err }

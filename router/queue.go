@@ -42,8 +42,9 @@ type Queue struct {
 	scratch    []byte // announcement being weighed
 }
 
-// NewQueue returns an empty queue for limit bytes. A loss becomes one record, which announce appends to dst; it is called
-// with the queue locked, so it must not use the queue. Under Block there are no losses and announce may be nil.
+// NewQueue returns an empty queue for limit bytes. A loss becomes one record, which announce appends to dst; nothing
+// appended is no announcement. It is called with the queue locked, so it must not use the queue. Under Block there are no
+// losses and announce may be nil.
 func NewQueue(limit int64, p Policy, announce func(dst []byte, l Loss) []byte) *Queue {
 	return &Queue{
 		limit:    limit,
@@ -140,35 +141,20 @@ func (q *Queue) Take(ctx context.Context) (*Chunk, error) {
 func (q *Queue) poll() (*Chunk, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	switch {
-	case q.abortErr != nil:
+	if q.abortErr != nil {
 		return nil, q.abortErr
-	case q.announcementDue():
-		c := q.pool.get()
-		c.Commit(q.announce(c.Buffer(), q.lost), q.lost.LastSeq)
-		q.lost = Loss{}
-		c.charged = c.cost()
-		q.used += c.charged
-		return c, nil
-	case q.head != nil:
+	}
+	if q.announcementDue() {
+		c := q.announcement()
+		if c.Len() > 0 {
+			return c, nil
+		}
+		q.pool.put(c)
+	}
+	if q.head != nil {
 		return q.pop(), nil
 	}
 	return nil, q.inputErr
-}
-
-// announcementDue reports whether the place of the loss in the stream has come. A gap at the end of what waits is
-// announced as soon as it is reached, not when the next record comes; under Fail none comes, and the gap is complete only at
-// the end of the input.
-func (q *Queue) announcementDue() bool {
-	switch {
-	case q.lost.Count == 0:
-		return false
-	case q.policy == DropOldest:
-		return true
-	case q.policy == Fail:
-		return q.head == nil && q.inputErr != nil
-	}
-	return q.head == nil
 }
 
 // Release gives back a chunk that was taken, which makes room for others, or one that is not going to be put.
