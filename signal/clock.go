@@ -31,9 +31,13 @@ func (c *clock) put(dst []byte, t time.Time) {
 	_ = dst[timeLen-1]
 	copy(dst, c.text[:])
 	us := uint(t.Nanosecond()) / 1000
-	for i := timeLen - 2; i >= len(timeSecondLayout); i-- {
-		dst[i] = byte('0' + us%10)
-		us /= 10
-	}
+	putTwoDigits(dst[len(timeSecondLayout):], us/10000)
+	putTwoDigits(dst[len(timeSecondLayout)+2:], us/100%100)
+	putTwoDigits(dst[len(timeSecondLayout)+4:], us%100)
 	dst[timeLen-1] = 'Z'
+}
+
+// putTwoDigits writes v, which is less than 100, into the first two bytes of dst.
+func putTwoDigits(dst []byte, v uint) {
+	dst[0], dst[1] = byte('0'+v/10), byte('0'+v%10)
 }

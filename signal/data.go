@@ -6,14 +6,25 @@ import (
 	"phx/phoenix"
 )
 
-// appendData appends the members of data that a template's head does not have. Members that do not apply are left out.
-func appendData(dst []byte, ev *phoenix.Event) []byte {
-	switch d := ev.Detail.(type) {
-	case phoenix.Message:
+// appendData appends the members of data that a template's head does not have, for an event of kind k. Members that do not
+// apply are left out.
+func appendData(dst []byte, k kind, ev *phoenix.Event) []byte {
+	switch {
+	case k == kindMessage:
 		if ev.Payload.Data == nil {
 			return dst
 		}
 		return appendPayloadMember(dst, "payload", &ev.Payload)
+	case k.ofPush():
+		return appendPushData(dst, ev)
+	case k.ofChannel():
+		return appendChannelData(dst, ev)
+	}
+	return appendConnectionData(dst, ev)
+}
+
+func appendPushData(dst []byte, ev *phoenix.Event) []byte {
+	switch d := ev.Detail.(type) {
 	case *phoenix.PushReply:
 		dst = appendText(dst, "status", d.Status)
 		dst = appendAnswer(dst, "payload", &ev.Payload)
@@ -27,10 +38,7 @@ func appendData(dst []byte, ev *phoenix.Event) []byte {
 		dst = appendText(dst, "delivered", string(d.Delivered))
 		return appendInt(dst, "index", d.Index)
 	}
-	if kindOf(ev.Detail).ofChannel() {
-		return appendChannelData(dst, ev)
-	}
-	return appendConnectionData(dst, ev)
+	return dst
 }
 
 func appendConnectionData(dst []byte, ev *phoenix.Event) []byte {
@@ -109,6 +117,7 @@ func appendChannelData(dst []byte, ev *phoenix.Event) []byte {
 		if d.Rejoin {
 			dst = appendMillis(dst, "gap_ms", d.Gap)
 		}
+		return dst
 	case *phoenix.JoinError:
 		dst = appendText(dst, "reason", string(d.Reason))
 		dst = appendAnswer(dst, "response", &ev.Payload)

@@ -1,6 +1,7 @@
 package signal
 
 import (
+	"strconv"
 	"time"
 
 	"phx/phoenix"
@@ -20,7 +21,7 @@ func (e *Encoder) appendSignal(dst []byte, ev *phoenix.Event) []byte {
 	}
 	t := e.templates.get(e.connection, key)
 	dst = e.appendHead(dst, t, ev.Time)
-	dst = appendData(dst, ev)
+	dst = appendData(dst, key.kind, ev)
 	dst = append(dst, t.tail...)
 	if ev.Ref != "" {
 		dst = appendText(dst, "phoenix_ref", ev.Ref)
@@ -28,8 +29,8 @@ func (e *Encoder) appendSignal(dst []byte, ev *phoenix.Event) []byte {
 	if ev.JoinRef != "" {
 		dst = appendText(dst, "phoenix_join_ref", ev.JoinRef)
 	}
-	dst = appendInt(dst, "session", ev.Session)
-	dst = appendUint(dst, "seq", ev.Seq)
+	dst = strconv.AppendInt(append(dst, `,"session":`...), int64(ev.Session), 10)
+	dst = strconv.AppendUint(append(dst, `,"seq":`...), ev.Seq, 10)
 	return append(dst, "}}\n"...)
 }
 

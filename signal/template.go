@@ -24,7 +24,12 @@ type templateKey struct {
 }
 
 func newTemplate(connection string, key templateKey) *template {
-	head := append(make([]byte, 0, 256), lineStart...)
+	head, timeAt := newHead(connection, key)
+	return &template{key: key, head: head, timeAt: timeAt, tail: newTail(connection, key)}
+}
+
+func newHead(connection string, key templateKey) (head []byte, timeAt int) {
+	head = append(make([]byte, 0, 256), lineStart...)
 	head = append(head, make([]byte, idLen)...)
 	head = append(head, `","source":`...)
 	head = appendString(head, "/jidoka/phoenix/"+connection)
@@ -35,31 +40,36 @@ func newTemplate(connection string, key templateKey) *template {
 		head = appendText(head, "subject", key.topic)
 	}
 	head = append(head, `,"time":"`...)
-	timeAt := len(head)
+	timeAt = len(head)
 	head = append(head, make([]byte, timeLen)...)
 	head = append(head, `","datacontenttype":"application/json","data":{`...)
-
-	tail := appendString([]byte(`},"metadata":{"connection_name":`), connection)
-	if key.kind != kindMessage {
-		head = appendString(append(head, `"connection_name":`...), connection)
+	if key.kind == kindMessage { // whose data is the payload alone
+		return head, timeAt
 	}
+	head = appendString(append(head, `"connection_name":`...), connection)
 	if key.kind.hasTopic() {
-		if key.kind != kindMessage {
-			head = appendText(head, "topic", key.topic)
-		}
+		head = appendText(head, "topic", key.topic)
+	}
+	if key.kind.hasEvent() {
+		head = appendText(head, "event", key.event)
+	}
+	return head, timeAt
+}
+
+func newTail(connection string, key templateKey) []byte {
+	tail := appendString([]byte(`},"metadata":{"connection_name":`), connection)
+	if key.kind.hasTopic() {
 		tail = appendText(tail, "phoenix_topic", key.topic)
 	}
 	if key.kind.hasEvent() {
-		if key.kind != kindMessage {
-			head = appendText(head, "event", key.event)
-		}
 		tail = appendText(tail, "phoenix_event", key.event)
 	}
-	return &template{key: key, head: head, timeAt: timeAt, tail: tail}
+	return tail
 }
 
+// size returns about how many bytes t holds on to.
 func (t *template) size() int {
-	return len(t.key.topic) + len(t.key.event) + len(t.head) + len(t.tail)
+	return len(t.key.topic) + len(t.key.event) + cap(t.head) + cap(t.tail)
 }
 
 // A templateCache keeps templates. The server chooses topics and events, so what is kept is bounded in bytes.
