@@ -1,0 +1,78 @@
+package signal
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"regexp"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// at is the time of the events in the tests of what is not exported.
+var at = time.Date(2026, 2, 7, 12, 0, 6, 123456789, time.UTC)
+
+func newID(s *idSource, t time.Time) string {
+	var id [idLen]byte
+	s.put(id[:], t)
+	return string(id[:])
+}
+
+func TestIDIsUUIDv7(t *testing.T) {
+	layout := regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
+	s := newIDSource()
+	for _, moment := range []time.Time{at.Add(-time.Hour), at, at.In(time.FixedZone("", 3600)).Add(time.Hour)} {
+		id := newID(&s, moment)
+		if !layout.MatchString(id) {
+			t.Errorf("id %q", id)
+		}
+		ms, err := strconv.ParseInt(id[:8]+id[9:13], 16, 64)
+		if err != nil || ms != moment.UnixMilli() {
+			t.Errorf("id %s is of %d ms, not %d", id, ms, moment.UnixMilli())
+		}
+	}
+	// The fraction of the millisecond, in 1/4096.
+	if id := newID(&s, at.Add(2*time.Hour)); id[14:18] != fmt.Sprintf("7%03x", 456789*4096/1000000) {
+		t.Errorf("id %s", id)
+	}
+}
+
+// TestIDsGrow: also within one moment, over the end of a millisecond, and when the clock is set back.
+func TestIDsGrow(t *testing.T) {
+	s := newIDSource()
+	last := newID(&s, time.Time{}) // before 1970
+	for i := range 20000 {
+		moment := at
+		switch {
+		case i > 10000:
+			moment = at.Add(time.Duration(i) * time.Nanosecond)
+		case i > 5000:
+			moment = at.Add(-time.Hour)
+		}
+		id := newID(&s, moment)
+		if id <= last {
+			t.Fatalf("%s follows %s", id, last)
+		}
+		last = id
+	}
+}
+
+func TestIDSourcesDiffer(t *testing.T) {
+	a, b := newIDSource(), newIDSource()
+	if newID(&a, at) == newID(&b, at) {
+		t.Error("two sources made the same id")
+	}
+}
+
+func TestHex8(t *testing.T) {
+	for _, x := range []uint32{0, 1, 0x9a, 0x01234567, 0x89abcdef, 0xffffffff, rand.Uint32()} {
+		n := hex8(x)
+		var got []byte
+		for shift := 56; shift >= 0; shift -= 8 {
+			got = append(got, byte(n>>shift))
+		}
+		if want := fmt.Sprintf("%08x", x); string(got) != want {
+			t.Errorf("hex8(%#x) = %q, want %q", x, got, want)
+		}
+	}
+}

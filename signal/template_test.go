@@ -1,0 +1,46 @@
+package signal
+
+import (
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// TestTemplatesStayBounded: a server that invents topics fills no memory.
+func TestTemplatesStayBounded(t *testing.T) {
+	var c templateCache
+	most := 0
+	for i := range 20000 {
+		key := templateKey{kind: kindMessage, topic: "room:" + strconv.Itoa(i), event: strings.Repeat("e", i%200)}
+		if got := c.get("backend", key); got.key != key {
+			t.Fatalf("template of %q for %q", got.key, key)
+		}
+		most = max(most, len(c.templates))
+		if i%1000 != 0 {
+			continue
+		}
+		size := 0
+		for _, kept := range c.templates {
+			size += kept.size()
+		}
+		if size != c.size || size > maxTemplates {
+			t.Fatalf("%d bytes of templates, counted as %d, allowed %d", size, c.size, maxTemplates)
+		}
+	}
+	if most < 100 {
+		t.Errorf("never more than %d templates kept", most)
+	}
+}
+
+func TestLargeTemplateIsNotKept(t *testing.T) {
+	var c templateCache
+	usual := templateKey{kind: kindMessage, topic: "t", event: "e"}
+	kept := c.get("backend", usual)
+	large := templateKey{kind: kindMessage, topic: strings.Repeat("t", maxTemplate), event: "e"}
+	if got := c.get("backend", large); got.key != large {
+		t.Error("wrong template")
+	}
+	if len(c.templates) != 1 || c.latest != kept || c.get("backend", usual) != kept {
+		t.Error("the large template took a place")
+	}
+}
