@@ -17,8 +17,9 @@ func (c *Conn) dispatch(m message) {
 		c.reply(m.joinRef, m, "ok", nil)
 	case p == nil:
 		c.reply(null, m, "error", Map{"reason": "unmatched topic"})
-	case m.joinRef != null && m.joinRef != p.joinRef:
-		// Stale: meant for an earlier join. Phoenix drops it without any answer.
+	case m.joinRef != null && m.joinRef != p.known:
+		// Stale: meant for an earlier join. Phoenix drops it without any answer. After a
+		// join with a null join_ref it drops all but null, even the channel's own join_ref.
 	default:
 		p.box.put(m)
 	}
@@ -86,8 +87,8 @@ func (c *Conn) exitFrame(p *process, reason string) wsFrame {
 		event, payload = "phx_close", RawJSON("{}")
 	}
 	return c.ser.encode(message{
-		joinRef: p.joinRef,
-		ref:     p.joinRef,
+		joinRef: p.known,
+		ref:     p.known,
 		topic:   p.topicRef,
 		event:   stringTerm(event),
 		payload: payload,

@@ -13,7 +13,8 @@ type process struct {
 	sock     *Socket
 	topic    string
 	topicRef term
-	joinRef  term // of its pushes: the join's join_ref, or its ref if that was null
+	joinRef  term // of its pushes and replies: the join's join_ref, or its ref if that was null
+	known    term // what the socket knows it by: the join's join_ref, also if that was null
 
 	box  *mailbox[any]
 	stop chan struct{} // closed to kill it
@@ -43,6 +44,7 @@ func newProcess(c *Conn, ch Channel, join message, topic string) *process {
 		topic:    topic,
 		topicRef: join.topic,
 		joinRef:  join.joinRef,
+		known:    join.joinRef,
 		box:      newMailbox[any](),
 		stop:     make(chan struct{}),
 		done:     make(chan struct{}),
