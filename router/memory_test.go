@@ -1,0 +1,160 @@
+package router
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"testing"
+)
+
+func announceLoss(dst []byte, l Loss) []byte { return fmt.Appendf(dst, "lost %d\n", l.Count) }
+
+// occupied is the memory of all that waits and of the pool.
+func (q *Queue) occupied() (bytes int64) {
+	for _, list := range []*Chunk{q.head, q.pool.free} {
+		for c := list; c != nil; c = c.next {
+			bytes += c.footprint()
+		}
+	}
+	return bytes
+}
+
+// TestMemoryIsBounded fills queues that nobody reads, in ways that waste.
+func TestMemoryIsBounded(t *testing.T) {
+	const limit = 32 << 20
+	ways := map[string]struct{ record, perChunk int }{
+		"one tiny record a chunk":           {3, 1},
+		"tiny records":                      {3, 1 << 20},
+		"usual lines, one a chunk":          {400, 1},
+		"usual lines":                       {400, 1 << 20},
+		"lines of just over half a chunk":   {33 << 10, 1},
+		"lines that do not fit in two's":    {25 << 10, 2},
+		"lines that are larger than chunks": {100 << 10, 1},
+	}
+	for name, way := range ways {
+		for _, p := range []Policy{Block, DropNewest, DropOldest, Fail} {
+			t.Run(name+", "+p.String(), func(t *testing.T) {
+				q := NewQueue(limit, p, announceLoss)
+				fill(q, make([]byte, way.record), way.perChunk, limit*3/2)
+				if got, most := q.occupied(), int64(limit+limit/8+8<<20); got > most {
+					t.Errorf("%d MiB for a limit of %d MiB, want at most %d", got>>20, limit>>20, most>>20)
+				}
+				if q.used < limit*9/10 {
+					t.Errorf("only %d MiB of %d used", q.used>>20, limit>>20)
+				}
+				checkSlack(t, q)
+			})
+		}
+	}
+}
+
+// fill puts records until they cost total, or Put would wait.
+func fill(q *Queue, record []byte, perChunk int, total int64) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	for put := int64(0); put < total; {
+		c := q.Chunk()
+		for c.Len() < perChunk && !c.Full() {
+			c.Commit(append(c.Buffer(), record...), 1)
+		}
+		put += c.cost()
+		if q.Put(ctx, c) == ctx.Err() {
+			return
+		}
+	}
+}
+
+// checkSlack compares the queue's running totals with a count, and those of an emptied queue with nothing.
+func checkSlack(t *testing.T, q *Queue) {
+	t.Helper()
+	var used, slack int64
+	for c := q.head; c != nil; c = c.next {
+		used += c.cost()
+		slack += c.slack
+	}
+	if used != q.used || slack != q.slack {
+		t.Errorf("used %d and slack %d, a count says %d and %d", q.used, q.slack, used, slack)
+	}
+	q.CloseInput(nil)
+	if err := Copy(t.Context(), io.Discard, q); err != nil {
+		t.Errorf("Copy: %v", err)
+	}
+	if q.used != 0 || q.slack != 0 {
+		t.Errorf("used %d and slack %d when empty", q.used, q.slack)
+	}
+	if got := q.occupied(); got > 4<<20 {
+		t.Errorf("an emptied queue holds %d KiB", got>>10)
+	}
+}
+
+func TestAbortFreesWhatWaits(t *testing.T) {
+	q := NewQueue(32<<20, Block, nil)
+	fill(q, make([]byte, 400), 1, 32<<20)
+	q.Abort(nil)
+	if q.used != 0 || q.occupied() > 4<<20 {
+		t.Errorf("an aborted queue counts %d and holds %d KiB", q.used, q.occupied()>>10)
+	}
+}
+
+// The steady state of a reader that keeps up, and of a blocked one under the policies that go on.
+func TestNoAllocations(t *testing.T) {
+	line := make([]byte, 400)
+	round := func(q *Queue) {
+		c := q.Chunk()
+		for !c.Full() {
+			c.Commit(append(c.Buffer(), line...), 1)
+		}
+		if err := q.Put(t.Context(), c); err != nil {
+			t.Fatalf("Put: %v", err)
+		}
+	}
+	for _, p := range []Policy{Block, DropNewest, DropOldest, Fail} {
+		q := NewQueue(64<<20, p, announceLoss)
+		if n := testing.AllocsPerRun(100, func() {
+			round(q)
+			c, err := q.Take(t.Context())
+			if err != nil {
+				t.Fatalf("Take: %v", err)
+			}
+			q.Release(c)
+		}); n != 0 {
+			t.Errorf("%v, reader keeps up: %v allocations a chunk", p, n)
+		}
+	}
+	for _, p := range []Policy{DropNewest, DropOldest} {
+		q := NewQueue(1<<20, p, func(dst []byte, _ Loss) []byte { return dst })
+		for range 100 {
+			round(q)
+		}
+		if n := testing.AllocsPerRun(100, func() { round(q) }); n != 0 {
+			t.Errorf("%v, reader blocked: %v allocations a chunk", p, n)
+		}
+	}
+}
+
+func BenchmarkQueue(b *testing.B) {
+	for _, size := range []int{40, 400, 4000} {
+		b.Run(fmt.Sprint("record=", size), func(b *testing.B) {
+			line := make([]byte, size)
+			q := NewQueue(64<<20, Block, nil)
+			done := make(chan error, 1)
+			go func() { done <- Copy(context.Background(), io.Discard, q) }()
+			b.SetBytes(int64(size))
+			b.ReportAllocs()
+			c := q.Chunk()
+			for b.Loop() {
+				c.Commit(append(c.Buffer(), line...), 1)
+				if c.Full() {
+					if err := q.Put(context.Background(), c); err != nil {
+						b.Fatalf("Put: %v", err)
+					}
+					c = q.Chunk()
+				}
+			}
+			q.CloseInput(nil)
+			if err := <-done; err != nil {
+				b.Fatalf("Copy: %v", err)
+			}
+		})
+	}
+}
