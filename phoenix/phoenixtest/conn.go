@@ -4,19 +4,12 @@ import (
 	"bufio"
 	"io"
 	"net"
-	"slices"
 	"sync"
 	"time"
 )
 
-const (
-	// sendTimeout is Bandit's: a client that does not read for so long is cut off.
-	sendTimeout = 30 * time.Second
-	// lingerTimeout is how long a client has to answer our close frame by hanging up.
-	lingerTimeout = time.Second
-	// readBuffer is how much of what a client sends is taken in one read.
-	readBuffer = 16 << 10
-)
+// readBuffer is how much of what a client sends is taken in one read.
+const readBuffer = 16 << 10
 
 // A Conn is one client's WebSocket: Phoenix's transport process. Its methods may be called
 // from any goroutine.
@@ -73,6 +66,19 @@ const (
 	orderDrop        // end the TCP connection without a close frame
 	orderHole        // neither send nor end, ever
 )
+
+// init makes a Conn of what the handshake knows and the connection. What the client sent
+// right behind its handshake is in the reader.
+func (c *Conn) init(nc net.Conn, r io.Reader) {
+	const writeBuffer = 32 << 10
+	c.nc, c.out = nc, bufio.NewWriterSize(nc, writeBuffer)
+	c.fr = &frameReader{br: bufio.NewReaderSize(r, readBuffer), limit: c.sock.MaxFrameSize}
+	c.box, c.in, c.ended = newMailbox[envelope](), make(chan inbound), make(chan struct{})
+	c.channels = map[string]*process{}
+	if c.sock.ID != nil {
+		c.id = c.sock.ID(c.info)
+	}
+}
 
 // serve runs the transport until the connection has ended, and all it started with it.
 func (c *Conn) serve() {
@@ -188,17 +194,6 @@ func (c *Conn) handleInbound(in inbound) (end envelope, ok bool) {
 	}
 }
 
-// answerClose answers the close frame of the client; after it there is nothing to wait for.
-func (c *Conn) answerClose(data []byte) envelope {
-	code, err := clientCloseCode(data)
-	if err != nil {
-		return envelope{order: orderClose, code: err.(wireError).code}
-	}
-	c.write(wsFrame{op: opClose, data: closePayload(c.srv.flavor.answerTo(code))})
-	c.flush()
-	return envelope{order: orderDrop}
-}
-
 // handleEnvelope handles one message of the mailbox; ok is false when the socket ends.
 func (c *Conn) handleEnvelope(e envelope) (end envelope, ok bool) {
 	switch {
@@ -214,100 +209,3 @@ func (c *Conn) handleEnvelope(e envelope) (end envelope, ok bool) {
 	}
 	return envelope{}, true
 }
-
-// finish carries out the verdict on the link.
-func (c *Conn) finish(verdict envelope) {
-	code, closing := verdict.code, verdict.order == orderClose
-	switch verdict.order {
-	case orderCrash:
-		code, closing = c.srv.flavor.crashClose()
-	case orderReset:
-		reset(c.nc)
-	}
-	if !closing || c.err != nil {
-		return
-	}
-	c.write(wsFrame{op: opClose, data: closePayload(code)})
-	c.flush()
-	if code == closeTooBig {
-		return // what the client is still writing is not read: it may see a reset
-	}
-	c.linger()
-}
-
-// linger lets the client read our close frame before the connection is gone: what it sends
-// is read and dropped until it answers or hangs up.
-func (c *Conn) linger() {
-	if half, ok := c.nc.(interface{ CloseWrite() error }); ok {
-		_ = half.CloseWrite() // it fails when the client is gone already
-	}
-	_ = c.nc.SetReadDeadline(time.Now().Add(lingerTimeout))
-	isClose := func(f wsFrame) bool { return f.op == opClose }
-	for !c.stall.isSet() {
-		select {
-		case in, ok := <-c.in:
-			if !ok { // the reader stops at a violation, and at the end
-				_, _ = io.Copy(io.Discard, c.nc)
-				return
-			}
-			if slices.ContainsFunc(in.frames, isClose) {
-				return
-			}
-		case <-c.ended:
-			return
-		}
-	}
-}
-
-// swallow is the black hole: the channels live on and know nothing, until the client hangs
-// up or the connection is cut.
-func (c *Conn) swallow() {
-	for {
-		select {
-		case _, ok := <-c.in:
-			if !ok {
-				return
-			}
-		case <-c.box.ready():
-			c.box.take()
-		case <-c.ended:
-			return
-		}
-	}
-}
-
-// write queues a frame for the next flush.
-func (c *Conn) write(frame wsFrame) {
-	c.srv.tapOut(c, frame)
-	compressed := c.defl != nil && frame.op < opClose
-	data := frame.data
-	if compressed {
-		data = c.defl.compress(data)
-	}
-	var header [10]byte
-	c.writeBytes(appendFrameHeader(header[:0], frame.op, compressed, len(data)))
-	c.writeBytes(data)
-}
-
-func (c *Conn) writeBytes(data []byte) {
-	if c.err != nil || c.hole.isSet() {
-		return
-	}
-	if len(data) > c.out.Available() {
-		c.allowSend()
-	}
-	_, c.err = c.out.Write(data)
-}
-
-func (c *Conn) flush() {
-	if c.err == nil && c.out.Buffered() > 0 && !c.hole.isSet() {
-		c.allowSend()
-		c.err = c.out.Flush()
-	}
-}
-
-// allowSend gives the next send its time. A dead connection refuses, and fails the send.
-func (c *Conn) allowSend() { _ = c.nc.SetWriteDeadline(time.Now().Add(sendTimeout)) }
-
-// end marks that nobody is there.
-func (c *Conn) end() { c.endOnce.Do(func() { close(c.ended) }) }

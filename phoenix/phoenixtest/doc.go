@@ -44,9 +44,9 @@
 //
 // # Time
 //
-// [NewPipeServer] works on in-memory connections and starts nothing outside
-// the goroutine that calls it, so that server and client can live in one
-// [testing/synctest] bubble, where an hour of heartbeats takes milliseconds:
+// [NewPipeServer] works on in-memory connections, so that server and client can live in
+// one [testing/synctest] bubble, where an hour of heartbeats takes milliseconds. Make it
+// and close it inside the bubble:
 //
 //	synctest.Test(t, func(t *testing.T) {
 //		srv := phoenixtest.NewPipeServer(phoenixtest.Demo())

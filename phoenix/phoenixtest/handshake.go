@@ -1,7 +1,6 @@
 package phoenixtest
 
 import (
-	"bufio"
 	"context"
 	"crypto/sha1"
 	"encoding/base64"
@@ -175,37 +174,40 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request, c *Conn, protoco
 		respond(w, http.StatusInternalServerError, "", err.Error())
 		return
 	}
+	defer nc.Close()
 	// The context of the request, which ends with it, is not for use from here on.
 	c.info.Context = context.WithoutCancel(r.Context())
-	c.nc, c.out = nc, bufio.NewWriterSize(nc, 32<<10)
-	c.fr = &frameReader{br: bufio.NewReaderSize(rw.Reader, readBuffer), limit: c.sock.MaxFrameSize}
-	c.box, c.in, c.ended = newMailbox[envelope](), make(chan inbound), make(chan struct{})
-	c.channels = map[string]*process{}
-	if c.sock.ID != nil {
-		c.id = c.sock.ID(c.info)
+	c.init(nc, rw.Reader)
+	answer := s.upgradeHeader(r, protocol)
+	if ext := negotiateDeflate(r.Header.Values("Sec-WebSocket-Extensions")); c.sock.Compress && ext != nil {
+		answer.Set("Sec-Websocket-Extensions", s.flavor.extensionHeader(ext.params))
+		c.fr.inflate, c.defl = &inflater{takeover: ext.clientTakeover}, newDeflater()
 	}
+	// A client that has its answer is among Conns already, so that tests need not wait.
+	if !s.register(c) {
+		return
+	}
+	defer s.unregister(c)
+	_, _ = c.out.WriteString("HTTP/1.1 101 Switching Protocols\r\n") // errors stay until the flush
+	_ = answer.Write(c.out)
+	_, _ = c.out.WriteString("\r\n")
+	if c.flush(); c.err == nil {
+		c.serve()
+	}
+}
+
+// upgradeHeader is what every upgrade answers.
+func (s *Server) upgradeHeader(r *http.Request, protocol string) http.Header {
 	header := http.Header{}
 	s.flavor.stamp(header, true)
+	header.Set("Date", httpDate())
 	header.Set("Upgrade", "websocket")
 	header.Set("Connection", "Upgrade")
 	header.Set("Sec-Websocket-Accept", acceptKey(r.Header.Get("Sec-WebSocket-Key")))
 	if protocol != "" {
 		header.Set("Sec-Websocket-Protocol", protocol)
 	}
-	if ext := negotiateDeflate(r.Header.Values("Sec-WebSocket-Extensions")); c.sock.Compress && ext != nil {
-		header.Set("Sec-Websocket-Extensions", s.flavor.extensionHeader(ext.params))
-		c.fr.inflate, c.defl = &inflater{takeover: ext.clientTakeover}, newDeflater()
-	}
-	header.Set("Date", httpDate())
-	_, _ = c.out.WriteString("HTTP/1.1 101 Switching Protocols\r\n") // errors stay until the flush
-	_ = header.Write(c.out)
-	_, _ = c.out.WriteString("\r\n")
-	if c.flush(); c.err != nil || !s.register(c) {
-		nc.Close()
-		return
-	}
-	defer s.unregister(c)
-	c.serve()
+	return header
 }
 
 func acceptKey(key string) string {
