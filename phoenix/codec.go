@@ -9,11 +9,10 @@ import (
 // codecFor returns the codec for a vsn as the server's Version.match? reads it (PROTOCOL.md, section 1): "~> 2.0.0" or
 // "~> 1.0.0". Anything else, "2.0" and "2.1.0" too, the server would refuse with a bare 403.
 func codecFor(vsn string) (codec, error) {
-	patch, v2 := strings.CutPrefix(vsn, "2.0.")
-	if v2 && isPatch(patch) {
+	if patch, ok := strings.CutPrefix(vsn, "2.0."); ok && isPatch(patch) {
 		return codecV2{}, nil
 	}
-	if patch, v1 := strings.CutPrefix(vsn, "1.0."); v1 && isPatch(patch) {
+	if patch, ok := strings.CutPrefix(vsn, "1.0."); ok && isPatch(patch) {
 		return codecV1{}, nil
 	}
 	return nil, fmt.Errorf("vsn %q is not known: use 2.0.0 or 1.0.0", vsn)

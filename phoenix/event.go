@@ -25,6 +25,9 @@ type Event struct {
 	Payload Payload
 	// Detail says what happened.
 	Detail Detail
+
+	// push is the id of the push that the event ends.
+	push uint64
 }
 
 // Clone returns a copy of e that stays valid.

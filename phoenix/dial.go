@@ -1,0 +1,151 @@
+package phoenix
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/http/httptrace"
+	"sync"
+	"time"
+
+	"github.com/gorilla/websocket"
+)
+
+// dial opens a session's transport. It takes ConnectTimeout at most.
+func (c *Conn) dial(ctx context.Context, onPing func(string)) (transport, Timings, *LinkError) {
+	ctx, cancel := context.WithTimeout(ctx, c.opts.ConnectTimeout)
+	defer cancel()
+	var stages stageClock
+	stages.begin(StageCredentials)
+	credentials, err := c.credentials(ctx)
+	if err != nil {
+		return nil, Timings{}, &LinkError{Stage: StageCredentials, Reason: reasonOf(StageCredentials, err), Err: err}
+	}
+
+	var w *wire
+	dialer := websocket.Dialer{
+		NetDialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			stages.begin(StageTCP)
+			conn, err := c.netDial(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			stages.begin(StageUpgrade)
+			w = &wire{Conn: conn}
+			return w, nil
+		},
+		TLSClientConfig: c.opts.TLS,
+		Subprotocols:    subprotocols(credentials),
+		ReadBufferSize:  c.opts.ReadBuffer,
+		// A context that ends must end a dial that waits for the server's answer, too.
+		HandshakeTimeout: c.opts.ConnectTimeout,
+	}
+	url, header := c.endpoint.request(credentials)
+	stop := context.AfterFunc(ctx, func() {
+		if conn := stages.conn(); conn != nil {
+			_ = conn.Close()
+		}
+	})
+	ws, resp, err := dialer.DialContext(httptrace.WithClientTrace(ctx, stages.trace()), url, header)
+	timings, stage := stages.end()
+	if !stop() && err == nil {
+		_ = ws.Close()
+		err = ctx.Err()
+	}
+	switch {
+	case err == nil:
+		_ = w.SetDeadline(time.Time{})
+		return newWSTransport(ws, w, onPing), timings, nil
+	case errors.Is(err, websocket.ErrBadHandshake) && resp != nil:
+		return nil, timings, refused(resp, time.Now())
+	case ctx.Err() != nil:
+		err = ctx.Err()
+	}
+	return nil, timings, classify(stage, err)
+}
+
+func (c *Conn) credentials(ctx context.Context) (Credentials, error) {
+	if c.opts.Credentials == nil {
+		return Credentials{}, nil
+	}
+	return c.opts.Credentials(ctx)
+}
+
+func (c *Conn) netDial(ctx context.Context, network, addr string) (net.Conn, error) {
+	if c.opts.NetDial != nil {
+		return c.opts.NetDial(ctx, network, addr)
+	}
+	var d net.Dialer
+	return d.DialContext(ctx, network, addr)
+}
+
+// A stageClock follows a dial through its stages. The resolver and the dialer may call it from goroutines of their own.
+type stageClock struct {
+	mu      sync.Mutex
+	stage   Stage
+	since   time.Time
+	timings Timings
+	netConn net.Conn
+}
+
+// begin ends the current stage and begins the next.
+func (s *stageClock) begin(next Stage) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.account(time.Now())
+	s.stage = next
+}
+
+func (s *stageClock) account(now time.Time) {
+	if !s.since.IsZero() {
+		took := now.Sub(s.since)
+		switch s.stage {
+		case StageDNS:
+			s.timings.DNS += took
+		case StageTCP:
+			s.timings.TCP += took
+		case StageTLS:
+			s.timings.TLS += took
+		case StageUpgrade:
+			s.timings.Upgrade += took
+		}
+	}
+	s.since = now
+}
+
+// end ends the last stage, which it returns, and what each took.
+func (s *stageClock) end() (Timings, Stage) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.account(time.Now())
+	return s.timings, s.stage
+}
+
+func (s *stageClock) conn() net.Conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.netConn
+}
+
+func (s *stageClock) trace() *httptrace.ClientTrace {
+	return &httptrace.ClientTrace{
+		DNSStart: func(httptrace.DNSStartInfo) { s.begin(StageDNS) },
+		DNSDone: func(info httptrace.DNSDoneInfo) {
+			if info.Err == nil {
+				s.begin(StageTCP)
+			}
+		},
+		GotConn: func(info httptrace.GotConnInfo) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.netConn = info.Conn
+		},
+		TLSHandshakeStart: func() { s.begin(StageTLS) },
+		TLSHandshakeDone: func(_ tls.ConnectionState, err error) {
+			if err == nil {
+				s.begin(StageUpgrade)
+			}
+		},
+	}
+}

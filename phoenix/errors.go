@@ -1,0 +1,110 @@
+package phoenix
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Errors of a [Conn]'s methods that are not about the server.
+var (
+	// ErrClosed: the connection was closed by us, or has not been started.
+	ErrClosed = errors.New("the connection is closed")
+	// ErrJoined: the topic is joined, or being joined, already.
+	ErrJoined = errors.New("the topic is joined already")
+	// ErrNotJoined: the topic is not joined.
+	ErrNotJoined = errors.New("the topic is not joined")
+)
+
+// A Stage is a step on the way to a session, for the errors of a dial.
+type Stage string
+
+// The stages of a dial, in their order, and the session after it.
+const (
+	StageCredentials Stage = "credentials"
+	StageDNS         Stage = "dns"
+	StageTCP         Stage = "tcp"
+	StageTLS         Stage = "tls"
+	StageUpgrade     Stage = "upgrade"
+	StageSession     Stage = "session"
+)
+
+// A LinkError says why a dial failed or how a session ended.
+type LinkError struct {
+	Stage  Stage
+	Reason Reason
+	// Code is the WebSocket close code, 0 if there was none; CloseText the reason sent with it.
+	Code      int
+	CloseText string
+	// HTTPStatus is the status of a refused upgrade, 0 if there was none. Body is the beginning of its body.
+	HTTPStatus int
+	Body       string
+	// Location is where a redirect points to, without query and userinfo.
+	Location string
+	// RetryAfter is how long the server asked us to wait, 0 if it did not.
+	RetryAfter time.Duration
+	// Err is the error of the system or the library; nil for what the server told us in words of its own.
+	Err error
+}
+
+// Error says what happened in one line, without a secret.
+func (e *LinkError) Error() string {
+	text := string(e.Stage) + ": " + string(e.Reason)
+	if d := e.Detail(); d != "" {
+		text += ": " + d
+	}
+	return text
+}
+
+// Detail returns the prose of e: what the server or the system said.
+func (e *LinkError) Detail() string {
+	switch {
+	case e.HTTPStatus != 0 && e.Location != "":
+		return fmt.Sprintf("HTTP status %d to %s", e.HTTPStatus, e.Location)
+	case e.HTTPStatus != 0 && e.Body != "":
+		return fmt.Sprintf("HTTP status %d: %s", e.HTTPStatus, e.Body)
+	case e.HTTPStatus != 0:
+		return fmt.Sprintf("HTTP status %d", e.HTTPStatus)
+	case e.Code != 0 && e.CloseText != "":
+		return fmt.Sprintf("close code %d: %s", e.Code, e.CloseText)
+	case e.Code != 0:
+		return fmt.Sprintf("close code %d", e.Code)
+	case e.Err != nil:
+		return e.Err.Error()
+	}
+	return ""
+}
+
+// Unwrap returns the error of the system.
+func (e *LinkError) Unwrap() error { return e.Err }
+
+// refusal reports whether the server, or our check of it, said no in a way that only other credentials or another address
+// can change (PROTOCOL.md, rule 16). 429 and 5xx mean "later", not "no".
+func (e *LinkError) refusal() bool {
+	switch e.Reason {
+	case ReasonCertificate, ReasonNotWebSocket:
+		return true
+	case ReasonRefused:
+		return e.HTTPStatus < 500 && e.HTTPStatus != 429 && e.HTTPStatus != 408
+	}
+	return false
+}
+
+// Error says which join failed and how.
+func (e *JoinError) Error() string {
+	text := fmt.Sprintf("join of %q failed: %s", e.Topic, e.Reason)
+	if e.Response.Data != nil && !e.Response.Binary {
+		text += ": " + string(e.Response.Data)
+	}
+	return text
+}
+
+// Error says which push was lost and how.
+func (e *PushError) Error() string {
+	return fmt.Sprintf("push of %q to %q failed: %s (delivered: %s)", e.Name, e.Topic, e.Reason, e.Delivered)
+}
+
+// Error says how long the push waited.
+func (e *PushTimeout) Error() string {
+	return fmt.Sprintf("no reply to the push in %v", e.Timeout)
+}

@@ -1,0 +1,270 @@
+package phoenix
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// A loop is the shell around a connection's machine: one goroutine that takes every input there is, one at a time, and
+// carries out what the machine wants done. It alone touches the machine.
+type loop struct {
+	conn *Conn
+	m    *machine
+	seq  uint64
+
+	session *session
+	// dials answers the dial under way, if cancelDial is set; out is the outbox of the session it may become.
+	dials      chan dialResult
+	cancelDial context.CancelFunc
+	out        *outbox
+	// dropped says that the session's transport has been closed: its last batches are taken whatever waits.
+	dropped bool
+
+	prepared chan preparedParams
+	helpers  sync.WaitGroup
+	ctx      context.Context
+	wakeUp   *time.Timer
+
+	waiters waiters
+}
+
+type dialResult struct {
+	transport transport
+	timings   Timings
+	err       *LinkError
+}
+
+type preparedParams struct {
+	id     uint64
+	params Payload
+	err    error
+}
+
+// A command is a call of one of Conn's methods, run by the loop.
+type command func(l *loop, now time.Time)
+
+// maxBacklog is how many bytes may wait for the writer before commands do.
+const maxBacklog = 1 << 20
+
+func newLoop(c *Conn) *loop {
+	l := &loop{
+		conn: c, dials: make(chan dialResult, 1), prepared: make(chan preparedParams), out: newOutbox(),
+		wakeUp: time.NewTimer(time.Hour), waiters: newWaiters(),
+	}
+	l.m = newMachine(c.machineConfig(), &l.seq)
+	return l
+}
+
+// run runs the connection from its first dial to its end.
+func (l *loop) run(ctx context.Context) *LinkError {
+	var cancel context.CancelFunc
+	// What helpers do for us, reading credentials and dialing, does not outlive the connection; but a graceful close
+	// outlives ctx.
+	l.ctx, cancel = context.WithCancel(context.WithoutCancel(ctx))
+	for _, want := range l.conn.opts.Channels {
+		if err := l.m.join(time.Now(), want); err != nil {
+			l.conn.opts.Logger.Warn("a topic is named twice; it is joined once", "topic", want.Topic)
+		}
+	}
+	l.m.start(time.Now())
+	l.carryOut(nil)
+	closing := l.conn.closing
+	stop := ctx.Done()
+	for l.m.phase != done {
+		select {
+		case r := <-l.dials:
+			l.dialEnded(time.Now(), r)
+		case b := <-l.batches():
+			l.receive(time.Now(), b)
+			continue
+		case run := <-l.commands():
+			run(l, time.Now())
+		case p := <-l.prepared:
+			l.m.prepared(time.Now(), p.id, p.params, p.err)
+		case <-l.wakeUp.C:
+			l.m.wake(time.Now())
+		case <-l.conn.stream.room: // looked at again in batches
+		case <-l.out.room: // looked at again in commands
+		case <-stop:
+			stop = nil
+			l.m.close(time.Now())
+		case <-closing:
+			closing = nil
+			l.m.close(time.Now())
+		}
+		l.carryOut(nil)
+	}
+	cancel()
+	l.wakeUp.Stop()
+	l.helpers.Wait()
+	l.waiters.fail(l.m.link.err)
+	return l.m.link.err
+}
+
+// batches is what the session has read, or nil while reads are paused.
+func (l *loop) batches() <-chan *batch {
+	if l.session == nil {
+		return nil
+	}
+	if l.conn.streaming && !l.dropped && l.conn.stream.full() {
+		l.m.pause(time.Now())
+		return nil
+	}
+	l.m.resume(time.Now())
+	return l.session.batches
+}
+
+// commands is nil while too much waits to be written: then callers wait.
+func (l *loop) commands() <-chan command {
+	if l.out.backlog() > maxBacklog {
+		return nil
+	}
+	return l.conn.commands
+}
+
+func (l *loop) receive(now time.Time, b *batch) {
+	for i := range b.frames {
+		l.m.received(now, &b.frames[i])
+	}
+	if b.err == nil {
+		l.carryOut(b)
+		return
+	}
+	err, attempted := l.session.end(b.err)
+	l.session = nil
+	l.m.linkLost(time.Now(), err, attempted)
+	l.carryOut(b)
+}
+
+func (l *loop) dialEnded(now time.Time, r dialResult) {
+	l.cancelDial = nil
+	switch {
+	case r.err != nil:
+		l.m.dialFailed(now, r.err)
+	case l.m.dialed(now, r.timings):
+		l.session = l.conn.startSession(r.transport, l.out)
+		l.dropped = false
+	default:
+		r.transport.close()
+		l.m.dialFailed(now, nil)
+	}
+}
+
+// carryOut does what the machine wants done. b is the batch that the new events point into, if any.
+func (l *loop) carryOut(b *batch) {
+	out := &l.m.out
+	for _, n := range out.notes {
+		l.conn.opts.Logger.Log(l.ctx, n.level, n.msg, n.args...)
+	}
+	l.emit(b)
+	if len(out.frames) > 0 {
+		l.out.put(out.frames)
+	}
+	for _, p := range out.prepares {
+		l.prepare(p)
+	}
+	if out.dial {
+		l.dial()
+	}
+	switch out.hangUp {
+	case hangUpClose:
+		l.out.close(closeNormal)
+	case hangUpDrop:
+		l.drop()
+	}
+	clear(out.notes)
+	clear(out.frames)
+	*out = output{events: out.events, notes: out.notes[:0], frames: out.frames[:0], prepares: out.prepares[:0], beats: out.beats[:0]}
+	l.setTimer()
+}
+
+// closeNormal is the WebSocket close code of an end that is meant.
+const closeNormal = 1000
+
+// emit passes the events on: to the calls that wait for them, and to the stream.
+func (l *loop) emit(b *batch) {
+	out := &l.m.out
+	for i := range out.events {
+		l.waiters.event(&out.events[i])
+	}
+	for _, beat := range out.beats {
+		l.waiters.beat(beat)
+	}
+	switch {
+	case len(out.events) > 0 && l.conn.streaming:
+		out.events = l.conn.stream.put(out.events, b)
+	case b != nil:
+		b.release()
+		fallthrough
+	default:
+		out.events = out.events[:0]
+	}
+}
+
+func (l *loop) dial() {
+	ctx, cancel := context.WithCancel(l.ctx)
+	l.cancelDial = cancel
+	l.out = newOutbox()
+	out := l.out
+	l.helpers.Go(func() {
+		defer cancel()
+		t, timings, err := l.conn.dial(ctx, out.pong)
+		l.dials <- dialResult{t, timings, err}
+	})
+}
+
+// drop ends the session, or the dial, at once; its end arrives like any other.
+func (l *loop) drop() {
+	if l.cancelDial != nil {
+		l.cancelDial()
+	}
+	if l.session != nil {
+		l.dropped = true
+		l.session.transport.close()
+	}
+}
+
+// prepare reads the params of a join, which may block, in a goroutine of its own.
+func (l *loop) prepare(p prepare) {
+	l.helpers.Go(func() {
+		ctx, cancel := context.WithTimeout(l.ctx, l.conn.opts.ReplyTimeout)
+		defer cancel()
+		params, err := p.channel.Params(ctx)
+		if err == nil {
+			err = checkParams(&params)
+		}
+		select {
+		case l.prepared <- preparedParams{p.id, params, err}:
+		case <-l.ctx.Done():
+		}
+	})
+}
+
+// checkParams: join params are an object, never null (rule 12).
+func checkParams(p *Payload) error {
+	if p.Data == nil {
+		p.Data = []byte("{}")
+	}
+	if p.Binary {
+		return nil
+	}
+	if err := checkPayload(*p); err != nil {
+		return err
+	}
+	if !bytes.HasPrefix(bytes.TrimLeft(p.Data, " \t\r\n"), []byte("{")) {
+		return errors.New("join params are a JSON object")
+	}
+	return nil
+}
+
+func (l *loop) setTimer() {
+	next := l.m.next()
+	if next.IsZero() {
+		l.wakeUp.Stop()
+		return
+	}
+	l.wakeUp.Reset(time.Until(next))
+}

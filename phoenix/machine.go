@@ -1,0 +1,207 @@
+package phoenix
+
+import (
+	"log/slog"
+	"time"
+)
+
+// A machine is the protocol of one socket: the state of its link, channels and pushes, and every deadline. It is pure:
+// it has no goroutine, does no I/O and reads no clock. Its methods are the inputs and carry the time; what is to be done
+// about them is appended to out, which the caller carries out and resets; next says when to call wake. Not safe for
+// concurrent use.
+type machine struct {
+	machineConfig
+	out output
+
+	phase   phase
+	session int
+	// seq numbers the events. It is shared by the machines of a connection.
+	seq *uint64
+	// refs counts up and never starts again, so that no late answer can match in a later session.
+	refs uint64
+	// written counts the frames of this session that were handed to the writer.
+	written uint64
+
+	channels map[string]*channel
+	// order holds the channels in the order in which they were first wanted: the order of rejoins.
+	order []*channel
+	// pushes holds those on the wire by ref.
+	pushes map[string]*push
+	// prepareIDs numbers the prepares.
+	prepareIDs uint64
+	beat       heartbeat
+
+	// clock holds the deadlines of what we do; answers those of what the server owes us, which stand still while
+	// reads are paused (rule 21).
+	clock, answers timers
+	pausedAt       time.Time
+	paused         bool
+
+	link linkState
+	// names holds the event names seen, so that a frame's does not have to be copied each time.
+	names map[string]string
+}
+
+type machineConfig struct {
+	uri   string
+	codec codec
+
+	replyTimeout, heartbeatInterval, heartbeatTimeout, stableAfter time.Duration
+
+	maxRetries                  int
+	failFast, retryRefusals     bool
+	reconnectAfter, rejoinAfter Backoff
+	heartbeatEvents             bool
+}
+
+// phase is what the link is doing.
+type phase uint8
+
+const (
+	idle     phase = iota // not started
+	dialing               // a dial is under way
+	up                    // a session
+	dropping              // the session is dead to us; its end has been asked for
+	waiting               // for the backoff before the next dial
+	closing               // we are closing the session or cancelling the dial
+	done                  // over
+)
+
+// output is what the machine wants done, in this order: notes logged, events handed to the consumer, frames written,
+// and then the actions.
+type output struct {
+	notes    []note
+	events   []Event
+	frames   []outFrame
+	beats    []beatAnswer
+	prepares []prepare
+	dial     bool
+	// hangUp ends the session or the dial under way.
+	hangUp hangUp
+}
+
+// hangUp is how to end a link.
+type hangUp uint8
+
+const (
+	hangUpNot   hangUp = iota
+	hangUpClose        // write what is queued and a close frame, and wait for the server's
+	hangUpDrop         // at once
+)
+
+// An outFrame is an encoded frame. Frames are written in order; the n-th one of a session is number n.
+type outFrame struct {
+	data   []byte
+	binary bool
+}
+
+// A note is a log record.
+type note struct {
+	level slog.Level
+	msg   string
+	args  []any
+}
+
+// A prepare asks for the params of a join: call prepared with its id.
+type prepare struct {
+	id      uint64
+	channel Channel
+}
+
+// maxJoining bounds the joins on the wire: the server answers them one after the other, and a slow one holds up all that
+// follow, heartbeats included (rule 10).
+const maxJoining = 8
+
+// maxNames bounds the names kept; a server that makes up more costs copies, not memory.
+const maxNames = 1024
+
+func newMachine(c machineConfig, seq *uint64) *machine {
+	m := &machine{
+		machineConfig: c,
+		seq:           seq,
+		channels:      map[string]*channel{},
+		pushes:        map[string]*push{},
+		names:         map[string]string{},
+	}
+	m.beat.init(m)
+	m.link.init(m)
+	return m
+}
+
+// next returns the time of the earliest deadline, zero if there is none.
+func (m *machine) next() time.Time {
+	t := m.clock.first()
+	if a := m.answers.first(); a != nil && !m.paused && (t == nil || a.before(t)) {
+		t = a
+	}
+	if t == nil {
+		return time.Time{}
+	}
+	return t.at
+}
+
+// wake fires every deadline that has been reached.
+func (m *machine) wake(now time.Time) {
+	for {
+		t := m.clock.first()
+		if a := m.answers.first(); a != nil && !m.paused && (t == nil || a.before(t)) {
+			t = a
+		}
+		if t == nil || t.at.After(now) {
+			return
+		}
+		t.stop()
+		t.fire(now)
+	}
+}
+
+// pause says that frames are not read from now on, resume that they are again.
+func (m *machine) pause(now time.Time) {
+	if !m.paused {
+		m.paused, m.pausedAt = true, now
+	}
+}
+
+func (m *machine) resume(now time.Time) {
+	if m.paused {
+		m.paused = false
+		m.answers.shift(now.Sub(m.pausedAt))
+	}
+}
+
+// emit appends an event and returns it for more to be filled in.
+func (m *machine) emit(at time.Time, topic string, d Detail) *Event {
+	*m.seq++
+	m.out.events = append(m.out.events, Event{Time: at, Seq: *m.seq, Session: m.session, Topic: topic, Detail: d})
+	return &m.out.events[len(m.out.events)-1]
+}
+
+// send encodes a message, hands it to the writer and returns its frame number.
+func (m *machine) send(msg *message) uint64 {
+	data, binary, err := m.codec.append(nil, msg)
+	if err != nil {
+		// Conn checks messages before they get here; one that fails all the same must not reach the wire half.
+		m.note(slog.LevelError, "a message could not be encoded", "topic", msg.topic, "event", msg.event, "error", err)
+		return 0
+	}
+	m.out.frames = append(m.out.frames, outFrame{data, binary})
+	m.written++
+	return m.written
+}
+
+func (m *machine) note(level slog.Level, msg string, args ...any) {
+	m.out.notes = append(m.out.notes, note{level, msg, args})
+}
+
+// intern returns b as a string, without a copy if it has been seen before.
+func (m *machine) intern(b []byte) string {
+	if s, ok := m.names[string(b)]; ok {
+		return s
+	}
+	if len(m.names) >= maxNames {
+		clear(m.names)
+	}
+	s := string(b)
+	m.names[s] = s
+	return s
+}

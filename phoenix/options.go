@@ -1,0 +1,143 @@
+package phoenix
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// Options describe a connection. Only URL is required; the zero value of every other field is a sensible default,
+// which is named there.
+type Options struct {
+	// URL is the socket's address: ws, wss, http or https. "/websocket" is appended to its path unless it ends so, and
+	// the query parameter vsn unless it is there. Userinfo becomes basic authentication.
+	URL string
+	// VSN is the version of the wire format, "2.0.0" (the default) or "1.0.0". One in URL wins.
+	VSN string
+	// Credentials is called before every dial, so that tokens can rotate. Nil: none. It may block; its context ends with
+	// ConnectTimeout.
+	Credentials func(context.Context) (Credentials, error)
+	// Channels are joined at every connect, without a call to Join.
+	Channels []Channel
+
+	// ConnectTimeout bounds a dial, from credentials to upgrade. Default 10 s.
+	ConnectTimeout time.Duration
+	// ReplyTimeout bounds the wait for the reply to a join, a leave and, unless it has its own, a push. Default 10 s.
+	ReplyTimeout time.Duration
+	// HeartbeatInterval and HeartbeatTimeout: PROTOCOL.md, rule 17. Defaults 30 s and 10 s.
+	HeartbeatInterval, HeartbeatTimeout time.Duration
+
+	// MaxRetries bounds the retries of a dial, and of a channel's join, in a row: 0, the default, is none, -1 no limit.
+	MaxRetries int
+	// FailFast retries nothing until every one of Channels has been joined once.
+	FailFast bool
+	// RetryRefusals also retries what credentials could change: HTTP 401, 403 and the like, certificates, refused joins
+	// (PROTOCOL.md, rule 16).
+	RetryRefusals bool
+	// ReconnectAfter and RejoinAfter are the delays between retries. Defaults: DefaultReconnectAfter, DefaultRejoinAfter.
+	ReconnectAfter, RejoinAfter Backoff
+	// StableAfter is how long a session, with every channel joined, must be up before the retries are counted anew
+	// (PROTOCOL.md, rule 14). Default 10 s.
+	StableAfter time.Duration
+
+	// MaxMessage is the size in bytes of the largest message accepted; a larger one ends the session with close code
+	// 1009. Default 64 MiB.
+	MaxMessage int64
+	// Skip, if set, is asked for every message of a channel, on the goroutine that reads, before its payload is looked at; true
+	// drops it. It must not keep its arguments.
+	Skip func(topic, event []byte) bool
+	// HeartbeatEvents adds a Heartbeat event for each answer to a heartbeat.
+	HeartbeatEvents bool
+
+	// NetDial dials TCP; nil: a net.Dialer. TLS is the configuration of wss; nil: the system's roots.
+	NetDial func(ctx context.Context, network, addr string) (net.Conn, error)
+	TLS     *tls.Config
+	// ReadBuffer is the size in bytes of the socket's read buffer: 4 KiB by default; much more saves system calls on a
+	// fast stream, and costs memory for each connection.
+	ReadBuffer int
+
+	// Logger gets what is worth knowing and no event: stale and late frames (Debug), unreadable ones (Warn). Nil: nothing.
+	Logger *slog.Logger
+	// Trace, if set, gets every frame in and out, on the goroutine that reads or writes it. It must be safe for two
+	// goroutines and must not keep the data.
+	Trace func(TraceFrame)
+}
+
+// Credentials are what a dial shows to the server.
+type Credentials struct {
+	// Params are added to the URL's query (Phoenix: the params of connect/3).
+	Params url.Values
+	// Header is added to the upgrade request.
+	Header http.Header
+	// AuthToken is sent as a subprotocol, where HasAuthToken is set (PROTOCOL.md, rule 24).
+	AuthToken    string
+	HasAuthToken bool
+}
+
+// A Channel is a topic to be joined.
+type Channel struct {
+	Topic string
+	// Params is called before every join of the topic, so that tokens can rotate; nil: an empty object. It may block.
+	Params func(context.Context) (Payload, error)
+}
+
+// A TraceFrame is one frame on the wire.
+type TraceFrame struct {
+	// Out says that we sent it.
+	Out bool
+	// Kind is "text", "binary", "ping", "pong" or "close".
+	Kind string
+	Data []byte
+}
+
+// withDefaults returns o with its zero values replaced, or what is wrong with it.
+func (o Options) withDefaults() (Options, error) {
+	setDefault(&o.VSN, "2.0.0")
+	setDefault(&o.ConnectTimeout, 10*time.Second)
+	setDefault(&o.ReplyTimeout, 10*time.Second)
+	setDefault(&o.HeartbeatInterval, 30*time.Second)
+	setDefault(&o.HeartbeatTimeout, min(10*time.Second, o.HeartbeatInterval))
+	setDefault(&o.StableAfter, 10*time.Second)
+	setDefault(&o.MaxMessage, 64<<20)
+	setDefault(&o.ReadBuffer, 4<<10)
+	if o.ReconnectAfter == nil {
+		o.ReconnectAfter = DefaultReconnectAfter()
+	}
+	if o.RejoinAfter == nil {
+		o.RejoinAfter = DefaultRejoinAfter()
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	for name, d := range map[string]time.Duration{
+		"connect timeout": o.ConnectTimeout, "reply timeout": o.ReplyTimeout, "heartbeat interval": o.HeartbeatInterval,
+		"heartbeat timeout": o.HeartbeatTimeout, "stable time": o.StableAfter,
+	} {
+		if d < 0 {
+			return o, fmt.Errorf("the %s is negative: %v", name, d)
+		}
+	}
+	if o.HeartbeatTimeout > o.HeartbeatInterval {
+		return o, fmt.Errorf("the heartbeat timeout (%v) is longer than the heartbeat interval (%v)", o.HeartbeatTimeout, o.HeartbeatInterval)
+	}
+	if o.MaxRetries < -1 {
+		return o, fmt.Errorf("the number of retries is %d: it can be -1 (no limit), 0 or more", o.MaxRetries)
+	}
+	if o.MaxMessage < 0 {
+		return o, errors.New("the largest message's size is negative")
+	}
+	return o, nil
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}

@@ -1,0 +1,161 @@
+package phoenix
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"sync"
+)
+
+// A batch is what the reader hands to the loop at once: decoded frames, whose bytes lie in buf, and at the end of the
+// session its error.
+type batch struct {
+	buf    []byte
+	frames []frame
+	err    error
+}
+
+// The bounds of a batch, and the largest buffer that is kept for reuse.
+const (
+	maxBatchFrames = 1024
+	maxKeptBuffer  = 256 << 10
+)
+
+var batches = sync.Pool{New: func() any { return new(batch) }}
+
+// newBatch returns an empty batch with room for size bytes or more.
+func newBatch(size int) *batch {
+	b := batches.Get().(*batch)
+	if cap(b.buf) < size {
+		b.buf = make([]byte, 0, size)
+	}
+	return b
+}
+
+// release gives b back. Nothing may point into its buffer any more.
+func (b *batch) release() {
+	if cap(b.buf) > maxKeptBuffer {
+		b.buf = nil
+	}
+	b.buf, b.frames, b.err = b.buf[:0], b.frames[:0], nil
+	batches.Put(b)
+}
+
+// A reader owns the read half of a session: it decodes and validates, and passes frames on in batches.
+type reader struct {
+	transport  transport
+	codec      codec
+	skip       func(topic, event []byte) bool
+	trace      func(TraceFrame)
+	log        *slog.Logger
+	maxMessage int64
+	batches    chan<- *batch
+
+	// current is the batch being filled. The message being read is its buf from start on.
+	current *batch
+	start   int
+	// scratch takes what the network gives. It is not the batch's buffer, because the batch may be handed over during a
+	// read that waits in the middle of a message.
+	scratch []byte
+}
+
+// run reads until the session ends, and sends its error behind the last frame.
+func (r *reader) run() {
+	r.current = newBatch(cap(r.scratch))
+	r.transport.beforeWait(r.handOver)
+	for {
+		binary, err := r.readMessage()
+		if err != nil {
+			r.current.err = err
+			r.batches <- r.current
+			return
+		}
+		r.decode(binary)
+	}
+}
+
+// readMessage appends the next message to the current batch's buffer.
+func (r *reader) readMessage() (binary bool, err error) {
+	if len(r.current.frames) >= maxBatchFrames {
+		r.handOver()
+	}
+	message, binary, err := r.transport.next()
+	if err != nil {
+		return false, err
+	}
+	for {
+		n, err := message.Read(r.scratch)
+		if len(r.current.buf)+n > cap(r.current.buf) {
+			r.handOver()
+		}
+		r.current.buf = append(r.current.buf, r.scratch[:n]...)
+		if int64(len(r.current.buf)-r.start) > r.maxMessage {
+			return false, errTooBig
+		}
+		if errors.Is(err, io.EOF) {
+			return binary, nil
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+}
+
+// handOver passes the current batch on, if there is a frame in it: before the reader waits for the network, and when the
+// batch is full. It waits while the loop does not take batches, which is how reads are paused. A message that is still
+// being read moves along to the next batch.
+func (r *reader) handOver() {
+	if len(r.current.frames) == 0 {
+		return
+	}
+	partial := r.current.buf[r.start:]
+	next := newBatch(max(cap(r.scratch), len(partial)))
+	next.buf = append(next.buf, partial...)
+	r.batches <- r.current
+	r.current, r.start = next, 0
+}
+
+// decode makes a frame of the message that was read. One that cannot be read is reported and never fatal.
+func (r *reader) decode(binary bool) {
+	data := r.current.buf[r.start:]
+	if r.trace != nil {
+		r.trace(TraceFrame{Kind: frameKind(binary), Data: data})
+	}
+	f := frame{at: r.transport.receivedAt()}
+	err := r.codec.scan(data, binary, &f)
+	if err == nil && !r.skips(&f) {
+		err = r.codec.finish(&f)
+	}
+	if err != nil {
+		r.log.Warn("a frame of the server could not be read and was dropped", "error", err, "kind", frameKind(binary), "bytes", len(data))
+		r.current.buf = r.current.buf[:r.start]
+		return
+	}
+	r.current.frames = append(r.current.frames, f)
+	r.start = len(r.current.buf)
+}
+
+// skips asks the filter about a message of a channel.
+func (r *reader) skips(f *frame) bool {
+	if r.skip == nil || protocolFrame(f) {
+		return false
+	}
+	f.skipped = r.skip(f.topic, f.event)
+	return f.skipped
+}
+
+// protocolFrame reports whether f is of the protocol's own, and no message.
+func protocolFrame(f *frame) bool {
+	switch string(f.event) {
+	case eventReply, eventClose, eventError:
+		return true
+	}
+	return false
+}
+
+func frameKind(binary bool) string {
+	if binary {
+		return "binary"
+	}
+	return "text"
+}

@@ -1,0 +1,141 @@
+package phoenix
+
+import (
+	"context"
+	"errors"
+	"io"
+	"iter"
+	"sync"
+)
+
+// A Stream hands out the events of a connection, each once, in wire order. One goroutine at a time may use it. While its
+// consumer does not call Next, a bounded amount of events waits; then reads pause, and the server is pushed back on.
+type Stream struct {
+	// mu guards the mailbox between the loop and the consumer, and nothing else.
+	mu      sync.Mutex
+	waiting eventBatch
+	ended   bool
+	// more wakes the consumer, room the loop.
+	more, room chan struct{}
+
+	// current belongs to the consumer; taken of its events have been handed out.
+	current eventBatch
+	taken   int
+}
+
+// An eventBatch is a run of events and the batches whose buffers they point into.
+type eventBatch struct {
+	events []Event
+	held   []*batch
+	bytes  int
+}
+
+// The bounds of what waits in a mailbox before reads pause.
+const (
+	maxWaitingBytes  = 256 << 10
+	maxWaitingEvents = 4096
+)
+
+func newStream() *Stream {
+	return &Stream{more: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+}
+
+// put adds events; b is what they point into, or nil. It takes both over and returns a slice for the next events.
+func (s *Stream) put(events []Event, b *batch) []Event {
+	s.mu.Lock()
+	w := &s.waiting
+	if len(w.events) == 0 {
+		w.events, events = events, w.events
+	} else {
+		w.events = append(w.events, events...)
+	}
+	if b != nil {
+		w.held = append(w.held, b)
+		w.bytes += len(b.buf)
+	}
+	s.mu.Unlock()
+	wake(s.more)
+	return events[:0]
+}
+
+// full reports whether as much waits as may. When that is over, room is signalled.
+func (s *Stream) full() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.waiting.bytes >= maxWaitingBytes || len(s.waiting.events) >= maxWaitingEvents
+}
+
+// end says that nothing more comes.
+func (s *Stream) end() {
+	s.mu.Lock()
+	s.ended = true
+	s.mu.Unlock()
+	wake(s.more)
+}
+
+func wake(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// Next waits for the next event, which is valid until the next call. Its error is io.EOF after the last one, or that
+// of ctx; then nothing is lost, and Next can be called again.
+func (s *Stream) Next(ctx context.Context) (*Event, error) {
+	for s.taken == len(s.current.events) {
+		if s.fetch() {
+			break
+		}
+		s.mu.Lock()
+		over := s.ended && len(s.waiting.events) == 0
+		s.mu.Unlock()
+		if over {
+			return nil, io.EOF
+		}
+		select {
+		case <-s.more:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	e := &s.current.events[s.taken]
+	s.taken++
+	return e, nil
+}
+
+// Ready reports whether Next would return at once: time to write out what has been buffered, if not.
+func (s *Stream) Ready() bool {
+	if s.taken < len(s.current.events) {
+		return true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended || len(s.waiting.events) > 0
+}
+
+// fetch makes the waiting events the current ones and reports whether there were any.
+func (s *Stream) fetch() bool {
+	for _, b := range s.current.held {
+		b.release()
+	}
+	spare := eventBatch{events: s.current.events[:0], held: s.current.held[:0]}
+	s.mu.Lock()
+	s.current, s.waiting = s.waiting, spare
+	s.mu.Unlock()
+	s.taken = 0
+	wake(s.room)
+	return len(s.current.events) > 0
+}
+
+// All returns an iterator over the events to the end of the stream. It yields an error, and ends, when ctx does.
+func (s *Stream) All(ctx context.Context) iter.Seq2[*Event, error] {
+	return func(yield func(*Event, error) bool) {
+		for {
+			e, err := s.Next(ctx)
+			if errors.Is(err, io.EOF) || !yield(e, err) || err != nil {
+				return
+			}
+		}
+	}
+}
