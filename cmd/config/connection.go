@@ -1,0 +1,210 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"phx/phoenix"
+	"phx/signal"
+)
+
+// Connection is what the options say about one connection. Until [Set.Resolve] has run, it holds the defaults.
+type Connection struct {
+	// Name is the connection's name in signals.
+	Name string
+	// URI is the socket's address, which may hold secrets: show [Connection.Address].
+	URI string
+	// ConnectTimeout and ReplyTimeout bound a dial, and the wait for one reply.
+	ConnectTimeout, ReplyTimeout time.Duration
+
+	vsn                                 string
+	params, headers                     []pair
+	joinParams                          *Source
+	authTokenText                       string
+	authTokenFile                       *Source
+	heartbeatInterval, heartbeatTimeout time.Duration
+	retry                               Retry
+	maxRetries                          *int
+	reconnectAfter, rejoinAfter         []time.Duration
+	noReconnect, noJitter               bool
+	maxMessage                          int64
+}
+
+// Retry is what a command does about failures unless it is told otherwise.
+type Retry struct {
+	// Max is how many retries there are in a row.
+	Max int
+	// FailFast makes no use of them before everything has worked once.
+	FailFast bool
+}
+
+// NewConnection returns the defaults.
+func NewConnection(retry Retry) *Connection { return &Connection{retry: retry} }
+
+// The delays between retries: 100 ms doubling to 30 s, and those of the Elixir client between joins.
+const (
+	defaultReconnectAfter = "100ms,200ms,400ms,800ms,1.6s,3.2s,6.4s,12.8s,25.6s,30s"
+	defaultRejoinAfter    = "100ms,500ms,1s,2s,5s,10s"
+)
+
+// Options declares the options of a connection.
+func (c *Connection) Options() []Option {
+	return append(c.identityOptions(), c.timingOptions()...)
+}
+
+func (c *Connection) identityOptions() []Option {
+	return []Option{
+		{Flag: "uri", Shorthand: "u", Env: "PHX_URI", Secret: true, Value: Checked(&c.URI, "", checkURI),
+			Usage: "`URI` of the socket: ws, wss, http or https; /websocket is appended", Example: "ws://localhost:4000/socket"},
+		{Flag: "name", Value: c.nameValue(),
+			Usage: "`NAME` of the connection in signals", Example: "backend"},
+		{Flag: "param", Secret: true, Value: Repeated(&c.params, parseParam),
+			Usage: "param of connect/3 as `NAME=VALUE`; NAME=@FILE is read at every dial (repeat)", Example: "user_id=123"},
+		{Flag: "header", Shorthand: "H", Secret: true, Value: Repeated(&c.headers, parseHeader),
+			Usage: "header of the upgrade request as `'NAME: VALUE'`; 'NAME: @FILE' is read at every dial (repeat)", Example: "'X-Api-Key: @key.txt'"},
+		{Flag: "join-params", Secret: true, Value: Checked(&c.joinParams, "", parseJoinParams),
+			Usage: "params of the join: a `JSON` object, @FILE, or - for stdin", Example: `'{"user_id":123}'`},
+		{Flag: "auth-token-file", Value: Checked(&c.authTokenFile, "", parseTokenFile),
+			Usage: "`FILE` with the auth token, read at every dial; - for stdin [$PHX_AUTH_TOKEN holds the token itself]", Example: "token.txt"},
+		{Env: "PHX_AUTH_TOKEN", Secret: true, Value: Text(&c.authTokenText, "")},
+		{Flag: "vsn", Value: Choice(&c.vsn, "2.0.0", "1.0.0"),
+			Usage: "`VERSION` of the wire format: 2.0.0 or 1.0.0", Example: "2.0.0"},
+	}
+}
+
+func (c *Connection) timingOptions() []Option {
+	return []Option{
+		{Flag: "connect-timeout", Value: Duration(&c.ConnectTimeout, "10s"),
+			Usage: "`TIME` for a dial, from DNS to upgrade", Example: "5s"},
+		{Flag: "timeout", Value: Duration(&c.ReplyTimeout, "10s"),
+			Usage: "`TIME` for the reply to one join or push", Example: "5s"},
+		{Flag: "heartbeat-interval", Value: Duration(&c.heartbeatInterval, "30s"),
+			Usage: "`TIME` between heartbeats", Example: "30s"},
+		{Flag: "heartbeat-timeout", Value: Duration(&c.heartbeatTimeout, ""),
+			Usage: "`TIME` for the answer to a heartbeat (default 10s, or the interval if that is shorter)", Example: "10s"},
+		{Flag: "max-retries", Value: c.maxRetriesValue(),
+			Usage: "`N` retries in a row, of dials and of joins; -1: no limit", Example: "5"},
+		{Flag: "reconnect-after", Value: Durations(&c.reconnectAfter, defaultReconnectAfter),
+			Usage: "delays before dials, as a `LIST`; the last repeats", Example: "100ms,1s,10s"},
+		{Flag: "rejoin-after", Value: Durations(&c.rejoinAfter, defaultRejoinAfter),
+			Usage: "delays before joins, as a `LIST`; the last repeats", Example: "100ms,1s,10s"},
+		{Flag: "no-reconnect", Value: Switch(&c.noReconnect),
+			Usage: "do not retry anything (--max-retries 0)"},
+		{Flag: "no-jitter", Value: Switch(&c.noJitter),
+			Usage: "wait exactly the given delays, not a random half to whole of them"},
+		{Flag: "max-message", Value: Size(&c.maxMessage, "64MiB"),
+			Usage: "`SIZE` of the largest message accepted", Example: "64MiB"},
+	}
+}
+
+func (c *Connection) nameValue() Value {
+	return Checked(&c.Name, "default", func(text string) (string, error) {
+		if err := signal.CheckName(text); err != nil {
+			return "", fmt.Errorf("cannot be used: %w", err)
+		}
+		return text, nil
+	})
+}
+
+// maxRetriesValue leaves maxRetries nil unless somebody says how many: that counts for more than the command's default.
+func (c *Connection) maxRetriesValue() Value {
+	v := Checked(&c.maxRetries, "", func(text string) (*int, error) {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < -1 {
+			return nil, errors.New("is not a number of retries: -1 or more")
+		}
+		return &n, nil
+	})
+	v.shown = strconv.Itoa(c.retry.Max)
+	return v
+}
+
+func parseTokenFile(path string) (*Source, error) {
+	if path == "" {
+		return nil, errors.New("is not the name of a file")
+	}
+	return newFileSource("--auth-token-file", path), nil
+}
+
+// Build checks the options against each other and returns what package phoenix makes a connection of. Errors are
+// [*UsageError]s.
+func (c *Connection) Build(stdin *Stdin) (phoenix.Options, error) {
+	if err := c.check(); err != nil {
+		return phoenix.Options{}, err
+	}
+	for _, s := range c.sources() {
+		if err := s.claim(stdin); err != nil {
+			return phoenix.Options{}, err
+		}
+	}
+	retries, failFast := c.retries()
+	return phoenix.Options{
+		URL:               c.URI,
+		VSN:               c.vsn,
+		Credentials:       c.credentials,
+		ConnectTimeout:    c.ConnectTimeout,
+		ReplyTimeout:      c.ReplyTimeout,
+		HeartbeatInterval: c.heartbeatInterval,
+		HeartbeatTimeout:  c.heartbeatTimeout,
+		MaxRetries:        retries,
+		FailFast:          failFast,
+		ReconnectAfter:    c.backoff(c.reconnectAfter),
+		RejoinAfter:       c.backoff(c.rejoinAfter),
+		MaxMessage:        c.maxMessage,
+	}, nil
+}
+
+func (c *Connection) check() error {
+	switch {
+	case c.URI == "":
+		return &UsageError{
+			Message: "there is no URI to connect to",
+			Advice:  "give one with --uri or in PHX_URI; `phx demo` starts a server to try",
+		}
+	case c.heartbeatTimeout > c.heartbeatInterval:
+		return &UsageError{
+			Message: fmt.Sprintf("--heartbeat-timeout %v is longer than --heartbeat-interval %v", c.heartbeatTimeout, c.heartbeatInterval),
+			Advice:  "make the timeout shorter, or the interval longer",
+		}
+	case c.noReconnect && c.maxRetries != nil && *c.maxRetries != 0:
+		return &UsageError{
+			Message: fmt.Sprintf("--no-reconnect contradicts --max-retries %d", *c.maxRetries),
+			Advice:  "leave one of them out",
+		}
+	}
+	return nil
+}
+
+// sources returns every source, for the claims on the standard input.
+func (c *Connection) sources() []*Source {
+	list := []*Source{c.joinParams, c.authTokenFile}
+	for _, p := range c.params {
+		list = append(list, p.value)
+	}
+	for _, h := range c.headers {
+		list = append(list, h.value)
+	}
+	return list
+}
+
+// retries returns how many there are, and whether none are made before everything has worked once. Who says how many wants
+// them from the start.
+func (c *Connection) retries() (limit int, failFast bool) {
+	switch {
+	case c.noReconnect:
+		return 0, false
+	case c.maxRetries != nil:
+		return *c.maxRetries, false
+	}
+	return c.retry.Max, c.retry.FailFast
+}
+
+func (c *Connection) backoff(delays []time.Duration) phoenix.Backoff {
+	b := phoenix.Steps(delays...)
+	if c.noJitter {
+		return b
+	}
+	return phoenix.Jittered(b)
+}

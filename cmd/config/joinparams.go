@@ -1,0 +1,54 @@
+package config
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+
+	"phx/phoenix"
+)
+
+// Channel returns the channel of a topic with the join params of the options.
+func (c *Connection) Channel(topic string) phoenix.Channel {
+	ch := phoenix.Channel{Topic: topic}
+	if c.joinParams != nil {
+		ch.Params = c.readJoinParams
+	}
+	return ch
+}
+
+// joinParamsAdvice is a hint without the params themselves, which may be secret.
+const joinParamsAdvice = `a right one: {"user_id":123}`
+
+func (c *Connection) readJoinParams(ctx context.Context) (phoenix.Payload, error) {
+	text, err := c.joinParams.Text(ctx)
+	if err != nil {
+		return phoenix.Payload{}, err
+	}
+	if !isObject(text) {
+		return phoenix.Payload{}, &UsageError{
+			Message: c.joinParams.name() + ", given with --join-params, does not hold one JSON object",
+			Advice:  joinParamsAdvice,
+		}
+	}
+	return phoenix.JSON(text), nil
+}
+
+// parseJoinParams parses JSON, @FILE, @- or -.
+func parseJoinParams(text string) (*Source, error) {
+	if text == stdinPath {
+		text = "@" + stdinPath
+	}
+	s := newSource("--join-params", text)
+	if s.path == "" && !isObject(s.literal) {
+		return nil, errors.New("is not a JSON object")
+	}
+	return s, nil
+}
+
+// isObject reports whether text is one JSON object, all that Phoenix takes as params (PROTOCOL.md, rule 12).
+func isObject(text string) bool {
+	data := bytes.TrimLeft([]byte(text), " \t\r\n")
+	return len(data) > 0 && data[0] == '{' && json.Valid(data)
+}

@@ -1,0 +1,122 @@
+package config
+
+import (
+	"fmt"
+
+	"github.com/spf13/pflag"
+)
+
+// An Option is one setting.
+type Option struct {
+	// Flag is the long name, without dashes; empty for what only the environment can set, because the command line is
+	// no place for it. Shorthand is one letter or empty.
+	Flag, Shorthand string
+	// Env is the environment variable that sets the option where the flag does not; empty: none. An empty variable
+	// counts as unset.
+	Env string
+	// Usage is the help. What stands in backquotes names the argument.
+	Usage string
+	// Example is a right value, for the error about a wrong one.
+	Example string
+	// Secret says that the text given may hold a secret and must not appear in an error.
+	Secret bool
+	// Value parses the text.
+	Value Value
+}
+
+// A Set is the options of one command.
+type Set struct {
+	settings []*setting
+}
+
+// NewSet returns the set of the given options.
+func NewSet(groups ...[]Option) *Set {
+	s := &Set{}
+	for _, group := range groups {
+		for _, o := range group {
+			s.settings = append(s.settings, &setting{Option: o})
+		}
+	}
+	return s
+}
+
+// Bind adds the flags of the options to fs. Parsing flags only collects their texts: [Set.Resolve] parses them, so that
+// wrong ones from the command line and from the environment are reported alike.
+func (s *Set) Bind(fs *pflag.FlagSet) {
+	for _, o := range s.settings {
+		if o.Flag == "" {
+			continue
+		}
+		usage := o.Usage
+		if o.Env != "" {
+			usage += " [$" + o.Env + "]"
+		}
+		f := fs.VarPF(o, o.Flag, o.Shorthand, usage)
+		if o.Value.isSwitch {
+			f.NoOptDefVal = "true"
+		}
+	}
+}
+
+// Resolve parses what the flags, else the environment, said about each option. The error is a [*UsageError].
+func (s *Set) Resolve(lookupEnv func(string) (string, bool)) error {
+	for _, o := range s.settings {
+		if err := o.resolve(lookupEnv); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A setting is an option with the texts its flag was given. It is a [pflag.Value].
+type setting struct {
+	Option
+	texts []string
+}
+
+func (o *setting) resolve(lookupEnv func(string) (string, bool)) error {
+	texts, from, example := o.texts, "--"+o.Flag, "--"+o.Flag+" "+o.Example
+	if len(texts) == 0 && o.Env != "" {
+		if text, ok := lookupEnv(o.Env); ok && text != "" {
+			texts, from, example = []string{text}, o.Env, o.Env+"="+o.Example
+		}
+	}
+	if len(texts) > 1 && !o.Value.repeats {
+		texts = texts[len(texts)-1:]
+	}
+	for _, text := range texts {
+		if err := o.Value.parse(text); err != nil {
+			return o.wrong(from, text, example, err)
+		}
+	}
+	return nil
+}
+
+// wrong makes the error about a text that does not parse.
+func (o *setting) wrong(from, text, example string, err error) error {
+	e := &UsageError{Message: fmt.Sprintf("%s %q %v", from, text, err)}
+	if o.Secret {
+		e.Message = fmt.Sprintf("the value of %s %v", from, err)
+	}
+	if o.Example != "" {
+		e.Advice = "a right one: " + example
+	}
+	return e
+}
+
+// String implements [pflag.Value]; pflag takes the default that help shows from it.
+func (o *setting) String() string { return o.Value.shown }
+
+// Type implements [pflag.Value]; the argument's name stands in the usage text.
+func (o *setting) Type() string {
+	if o.Value.isSwitch {
+		return "bool"
+	}
+	return "value"
+}
+
+// Set implements [pflag.Value].
+func (o *setting) Set(text string) error {
+	o.texts = append(o.texts, text)
+	return nil
+}
