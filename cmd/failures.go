@@ -1,0 +1,155 @@
+package cmd
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"phx/phoenix"
+)
+
+// A cause is what is said about a reason: the exit code, what happened, and what to do next.
+type cause struct {
+	code int
+	what string
+	hint string
+}
+
+// linkCauses says it for every reason of a link that failed.
+var linkCauses = map[phoenix.Reason]cause{
+	phoenix.ReasonDNS:              {exitDNS, "the host name does not resolve", "check the host in --uri, and the network"},
+	phoenix.ReasonConnectRefused:   {exitConnect, "nobody listens there", "start the server, or check host and port in --uri"},
+	phoenix.ReasonUnreachable:      {exitConnect, "there is no way to the host", "check the host in --uri, and the network"},
+	phoenix.ReasonTimeout:          {exitTimeout, "it took too long", "check host and port in --uri, or allow more with --connect-timeout"},
+	phoenix.ReasonTLS:              {exitTLS, "the TLS handshake failed", "does the port speak TLS? a ws:// URI goes without"},
+	phoenix.ReasonCertificate:      {exitCertificate, "the certificate was not accepted", "check the host in --uri; SSL_CERT_FILE=ca.pem trusts a CA of your own"},
+	phoenix.ReasonRefused:          {exitRefused, "the server refused the upgrade", "see what the server logs about it"},
+	phoenix.ReasonNotWebSocket:     {exitConnect, "what answers there does not speak WebSocket", "check the port and the path in --uri"},
+	phoenix.ReasonClosedByRemote:   {exitConnect, "the server closed the connection", "see what the server logs about it"},
+	phoenix.ReasonClosedByUs:       {exitConnect, "we closed the connection", "try again"},
+	phoenix.ReasonReset:            {exitConnect, "the connection was reset", "check the port in --uri: does it want wss, or ws?"},
+	phoenix.ReasonEOF:              {exitConnect, "the server hung up", "check the port in --uri: does it want wss, or ws?"},
+	phoenix.ReasonHeartbeatTimeout: {exitConnect, "a heartbeat went unanswered", "check the network; --heartbeat-timeout allows more"},
+	phoenix.ReasonProtocolError:    {exitConnect, "the server sent what WebSocket does not allow", "check what stands between: a proxy?"},
+	phoenix.ReasonMessageTooBig:    {exitConnect, "a message was too big", "allow more with --max-message, or send less"},
+}
+
+// refusalHints says what an HTTP status usually means when it comes from a Phoenix endpoint.
+var refusalHints = map[int]string{
+	400: "is there a proxy between that does not pass an upgrade on?",
+	401: "the socket's connect/3 wants other credentials: check --param and --auth-token-file",
+	403: "the socket's connect/3 refused: check --param and --auth-token-file, then --vsn, then an Origin header",
+	404: "there is no socket at this path: check the path in --uri (endpoint.ex: socket \"/socket\")",
+	429: "too many connections: wait, then try again",
+	503: "the server is not ready: wait, then try again",
+}
+
+// explainLink says what a link's error means; wasUp tells a link that was lost from one that was never there.
+func explainLink(err *phoenix.LinkError, wasUp bool) cause {
+	c, ok := linkCauses[err.Reason]
+	if !ok {
+		c = cause{exitConnect, string(err.Reason), "see more with -v"}
+	}
+	switch {
+	case err.Reason == phoenix.ReasonRefused:
+		c.hint = explainRefusal(err, c.hint)
+	case wasUp && err.Reason != phoenix.ReasonCertificate, err.Stage == phoenix.StageSession:
+		c.code = exitLinkLost
+	}
+	return c
+}
+
+func explainRefusal(err *phoenix.LinkError, otherwise string) string {
+	switch hint, ok := refusalHints[err.HTTPStatus]; {
+	case ok:
+		return hint
+	case err.Location != "":
+		return "the server redirects: give --uri the address it points to"
+	case err.HTTPStatus >= 500:
+		return "the server failed: see its log"
+	}
+	return otherwise
+}
+
+// linkFailure is the failure of a link to address.
+func linkFailure(address string, err *phoenix.LinkError, wasUp bool) *failure {
+	c := explainLink(err, wasUp)
+	message := "cannot connect to " + address
+	if c.code == exitLinkLost {
+		message = "lost the link to " + address
+	}
+	message += ": " + c.what
+	if err.Reason == phoenix.ReasonTimeout && err.Stage != "" {
+		message += fmt.Sprintf(" (stage: %s)", err.Stage)
+	}
+	if detail := oneLine(err.Detail()); detail != "" {
+		message += ": " + detail
+	}
+	return &failure{code: c.code, message: message, hint: c.hint, err: err}
+}
+
+// joinHints says what to do about a join that failed.
+var joinHints = map[phoenix.JoinReason]string{
+	phoenix.JoinRefused:         "the channel's join/3 refused: check the topic and --join-params",
+	phoenix.JoinTimeout:         "allow more with --timeout, or see what the server's join/3 is doing",
+	phoenix.JoinUnmatchedTopic:  "the socket has no channel for this topic: check its spelling, and channel/2 in the server's socket",
+	phoenix.JoinCrashed:         "the channel's join/3 crashed: see the server's log",
+	phoenix.JoinTooManyChannels: "leave topics out, or join them on several connections",
+}
+
+// joinFailure is the failure of a join.
+func joinFailure(err *phoenix.JoinError) *failure {
+	message := fmt.Sprintf("cannot join %q: ", err.Topic)
+	switch {
+	case err.Reason == phoenix.JoinTimeout:
+		message += "no answer in time"
+	case err.Response.Data != nil && !err.Response.Binary:
+		message += oneLine(string(err.Response.Data))
+	default:
+		message += string(err.Reason)
+	}
+	return &failure{code: exitCodeOfJoin(err.Reason), message: message, hint: joinHints[err.Reason], err: err}
+}
+
+// pushFailure is the failure of a push that can have no reply.
+func pushFailure(err *phoenix.PushError) *failure {
+	f := &failure{code: exitCodeOfPush(err.Reason), message: err.Error(), err: err,
+		hint: "it may have reached the server: check before you send it again"}
+	if err.Delivered == phoenix.DeliveredNo {
+		f.hint = "it did not reach a channel: it is safe to send it again"
+	}
+	return f
+}
+
+// pushTimeoutFailure is the failure of a push without a reply.
+func pushTimeoutFailure(topic, event string, err *phoenix.PushTimeout) *failure {
+	return &failure{
+		code:    exitTimeout,
+		message: fmt.Sprintf("no reply to %q on %q in %v", event, topic, err.Timeout),
+		hint:    "does the server's handle_in/3 reply to this event? allow more with --timeout",
+		err:     err,
+	}
+}
+
+// statusFailure is the failure of a push that was answered with another status than ok.
+func statusFailure(topic, event string, reply *phoenix.PushReply, payload phoenix.Payload) *failure {
+	message := fmt.Sprintf("%q on %q was answered with status %q", event, topic, reply.Status)
+	if payload.Data != nil && !payload.Binary {
+		message += ": " + oneLine(string(payload.Data))
+	}
+	return &failure{code: exitPushStatus, message: message, hint: "the channel's handle_in/3 said no: check the payload"}
+}
+
+// oneLine makes one short line of what a server sent.
+func oneLine(text string) string {
+	const limit = 300
+	text = strings.Join(strings.Fields(text), " ")
+	if len(text) <= limit {
+		return text
+	}
+	cut := limit
+	for !utf8.RuneStart(text[cut]) {
+		cut--
+	}
+	return text[:cut] + "..."
+}
