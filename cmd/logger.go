@@ -1,0 +1,120 @@
+package cmd
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync"
+
+	"phx/cmd/config"
+)
+
+// newLogger returns the log on stderr. From normal on things are logged, unless the options say otherwise.
+func newLogger(w io.Writer, o config.Logging, normal slog.Level) *slog.Logger {
+	level := normal
+	switch {
+	case o.Verbose:
+		level = slog.LevelDebug
+	case o.Quiet:
+		level = slog.LevelError
+	}
+	if o.Format == config.LogJSON {
+		return slog.New(slog.NewJSONHandler(jsonEscaper{w}, &slog.HandlerOptions{Level: level}))
+	}
+	return slog.New(&textHandler{w: w, mu: new(sync.Mutex), level: level})
+}
+
+// A textHandler writes log records for people: "phx: message key=value".
+type textHandler struct {
+	w     io.Writer
+	mu    *sync.Mutex // shared with the handlers derived from this one
+	level slog.Level
+	// attrs is what WithAttrs added, ready to be written; group is what WithGroup puts before keys.
+	attrs []byte
+	group string
+}
+
+// Enabled implements [slog.Handler].
+func (h *textHandler) Enabled(_ context.Context, level slog.Level) bool { return level >= h.level }
+
+// Handle implements [slog.Handler]. A record is one write.
+func (h *textHandler) Handle(_ context.Context, r slog.Record) error {
+	line := appendVisible([]byte(linePrefix), r.Message)
+	line = append(line, h.attrs...)
+	r.Attrs(func(a slog.Attr) bool {
+		line = appendAttr(line, h.group, a)
+		return true
+	})
+	line = append(line, '\n')
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	_, err := h.w.Write(line)
+	return err
+}
+
+// WithAttrs implements [slog.Handler].
+func (h *textHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	derived := *h
+	derived.attrs = bytes.Clone(h.attrs)
+	for _, a := range attrs {
+		derived.attrs = appendAttr(derived.attrs, h.group, a)
+	}
+	return &derived
+}
+
+// WithGroup implements [slog.Handler].
+func (h *textHandler) WithGroup(name string) slog.Handler {
+	derived := *h
+	if name != "" {
+		derived.group += name + "."
+	}
+	return &derived
+}
+
+// appendAttr appends " key=value", and nothing for an empty attribute.
+func appendAttr(dst []byte, group string, a slog.Attr) []byte {
+	a.Value = a.Value.Resolve()
+	if a.Equal(slog.Attr{}) {
+		return dst
+	}
+	if a.Value.Kind() == slog.KindGroup {
+		if a.Key != "" {
+			group += a.Key + "."
+		}
+		for _, member := range a.Value.Group() {
+			dst = appendAttr(dst, group, member)
+		}
+		return dst
+	}
+	dst = append(dst, ' ')
+	dst = appendVisible(dst, group+a.Key)
+	dst = append(dst, '=')
+	text := a.Value.String()
+	if text == "" || strings.ContainsFunc(text, needsQuotes) {
+		return strconv.AppendQuote(dst, text)
+	}
+	return append(dst, text...)
+}
+
+func needsQuotes(r rune) bool {
+	return r == ' ' || r == '"' || r == '=' || r == '\uFFFD' || !strconv.IsPrint(r)
+}
+
+// linePrefix begins every line for people.
+const linePrefix = "phx: "
+
+// A jsonEscaper writes JSON lines to w without the control characters that JSON allows in strings, but a terminal should
+// not get.
+type jsonEscaper struct{ w io.Writer }
+
+// Write implements [io.Writer] for one whole line.
+func (e jsonEscaper) Write(line []byte) (int, error) {
+	text := bytes.TrimSuffix(line, []byte("\n"))
+	if _, err := e.w.Write(append(appendEscapedJSON(nil, text), '\n')); err != nil {
+		return 0, err
+	}
+	return len(line), nil
+}

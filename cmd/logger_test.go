@@ -1,0 +1,169 @@
+package cmd
+
+import (
+	"bytes"
+	"encoding/json"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"phx/cmd/config"
+	"phx/phoenix"
+)
+
+func TestTextLog(t *testing.T) {
+	var out bytes.Buffer
+	log := newLogger(&out, config.Logging{}, slog.LevelInfo)
+	log.Debug("not shown")
+	log.Info("connected", "took", time.Second, "empty", "", "spaced", "a b", "quote", `"`, "none", nil)
+	log.With("topic", "room:a").WithGroup("g").Info("joined", "n", 1, slog.Group("h", "m", 2), slog.Attr{})
+	log.WithGroup("").Warn("evil \x1b[2J\u009b2J\nline", "key\x1b", "\x1b[2J", "c1", "\u009b", "bytes", "\xff\x9b")
+	want := `phx: connected took=1s empty="" spaced="a b" quote="\"" none=<nil>
+phx: joined topic=room:a g.n=1 g.h.m=2
+phx: evil \x1b[2J\u009b2J\nline key\x1b="\x1b[2J" c1="\u009b" bytes="\xff\x9b"
+`
+	if out.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", out.String(), want)
+	}
+}
+
+func TestLogLevels(t *testing.T) {
+	tests := []struct {
+		options config.Logging
+		normal  slog.Level
+		want    string
+	}{
+		{config.Logging{}, slog.LevelInfo, "iwe"},
+		{config.Logging{}, slog.LevelWarn, "we"},
+		{config.Logging{Verbose: true}, slog.LevelWarn, "diwe"},
+		{config.Logging{Quiet: true}, slog.LevelInfo, "e"},
+	}
+	for _, tt := range tests {
+		for _, format := range []string{config.LogText, config.LogJSON} {
+			var out bytes.Buffer
+			tt.options.Format = format
+			log := newLogger(&out, tt.options, tt.normal)
+			log.Debug("d")
+			log.Info("i")
+			log.Warn("w")
+			log.Error("e")
+			if got := strings.Count(out.String(), "\n"); got != len(tt.want) {
+				t.Errorf("%+v: %d lines, want %q:\n%s", tt.options, got, tt.want, out.String())
+			}
+		}
+	}
+}
+
+func TestJSONLogIsJSONWithoutControls(t *testing.T) {
+	var out bytes.Buffer
+	newLogger(&out, config.Logging{Format: config.LogJSON}, slog.LevelInfo).Info("evil \x1b\u009b\x7f", "k", "v")
+	if strings.ContainsFunc(strings.TrimSuffix(out.String(), "\n"), isControl) {
+		t.Errorf("control characters in %q", out.String())
+	}
+	var record struct{ Msg, K string }
+	if err := json.Unmarshal(out.Bytes(), &record); err != nil || record.Msg != "evil \x1b\u009b\x7f" || record.K != "v" {
+		t.Errorf("%+v, %v", record, err)
+	}
+}
+
+func TestAppendEscapedJSON(t *testing.T) {
+	text := "{\"a\":\t\"\x7f\u0080\u009f\u00a0ä\",\r\n\"b\":1}"
+	want := `{"a": "\u007f\u0080\u009f` + "\u00a0" + `ä",  "b":1}`
+	if got := string(appendEscapedJSON(nil, []byte(text))); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestAppendVisible(t *testing.T) {
+	got := string(appendVisible([]byte("> "), "a\tb\nc\x1b\u202e\ufffd\xf0", '\n'))
+	if want := "> a\\tb\nc\\x1b\\u202e\ufffd\\xf0"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestLifecycleLog(t *testing.T) {
+	events := []phoenix.Event{
+		{Detail: &phoenix.Connecting{URI: "ws://h", Attempt: 1}},
+		{Session: 1, Detail: &phoenix.Connected{Took: time.Second}},
+		{Detail: &phoenix.Disconnected{Reason: phoenix.ReasonEOF, Text: "evil\n\x1b", WillReconnect: true}},
+		{Detail: &phoenix.Disconnected{Reason: phoenix.ReasonClosedByUs}},
+		{Detail: &phoenix.Reconnecting{Delay: time.Second, Attempt: 1, MaxAttempts: 10}},
+		{Detail: &phoenix.ReconnectExhausted{Attempts: 10}},
+		{Detail: &phoenix.Heartbeat{RTT: time.Millisecond}},
+		{Detail: &phoenix.HeartbeatTimeout{Timeout: time.Second}},
+		{Topic: "t", Detail: &phoenix.Joining{Attempt: 1}},
+		{Topic: "t", Detail: &phoenix.Joined{Took: time.Second}},
+		{Topic: "t", Detail: &phoenix.Joined{Rejoin: true, Gap: time.Second}},
+		{Topic: "t", Detail: &phoenix.JoinError{Reason: phoenix.JoinTimeout, Retry: phoenix.Retry{Will: true, In: time.Second}}},
+		{Topic: "t", Detail: &phoenix.Left{}},
+		{Topic: "t", Detail: &phoenix.Closed{}},
+		{Topic: "t", Detail: &phoenix.Errored{Reason: phoenix.ErroredCrash, Retry: phoenix.Retry{Will: true}}},
+		// Output, and no lines of the log.
+		{Topic: "t", Detail: phoenix.Message{}},
+		{Topic: "t", Detail: &phoenix.PushReply{}},
+	}
+	want := `phx: connecting uri=ws://h attempt=1
+phx: connected took=1s session=1
+phx: disconnected reason=eof detail="evil \x1b" will_reconnect=true
+phx: disconnected reason=closed_by_us will_reconnect=false
+phx: waiting to connect again delay=1s attempt=1 max_attempts=10
+phx: no more attempts to connect attempts=10
+phx: heartbeat rtt=1ms
+phx: no answer to a heartbeat timeout=1s
+phx: joining topic=t attempt=1
+phx: joined topic=t took=1s
+phx: joined again topic=t gap=1s
+phx: join failed topic=t reason=timeout retry_in=1s
+phx: left topic=t
+phx: the server closed the channel topic=t
+phx: the channel was lost topic=t reason=phx_error
+`
+	var out bytes.Buffer
+	log := newLogger(&out, config.Logging{Verbose: true}, slog.LevelWarn)
+	for i := range events {
+		logLifecycle(log, &events[i])
+	}
+	if out.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", out.String(), want)
+	}
+}
+
+func TestTrace(t *testing.T) {
+	frames := []phoenix.TraceFrame{
+		{Out: true, Kind: "text", Data: []byte(`["1","1","room:a","phx_join",{"token":"secret"}]`)},
+		{Out: true, Kind: "text", Data: []byte(`{"topic":"room:a","event":"phx_join","payload":{"token":"secret"},"ref":"1"}`)},
+		{Out: true, Kind: "text", Data: []byte(`["1","2","room:a","access_token",{"access_token":"secret"}]`)},
+		{Out: true, Kind: "text", Data: []byte(`not json secret`)},
+		{Out: true, Kind: "text", Data: []byte(`["1","3","room:a","echo",{"body":"hi"}]`)},
+		{Out: true, Kind: "text", Data: []byte(`{"topic":"room:a","event":"echo","payload":{},"ref":"1"}`)},
+		{Kind: "text", Data: []byte("[null,null,\"room:a\",\"phx_join\",\"\x7f\"]")},
+		{Kind: "binary", Data: []byte{0, 'a', 0x1b}},
+	}
+	want := `phx: > text ["1","1","room:a","phx_join","(not shown)"]
+phx: > text {"event":"phx_join","payload":"(not shown)","ref":"1","topic":"room:a"}
+phx: > text ["1","2","room:a","access_token","(not shown)"]
+phx: > text "(not shown)"
+phx: > text ["1","3","room:a","echo",{"body":"hi"}]
+phx: > text {"topic":"room:a","event":"echo","payload":{},"ref":"1"}
+phx: < text [null,null,"room:a","phx_join","\x7f"]
+phx: < binary \x00a\x1b
+`
+	var text, asJSON bytes.Buffer
+	traceText, traceJSON := newTracer(&text, config.LogText), newTracer(&asJSON, config.LogJSON)
+	for _, f := range frames {
+		traceText(f)
+		traceJSON(f)
+	}
+	if text.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", text.String(), want)
+	}
+	if strings.Contains(asJSON.String(), "secret") || strings.Count(asJSON.String(), "\n") != len(frames) {
+		t.Errorf("as JSON:\n%s", asJSON.String())
+	}
+	for line := range strings.Lines(asJSON.String()) {
+		if !json.Valid([]byte(line)) {
+			t.Errorf("not JSON: %s", line)
+		}
+	}
+}
