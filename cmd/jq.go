@@ -1,0 +1,106 @@
+package cmd
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/itchyny/gojq"
+)
+
+// A filter is a compiled jq expression. It cannot reach files, the network or the environment ($ENV is empty): signals and
+// expressions come from different hands, and secrets are in the environment.
+type filter struct{ code *gojq.Code }
+
+// compileFilter compiles the expression given with option; the error shows where it is wrong.
+func compileFilter(option, expr string) (*filter, error) {
+	query, err := gojq.Parse(expr)
+	if err == nil {
+		var code *gojq.Code
+		if code, err = gojq.Compile(query); err == nil {
+			return &filter{code}, nil
+		}
+	}
+	message := fmt.Sprintf("the expression of %s does not compile: %v", option, err)
+	if parseErr := (*gojq.ParseError)(nil); errors.As(err, &parseErr) {
+		message += pointAt(expr, parseErr.Offset-len(parseErr.Token))
+	}
+	return nil, &failure{
+		code:    exitJQCompile,
+		message: message,
+		hint:    "check the expression, and that the shell leaves it alone: put it in single quotes",
+		err:     err,
+	}
+}
+
+// pointAt returns two lines: that of text in which the offset is, and a caret below the place.
+func pointAt(text string, offset int) string {
+	offset = min(max(offset, 0), len(text))
+	start := strings.LastIndexByte(text[:offset], '\n') + 1
+	line, _, _ := strings.Cut(text[start:], "\n")
+	column := len([]rune(text[start:offset]))
+	return fmt.Sprintf("\n    %s\n    %*s", line, column+1, "^")
+}
+
+// run gives each result of the filter on one JSON text to emit, whose error ends the run. Numbers keep the spelling of the
+// text as long as the expression does not calculate with them.
+func (f *filter) run(ctx context.Context, text []byte, emit func(value any) error) error {
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()
+	var input any
+	if err := decoder.Decode(&input); err != nil {
+		return err
+	}
+	results := f.code.RunWithContext(ctx, input)
+	for {
+		value, ok := results.Next()
+		if !ok {
+			return nil
+		}
+		if err, isErr := value.(error); isErr {
+			return runError(err)
+		}
+		if err := emit(value); err != nil {
+			return err
+		}
+	}
+}
+
+// runError returns the error of a run; halt is none.
+func runError(err error) error {
+	if halt := (*gojq.HaltError)(nil); errors.As(err, &halt) && halt.Value() == nil {
+		return nil
+	}
+	return err
+}
+
+// A predicate is a jq expression that a signal satisfies or not.
+type predicate struct{ filter *filter }
+
+// compilePredicate compiles the expression given with option.
+func compilePredicate(option, expr string) (*predicate, error) {
+	f, err := compileFilter(option, expr)
+	if err != nil {
+		return nil, err
+	}
+	return &predicate{f}, nil
+}
+
+// errFirst ends a run after its first result.
+var errFirst = errors.New("the first result is enough")
+
+// match reports whether the first result for a JSON text is neither false nor null. No result does not match.
+func (p *predicate) match(ctx context.Context, text []byte) (bool, error) {
+	matched := false
+	err := p.filter.run(ctx, text, func(value any) error {
+		matched = value != nil && value != false
+		return errFirst
+	})
+	if errors.Is(err, errFirst) {
+		err = nil
+	}
+	return matched, err
+}
