@@ -1,0 +1,100 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"phx/cmd/config"
+	"phx/phoenix"
+)
+
+// A client is what the commands that connect have in common: the options, and what is made of them. A command embeds it in
+// its options and adds its own to set before bind.
+type client struct {
+	factory    *factory
+	connection *config.Connection
+	output     config.Output
+	logging    config.Logging
+	maxTime    time.Duration
+	// own is the options of the command itself.
+	own []config.Option
+	// normal is the level from which on the command logs, unless it is told otherwise.
+	normal slog.Level
+
+	set      *config.Set
+	log      *slog.Logger
+	renderer *renderer
+}
+
+// newOneShot returns the client of a command that does one thing: it retries nothing and is silent when all went well.
+func newOneShot(f *factory) *client {
+	return &client{factory: f, connection: config.NewConnection(config.Retry{}), normal: slog.LevelWarn}
+}
+
+// bind adds the options to the command, and run as what it does. run is called with everything resolved, and with a
+// context that ends at a process signal and at --max-time, its cause the error that the command then returns.
+func (c *client) bind(command *cobra.Command, run func(ctx context.Context) error) {
+	command.Flags().SortFlags = false
+	c.set = config.NewSet(c.own, c.connection.Options(), c.output.Options(), c.logging.Options(), []config.Option{
+		{Flag: "max-time", Value: config.Duration(&c.maxTime, ""), Example: "30s",
+			Usage: "`TIME` for the whole command; not finished by then: exit 28"},
+	})
+	c.set.Bind(command.Flags())
+	command.RunE = func(command *cobra.Command, _ []string) error {
+		if err := c.resolve(); err != nil {
+			return err
+		}
+		return c.runBounded(command.Context(), run)
+	}
+}
+
+// resolve parses the options and makes the log and the renderer of them.
+func (c *client) resolve() error {
+	if err := c.set.Resolve(c.factory.streams.LookupEnv); err != nil {
+		return err
+	}
+	if err := errors.Join(c.logging.Check(), c.output.Check()); err != nil {
+		return err
+	}
+	c.log = newLogger(c.factory.streams.Err, c.logging, c.normal)
+	c.factory.logJSON = c.logging.Format == config.LogJSON
+	var err error
+	c.renderer, err = newRenderer(c.output, c.connection.Name, c.factory.streams, c.log)
+	return err
+}
+
+func (c *client) runBounded(ctx context.Context, run func(context.Context) error) error {
+	ctx, stop := interruptible(ctx, c.factory.die)
+	defer stop()
+	if c.maxTime > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, c.maxTime, maxTimeError(c.maxTime))
+		defer cancel()
+	}
+	if err := run(ctx); err != nil {
+		return err
+	}
+	return c.renderer.result()
+}
+
+// options returns what to make a connection of. The command may add to it.
+func (c *client) options() (phoenix.Options, error) {
+	o, err := c.connection.Build(c.factory.stdin)
+	if err != nil {
+		return o, err
+	}
+	o.Logger = c.log
+	if c.logging.Trace {
+		o.Trace = newTracer(c.factory.streams.Err, c.logging.Format)
+	}
+	return o, nil
+}
+
+// printer returns a printer of records to stdout.
+func (c *client) printer() *printer {
+	return &printer{renderer: c.renderer, out: c.factory.streams.Out}
+}

@@ -1,0 +1,131 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"phx/phoenix"
+)
+
+type joinOptions struct {
+	*client
+	topics []string
+}
+
+func newJoinCmd(f *factory) *cobra.Command {
+	o := &joinOptions{client: newOneShot(f)}
+	c := &cobra.Command{
+		Use:   "join TOPIC...",
+		Short: "Join, print each answer, leave",
+		Long: `Joins every topic, prints one phoenix.channel.joined or phoenix.channel.join_error signal for each,
+in the order of the arguments, leaves and closes.`,
+		Example: `  phx join room:lobby
+  phx join room:lobby user:123 --join-params @params.json -o payload`,
+		Args: topicArgs(&o.topics),
+	}
+	o.bind(c, func(ctx context.Context) error { return joinRun(ctx, o) })
+	return c
+}
+
+// topicArgs takes all arguments as topics: at least one, each once.
+func topicArgs(topics *[]string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return usageError("for example: "+c.CommandPath()+" room:lobby", "there is no TOPIC to join")
+		}
+		for i, topic := range args {
+			if slices.Contains(args[:i], topic) {
+				return usageError("name each topic once", "the topic %q is given twice", topic)
+			}
+			if topic == "" {
+				return usageError("for example: "+c.CommandPath()+" room:lobby", "a topic is empty")
+			}
+		}
+		*topics = args
+		return nil
+	}
+}
+
+func joinRun(ctx context.Context, o *joinOptions) error {
+	options, err := o.options()
+	if err != nil {
+		return err
+	}
+	for _, topic := range o.topics {
+		options.Channels = append(options.Channels, o.connection.Channel(topic))
+	}
+	l, _, err := openLink(ctx, o.connection.Address(), options)
+	if err != nil {
+		return err
+	}
+	answers := joinAnswers{topics: o.topics, printer: o.printer(), waiting: map[string]phoenix.Event{}}
+	err = answers.collect(ctx, l)
+	l.close(ctx, answers.joined, nil)
+	return err
+}
+
+// joinAnswers prints the answer to each join, in the order of the topics.
+type joinAnswers struct {
+	// topics is those whose answer has not been printed.
+	topics  []string
+	printer *printer
+	// waiting is the answers that came before their turn.
+	waiting map[string]phoenix.Event
+	joined  []string
+	failed  []error
+}
+
+// collect reads events until every topic has its answer, and returns the joins that failed.
+func (a *joinAnswers) collect(ctx context.Context, l *link) error {
+	for len(a.topics) > 0 {
+		ev, err := l.next(ctx)
+		if err != nil {
+			return errors.Join(append(a.failed, err)...)
+		}
+		if !a.isAnswer(ev) {
+			continue
+		}
+		if err := a.print(ctx); err != nil {
+			return errors.Join(append(a.failed, err)...)
+		}
+	}
+	return errors.Join(a.failed...)
+}
+
+// isAnswer keeps ev if it is the last word about a topic.
+func (a *joinAnswers) isAnswer(ev *phoenix.Event) bool {
+	switch d := ev.Detail.(type) {
+	case *phoenix.Joined:
+		if d.Rejoin {
+			return false
+		}
+		a.joined = append(a.joined, ev.Topic)
+	case *phoenix.JoinError:
+		if d.Will {
+			return false
+		}
+		a.failed = append(a.failed, joinFailure(d))
+	default:
+		return false
+	}
+	a.waiting[ev.Topic] = ev.Clone()
+	return true
+}
+
+// print prints the answers whose turn has come.
+func (a *joinAnswers) print(ctx context.Context) error {
+	for len(a.topics) > 0 {
+		ev, ok := a.waiting[a.topics[0]]
+		if !ok {
+			return nil
+		}
+		a.topics = a.topics[1:]
+		if err := a.printer.print(ctx, &ev); err != nil {
+			return err
+		}
+	}
+	return nil
+}

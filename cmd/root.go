@@ -1,0 +1,79 @@
+package cmd
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// newRootCmd returns the command phx with everything under it.
+func newRootCmd(f *factory) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "phx",
+		Short: "Phoenix Channels for the shell",
+		Long: `phx brings Phoenix Channels to the shell: it connects to a Phoenix application, joins
+channels, pushes events, and prints what the server sends as signals, one JSON object a line.
+
+  phx demo                        a server to try it with
+  export PHX_URI=ws://127.0.0.1:4000/socket
+  phx connect                     is it up?
+  phx join room:lobby             may I join?`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          noUnknownCommand,
+		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+		PersistentPreRun: func(*cobra.Command, []string) {
+			f.running = true
+		},
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+	}
+	root.SetIn(f.streams.In)
+	root.SetOut(f.streams.Out)
+	root.SetErr(f.streams.Err)
+	root.SetFlagErrorFunc(flagError)
+	root.AddCommand(
+		newConnectCmd(f),
+		newJoinCmd(f),
+		newDemoCmd(f),
+		newCompletionCmd(f),
+		newVersionCmd(f),
+	)
+	root.SetHelpCommand(newHelpCmd(f))
+	return root
+}
+
+// noUnknownCommand refuses what is not the name of a command.
+func noUnknownCommand(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	hint := "`" + c.CommandPath() + " --help` lists the commands"
+	if similar := c.SuggestionsFor(args[0]); len(similar) > 0 {
+		hint = fmt.Sprintf("did you mean `%s %s`?", c.CommandPath(), similar[0])
+	}
+	return usageError(hint, "there is no command %q", args[0])
+}
+
+// flagError makes a usage error of what is wrong with flags. It repeats no more of the command line than names of flags.
+func flagError(c *cobra.Command, err error) error {
+	hint := "see `" + c.CommandPath() + " --help`"
+	if errors.Is(err, pflag.ErrHelp) {
+		return err
+	}
+	if unknown := (*pflag.NotExistError)(nil); errors.As(err, &unknown) {
+		return usageError(hint, "there is no option %s", dashed(unknown.GetSpecifiedName()))
+	}
+	if missing := (*pflag.ValueRequiredError)(nil); errors.As(err, &missing) {
+		return usageError(hint, "%s needs a value", dashed(missing.GetSpecifiedName()))
+	}
+	return usageError(hint, "%v", err)
+}
+
+func dashed(name string) string {
+	if len(name) == 1 {
+		return "-" + name
+	}
+	return "--" + name
+}
