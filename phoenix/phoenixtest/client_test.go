@@ -11,17 +11,17 @@ import (
 
 // A client is a WebSocket client of a test.
 type client struct {
-	t  *testing.T
+	t  testing.TB
 	ws *websocket.Conn
 }
 
 // dial connects to the server's first socket with vsn 2.0.0.
-func dial(t *testing.T, srv *phoenixtest.Server) *client {
+func dial(t testing.TB, srv *phoenixtest.Server) *client {
 	t.Helper()
 	return dialURL(t, srv, srv.URL+"/websocket?vsn=2.0.0", nil)
 }
 
-func dialURL(t *testing.T, srv *phoenixtest.Server, url string, header http.Header) *client {
+func dialURL(t testing.TB, srv *phoenixtest.Server, url string, header http.Header) *client {
 	t.Helper()
 	dialer := websocket.Dialer{NetDialContext: srv.DialContext}
 	ws, _, err := dialer.Dial(url, header)
@@ -33,7 +33,7 @@ func dialURL(t *testing.T, srv *phoenixtest.Server, url string, header http.Head
 }
 
 // dialRefused connects and wants an HTTP status instead of a socket.
-func dialRefused(t *testing.T, srv *phoenixtest.Server, url string, header http.Header) *http.Response {
+func dialRefused(t testing.TB, srv *phoenixtest.Server, url string, header http.Header) *http.Response {
 	t.Helper()
 	dialer := websocket.Dialer{NetDialContext: srv.DialContext}
 	ws, res, err := dialer.Dial(url, header)

@@ -12,7 +12,8 @@ const (
 	// sendTimeout is Bandit's: a client that does not read for so long is cut off.
 	sendTimeout = 30 * time.Second
 	// lingerTimeout is how long a client has to answer our close frame by hanging up.
-	lingerTimeout = time.Second
+	// It only has to outlast what was on its way when we sent it.
+	lingerTimeout = 250 * time.Millisecond
 )
 
 // answerClose answers the close frame of the client; after it there is nothing to wait for.
