@@ -1,0 +1,199 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"phx/cmd/config"
+	"phx/cmd/internal/glob"
+	"phx/phoenix"
+	"phx/router"
+)
+
+type listenOptions struct {
+	*client
+	topics []string
+
+	events, excluded []glob.Glob
+	count            int
+	until, failOn    string
+	duration, idle   time.Duration
+	lifecycle        bool
+	keepGoing        bool
+	exitOnClose      bool
+	readyFile        string
+	readyFD          int
+	buffer           int64
+	whenFull         router.Policy
+}
+
+// listenRetries is how often listen tries again, once it has joined: before that a person is waiting to see it work.
+const listenRetries = 10
+
+// listenReadBuffer saves system calls on a fast stream.
+const listenReadBuffer = 64 << 10
+
+func newListenCmd(f *factory) *cobra.Command {
+	o := &listenOptions{client: &client{
+		factory:    f,
+		connection: config.NewConnection(config.Retry{Max: listenRetries, FailFast: true}),
+		normal:     slog.LevelInfo,
+	}}
+	c := &cobra.Command{
+		Use:   "listen TOPIC...",
+		Short: "Signals on stdout until told to stop",
+		Long: `Joins every topic and prints what the server sends as signals, one a line, until told to stop. It connects
+and joins again by itself; what happens to the link and the channels is logged on stderr, and with --lifecycle
+printed as signals, too.`,
+		Example: `  phx listen room:lobby -o payload
+  phx listen room:lobby --event 'new_*' -c 3
+  phx listen room:lobby --until '.data.payload.n >= 3' --max-time 10
+  phx listen room:lobby --lifecycle -q .type -r`,
+		Args: topicArgs(&o.topics),
+	}
+	o.own = o.ownOptions()
+	o.bind(c, func(ctx context.Context) error { return listenRun(ctx, o) })
+	return c
+}
+
+func (o *listenOptions) ownOptions() []config.Option {
+	return []config.Option{
+		{Flag: "event", Value: config.Repeated(&o.events, glob.Compile),
+			Usage: "print only messages whose event matches the `GLOB` (repeat)", Example: "'new_*'"},
+		{Flag: "exclude-event", Value: config.Repeated(&o.excluded, glob.Compile),
+			Usage: "do not print messages whose event matches the `GLOB` (repeat)", Example: "presence_diff"},
+		{Flag: "count", Shorthand: "c", Value: config.Count(&o.count, ""),
+			Usage: "end after `N` messages", Example: "3"},
+		{Flag: "until", Value: config.Text(&o.until, ""),
+			Usage: "end when the jq `EXPR` is true of a signal that is printed", Example: "'.data.payload.n >= 3'"},
+		{Flag: "fail-on", Value: config.Text(&o.failOn, ""),
+			Usage: "end with exit code 1 when the jq `EXPR` is true of a signal that is printed", Example: "'.data.payload.error'"},
+		{Flag: "duration", Value: config.Duration(&o.duration, ""),
+			Usage: "end after this `TIME`, counted from when every topic is joined", Example: "1m"},
+		{Flag: "idle-timeout", Value: config.Duration(&o.idle, ""),
+			Usage: "end when no message has come for this `TIME`", Example: "30s"},
+		{Flag: "lifecycle", Value: config.Switch(&o.lifecycle),
+			Usage: "print the signals of connection and channels, too"},
+		{Flag: "keep-going", Value: config.Switch(&o.keepGoing),
+			Usage: "go on with the other topics when one cannot be joined, or is lost for good"},
+		{Flag: "exit-on-close", Value: config.Switch(&o.exitOnClose),
+			Usage: "do not join again what the server closes; end with 0 when it has closed every topic"},
+		{Flag: "ready-file", Value: config.Text(&o.readyFile, ""),
+			Usage: "`FILE` to write once every topic is joined; one left over is removed at the start", Example: "ready"},
+		{Flag: "ready-fd", Value: config.Count(&o.readyFD, ""),
+			Usage: "number `N` of an open file to write a line to, and close, once every topic is joined", Example: "3"},
+		{Flag: "buffer", Value: config.Size(&o.buffer, "64MiB"),
+			Usage: "`SIZE` of what may wait for the reader of stdout", Example: "64MiB"},
+		{Flag: "when-full", Value: config.Checked(&o.whenFull, router.Block.String(), router.ParsePolicy),
+			Usage: "what then: `POLICY` is block, drop-newest, drop-oldest or fail", Example: "drop-oldest"},
+	}
+}
+
+func listenRun(ctx context.Context, o *listenOptions) error {
+	options, err := o.options()
+	if err != nil {
+		return err
+	}
+	options.ReadBuffer = listenReadBuffer
+	options.Skip = o.skip()
+	for _, topic := range o.topics {
+		options.Channels = append(options.Channels, o.connection.Channel(topic))
+	}
+	ln, err := newListener(o)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	out, err := startOutput(ctx, cancel, o)
+	if err != nil {
+		return err
+	}
+	ln.out, ln.end = out, cancel
+	defer ln.limits.stop()
+
+	ln.link, err = startLink(ctx, o.connection.Address(), options)
+	if err != nil {
+		return err
+	}
+	err = ln.run(ctx)
+	ln.close(ctx, err)
+	if errors.Is(err, errDone) {
+		err = nil
+	}
+	return firstError(err, ln.failed, out.finish(ctx), ln.result())
+}
+
+// firstError returns the first of errs that is not nil.
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// skip returns the filter by event, nil without one. It sees raw names, before anything is decoded.
+func (o *listenOptions) skip() func(topic, event []byte) bool {
+	if len(o.events)+len(o.excluded) == 0 {
+		return nil
+	}
+	matches := func(globs []glob.Glob, event []byte) bool {
+		for _, g := range globs {
+			if g.Match(event) {
+				return true
+			}
+		}
+		return false
+	}
+	return func(_, event []byte) bool {
+		return len(o.events) > 0 && !matches(o.events, event) || matches(o.excluded, event)
+	}
+}
+
+// ready tells whoever waits for it that every topic is joined.
+func (o *listenOptions) ready() error {
+	if o.readyFile != "" {
+		if err := writeReadyFile(o.readyFile); err != nil {
+			return err
+		}
+	}
+	if o.readyFD > 0 {
+		return writeReadyFD(o.readyFD)
+	}
+	return nil
+}
+
+// compilePredicates compiles --until and --fail-on, nil for one that is not given.
+func (o *listenOptions) compilePredicates() (until, failOn *predicate, err error) {
+	if o.until != "" {
+		if until, err = compilePredicate("--until", o.until); err != nil {
+			return nil, nil, err
+		}
+	}
+	if o.failOn != "" {
+		failOn, err = compilePredicate("--fail-on", o.failOn)
+	}
+	return until, failOn, err
+}
+
+// lastTopic reports whether topic is the last of those that are still listened to, and takes it off.
+func (ln *listener) lastTopic(topic string) bool {
+	delete(ln.open, topic)
+	return len(ln.open) == 0
+}
+
+// channelLost says that a channel was lost and is not joined again.
+func channelLost(ev *phoenix.Event, what string) *failure {
+	return &failure{
+		code:    exitChannel,
+		message: "the channel " + strconv.Quote(ev.Topic) + " " + what + ", and is not joined again",
+		hint:    "see the server's log; more attempts with --max-retries",
+	}
+}

@@ -1,0 +1,232 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"phx/phoenix"
+	"phx/router"
+	"phx/signal"
+)
+
+// errDone ends listen with 0: its condition is met.
+var errDone = errors.New("done")
+
+// A listener is listen at work: it reads events, decides which are printed, and when it is enough.
+type listener struct {
+	*listenOptions
+	link *link
+	out  *output
+	// end ends run with a cause.
+	end context.CancelCauseFunc
+
+	until, failOn *predicate
+	// plain encodes what the predicates see.
+	plain *signal.Encoder
+	line  []byte
+	// predicateErrors counts the records on which one of them failed.
+	predicateErrors int
+
+	// open is the topics that are joined or will be; waiting those without a first answer.
+	open, waiting map[string]bool
+	// failed is the first failure of a topic that --keep-going went on without.
+	failed error
+	seen   int
+	chunk  *router.Chunk
+	// limits ends run after --duration and --idle-timeout.
+	limits timeLimits
+}
+
+func newListener(o *listenOptions) (*listener, error) {
+	ln := &listener{listenOptions: o, open: map[string]bool{}, waiting: map[string]bool{}}
+	for _, topic := range o.topics {
+		ln.open[topic], ln.waiting[topic] = true, true
+	}
+	ln.plain = signal.NewEncoder(signal.FormatSignal, o.connection.Name)
+	var err error
+	if ln.until, ln.failOn, err = o.compilePredicates(); err != nil {
+		return nil, err
+	}
+	return ln, removeReadyFile(o.readyFile)
+}
+
+// run listens until it is enough; errDone says that it ended as it should.
+func (ln *listener) run(ctx context.Context) error {
+	for {
+		if !ln.link.events.Ready() {
+			if err := ln.flush(); err != nil {
+				return err
+			}
+		}
+		ev, err := ln.link.next(ctx)
+		if err != nil {
+			return err
+		}
+		if err := ln.handle(ctx, ev); err != nil {
+			return errors.Join(err, ln.flush())
+		}
+	}
+}
+
+// handle takes one event. Its error ends run.
+func (ln *listener) handle(ctx context.Context, ev *phoenix.Event) error {
+	if _, isMessage := ev.Detail.(phoenix.Message); !isMessage {
+		var printed error
+		if ln.lifecycle {
+			printed = ln.print(ctx, ev)
+		}
+		return firstError(printed, ln.follow(ev))
+	}
+	ln.seen++
+	ln.limits.touch()
+	if err := ln.print(ctx, ev); err != nil {
+		return err
+	}
+	if ln.seen == ln.count {
+		return errDone
+	}
+	return nil
+}
+
+// print puts what is printed of ev into the current chunk, and checks --until and --fail-on.
+func (ln *listener) print(ctx context.Context, ev *phoenix.Event) error {
+	if ln.chunk == nil {
+		ln.chunk = ln.out.queue.Chunk()
+	}
+	ln.chunk.Commit(ln.renderer.append(ctx, ln.chunk.Buffer(), ev), ev.Seq)
+	if ln.chunk.Full() {
+		if err := ln.flush(); err != nil {
+			return err
+		}
+	}
+	if ln.until == nil && ln.failOn == nil {
+		return nil
+	}
+	ln.line = ln.plain.Append(ln.line[:0], ev)
+	switch {
+	case ln.matches(ctx, "--fail-on", ln.failOn):
+		return &failure{code: exitFailure, message: "--fail-on matched signal " + strconv.FormatUint(ev.Seq, 10), hint: "it is the last one printed"}
+	case ln.matches(ctx, "--until", ln.until):
+		return errDone
+	}
+	return nil
+}
+
+// matches applies a predicate to the current line. One that fails on a record is logged, and remembered for the exit code.
+func (ln *listener) matches(ctx context.Context, option string, p *predicate) bool {
+	if p == nil {
+		return false
+	}
+	matched, err := p.match(ctx, ln.line)
+	if err != nil && ctx.Err() == nil {
+		ln.predicateErrors++
+		ln.log.Error(option + " failed on a record: " + oneLine(err.Error()))
+	}
+	return matched
+}
+
+// flush passes the current chunk on to the output, and waits for room if that is the policy.
+func (ln *listener) flush() error {
+	if ln.chunk == nil {
+		return nil
+	}
+	chunk := ln.chunk
+	ln.chunk = nil
+	return ln.out.put(chunk)
+}
+
+// follow keeps track of the channels.
+func (ln *listener) follow(ev *phoenix.Event) error {
+	switch d := ev.Detail.(type) {
+	case *phoenix.Joined:
+		return ln.answered(ev.Topic)
+	case *phoenix.JoinError:
+		if !d.Will {
+			return ln.lost(ev.Topic, joinFailure(d))
+		}
+	case *phoenix.Errored:
+		// A channel that is lost with its link is the link's to explain.
+		if !d.Will && d.Reason != phoenix.ErroredDisconnected {
+			return ln.lost(ev.Topic, channelLost(ev, "crashed"))
+		}
+	case *phoenix.Closed:
+		return ln.closed(ev, d)
+	}
+	return nil
+}
+
+// closed takes a channel that the server closed.
+func (ln *listener) closed(ev *phoenix.Event, d *phoenix.Closed) error {
+	switch {
+	case ln.exitOnClose:
+		if ln.lastTopic(ev.Topic) {
+			return errDone
+		}
+		if d.Will {
+			topic := ev.Topic
+			// It waits for its next join, which the leave takes back without a word to the server.
+			go func() { ln.link.logUnlessNil("leave failed", ln.link.conn.Leave(context.Background(), topic)) }()
+		}
+	case !d.Will:
+		return ln.lost(ev.Topic, channelLost(ev, "was closed by the server"))
+	}
+	return nil
+}
+
+// answered takes the first answer to the join of a topic; the last one makes listen ready.
+func (ln *listener) answered(topic string) error {
+	if !ln.waiting[topic] {
+		return nil
+	}
+	delete(ln.waiting, topic)
+	if len(ln.waiting) > 0 || len(ln.open) == 0 {
+		return nil
+	}
+	ln.limits.start(ln.duration, ln.idle, func() { ln.end(errDone) })
+	return ln.ready()
+}
+
+// lost takes a topic that is out for good.
+func (ln *listener) lost(topic string, err error) error {
+	if !ln.keepGoing {
+		return err
+	}
+	if ln.failed == nil {
+		ln.failed = err
+	}
+	ln.log.Error(err.Error())
+	if ln.lastTopic(topic) {
+		return errDone // with the first failure's exit code
+	}
+	return ln.answered(topic)
+}
+
+// result is what the predicates have to say about the exit code.
+func (ln *listener) result() error {
+	if ln.predicateErrors == 0 {
+		return nil
+	}
+	return &failure{
+		code:    exitJQRun,
+		message: fmt.Sprintf("--until or --fail-on failed on %s", records(ln.predicateErrors)),
+		hint:    `an expression may look before it leaps: .data.payload? // empty`,
+	}
+}
+
+// close leaves and closes. A person who interrupts still gets what had been received, the story's end included; whoever had
+// enough does not get more.
+func (ln *listener) close(ctx context.Context, cause error) {
+	var handle func(*phoenix.Event)
+	if _, interrupted := killed(cause); interrupted {
+		handle = func(ev *phoenix.Event) { _ = ln.handle(ctx, ev) }
+	}
+	topics := make([]string, 0, len(ln.open))
+	for topic := range ln.open {
+		topics = append(topics, topic)
+	}
+	ln.link.close(ctx, topics, handle)
+	// An output that fails tells it by its own result.
+	_ = ln.flush()
+}

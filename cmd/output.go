@@ -1,0 +1,110 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"os"
+	"time"
+
+	"phx/cmd/internal/outpipe"
+	"phx/router"
+	"phx/signal"
+)
+
+// An output writes to stdout what is put in its queue, in a goroutine of its own, so that a slow reader holds up nothing
+// but what it must.
+type output struct {
+	queue   *router.Queue
+	written chan error
+	stop    func()
+	// drain ends when waiting for the reader has to end: some time after the command's context.
+	drain context.Context
+}
+
+// startOutput starts the output of listen. It calls end when the reader has gone, or a write has failed.
+func startOutput(ctx context.Context, end context.CancelCauseFunc, o *listenOptions) (*output, error) {
+	// A loss is announced like any other signal, from whichever goroutine finds it, so by a renderer of its own.
+	announcer, err := newRenderer(o.client.output, o.connection.Name, o.factory.streams, o.log)
+	if err != nil {
+		return nil, err
+	}
+	var line []byte
+	announce := func(dst []byte, l router.Loss) []byte {
+		o.log.Warn("signals were lost: the reader of stdout is too slow", "count", l.Count, "policy", o.whenFull)
+		line = announcer.encoder.AppendDropped(line[:0], signal.Dropped{
+			Count: l.Count, Policy: o.whenFull.String(), FirstSeq: l.FirstSeq, LastSeq: l.LastSeq,
+		}, time.Now())
+		return announcer.appendLine(ctx, dst, line)
+	}
+	drain, cancelDrain := context.WithCancelCause(context.WithoutCancel(ctx))
+	out := &output{
+		queue:   router.NewQueue(o.buffer, o.whenFull, announce),
+		written: make(chan error, 1),
+		drain:   drain,
+	}
+	stopGrace := context.AfterFunc(ctx, func() {
+		time.AfterFunc(drainGrace(ctx), func() { cancelDrain(context.Cause(ctx)) })
+	})
+	gone, unwatch := watchReader(o.factory.streams)
+	finished := make(chan struct{})
+	go func() {
+		select {
+		case <-gone:
+			out.queue.Abort(errPipe)
+			end(errPipe)
+		case <-finished:
+		}
+	}()
+	go func() {
+		err := router.Copy(drain, o.factory.streams.Out, out.queue)
+		if wrote := (*router.WriteError)(nil); errors.As(err, &wrote) {
+			err = writeError(wrote.Err)
+			end(err)
+		}
+		out.written <- err
+	}()
+	out.stop = func() {
+		stopGrace()
+		close(finished)
+		unwatch()
+		cancelDrain(nil)
+	}
+	return out, nil
+}
+
+// drainGrace is how long the reader may take for what is queued once ctx has ended: the time to leave and close, or next
+// to nothing when the time was up.
+func drainGrace(ctx context.Context) time.Duration {
+	if exitCodeOf(context.Cause(ctx)) == exitTimeout {
+		return lateGrace
+	}
+	return closeGrace
+}
+
+// watchReader watches stdout for the end of its reader.
+func watchReader(s *Streams) (gone <-chan struct{}, stop func()) {
+	if file, ok := s.Out.(*os.File); ok {
+		return outpipe.Watch(file)
+	}
+	return nil, func() {}
+}
+
+// put queues a chunk of lines.
+func (out *output) put(chunk *router.Chunk) error {
+	err := out.queue.Put(out.drain, chunk)
+	if errors.Is(err, router.ErrFull) {
+		return &failure{
+			code: exitWrite, message: "the reader of stdout is too slow: the output buffer is full", err: err,
+			hint: "allow more with --buffer, or let --when-full block or drop",
+		}
+	}
+	return err
+}
+
+// finish waits until everything is written.
+func (out *output) finish(context.Context) error {
+	out.queue.CloseInput(nil)
+	err := <-out.written
+	out.stop()
+	return err
+}

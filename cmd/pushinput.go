@@ -1,0 +1,114 @@
+package cmd
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"strings"
+
+	"phx/cmd/internal/jsonstream"
+)
+
+var errEmpty = errors.New("is empty")
+
+// maxInput is how large one payload from an input may be.
+const maxInput = 1 << 30
+
+// A pushInput is where payloads come from.
+type pushInput struct {
+	// next returns the next payload, which the caller may keep, or io.EOF.
+	next func() ([]byte, error)
+	// name is what the input is called in messages.
+	name string
+	file *os.File
+}
+
+// openInput opens the input that the arguments name.
+func (o *pushOptions) openInput() (*pushInput, error) {
+	in := &pushInput{}
+	var r io.Reader
+	path, isFile := strings.CutPrefix(o.payload, "@")
+	switch {
+	case !o.given || o.payload == "-" || isFile && path == "-":
+		stdin, err := o.openStdin()
+		if err != nil {
+			return nil, err
+		}
+		r, in.name = stdin, "standard input"
+	case isFile:
+		file, err := os.Open(path)
+		if err != nil {
+			return nil, readFailure(path, err)
+		}
+		r, in.name, in.file = file, path, file
+	case o.lines != "":
+		return nil, usageError("give the lines on stdin, or as @FILE", "--lines makes payloads of lines, and PAYLOAD is one already")
+	default:
+		r, in.name = strings.NewReader(o.payload), "PAYLOAD"
+	}
+	if o.lines != "" {
+		in.next = in.lines(jsonstream.NewLines(r, maxInput), o.lines)
+		return in, nil
+	}
+	in.next = in.values(jsonstream.New(r, maxInput))
+	return in, nil
+}
+
+func (o *pushOptions) openStdin() (io.Reader, error) {
+	if o.factory.streams.InTerminal && !o.given {
+		return nil, usageError("give it as an argument, or pipe it in; - reads the terminal", "there is no PAYLOAD, and stdin is a terminal")
+	}
+	return o.factory.stdin.Claim("the payload")
+}
+
+func (in *pushInput) values(r *jsonstream.Reader) func() ([]byte, error) {
+	return func() ([]byte, error) {
+		v, err := r.Next()
+		return bytes.Clone(v.Raw), in.explain(err)
+	}
+}
+
+func (in *pushInput) lines(r *jsonstream.Lines, key string) func() ([]byte, error) {
+	return func() ([]byte, error) {
+		line, err := r.Next()
+		if err != nil {
+			return nil, in.explain(err)
+		}
+		return jsonstream.AppendWrapped(nil, key, line.Raw), nil
+	}
+}
+
+// explain makes an error of the input one for people.
+func (in *pushInput) explain(err error) error {
+	var syntax *jsonstream.SyntaxError
+	var read *jsonstream.ReadError
+	switch {
+	case err == nil, errors.Is(err, io.EOF):
+		return err
+	case errors.As(err, &syntax):
+		return &failure{
+			code: exitUsage, message: "bad input in " + in.name + ": " + syntax.Error(), err: err,
+			hint: "what came before it was sent; mend it, and send it and what follows",
+		}
+	case errors.As(err, &read):
+		return readFailure(in.name, read.Err)
+	}
+	return err
+}
+
+func (in *pushInput) close() {
+	if in.file != nil {
+		_ = in.file.Close()
+	}
+}
+
+// errNoInput says that there was nothing to push.
+func (in *pushInput) errNoInput() error {
+	return usageError("give a JSON value, for example {}", "%s is empty: there is nothing to push", in.name)
+}
+
+// readFailure is the failure of reading an input.
+func readFailure(name string, err error) error {
+	return &failure{code: exitRead, message: "cannot read " + name + ": " + systemError(err), hint: "check that it is there and may be read", err: err}
+}
