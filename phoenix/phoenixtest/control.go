@@ -2,6 +2,7 @@ package phoenixtest
 
 import (
 	"context"
+	"net"
 	"net/http"
 	"slices"
 	"sync"
@@ -23,6 +24,7 @@ type serverState struct {
 	mu         sync.Mutex
 	firstMount string
 	server     *http.Server // nil: not listening
+	listener   net.Listener // the server's; it may not have been told yet
 	refusal    *Refusal
 	conns      []*Conn
 	stats      Stats
@@ -31,18 +33,22 @@ type serverState struct {
 
 func (st *serverState) init() { st.changed = make(chan struct{}) }
 
-func (st *serverState) listening(server *http.Server) {
+func (st *serverState) listening(server *http.Server, l net.Listener) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.server = server
+	st.server, st.listener = server, l
 }
 
-func (st *serverState) stopListening() *http.Server {
+func (st *serverState) stopListening() {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	server := st.server
+	if st.server == nil {
+		return
+	}
+	// Both fail only for a listener that is closed already, perhaps by the other.
+	_ = st.server.Close()
+	_ = st.listener.Close()
 	st.server = nil
-	return server
 }
 
 // Stats returns the counts so far.

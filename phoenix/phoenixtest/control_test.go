@@ -40,6 +40,19 @@ func TestStopDrainsAndStartBeginsAnew(t *testing.T) {
 	})
 }
 
+func TestStartOnTheSameTCPAddress(t *testing.T) {
+	srv := phoenixtest.NewServer(phoenixtest.Demo())
+	defer srv.Close()
+	url := srv.URL
+	for range 3 {
+		srv.Stop()
+		if err := srv.Start(); err != nil {
+			t.Fatal(err)
+		}
+		dialURL(t, srv, url+"/websocket?vsn=2.0.0", nil).ask(heartbeat, heartbeatReply)
+	}
+}
+
 func TestStopCutsWhoDoesNotAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := phoenixtest.NewPipeServer(phoenixtest.Demo())

@@ -189,7 +189,7 @@ func (s *Server) Start() error {
 		l = tls.NewListener(l, s.tls)
 	}
 	server := &http.Server{Handler: s, ErrorLog: log.New(io.Discard, "", 0)}
-	s.state.listening(server)
+	s.state.listening(server, l)
 	s.work.Add(1)
 	go func() {
 		defer s.work.Done()
@@ -199,11 +199,7 @@ func (s *Server) Start() error {
 }
 
 // StopListening refuses new TCP connections; those that are there live on.
-func (s *Server) StopListening() {
-	if server := s.state.stopListening(); server != nil {
-		_ = server.Close() // of a listener, which may be closed already
-	}
-}
+func (s *Server) StopListening() { s.state.stopListening() }
 
 // drainTimeout is how long Stop lets connections end in order.
 const drainTimeout = 2 * time.Second
