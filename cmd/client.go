@@ -78,6 +78,10 @@ func (c *client) runBounded(ctx context.Context, run func(context.Context) error
 	if err := run(ctx); err != nil {
 		return err
 	}
+	// What ended the command while it was leaving and closing counts, too.
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	return c.renderer.result()
 }
 

@@ -33,27 +33,28 @@ func connectRun(ctx context.Context, o *connectOptions) error {
 	if err != nil {
 		return err
 	}
-	l, connected, err := openLink(ctx, o.connection.Address(), options)
+	l, up, err := openLink(ctx, o.connection.Address(), options)
 	if err != nil {
 		return err
 	}
-	// The event is not valid for longer than the next one, which close reads.
-	ev := connected.Clone()
-	err = printConnected(ctx, o, l, &ev)
+	err = printConnected(ctx, o, l, up)
 	l.close(ctx, nil, nil)
 	return err
 }
 
-func printConnected(ctx context.Context, o *connectOptions, l *link, ev *phoenix.Event) error {
-	rtt, err := l.conn.Heartbeat(ctx)
-	switch {
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	case err != nil:
-		return l.explain(err)
+// printConnected prints the event of a session, with the round trip of a heartbeat. When the session ends before the answer
+// comes, it takes the next session, if there is to be one.
+func printConnected(ctx context.Context, o *connectOptions, l *link, up *phoenix.Event) error {
+	for {
+		rtt, err := l.conn.Heartbeat(ctx)
+		if err == nil {
+			measured := *up.Detail.(*phoenix.Connected)
+			measured.RTT = rtt
+			up.Detail = &measured
+			return o.printer().print(ctx, up)
+		}
+		if up, err = l.awaitUp(ctx); err != nil {
+			return err
+		}
 	}
-	measured := *ev.Detail.(*phoenix.Connected)
-	measured.RTT = rtt
-	ev.Detail = &measured
-	return o.printer().print(ctx, ev)
 }

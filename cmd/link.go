@@ -24,20 +24,29 @@ type link struct {
 	served chan error
 }
 
-// openLink starts the connection and returns once it is up, with the event of that.
+// openLink starts the connection and returns once it is up, with the event of that, which is valid until the next one.
 func openLink(ctx context.Context, address string, o phoenix.Options) (*link, *phoenix.Event, error) {
 	l, err := startLink(ctx, address, o)
 	if err != nil {
 		return nil, nil, err
 	}
+	ev, err := l.awaitUp(ctx)
+	if err != nil {
+		l.abort()
+		return nil, nil, err
+	}
+	return l, ev, nil
+}
+
+// awaitUp reads events up to that of the next session.
+func (l *link) awaitUp(ctx context.Context) (*phoenix.Event, error) {
 	for {
 		ev, err := l.next(ctx)
 		if err != nil {
-			l.abort()
-			return nil, nil, err
+			return nil, err
 		}
 		if _, up := ev.Detail.(*phoenix.Connected); up {
-			return l, ev, nil
+			return ev, nil
 		}
 	}
 }
@@ -55,9 +64,13 @@ func startLink(ctx context.Context, address string, o phoenix.Options) (*link, e
 	return l, nil
 }
 
-// next returns the next event, valid until the next call. Its error is the cause of ctx, or how the connection ended, which
-// is io.EOF if it was closed by us.
+// next returns the next event, valid until the next call. Its error is the cause of ctx, also when there are events, or how
+// the connection ended, which is io.EOF if it was closed by us.
 func (l *link) next(ctx context.Context) (*phoenix.Event, error) {
+	// On a fast stream there is always an event, and a person who interrupts would wait for ever.
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	ev, err := l.events.Next(ctx)
 	switch {
 	case err == nil:
