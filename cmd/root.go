@@ -27,7 +27,8 @@ channels, pushes events, and prints what the server sends as signals, one JSON o
 		PersistentPreRun: func(*cobra.Command, []string) {
 			f.running = true
 		},
-		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+		SuggestionsMinimumDistance: 2,
+		CompletionOptions:          cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	root.SetIn(f.streams.In)
 	root.SetOut(f.streams.Out)
