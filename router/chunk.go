@@ -62,9 +62,10 @@ func cost(bytes, records int) int64 { return int64(bytes) + int64(records)*recor
 // footprint is the memory that the chunk occupies.
 func (c *Chunk) footprint() int64 { return cost(cap(c.buf), cap(c.marks)) }
 
-// hasRoom reports whether so many more bytes and records fit in without making the chunk larger than it should be.
+// hasRoom reports whether so many more bytes and records fit in. A full chunk has none, although its buffer may have grown
+// for a huge record: what followed in there would keep the memory of that record when it is dropped.
 func (c *Chunk) hasRoom(bytes, records int) bool {
-	return len(c.buf)+bytes <= cap(c.buf) && len(c.marks)+records <= maxRecords
+	return !c.Full() && len(c.buf)+bytes <= cap(c.buf) && len(c.marks)+records <= maxRecords
 }
 
 // record returns the i-th record, counted from the first that has not been dropped.

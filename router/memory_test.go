@@ -87,6 +87,38 @@ func checkSlack(t *testing.T, q *Queue) {
 	}
 }
 
+// A huge record must not outlive its turn, neither in a chunk with others nor in the pool.
+func TestHugeRecordLeavesNoMemory(t *testing.T) {
+	const limit = 10 << 20
+	q := NewQueue(limit, DropOldest, announceLoss)
+	put := func(records ...[]byte) {
+		c := q.Chunk()
+		for _, r := range records {
+			c.Commit(append(c.Buffer(), r...), 1)
+		}
+		if err := q.Put(t.Context(), c); err != nil {
+			t.Fatalf("Put: %v", err)
+		}
+	}
+	put(make([]byte, limit*9/10), []byte("first\n"), []byte("second\n"))
+	put(make([]byte, limit/5)) // loses the huge one
+	if got := q.occupied(); got > limit/2 {
+		t.Errorf("%d MiB are held for %d MiB", got>>20, q.used>>20)
+	}
+	last := q.limit - q.used - recordOverhead + 1
+	put(make([]byte, last)) // is one byte too long for the first to stay
+	for _, want := range []int{len("lost 2\n"), len("second\n"), limit / 5, int(last)} {
+		c, err := q.Take(t.Context())
+		if err != nil || len(c.Bytes()) != want {
+			t.Fatalf("Take: %d bytes, %v; want %d bytes", len(c.Bytes()), err, want)
+		}
+		q.Release(c)
+	}
+	if got := q.occupied(); got > 1<<20 {
+		t.Errorf("an emptied queue holds %d KiB", got>>10)
+	}
+}
+
 func TestAbortFreesWhatWaits(t *testing.T) {
 	q := NewQueue(32<<20, Block, nil)
 	fill(q, make([]byte, 400), 1, 32<<20)
