@@ -37,6 +37,8 @@ channels, pushes events, and prints what the server sends as signals, one JSON o
 	root.AddCommand(
 		newConnectCmd(f),
 		newJoinCmd(f),
+		newPushCmd(f),
+		newListenCmd(f),
 		newDemoCmd(f),
 		newCompletionCmd(f),
 		newVersionCmd(f),

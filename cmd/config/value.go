@@ -110,8 +110,8 @@ func Durations(v *[]time.Duration, def string) Value {
 func Size(v *int64, def string) Value { return Checked(v, def, ParseSize) }
 
 // Count is a number of at least 1; without a default, 0 stands for none given.
-func Count(v *int) Value {
-	return Checked(v, "", func(text string) (int, error) {
+func Count(v *int, def string) Value {
+	return Checked(v, def, func(text string) (int, error) {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 {
 			return 0, errors.New("is not a number of at least 1")
