@@ -6,6 +6,7 @@ import (
 	"compress/flate"
 	"context"
 	"crypto/sha1"
+	"crypto/subtle"
 	"encoding/base64"
 	"encoding/binary"
 	"io"
@@ -230,9 +231,10 @@ func clientFrame(first byte, payload []byte, masked bool) []byte {
 	frame[1] |= 0x80
 	mask := [4]byte{0xA1, 0xB2, 0xC3, 0xD4}
 	frame = append(frame, mask[:]...)
-	for i, b := range payload {
-		frame = append(frame, b^mask[i%4])
-	}
+	start := len(frame)
+	frame = append(frame, payload...)
+	key := bytes.Repeat(mask[:], len(payload)/4+1)
+	subtle.XORBytes(frame[start:], payload, key)
 	return frame
 }
 
@@ -256,6 +258,9 @@ func normalize(lines []string) []string {
 	refs := map[string]int{}
 	out := make([]string, len(lines))
 	for i, line := range lines {
+		if out[i] = line; !strings.Contains(line, "phx_ref") && !strings.Contains(line, `"peer"`) {
+			continue // spares the race detector most of the matching
+		}
 		line = peerPattern.ReplaceAllString(line, "${1}PORT")
 		out[i] = phxRefPattern.ReplaceAllStringFunc(line, func(match string) string {
 			parts := phxRefPattern.FindStringSubmatch(match)
