@@ -87,7 +87,7 @@ func demoRun(ctx context.Context, o *demoOptions) error {
 	}
 	defer server.Close()
 	o.say("in another terminal, type: export PHX_URI=" + server.URL + export)
-	o.say("then for example: phx join room:lobby")
+	o.say("then for example: phx listen room:lobby")
 	<-ctx.Done()
 	return context.Cause(ctx)
 }

@@ -181,7 +181,7 @@ func TestDemo(t *testing.T) {
 		var r phxRun
 		var found string
 		r.err.grown = func(text string) {
-			if _, export, ok := strings.Cut(text, "export PHX_URI="); ok && found == "" && strings.Contains(text, "join room:lobby") {
+			if _, export, ok := strings.Cut(text, "export PHX_URI="); ok && found == "" && strings.Contains(text, "listen room:lobby") {
 				found, _, _ = strings.Cut(export, "\n")
 				if code := joinDemo(t, found); code != exitOK {
 					t.Errorf("%v: join: exit code %d", args, code)

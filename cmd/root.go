@@ -19,7 +19,8 @@ channels, pushes events, and prints what the server sends as signals, one JSON o
   phx demo                        a server to try it with
   export PHX_URI=ws://127.0.0.1:4000/socket
   phx connect                     is it up?
-  phx join room:lobby             may I join?`,
+  phx listen room:lobby           what happens there?
+  phx push room:lobby echo '{}'   say something`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          noUnknownCommand,
