@@ -32,7 +32,7 @@ func unescape(text []byte) ([]byte, error) {
 }
 
 // readRef returns the ref at data[i], nil for null, and its end. A server echoes a ref with its type (PROTOCOL.md,
-// section 2), so a number is not one of ours; it is taken by its spelling.
+// section 2), so a number answers none of ours; it is taken by its spelling.
 func readRef(data []byte, i int) (ref []byte, end int, err error) {
 	end, f := i, faultRef
 	switch c := byteAt(data, i); {

@@ -45,8 +45,9 @@ func (codecV1) scan(data []byte, binary bool, f *frame) error {
 	if f.payload.Data == nil {
 		return errNoPayload
 	}
-	if f.topic, _, err = readString(topic, 0); err != nil {
-		return fmt.Errorf("topic: %s", faultString)
+	// A topic, too, is echoed with its type, but it has to be there.
+	if f.topic, _, err = readRef(topic, 0); err != nil {
+		return fmt.Errorf("topic: %s", faultRef)
 	}
 	if f.event, _, err = readString(event, 0); err != nil {
 		return fmt.Errorf("event: %s", faultString)

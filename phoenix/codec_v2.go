@@ -15,7 +15,7 @@ func (codecV2) scan(data []byte, binary bool, f *frame) error {
 	h.expect('[', faultArray)
 	f.joinRef = h.ref()
 	f.ref = h.ref()
-	f.topic = h.string()
+	f.topic = h.ref() // null if we sent null: a topic, too, is echoed with its type
 	f.event = h.string()
 	// All the rest; finish finds the end of the payload in it.
 	f.payload.Data = data[skipSpace(data, h.i):]

@@ -27,7 +27,7 @@ const (
 	faultLiteral   fault = "true, false or null is expected"
 	faultDigit     fault = "a digit is expected"
 	faultString    fault = "a string is expected"
-	faultRef       fault = "a string or null is expected"
+	faultRef       fault = "a string, a number or null is expected"
 	faultObject    fault = "an object is expected"
 	faultArray     fault = "an array is expected"
 	faultComma     fault = "a comma and another element are expected"
