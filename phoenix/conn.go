@@ -197,7 +197,10 @@ func (c *Conn) Leave(ctx context.Context, topic string) error {
 		if err := l.m.leave(now, topic); err != nil {
 			delete(l.waiters.leaves, topic)
 			result <- err
+			return
 		}
+		// A join that is waited for now is taken back; one that comes before the server's answer is the next.
+		l.waiters.joined(topic, joinResult{err: ErrNotJoined})
 	})
 	if err != nil {
 		return err

@@ -78,6 +78,14 @@ func join(t *testing.T, conn *phoenix.Conn, topic string) {
 	}
 }
 
+// send sends or ends the test.
+func send(t *testing.T, conn *phoenix.Conn, p phoenix.Push) {
+	t.Helper()
+	if err := conn.Send(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // settle waits for everything in the bubble that does not wait for time, after d.
 func settle(d time.Duration) {
 	time.Sleep(d)

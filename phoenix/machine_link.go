@@ -93,6 +93,9 @@ func (m *machine) linkLost(now time.Time, err *LinkError, attempted uint64) {
 // happens next.
 func (m *machine) lost(now time.Time, err *LinkError, attempted uint64) {
 	wasUp, wasClosing := m.phase != dialing, m.phase == closing
+	if !wasClosing {
+		m.phase = waiting // what ends now must not write to a dead session (rule 18)
+	}
 	d := &Disconnected{Reason: err.Reason, Code: err.Code, HTTPStatus: err.HTTPStatus, Text: err.Detail()}
 	if wasUp {
 		d.Uptime = now.Sub(m.link.upAt)

@@ -94,7 +94,6 @@ func (w *waiters) joined(topic string, r joinResult) {
 }
 
 func (w *waiters) left(topic string) {
-	w.joined(topic, joinResult{err: ErrNotJoined})
 	for _, c := range w.leaves[topic] {
 		c <- nil
 	}
