@@ -1,0 +1,31 @@
+# What each target does is in scripts/; this only names them.
+
+.DEFAULT_GOAL := build
+.PHONY: help build install demo test fuzz lint bench e2e
+
+help: ## list the targets
+	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' Makefile | expand -t 10
+
+build: ## ./phx, one static binary
+	@scripts/build
+
+install: ## phx into Go's bin directory
+	@scripts/build --install
+
+demo: ## see it work: a server, a listener, a push
+	@scripts/demo
+
+test: ## everything, with the race detector and coverage floors
+	@scripts/test
+
+fuzz: ## each fuzz target for FUZZTIME (20s)
+	@scripts/fuzz
+
+lint: ## formatting, vet, staticcheck, shellcheck
+	@scripts/lint
+
+bench: ## phx beside a bare WebSocket loop, as ratios
+	@scripts/bench
+
+e2e: ## against a real Phoenix server (PHX_E2E_URI, or Elixir)
+	@scripts/e2e
