@@ -167,8 +167,8 @@ func await[T any](ctx context.Context, c *Conn, result <-chan T) (T, error) {
 // when the join has failed and is not retried; the *LinkError when the connection ended first. When ctx ends first, the
 // topic stays wanted.
 func (c *Conn) Join(ctx context.Context, want Channel) (Payload, error) {
-	if want.Topic == "" || want.Topic == topicPhoenix {
-		return Payload{}, errors.New("that is no topic to join")
+	if err := want.check(); err != nil {
+		return Payload{}, err
 	}
 	result := make(chan joinResult, 1)
 	err := c.do(ctx, func(l *loop, now time.Time) {

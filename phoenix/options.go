@@ -87,6 +87,15 @@ type Channel struct {
 	Params func(context.Context) (Payload, error)
 }
 
+// check reports what no server could join.
+func (c *Channel) check() error {
+	switch c.Topic {
+	case "", topicPhoenix: // the latter is the socket's own
+		return fmt.Errorf("the topic %q cannot be joined", c.Topic)
+	}
+	return checkNames(&message{topic: c.Topic})
+}
+
 // A TraceFrame is one frame on the wire.
 type TraceFrame struct {
 	// Out says that we sent it.
@@ -129,8 +138,13 @@ func (o Options) withDefaults() (Options, error) {
 	if o.MaxRetries < -1 {
 		return o, fmt.Errorf("the number of retries is %d: it can be -1 (no limit), 0 or more", o.MaxRetries)
 	}
-	if o.MaxMessage < 0 {
-		return o, errors.New("the largest message's size is negative")
+	if o.MaxMessage < 0 || o.ReadBuffer < 0 {
+		return o, errors.New("the size of the largest message or of the read buffer is negative")
+	}
+	for i := range o.Channels {
+		if err := o.Channels[i].check(); err != nil {
+			return o, err
+		}
 	}
 	return o, nil
 }

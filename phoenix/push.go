@@ -36,6 +36,9 @@ func (p *Push) check(c codec) error {
 	if p.Topic == "" {
 		return errors.New("a push needs a topic")
 	}
+	if err := checkNames(&message{topic: p.Topic, event: p.Name}); err != nil {
+		return err
+	}
 	if p.Payload.Data == nil {
 		p.Payload = Payload{Data: []byte("{}")}
 	}
