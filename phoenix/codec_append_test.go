@@ -36,29 +36,24 @@ func TestAppendText(t *testing.T) {
 	}
 }
 
-// The vectors are those of phoenix.js's tests of its serializer (assets/test/serializer_test.js).
+// Frames written out by hand after PROTOCOL.md, section 3. "no data" and "data" are recorded (binary_push.ndjson).
 func TestBinaryVectors(t *testing.T) {
-	m := message{"0", "1", "t", "e", Binary([]byte{1})}
-	got, binary, err := codecV2{}.append(nil, &m)
-	if want := "\x00\x01\x01\x01\x0101te\x01"; string(got) != want || !binary || err != nil {
+	m := message{"7", "12", "room:ü", "blob", Binary([]byte{0, 0xff})}
+	got, binary, err := codecV2{}.append([]byte("before"), &m)
+	if want := "before\x00\x01\x02\x07\x04712room:üblob\x00\xff"; string(got) != want || !binary || err != nil {
 		t.Errorf("push: %q, binary %t, error %v; want %q", got, binary, err, want)
-	}
-	m = message{"10", "1", "top", "ev", Binary([]byte{1})}
-	got, _, err = codecV2{}.append([]byte("before"), &m)
-	if want := "before\x00\x02\x01\x03\x02101topev\x01"; string(got) != want || err != nil {
-		t.Errorf("push with fields of other lengths: %q, error %v; want %q", got, err, want)
 	}
 	for _, test := range []struct {
 		name, frame string
 		want        decoded
 	}{
-		{"push", "\x00\x03\x03\x0a123topsome-event\x01\x01",
-			decoded{JoinRef: "123", Topic: "top", Event: "some-event", Payload: Binary([]byte{1, 1})}},
-		{"reply", "\x01\x03\x02\x03\x0210012topok\x01\x01", decoded{JoinRef: "100", Ref: "12", Topic: "top", Event: "phx_reply",
-			Status: "ok", HasStatus: true, Payload: Binary([]byte{1, 1})}},
-		{"broadcast", "\x02\x03\x0atopsome-event\x01\x01",
-			decoded{Topic: "top", Event: "some-event", Payload: Binary([]byte{1, 1})}},
+		{"data", "\x00\x01\x06\x031room:1bin\x00\x01\x02\xff",
+			decoded{JoinRef: "1", Topic: "room:1", Event: "bin", Payload: Binary([]byte{0, 1, 2, 0xff})}},
 		{"no data", "\x00\x01\x06\x031room:1bin", decoded{JoinRef: "1", Topic: "room:1", Event: "bin", Payload: Binary(nil)}},
+		{"reply", "\x01\x01\x02\x06\x05312room:1maybe{}", decoded{JoinRef: "3", Ref: "12", Topic: "room:1", Event: "phx_reply",
+			Status: "maybe", HasStatus: true, Payload: Binary([]byte("{}"))}},
+		{"broadcast", "\x02\x07\x02room:ü\xc3\xa9\xff",
+			decoded{Topic: "room:ü", Event: "é", Payload: Binary([]byte{0xff})}},
 		{"nothing at all", "\x02\x00\x00", decoded{Payload: Binary(nil)}},
 		{"reply with an empty status", "\x01\x00\x00\x00\x00", decoded{Event: "phx_reply", HasStatus: true, Payload: Binary(nil)}},
 	} {

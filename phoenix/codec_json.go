@@ -48,48 +48,47 @@ func readRef(data []byte, i int) (ref []byte, end int, err error) {
 	return ref, end, f.errorAt(data, end)
 }
 
-// readPayload returns the JSON value at data[i], and its end. What is appended to it does not overwrite what follows it.
-func readPayload(data []byte, i int) (p Payload, end int, err error) {
+// readValue returns the JSON value at data[i], and its end. What is appended to it does not overwrite what follows it.
+func readValue(data []byte, i int) (value []byte, end int, err error) {
 	end, f := skipNested(data, i, maxDepth)
 	if f != noFault {
-		return Payload{}, end, f.errorAt(data, end)
+		return nil, end, f.errorAt(data, end)
 	}
-	value := data[i:end:end]
-	return Payload{Data: value, Broken: hasLineBreak(value)}, end, nil
+	return data[i:end:end], end, nil
 }
 
+// jsonPayload returns the valid JSON value as a payload; nil is none.
+func jsonPayload(value []byte) Payload { return Payload{Data: value, Broken: hasLineBreak(value)} }
+
 // readObject reads the object at data[i], hands its members to visit one by one, and returns its end.
-func readObject(data []byte, i int, visit func(key []byte, value Payload)) (end int, err error) {
+func readObject(data []byte, i int, visit func(key, value []byte)) (end int, err error) {
 	if byteAt(data, i) != '{' {
 		return i, faultObject.errorAt(data, i)
 	}
-	i = skipSpace(data, i+1)
-	if byteAt(data, i) == '}' {
+	i, c := nextToken(data, i+1)
+	if c == '}' {
 		return i + 1, nil
 	}
 	for {
-		var key []byte
+		var key, value []byte
 		if key, i, err = readString(data, i); err != nil {
 			return i, err
 		}
-		i = skipSpace(data, i)
-		if byteAt(data, i) != ':' {
+		if i, c = nextToken(data, i); c != ':' {
 			return i, faultColon.errorAt(data, i)
 		}
-		var value Payload
-		if value, i, err = readPayload(data, skipSpace(data, i+1)); err != nil {
+		i, _ = nextToken(data, i+1)
+		if value, i, err = readValue(data, i); err != nil {
 			return i, err
 		}
 		visit(key, value)
-		i = skipSpace(data, i)
-		switch byteAt(data, i) {
-		case ',':
-			i = skipSpace(data, i+1)
-		case '}':
+		if i, c = nextToken(data, i); c == '}' {
 			return i + 1, nil
-		default:
+		}
+		if c != ',' {
 			return i, faultSeparator.errorAt(data, i)
 		}
+		i, _ = nextToken(data, i+1)
 	}
 }
 
@@ -98,8 +97,8 @@ var errReply = errors.New("the payload of a reply is an object with a status tha
 // readReply reads the payload of a phx_reply at data[i], an object of status and response, into f, and returns its end.
 // The response may be any JSON value (rule 6). Where there is none, f has no payload.
 func readReply(data []byte, i int, f *frame) (end int, err error) {
-	var status, response Payload
-	end, err = readObject(data, i, func(key []byte, value Payload) {
+	var status, response []byte
+	end, err = readObject(data, i, func(key, value []byte) {
 		switch string(key) {
 		case "status":
 			status = value
@@ -110,10 +109,9 @@ func readReply(data []byte, i int, f *frame) (end int, err error) {
 	if err != nil {
 		return end, err
 	}
-	if byteAt(status.Data, 0) != '"' {
+	if f.status, _, err = readString(status, 0); err != nil {
 		return end, errReply
 	}
-	f.status, _, err = readString(status.Data, 0)
-	f.payload = response
-	return end, err
+	f.payload = jsonPayload(response)
+	return end, nil
 }

@@ -21,19 +21,20 @@ func (codecV1) scan(data []byte, binary bool, f *frame) error {
 	if binary {
 		return errBinaryFrame
 	}
-	var joinRef, ref, topic, event []byte
-	end, err := readObject(data, skipSpace(data, 0), func(key []byte, value Payload) {
+	var joinRef, ref, topic, event, payload []byte
+	start, _ := nextToken(data, 0)
+	end, err := readObject(data, start, func(key, value []byte) {
 		switch string(key) {
 		case "join_ref":
-			joinRef = value.Data
+			joinRef = value
 		case "ref":
-			ref = value.Data
+			ref = value
 		case "topic":
-			topic = value.Data
+			topic = value
 		case "event":
-			event = value.Data
+			event = value
 		case "payload":
-			f.payload = value
+			payload = value
 		}
 	})
 	if err == nil {
@@ -42,9 +43,10 @@ func (codecV1) scan(data []byte, binary bool, f *frame) error {
 	if err != nil {
 		return err
 	}
-	if f.payload.Data == nil {
+	if payload == nil {
 		return errNoPayload
 	}
+	f.payload = jsonPayload(payload)
 	// A topic, too, is echoed with its type, but it has to be there.
 	if f.topic, _, err = readRef(topic, 0); err != nil {
 		return fmt.Errorf("topic: %s", faultRef)

@@ -11,15 +11,28 @@ func (codecV2) scan(data []byte, binary bool, f *frame) error {
 	if binary {
 		return scanBinary(data, f)
 	}
-	h := header{data: data}
-	h.expect('[', faultArray)
-	f.joinRef = h.ref()
-	f.ref = h.ref()
-	f.topic = h.ref() // null if we sent null: a topic, too, is echoed with its type
-	f.event = h.string()
+	i, c := nextToken(data, 0)
+	if c != '[' {
+		return faultArray.errorAt(data, i)
+	}
+	i, _ = nextToken(data, i+1)
+	var err error
+	if f.joinRef, i, err = refElement(data, i); err != nil {
+		return err
+	}
+	if f.ref, i, err = refElement(data, i); err != nil {
+		return err
+	}
+	// A topic, too, is echoed with its type: null if we sent null.
+	if f.topic, i, err = refElement(data, i); err != nil {
+		return err
+	}
+	if f.event, i, err = stringElement(data, i); err != nil {
+		return err
+	}
 	// All the rest; finish finds the end of the payload in it.
-	f.payload.Data = data[skipSpace(data, h.i):]
-	return h.err
+	f.payload.Data = data[i:]
+	return nil
 }
 
 func (codecV2) finish(f *frame) error {
@@ -32,7 +45,9 @@ func (codecV2) finish(f *frame) error {
 	if string(f.event) == eventReply {
 		i, err = readReply(text, 0, f)
 	} else {
-		f.payload, i, err = readPayload(text, 0)
+		var payload []byte
+		payload, i, err = readValue(text, 0)
+		f.payload = jsonPayload(payload)
 	}
 	if err == nil {
 		err = endArray(text, i)
@@ -46,54 +61,47 @@ func (codecV2) finish(f *frame) error {
 // endArray returns an error unless the frame ends properly behind its payload, which ends at text[i]. Elements behind
 // the payload are ignored, as the server ignores ours (PROTOCOL.md, section 2).
 func endArray(text []byte, i int) error {
-	i = skipSpace(text, i)
-	for byteAt(text, i) == ',' {
+	i, c := nextToken(text, i)
+	for c == ',' {
 		var f fault
-		if i, f = skipNested(text, skipSpace(text, i+1), maxDepth); f != noFault {
+		i, _ = nextToken(text, i+1)
+		if i, f = skipNested(text, i, maxDepth); f != noFault {
 			return f.errorAt(text, i)
 		}
-		i = skipSpace(text, i)
+		i, c = nextToken(text, i)
 	}
-	if byteAt(text, i) != ']' {
+	if c != ']' {
 		return faultArrayEnd.errorAt(text, i)
 	}
 	return checkEnd(text, i+1)
 }
 
-// A header reads the elements in front of the payload. After an error it reads nothing more.
-type header struct {
-	data []byte
-	i    int
-	err  error
+// refElement returns the ref that is the element at data[i], and the start of the next element.
+func refElement(data []byte, i int) (ref []byte, next int, err error) {
+	if ref, i, err = readRef(data, i); err != nil {
+		return nil, i, err
+	}
+	next, err = nextElement(data, i)
+	return ref, next, err
 }
 
-// expect skips c and the white space before it.
-func (h *header) expect(c byte, otherwise fault) {
-	if h.err != nil {
-		return
+// stringElement is refElement for a string.
+func stringElement(data []byte, i int) (s []byte, next int, err error) {
+	if s, i, err = readString(data, i); err != nil {
+		return nil, i, err
 	}
-	h.i = skipSpace(h.data, h.i)
-	if byteAt(h.data, h.i) != c {
-		h.err = otherwise.errorAt(h.data, h.i)
-		return
-	}
-	h.i++
+	next, err = nextElement(data, i)
+	return s, next, err
 }
 
-func (h *header) ref() (ref []byte) {
-	if h.err == nil {
-		ref, h.i, h.err = readRef(h.data, skipSpace(h.data, h.i))
+// nextElement returns the start of the element behind the one that ends at data[i].
+func nextElement(data []byte, i int) (next int, err error) {
+	i, c := nextToken(data, i)
+	if c != ',' {
+		return i, faultComma.errorAt(data, i)
 	}
-	h.expect(',', faultComma)
-	return ref
-}
-
-func (h *header) string() (s []byte) {
-	if h.err == nil {
-		s, h.i, h.err = readString(h.data, skipSpace(h.data, h.i))
-	}
-	h.expect(',', faultComma)
-	return s
+	next, _ = nextToken(data, i+1)
+	return next, nil
 }
 
 func (codecV2) append(dst []byte, m *message) (data []byte, binary bool, err error) {

@@ -63,7 +63,8 @@ func (f fault) errorAt(data []byte, i int) error {
 // checkJSON returns an error unless data is one JSON value (RFC 8259) in valid UTF-8, maybe with white space around it.
 // broken says that line breaks stand outside of its tokens.
 func checkJSON(data []byte) (broken bool, err error) {
-	i, f := skipNested(data, skipSpace(data, 0), maxDepth)
+	start, _ := nextToken(data, 0)
+	i, f := skipNested(data, start, maxDepth)
 	if f != noFault {
 		return false, f.errorAt(data, i)
 	}
@@ -75,7 +76,7 @@ func checkJSON(data []byte) (broken bool, err error) {
 
 // checkEnd returns an error if anything but white space stands from data[i] on.
 func checkEnd(data []byte, i int) error {
-	if i = skipSpace(data, i); i < len(data) {
+	if i, _ = nextToken(data, i); i < len(data) {
 		return faultTrailing.errorAt(data, i)
 	}
 	return nil
@@ -97,9 +98,12 @@ const (
 func skipNested(data []byte, i, room int) (end int, f fault) {
 	depth := 0
 	var objects uint64 // a bit for each open container, the innermost lowest: 1 for an object
+	c := byteAt(data, i)
 	for {
-		// A value starts at i.
-		switch c := byteAt(data, i); {
+		// A value starts at i, with c.
+		switch {
+		case c == '"':
+			i, _, f = skipString(data, i+1)
 		case c != '{' && c != '[':
 			i, f = skipScalar(data, i, c)
 		case depth == room:
@@ -109,14 +113,14 @@ func skipNested(data []byte, i, room int) (end int, f fault) {
 		default:
 			depth++
 			objects = objects<<1 | uint64(c>>objectBit&1)
-			i = skipSpace(data, i+1)
-			if byteAt(data, i) == c+toClosing {
+			closing := c + toClosing
+			if i, c = nextToken(data, i+1); c == closing {
 				break
 			}
-			if c == '[' {
+			if closing == ']' {
 				continue
 			}
-			if i, f = skipKey(data, i); f == noFault {
+			if i, c, f = skipKey(data, i, c); f == noFault {
 				continue
 			}
 		}
@@ -128,9 +132,7 @@ func skipNested(data []byte, i, room int) (end int, f fault) {
 			if depth == 0 {
 				return i, noFault
 			}
-			i = skipSpace(data, i)
-			c := byteAt(data, i)
-			if c == ',' {
+			if i, c = nextToken(data, i); c == ',' {
 				break
 			}
 			if c != ']'|byte(objects&1)<<objectBit {
@@ -140,9 +142,9 @@ func skipNested(data []byte, i, room int) (end int, f fault) {
 			depth--
 			objects >>= 1
 		}
-		i = skipSpace(data, i+1)
+		i, c = nextToken(data, i+1)
 		if objects&1 == 1 {
-			if i, f = skipKey(data, i); f != noFault {
+			if i, c, f = skipKey(data, i, c); f != noFault {
 				return i, f
 			}
 		}

@@ -17,35 +17,34 @@ func byteAt(data []byte, i int) byte {
 // spaces has a bit for each character of white space.
 const spaces uint64 = 1<<' ' | 1<<'\t' | 1<<'\n' | 1<<'\r'
 
-// skipSpace returns the index of the first byte from data[i] on that is not white space.
-func skipSpace(data []byte, i int) int {
-	for i < len(data) && data[i] <= ' ' && spaces>>data[i]&1 == 1 {
-		i++
+// nextToken returns the first byte from data[i] on that is not white space, and where it is; behind the end NUL.
+func nextToken(data []byte, i int) (at int, c byte) {
+	for ; i < len(data); i++ {
+		if c = data[i]; c > ' ' || spaces>>c&1 == 0 {
+			return i, c
+		}
 	}
-	return i
+	return i, 0
 }
 
-// skipKey returns the start of the value of the object member whose key starts at data[i].
-func skipKey(data []byte, i int) (value int, f fault) {
-	if byteAt(data, i) != '"' {
-		return i, faultKey
+// skipKey returns the start of the value, and its first byte, of the object member whose key starts at data[i] with c.
+func skipKey(data []byte, i int, c byte) (value int, first byte, f fault) {
+	if c != '"' {
+		return i, c, faultKey
 	}
 	if i, _, f = skipString(data, i+1); f != noFault {
-		return i, f
+		return i, c, f
 	}
-	i = skipSpace(data, i)
-	if byteAt(data, i) != ':' {
-		return i, faultColon
+	if i, c = nextToken(data, i); c != ':' {
+		return i, c, faultColon
 	}
-	return skipSpace(data, i+1), noFault
+	value, first = nextToken(data, i+1)
+	return value, first, noFault
 }
 
-// skipScalar returns the end of the string, number or literal at data[i], which is c.
+// skipScalar returns the end of the number or literal at data[i], which is c.
 func skipScalar(data []byte, i int, c byte) (end int, f fault) {
 	switch c {
-	case '"':
-		i, _, f = skipString(data, i+1)
-		return i, f
 	case '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':
 		return skipNumber(data, i, c)
 	case 't':
@@ -146,16 +145,17 @@ func skipString(data []byte, i int) (end int, escaped bool, f fault) {
 
 // eightBytes returns the eight bytes from data[i] on, the first one lowest. Those behind the end are NUL.
 func eightBytes(data []byte, i int) uint64 {
-	if i+8 <= len(data) {
-		return binary.LittleEndian.Uint64(data[i:])
+	rest := data[i:]
+	if len(rest) >= 8 {
+		return binary.LittleEndian.Uint64(rest)
 	}
-	return lastBytes(data, i)
+	return lastBytes(rest)
 }
 
 // lastBytes is eightBytes where less than eight are left.
-func lastBytes(data []byte, i int) (word uint64) {
-	for k := len(data) - 1; k >= i; k-- {
-		word = word<<8 | uint64(data[k])
+func lastBytes(rest []byte) (word uint64) {
+	for i := len(rest) - 1; i >= 0; i-- {
+		word = word<<8 | uint64(rest[i])
 	}
 	return word
 }
