@@ -9,7 +9,8 @@ import (
 )
 
 // A Conn is one supervised connection to a Phoenix socket: it dials, joins, reconnects and rejoins until it is closed or
-// its retries are used up. Its methods may be called from any goroutine.
+// its retries are used up. Its methods may be called from any goroutine. Those that talk to the server wait for Serve or
+// Start, if they are called before it.
 type Conn struct {
 	opts      Options
 	endpoint  *endpoint
@@ -63,7 +64,7 @@ func (c *Conn) Events() *Stream {
 // end of ctx closed it, else the *LinkError of the last link. It can be called once.
 func (c *Conn) Serve(ctx context.Context) error {
 	if !c.started.CompareAndSwap(false, true) {
-		return errors.New("the connection has been started before")
+		return c.startedBefore()
 	}
 	l := newLoop(c)
 	l.waiters.connected = c.connected
@@ -80,7 +81,7 @@ func (c *Conn) Serve(ctx context.Context) error {
 // returned before that. When ctx ends first, the connection is closed.
 func (c *Conn) Start(ctx context.Context) error {
 	if c.started.Load() {
-		return errors.New("the connection has been started before")
+		return c.startedBefore()
 	}
 	go func() { _ = c.Serve(context.WithoutCancel(ctx)) }()
 	select {
@@ -91,6 +92,16 @@ func (c *Conn) Start(ctx context.Context) error {
 	case <-ctx.Done():
 		c.requestClose()
 		return ctx.Err()
+	}
+}
+
+// startedBefore is the error of a start that can do nothing.
+func (c *Conn) startedBefore() error {
+	select {
+	case <-c.closing:
+		return ErrClosed
+	default:
+		return errors.New("the connection has been started before")
 	}
 }
 

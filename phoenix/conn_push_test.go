@@ -111,7 +111,9 @@ func TestConcurrentPushes(t *testing.T) {
 
 // Pushes that come before the join's answer wait for it, in order; one without a join fails at once.
 func TestPushBeforeJoined(t *testing.T) {
-	echo := func(_ *phoenixtest.Socket, _ string, p phoenixtest.Payload) phoenixtest.Result { return phoenixtest.OK(p) }
+	echo := func(_ *phoenixtest.Socket, _ string, p phoenixtest.Payload) phoenixtest.Result {
+		return phoenixtest.OK(p)
+	}
 	app := rooms(phoenixtest.ChannelFuncs{
 		OnJoin: func(s *phoenixtest.Socket, _ phoenixtest.Payload) (any, error) {
 			s.Sleep(3 * time.Second)

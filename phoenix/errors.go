@@ -8,7 +8,7 @@ import (
 
 // Errors of a [Conn]'s methods that are not about the server.
 var (
-	// ErrClosed: the connection was closed by us, or has not been started.
+	// ErrClosed: the connection was closed by us.
 	ErrClosed = errors.New("the connection is closed")
 	// ErrJoined: the topic is joined, or being joined, already.
 	ErrJoined = errors.New("the topic is joined already")
