@@ -123,8 +123,8 @@ const (
 )
 
 // close leaves the topics, closes the connection and waits for its end, bounded by closeGrace. Events that come until then
-// go to handle, which may be nil. ctx is that of the command; it may have ended.
-func (l *link) close(ctx context.Context, topics []string, handle func(*phoenix.Event)) {
+// go to handle, which may be nil, with a context that ends with that time. ctx is that of the command; it may have ended.
+func (l *link) close(ctx context.Context, topics []string, handle func(context.Context, *phoenix.Event)) {
 	grace := closeGrace
 	if exitCodeOf(context.Cause(ctx)) == exitTimeout {
 		grace, topics = lateGrace, nil
@@ -148,7 +148,7 @@ func (l *link) close(ctx context.Context, topics []string, handle func(*phoenix.
 			break
 		}
 		if handle != nil {
-			handle(ev)
+			handle(ctx, ev)
 		}
 	}
 	closing.Wait()

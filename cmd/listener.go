@@ -218,9 +218,9 @@ func (ln *listener) result() error {
 // close leaves and closes. A person who interrupts still gets what had been received, the story's end included; whoever had
 // enough does not get more.
 func (ln *listener) close(ctx context.Context, cause error) {
-	var handle func(*phoenix.Event)
+	var handle func(context.Context, *phoenix.Event)
 	if _, interrupted := killed(cause); interrupted {
-		handle = func(ev *phoenix.Event) { _ = ln.handle(ctx, ev) }
+		handle = func(ctx context.Context, ev *phoenix.Event) { _ = ln.handle(ctx, ev) }
 	}
 	topics := make([]string, 0, len(ln.open))
 	for topic := range ln.open {

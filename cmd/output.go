@@ -28,15 +28,15 @@ func startOutput(ctx context.Context, end context.CancelCauseFunc, o *listenOpti
 	if err != nil {
 		return nil, err
 	}
+	drain, cancelDrain := context.WithCancelCause(context.WithoutCancel(ctx))
 	var line []byte
 	announce := func(dst []byte, l router.Loss) []byte {
 		o.log.Warn("signals were lost: the reader of stdout is too slow", "count", l.Count, "policy", o.whenFull)
 		line = announcer.encoder.AppendDropped(line[:0], signal.Dropped{
 			Count: l.Count, Policy: o.whenFull.String(), FirstSeq: l.FirstSeq, LastSeq: l.LastSeq,
 		}, time.Now())
-		return announcer.appendLine(ctx, dst, line)
+		return announcer.appendLine(drain, dst, line)
 	}
-	drain, cancelDrain := context.WithCancelCause(context.WithoutCancel(ctx))
 	out := &output{
 		queue:   router.NewQueue(o.buffer, o.whenFull, announce),
 		written: make(chan error, 1),

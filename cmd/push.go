@@ -86,7 +86,7 @@ func pushRun(ctx context.Context, o *pushOptions) error {
 		return err
 	}
 	err = p.run(ctx)
-	p.link.close(ctx, []string{o.topic}, p.printRest(ctx))
+	p.link.close(ctx, []string{o.topic}, p.printRest())
 	return err
 }
 

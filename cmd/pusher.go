@@ -257,8 +257,8 @@ func (p *pusher) printEnds(ctx context.Context) error {
 }
 
 // printRest returns what prints the ends that come while we close: after an interrupt, say.
-func (p *pusher) printRest(ctx context.Context) func(*phoenix.Event) {
-	return func(ev *phoenix.Event) {
+func (p *pusher) printRest() func(context.Context, *phoenix.Event) {
+	return func(ctx context.Context, ev *phoenix.Event) {
 		if index, _, isEnd := pushEnd(ev); isEnd && p.ended != nil {
 			p.ended[index] = ev.Clone()
 			if p.printEnds(ctx) == nil {
