@@ -99,6 +99,9 @@ var joinHints = map[phoenix.JoinReason]string{
 
 // joinFailure is the failure of a join.
 func joinFailure(err *phoenix.JoinError) *failure {
+	if err.Err != nil { // the params, which say themselves what is wrong with them
+		return &failure{code: exitCodeOf(err.Err), message: err.Err.Error(), hint: hintOf(err.Err), err: err}
+	}
 	message := fmt.Sprintf("cannot join %q: ", err.Topic)
 	switch {
 	case err.Reason == phoenix.JoinTimeout:

@@ -96,8 +96,14 @@ func (e *JoinError) Error() string {
 	if e.Response.Data != nil && !e.Response.Binary {
 		text += ": " + string(e.Response.Data)
 	}
+	if e.Err != nil {
+		text += ": " + e.Err.Error()
+	}
 	return text
 }
+
+// Unwrap returns why the params could not be read.
+func (e *JoinError) Unwrap() error { return e.Err }
 
 // Error says which push was lost and how.
 func (e *PushError) Error() string {

@@ -163,7 +163,9 @@ type JoinError struct {
 	Reason JoinReason
 	// Response is the server's, as JSON or bytes; empty for a timeout.
 	Response Payload
-	Attempt  int
+	// Err says why the params of the join could not be read; nil for any other failure.
+	Err     error
+	Attempt int
 	Retry
 }
 

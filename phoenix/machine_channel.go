@@ -110,7 +110,7 @@ func (m *machine) prepared(now time.Time, id uint64, params Payload, err error) 
 	c := m.order[i]
 	if err != nil {
 		m.note(slog.LevelError, "the join params could not be read", "topic", c.Topic, "error", err)
-		m.failJoin(now, now, c, JoinRefused, Payload{})
+		m.failJoin(now, now, c, JoinError{Reason: JoinRefused, Err: err})
 		return
 	}
 	m.sendJoin(now, c, params)
@@ -128,7 +128,7 @@ func (m *machine) sendJoin(now time.Time, c *channel, params Payload) {
 // joinReplied takes the answer to the join on the wire.
 func (m *machine) joinReplied(now time.Time, c *channel, f *frame) {
 	if string(f.status) != "ok" {
-		m.failJoin(now, f.at, c, joinReason(f), f.payload)
+		m.failJoin(now, f.at, c, JoinError{Reason: joinReason(f), Response: f.payload})
 		m.beat.joinAnswered(now)
 		return
 	}
@@ -163,13 +163,14 @@ func joinReason(f *frame) JoinReason {
 	return JoinRefused
 }
 
-// failJoin ends an attempt to join that began; at is the time of the event.
-func (m *machine) failJoin(now, at time.Time, c *channel, reason JoinReason, response Payload) {
+// failJoin ends an attempt to join that began, with the reason and what belongs to it; at is the time of the event.
+func (m *machine) failJoin(now, at time.Time, c *channel, failed JoinError) {
 	ref := c.joinRef
 	c.reset()
-	retry := m.scheduleRejoin(now, c, reason != JoinTimeout)
-	e := m.emit(at, c.Topic, &JoinError{Topic: c.Topic, Reason: reason, Response: response, Attempt: c.attempt(retry), Retry: retry})
-	e.Ref, e.JoinRef, e.Payload = ref, ref, response
+	failed.Topic, failed.Retry = c.Topic, m.scheduleRejoin(now, c, failed.Reason != JoinTimeout)
+	failed.Attempt = c.attempt(failed.Retry)
+	e := m.emit(at, c.Topic, &failed)
+	e.Ref, e.JoinRef, e.Payload = ref, ref, failed.Response
 	m.failPushes(now, c, PushNotJoined)
 	m.startJoins(now)
 	m.checkJoined()
@@ -216,7 +217,7 @@ func (m *machine) channelDue(now time.Time, c *channel) {
 	case channelJoining:
 		// The server may still be at it: a leave takes back what may come of it (rule 9).
 		m.sendLeave(c)
-		m.failJoin(now, now, c, JoinTimeout, Payload{})
+		m.failJoin(now, now, c, JoinError{Reason: JoinTimeout})
 	case channelBackoff:
 		c.state = channelWaiting
 		m.startJoins(now)
@@ -278,7 +279,7 @@ func (m *machine) closed(now time.Time, c *channel, f *frame, crash bool) {
 		if crash {
 			reason = JoinCrashed
 		}
-		m.failJoin(now, f.at, c, reason, f.payload)
+		m.failJoin(now, f.at, c, JoinError{Reason: reason, Response: f.payload})
 	case channelJoined:
 		reason := ErrorReason("")
 		if crash {
