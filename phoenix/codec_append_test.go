@@ -121,6 +121,7 @@ func FuzzRoundTrip(f *testing.F) {
 	f.Add("", "2", "phoenix", "heartbeat", []byte(`{}`), false)
 	f.Add("1", "2", "a\"\\\n\x00ü\u2028", "<&>\x7f", []byte("[\r\n]"), false)
 	f.Add("10", "11", "röm", "", []byte{0, 0xff}, true)
+	f.Add("0", "0", "\xc1", "", []byte{1}, true)
 	f.Add("1", "2", "t", "phx_reply", []byte(`{"status":"ok","response":1}`), false)
 	f.Fuzz(func(t *testing.T, joinRef, ref, topic, event string, data []byte, binary bool) {
 		m := message{joinRef, ref, topic, event, Payload{Data: data, Binary: binary}}
@@ -134,7 +135,7 @@ func FuzzRoundTrip(f *testing.F) {
 		}
 		frame, isBinary, err := codecV2{}.append(nil, &m)
 		fits := max(len(joinRef), len(ref), len(topic), len(event)) <= 255
-		if ok := fits && joinRef != "" && utf8.ValidString(topic) && utf8.ValidString(event); (err == nil) != ok || !isBinary {
+		if ok := fits && joinRef != "" && utf8.ValidString(topic) && utf8.ValidString(event); (err == nil) != ok || ok && !isBinary {
 			t.Fatalf("%+v: binary %t, error %v", m, isBinary, err)
 		}
 		if err != nil {

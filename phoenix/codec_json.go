@@ -23,7 +23,7 @@ func readString(data []byte, i int) (s []byte, end int, err error) {
 	return data[i+1 : end-1], end, nil
 }
 
-// unescape decodes a valid JSON string. It is for keys, topics, events and refs, where servers hardly ever escape. A lone
+// unescape decodes a valid JSON string. It allocates: servers hardly ever escape in keys, topics, events and refs. A lone
 // surrogate becomes U+FFFD.
 func unescape(text []byte) ([]byte, error) {
 	var s string
@@ -31,8 +31,8 @@ func unescape(text []byte) ([]byte, error) {
 	return []byte(s), err
 }
 
-// readRef returns the ref at data[i], nil for null, and its end. A server echoes a ref with its type (PROTOCOL.md,
-// section 2), so a number answers none of ours; it is taken by its spelling.
+// readRef returns the ref at data[i], nil for null, and its end. A number is taken by its spelling: Phoenix echoes a ref
+// with its type, and ours are strings (PROTOCOL.md, section 2), but another server need not be as exact.
 func readRef(data []byte, i int) (ref []byte, end int, err error) {
 	end, f := i, faultRef
 	switch c := byteAt(data, i); {
@@ -92,7 +92,7 @@ func readObject(data []byte, i int, visit func(key, value []byte)) (end int, err
 	}
 }
 
-var errReply = errors.New("the payload of a reply is an object with a status that is a string")
+var errReply = errors.New("a reply needs a status that is a string")
 
 // readReply reads the payload of a phx_reply at data[i], an object of status and response, into f, and returns its end.
 // The response may be any JSON value (rule 6). Where there is none, f has no payload.
