@@ -1,0 +1,7 @@
+//go:build !unix
+
+package death
+
+import "syscall"
+
+func raise(syscall.Signal) {}
