@@ -74,10 +74,12 @@ func (l *loop) run(ctx context.Context) *LinkError {
 	closing := l.conn.closing
 	stop := ctx.Done()
 	for l.m.phase != done {
+		batches := l.batches()
+		l.setTimer() // now that it is known whether reads are paused, and with them some deadlines
 		select {
 		case r := <-l.dials:
 			l.dialEnded(time.Now(), r)
-		case b := <-l.batches():
+		case b := <-batches:
 			l.receive(time.Now(), b)
 			continue
 		case run := <-l.commands():
@@ -178,7 +180,6 @@ func (l *loop) carryOut(b *batch) {
 	clear(out.notes)
 	clear(out.frames)
 	*out = output{events: out.events, notes: out.notes[:0], frames: out.frames[:0], prepares: out.prepares[:0], beats: out.beats[:0]}
-	l.setTimer()
 }
 
 // closeNormal is the WebSocket close code of an end that is meant.
