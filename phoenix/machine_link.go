@@ -149,6 +149,7 @@ func (m *machine) retry(now time.Time, err *LinkError) {
 func (m *machine) drop(cause *LinkError) {
 	m.phase = dropping
 	m.link.cause = cause
+	m.beat.stop()
 	m.out.hangUp = hangUpDrop
 }
 
