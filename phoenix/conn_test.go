@@ -2,6 +2,7 @@ package phoenix_test
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"testing"
 	"testing/synctest"
@@ -84,6 +85,11 @@ func send(t *testing.T, conn *phoenix.Conn, p phoenix.Push) {
 	if err := conn.Send(t.Context(), p); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// warnings is a logger of what is worth a warning.
+func warnings(w io.Writer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelWarn}))
 }
 
 // settle waits for everything in the bubble that does not wait for time, after d.
