@@ -104,8 +104,8 @@ func (m *machine) startJoins(now time.Time) {
 // prepared answers a prepare: the params of a join, or why they could not be read.
 func (m *machine) prepared(now time.Time, id uint64, params Payload, err error) {
 	i := slices.IndexFunc(m.order, func(c *channel) bool { return c.state == channelPreparing && c.prepare == id })
-	if i < 0 {
-		return // left or lost its link meanwhile
+	if i < 0 || m.phase != up {
+		return // left or lost its link meanwhile, or is about to lose it
 	}
 	c := m.order[i]
 	if err != nil {
