@@ -22,14 +22,16 @@ func (m *machine) received(now time.Time, f *frame) {
 	}
 }
 
-// receivedReply matches a reply by its ref and nothing else (rule 3).
+// receivedReply matches a reply by its ref (rule 3), unless its join_ref is foreign.
 func (m *machine) receivedReply(now time.Time, c *channel, f *frame) {
 	switch {
 	case string(f.topic) == topicPhoenix && m.beat.answered(now, f.at, f.ref):
 	case m.replied(now, f):
-	case c != nil && c.state == channelJoining && string(f.ref) == c.joinRef:
+	case c == nil || c.foreign(f):
+		m.late(f)
+	case c.state == channelJoining && string(f.ref) == c.joinRef:
 		m.joinReplied(now, c, f)
-	case c != nil && c.state == channelLeaving && string(f.ref) == c.leaveRef:
+	case c.state == channelLeaving && string(f.ref) == c.leaveRef:
 		m.left(now, f.at, c)
 	default:
 		m.late(f)
@@ -52,7 +54,7 @@ func (m *machine) receivedEnd(now time.Time, c *channel, f *frame) {
 
 // receivedMessage takes a push or a broadcast of the server. Broadcasts have no join_ref (rule 5).
 func (m *machine) receivedMessage(c *channel, f *frame) {
-	if c == nil || len(f.joinRef) > 0 && string(f.joinRef) != c.joinRef {
+	if c == nil || c.foreign(f) {
 		m.stale(f)
 		return
 	}
@@ -67,6 +69,11 @@ func (m *machine) receivedMessage(c *channel, f *frame) {
 		JoinRef: m.internRef(f.joinRef, c), Ref: string(f.ref),
 		Payload: f.payload, Detail: Message{},
 	})
+}
+
+// foreign reports whether f has the join_ref of another join than the current one of c (rule 4).
+func (c *channel) foreign(f *frame) bool {
+	return len(f.joinRef) > 0 && string(f.joinRef) != c.joinRef
 }
 
 // internRef returns the join_ref of a message, which is the channel's or null, as a string without a copy.
