@@ -60,8 +60,11 @@ func newEndpoint(raw, vsn string) (*endpoint, error) {
 		// Given twice, the last one wins (PROTOCOL.md, section 1).
 		vsn = query["vsn"][len(query["vsn"])-1]
 	}
-	e.codec, err = codecFor(vsn)
-	return e, err
+	if e.codec, err = codecFor(vsn); err != nil {
+		// Its text is left out: it may come from the query.
+		return nil, errors.New("the vsn is not one of 2.0.0 and 1.0.0")
+	}
+	return e, nil
 }
 
 func appendQuery(query, more string) string {
