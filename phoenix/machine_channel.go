@@ -262,11 +262,12 @@ func (m *machine) left(now, at time.Time, c *channel) {
 	e := m.emit(at, c.Topic, &Left{})
 	e.JoinRef = ref
 	m.forget(c)
-	m.checkJoined()
 	if again != nil && m.phase != done && m.phase != closing {
 		// The topic is free: join cannot refuse.
 		_ = m.join(now, *again)
 	}
+	m.startJoins(now)
+	m.checkJoined()
 }
 
 // closed takes a phx_close or phx_error of the current join of c.
