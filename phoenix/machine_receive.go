@@ -45,6 +45,9 @@ func (m *machine) receivedEnd(now time.Time, c *channel, f *frame) {
 	if len(ref) == 0 {
 		ref = f.ref
 	}
+	if c == nil && string(f.event) == eventClose {
+		return // what follows every leave
+	}
 	if c == nil || len(ref) > 0 && string(ref) != c.joinRef {
 		m.stale(f)
 		return
