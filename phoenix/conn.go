@@ -16,7 +16,7 @@ type Conn struct {
 	endpoint  *endpoint
 	commands  chan command
 	stream    *Stream
-	streaming bool
+	streaming atomic.Bool
 
 	started   atomic.Bool
 	connected chan struct{}
@@ -53,10 +53,10 @@ func (c *Conn) machineConfig() machineConfig {
 	}
 }
 
-// Events returns the stream of the connection's events; every call returns the same. It must be called before Serve or
+// Events returns the stream of the connection's events; every call returns the same. The first must come before Serve or
 // Start; without it the events are dropped. Who calls it has to read on: see [Stream].
 func (c *Conn) Events() *Stream {
-	c.streaming = true
+	c.streaming.Store(true)
 	return c.stream
 }
 

@@ -111,7 +111,7 @@ func (l *loop) batches() <-chan *batch {
 	if l.session == nil {
 		return nil
 	}
-	if l.conn.streaming && !l.dropped && l.conn.stream.full() {
+	if l.conn.streaming.Load() && !l.dropped && l.conn.stream.full() {
 		l.m.pause(time.Now())
 		return nil
 	}
@@ -195,7 +195,7 @@ func (l *loop) emit(b *batch) {
 		l.waiters.beat(beat)
 	}
 	switch {
-	case len(out.events) > 0 && l.conn.streaming:
+	case len(out.events) > 0 && l.conn.streaming.Load():
 		out.events = l.conn.stream.put(out.events, b)
 	case b != nil:
 		b.release()
