@@ -3,11 +3,8 @@ package cmd
 import (
 	"context"
 	"errors"
-	"io"
-	"sync"
 
 	"phx/phoenix"
-	"phx/signal"
 )
 
 // A pusher is push at work. One goroutine reads the input and sends; the caller's reads events and prints how the pushes end,
@@ -25,16 +22,6 @@ type pusher struct {
 	next, done int
 	// failed is the first failure.
 	failed error
-}
-
-// A feed is what the reading goroutine and the printing one share.
-type feed struct {
-	mu      sync.Mutex
-	sent    int
-	stopped bool
-	// over is closed when nothing more is sent; err is valid then.
-	over chan struct{}
-	err  error
 }
 
 // errFed ends a wait for events: there may be none to come.
@@ -76,80 +63,6 @@ func (p *pusher) awaitJoin(ctx context.Context) error {
 				return joinFailure(d)
 			}
 		}
-	}
-}
-
-// send reads the input and sends, with no more pushes in flight than there are slots. It returns when the input has ended or
-// failed, or when nothing more is to be sent.
-func (p *pusher) send(ctx context.Context, slots chan struct{}) error {
-	for index := 0; ; index++ {
-		payload, err := p.in.next()
-		switch {
-		case errors.Is(err, io.EOF) && index == 0:
-			return p.in.errNoInput()
-		case errors.Is(err, io.EOF):
-			return nil
-		case err != nil:
-			return err
-		}
-		select {
-		case slots <- struct{}{}:
-		case <-ctx.Done():
-			return nil
-		}
-		if !p.feed.take() {
-			return nil
-		}
-		push := phoenix.Push{Topic: p.topic, Name: p.event, Payload: phoenix.Payload{Data: payload}, Index: index}
-		if err := p.link.conn.Send(ctx, push); err != nil {
-			p.feed.giveBack()
-			return p.sendFailure(err)
-		}
-	}
-}
-
-// sendFailure explains a push that was not accepted. That of a connection that has ended is explained by the end.
-func (p *pusher) sendFailure(err error) error {
-	var linkErr *phoenix.LinkError
-	if errors.As(err, &linkErr) || errors.Is(err, phoenix.ErrClosed) || errors.Is(err, context.Canceled) {
-		return nil
-	}
-	return usageError("see `phx push --help`", "%v", err)
-}
-
-// take counts a push that is about to be sent, if one still may be.
-func (f *feed) take() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.stopped {
-		return false
-	}
-	f.sent++
-	return true
-}
-
-func (f *feed) giveBack() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.sent--
-}
-
-// stop lets no further push be sent.
-func (f *feed) stop() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.stopped = true
-}
-
-// outstanding reports whether there is a push without an end among those sent, or one may still be sent.
-func (f *feed) outstanding(done int) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	select {
-	case <-f.over:
-		return f.sent > done
-	default:
-		return f.sent > done || !f.stopped
 	}
 }
 
@@ -266,60 +179,4 @@ func (p *pusher) printRest() func(context.Context, *phoenix.Event) {
 			}
 		}
 	}
-}
-
-// stay prints the channel's messages until one matches. One that came before the replies counts: a broadcast comes before
-// the reply to the push that caused it (PROTOCOL.md, section 5).
-func (p *pusher) stay(ctx context.Context) error {
-	for !p.until.matched {
-		if !p.link.events.Ready() {
-			if err := p.printer.flush(); err != nil {
-				return err
-			}
-		}
-		ev, err := p.link.next(ctx)
-		if err != nil {
-			return err
-		}
-		if err := p.handle(ctx, ev, nil); err != nil {
-			return err
-		}
-		if p.failed != nil {
-			return p.failed
-		}
-	}
-	return nil
-}
-
-// An untilPredicate is push's --until at work.
-type untilPredicate struct {
-	predicate *predicate
-	plain     *signal.Encoder
-	line      []byte
-	matched   bool
-}
-
-func newUntil(o *pushOptions) (*untilPredicate, error) {
-	p, err := compilePredicate("--until", o.until)
-	if err != nil {
-		return nil, err
-	}
-	return &untilPredicate{predicate: p, plain: signal.NewEncoder(signal.FormatSignal, o.connection.Name)}, nil
-}
-
-// see prints a message and notices a match.
-func (u *untilPredicate) see(ctx context.Context, out *printer, ev *phoenix.Event) error {
-	if u.matched {
-		return nil
-	}
-	if err := out.add(ctx, ev); err != nil {
-		return err
-	}
-	u.line = u.plain.Append(u.line[:0], ev)
-	matched, err := u.predicate.match(ctx, u.line)
-	if err != nil && ctx.Err() == nil {
-		return &failure{code: exitJQRun, message: "--until failed on a signal: " + oneLine(err.Error()), hint: "an expression may look before it leaps: .data.payload? // empty", err: err}
-	}
-	u.matched = matched
-	return nil
 }
