@@ -187,7 +187,7 @@ func (c *channel) attempt(retry Retry) int {
 // scheduleRejoin sets a lost channel up for its next join, or gives it up.
 func (m *machine) scheduleRejoin(now time.Time, c *channel, refused bool) Retry {
 	allowed := m.maxRetries < 0 || c.retries < m.maxRetries
-	if refused && !m.retryRefusals || m.failFast && !c.joined || !allowed {
+	if m.phase == closing || refused && !m.retryRefusals || m.failFast && !c.joined || !allowed {
 		m.forget(c)
 		return Retry{}
 	}
