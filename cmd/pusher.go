@@ -45,7 +45,8 @@ func (p *pusher) run(ctx context.Context) error {
 	if err == nil && p.failed == nil && p.until != nil {
 		err = p.stay(ctx)
 	}
-	return firstError(p.failed, p.printer.flush(), err)
+	// The first failure decides; how the link ended says why.
+	return errors.Join(p.failed, p.printer.flush(), err)
 }
 
 // awaitJoin waits for the answer to the join.
