@@ -3,6 +3,7 @@ package cmd
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"phx/phoenix"
 )
@@ -22,6 +23,8 @@ type pusher struct {
 	next, done int
 	// failed is the first failure.
 	failed error
+	// down is how the link ended, if it did.
+	down *phoenix.Disconnected
 }
 
 // errFed ends a wait for events: there may be none to come.
@@ -102,7 +105,7 @@ func (p *pusher) collect(ctx, fed context.Context, slots chan struct{}) error {
 func (p *pusher) handle(ctx context.Context, ev *phoenix.Event, slots chan struct{}) error {
 	if index, failure, isEnd := pushEnd(ev); isEnd {
 		if failure != nil && p.failed == nil {
-			p.failed = failure
+			p.failed = p.explain(failure)
 			p.feed.stop()
 		}
 		p.done++
@@ -111,6 +114,8 @@ func (p *pusher) handle(ctx context.Context, ev *phoenix.Event, slots chan struc
 		return p.printEnds(ctx)
 	}
 	switch d := ev.Detail.(type) {
+	case *phoenix.Disconnected:
+		p.down = &phoenix.Disconnected{Reason: d.Reason, Text: d.Text}
 	case phoenix.Message:
 		if p.until != nil {
 			return p.until.see(ctx, p.printer, ev)
@@ -131,6 +136,18 @@ func (p *pusher) handle(ctx context.Context, ev *phoenix.Event, slots chan struc
 	return nil
 }
 
+// explain adds to a failure why the link was lost, which came first and took the push with it.
+func (p *pusher) explain(f *failure) error {
+	if p.down == nil {
+		return f
+	}
+	f.message += fmt.Sprintf("; the link was lost: %s", p.down.Reason)
+	if p.down.Text != "" {
+		f.message += ", " + oneLine(p.down.Text)
+	}
+	return f
+}
+
 // lost takes the loss of the channel: the pushes that are out end by themselves, and no more are sent.
 func (p *pusher) lost(err error) {
 	if p.failed == nil {
@@ -140,7 +157,7 @@ func (p *pusher) lost(err error) {
 }
 
 // pushEnd reports whether ev is the end of a push, of which one, and how it failed.
-func pushEnd(ev *phoenix.Event) (index int, failed error, isEnd bool) {
+func pushEnd(ev *phoenix.Event) (index int, failed *failure, isEnd bool) {
 	switch d := ev.Detail.(type) {
 	case *phoenix.PushReply:
 		if d.Status != "ok" {
