@@ -1,0 +1,107 @@
+package jsonstream
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"unicode/utf8"
+)
+
+// Lines splits an input into lines. It may not be used by several goroutines at once.
+type Lines struct {
+	src   source
+	max   int64
+	index int
+	bad   bool // the pending line is a bad one, which Next has returned an error for
+}
+
+// NewLines returns a Lines of r. A line of more than max bytes is an error.
+func NewLines(r io.Reader, max int64) *Lines { return &Lines{src: source{r: r}, max: max} }
+
+// Next returns the next line, without the "\n" or "\r\n" at its end; the last line needs none.
+//
+// The error is io.EOF at the end of the input, a [*SyntaxError] for a line that is not UTF-8 or too long, and a [*ReadError]
+// for a failed read. After a SyntaxError, Next goes on with the line behind.
+func (l *Lines) Next() (Value, error) {
+	if err := l.skipBad(); err != nil {
+		return Value{}, err
+	}
+	line, whole, err := l.find()
+	if err != nil {
+		return Value{}, err
+	}
+	if fault, at := l.check(line); fault != "" {
+		l.bad = true
+		return Value{}, &SyntaxError{Index: l.index, Line: l.index + 1, Offset: l.src.offset() + int64(at), Msg: fault}
+	}
+	v := Value{Raw: line[:len(line):len(line)], Index: l.index, Offset: l.src.offset()}
+	l.src.consume(whole)
+	l.index++
+	return v, nil
+}
+
+// Rest returns the input from the end of the last line that Next returned, the line of a SyntaxError and what follows it
+// included. The Lines must not be used any more.
+func (l *Lines) Rest() io.Reader { return l.src.rest() }
+
+// find waits for a line, and returns it without its end, and its length with it. Of a line that is too long it may return
+// the beginning.
+func (l *Lines) find() (line []byte, whole int, err error) {
+	for seen := 0; ; {
+		pending := l.src.pending()
+		if i := bytes.IndexByte(pending[seen:], '\n'); i >= 0 {
+			i += seen
+			return bytes.TrimSuffix(pending[:i], []byte{'\r'}), i + 1, nil
+		}
+		seen = len(pending)
+		switch {
+		case int64(seen)-1 > l.max: // one more may be the "\r"
+			return pending, seen, nil
+		case l.src.fill():
+		case l.src.err != io.EOF || seen == 0:
+			return nil, 0, l.src.err
+		default:
+			return bytes.TrimSuffix(pending, []byte{'\r'}), seen, nil
+		}
+	}
+}
+
+// check returns what is wrong with a line and where.
+func (l *Lines) check(line []byte) (fault string, at int) {
+	if int64(len(line)) > l.max {
+		return fmt.Sprintf("a line of more than %d bytes", l.max), 0
+	}
+	if utf8.Valid(line) {
+		return "", 0
+	}
+	for at < len(line) {
+		r, size := utf8.DecodeRune(line[at:])
+		if r == utf8.RuneError && size == 1 {
+			break
+		}
+		at += size
+	}
+	return "invalid UTF-8", at
+}
+
+// skipBad consumes the bad line before the next one.
+func (l *Lines) skipBad() error {
+	for l.bad {
+		pending := l.src.pending()
+		i := bytes.IndexByte(pending, '\n')
+		if i >= 0 {
+			l.src.consume(i + 1)
+		} else {
+			l.src.consume(len(pending))
+			if l.src.fill() {
+				continue
+			}
+			if l.src.err != io.EOF {
+				return l.src.err
+			}
+		}
+		l.bad = false
+		l.index++
+	}
+	return nil
+}
