@@ -2,6 +2,7 @@ package phoenix_test
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -248,4 +249,30 @@ func TestNoConsumer(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// Messages that come one by one fill large buffers only in part: what they hold while the consumer is away is bounded
+// all the same.
+func TestMemoryOfSlowConsumer(t *testing.T) {
+	bubble(t, flooder(), func(t *testing.T, srv *phoenixtest.Server) {
+		conn, _ := start(t, srv, phoenix.Options{ReadBuffer: 64 << 10})
+		join(t, conn, "room:1")
+		before := heap()
+		server := srv.Conns()[0]
+		for range 1000 {
+			server.SendText(`[null,null,"room:1","drop",{}]`)
+			settle(time.Millisecond)
+		}
+		if grown := heap() - before; grown > 4<<20 {
+			t.Errorf("1000 small messages hold %d KiB", grown>>10)
+		}
+	})
+}
+
+// heap is the size of what is reachable.
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }

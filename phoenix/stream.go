@@ -27,12 +27,15 @@ type Stream struct {
 type eventBatch struct {
 	events []Event
 	held   []*batch
-	bytes  int
+	// bytes is what was received, memory the size of the buffers that it is in: messages that come one by one fill only a
+	// part of theirs.
+	bytes, memory int
 }
 
 // The bounds of what waits in a mailbox before reads pause.
 const (
 	maxWaitingBytes  = 256 << 10
+	maxWaitingMemory = 1 << 20
 	maxWaitingEvents = 4096
 )
 
@@ -52,6 +55,7 @@ func (s *Stream) put(events []Event, b *batch) []Event {
 	if b != nil {
 		w.held = append(w.held, b)
 		w.bytes += len(b.buf)
+		w.memory += cap(b.buf)
 	}
 	s.mu.Unlock()
 	wake(s.more)
@@ -62,7 +66,8 @@ func (s *Stream) put(events []Event, b *batch) []Event {
 func (s *Stream) full() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.waiting.bytes >= maxWaitingBytes || len(s.waiting.events) >= maxWaitingEvents
+	w := &s.waiting
+	return w.bytes >= maxWaitingBytes || w.memory >= maxWaitingMemory || len(w.events) >= maxWaitingEvents
 }
 
 // end says that nothing more comes.

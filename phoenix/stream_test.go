@@ -93,11 +93,12 @@ func TestStreamReady(t *testing.T) {
 	}
 }
 
-// What waits is bounded in events and in bytes; what the consumer holds does not count.
+// What waits is bounded in events, in bytes and in memory; what the consumer holds does not count.
 func TestStreamFull(t *testing.T) {
 	for name, fill := range map[string]func(*Stream){
 		"events": func(s *Stream) { s.put(numbered(1, maxWaitingEvents), nil) },
 		"bytes":  func(s *Stream) { s.put(numbered(1, 1), &batch{buf: make([]byte, maxWaitingBytes)}) },
+		"memory": func(s *Stream) { s.put(numbered(1, 1), &batch{buf: make([]byte, 10, maxWaitingMemory)}) },
 	} {
 		s := newStream()
 		s.put(numbered(1, 1), nil)
