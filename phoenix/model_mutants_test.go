@@ -1,0 +1,197 @@
+package phoenix
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// A mutant is a bug in one line of the machine. from must occur exactly once in its file, so that a mutant cannot rot
+// unnoticed when the code changes.
+type mutant struct {
+	name, file, from, to string
+}
+
+var mutants = []mutant{
+	{
+		"a reply is dropped", "machine_push.go",
+		"p := m.pushes[string(f.ref)]\n", "p := m.pushes[string(f.ref)]\n\tif len(f.payload.Data)%7 == 0 {\n\t\treturn true\n\t}\n",
+	},
+	{
+		"a reply ends the push of another topic", "machine_push.go",
+		"p == nil || p.Topic != string(f.topic) ||", "p == nil ||",
+	},
+	{
+		"pushes are forgotten at the loss of the link", "machine_link.go",
+		"m.failAllPushes(now, reason, attempted)", "_ = reason",
+	},
+	{
+		"pushes never written count as written", "machine_push.go",
+		"delivered(p.frame != 0 && p.frame <= attempted)", "delivered(p.frame != 0)",
+	},
+	{
+		"pushes wait on when their channel crashes", "machine_channel.go",
+		"m.failPushes(now, c, push)", "_ = push",
+	},
+	{
+		"a push has no timeout", "machine_push.go",
+		"m.answers.set(&p.timeout, m.answerTime(now).Add(p.Timeout))", "",
+	},
+	{
+		"a queued push keeps the join_ref of an earlier join", "machine_push.go",
+		"p.channel.joinRef, now\n", "p.channel.joinRef, now\n\tif p.channel.joined && p.channel.retries > 0 {\n\t\tp.joinRef = \"1\"\n\t}\n",
+	},
+	{
+		"a channel is joined twice", "machine_channel.go",
+		"if c.state != channelWaiting {", "if c.state != channelWaiting && (c.state != channelJoined || c.retries == 0) {",
+	},
+	{
+		"a left channel is joined again", "machine_channel.go",
+		"m.forget(c)\n\tif again != nil", "if len(m.order) < 3 {\n\t\tm.forget(c)\n\t}\n\tif again != nil",
+	},
+	{
+		"the timer of a left channel goes on", "machine_channel.go",
+		"\tc.timer.stop()\n\tc.settled.stop()\n", "\tc.settled.stop()\n",
+	},
+	{
+		"a stale close closes the channel", "machine_receive.go",
+		"len(ref) > 0 && string(ref) != c.joinRef {", "c.joinRef == \"\" {",
+	},
+	{
+		"the retries of joins are never counted", "machine_channel.go",
+		"c.retries++\n", "",
+	},
+	{
+		"the retries of dials are never counted", "machine_link.go",
+		"m.link.retries++\n", "",
+	},
+	{
+		"a session counts as stable when it opens", "machine_link.go",
+		"if m.link.longUp {", "if m.session > 0 {",
+	},
+	{
+		"an overdue heartbeat is not noticed", "machine_heartbeat.go",
+		"m.answers.set(&h.overdue, m.answerTime(now).Add(m.heartbeatTimeout))", "",
+	},
+	{
+		"answers are missed while nothing is read", "machine.go",
+		"m.answers.shift(now.Sub(m.pausedAt))", "",
+	},
+}
+
+// mutantSeeds are enough for the rarest mutant, several times over.
+const mutantSeeds = "300"
+
+// TestModelCatchesMutants runs the model test against copies of the machine that have a bug each: it has to fail for
+// every one, and to pass for the machine as it is.
+func TestModelCatchesMutants(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the mutants are compiled one by one, which takes half a minute")
+	}
+	goTool, err := exec.LookPath("go")
+	if err != nil {
+		t.Skip("there is no go tool to compile the mutants with")
+	}
+	m := mutation{goTool: goTool, slots: make(chan struct{}, 2)}
+	if out, err := m.run(t, mutant{}); err != nil {
+		t.Fatalf("the model test fails without a mutation: %v\n%s", err, out)
+	}
+	var wait sync.WaitGroup
+	for _, bug := range mutants {
+		wait.Go(func() {
+			out, err := m.run(t, bug)
+			switch _, failure, found := strings.Cut(out, "--- FAIL: TestModel "); {
+			case err == nil:
+				t.Errorf("not caught: %s", bug.name)
+			case !found:
+				t.Errorf("%s: not a failure of the model test: %v\n%s", bug.name, err, out)
+			default:
+				verdict, _, _ := strings.Cut(strings.TrimSpace(failure[strings.Index(failure, "\n")+1:]), "\n")
+				t.Logf("%s: caught: %s", bug.name, verdict)
+			}
+		})
+	}
+	wait.Wait()
+}
+
+// A mutation runs the model test with files of the package replaced by the go tool's overlay.
+type mutation struct {
+	goTool string
+	// slots bounds the runs at once.
+	slots chan struct{}
+}
+
+func (m *mutation) run(t *testing.T, bug mutant) (out string, err error) {
+	m.slots <- struct{}{}
+	defer func() { <-m.slots }()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	overlay, err := writeOverlay(t.TempDir(), bug)
+	if err != nil {
+		return "", err
+	}
+	cmd := exec.CommandContext(ctx, m.goTool, "test", "-overlay="+overlay, "-vet=off", "-ldflags=-w", "-run=^TestModel$", "-model.seeds="+mutantSeeds, ".")
+	combined, err := cmd.CombinedOutput()
+	return string(combined), err
+}
+
+// writeOverlay writes the overlay of a mutant: its changed file, and no test files but those of the model test, which
+// keeps the compile short.
+func writeOverlay(dir string, bug mutant) (file string, err error) {
+	replace := map[string]string{}
+	tests, err := filepath.Glob("*_test.go")
+	if err != nil {
+		return "", err
+	}
+	here, err := filepath.Abs(".")
+	if err != nil {
+		return "", err
+	}
+	for _, test := range tests {
+		if !strings.Contains(test, "model_") {
+			replace[filepath.Join(here, test)] = ""
+		}
+	}
+	if bug.file != "" {
+		mutated := filepath.Join(dir, bug.file)
+		if err := mutate(bug, mutated); err != nil {
+			return "", err
+		}
+		replace[filepath.Join(here, bug.file)] = mutated
+	}
+	data, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		return "", err
+	}
+	file = filepath.Join(dir, "overlay.json")
+	return file, os.WriteFile(file, data, 0o600)
+}
+
+// mutate writes the file of bug with its bug to path.
+func mutate(bug mutant, path string) error {
+	source, err := os.ReadFile(bug.file)
+	if err != nil {
+		return err
+	}
+	if n := strings.Count(string(source), bug.from); n != 1 {
+		return &rottenMutant{bug, n}
+	}
+	return os.WriteFile(path, []byte(strings.Replace(string(source), bug.from, bug.to, 1)), 0o600)
+}
+
+// A rottenMutant is one whose line has changed.
+type rottenMutant struct {
+	mutant
+	found int
+}
+
+func (e *rottenMutant) Error() string {
+	return "its line is found " + strconv.Itoa(e.found) + " times in " + e.file + ": " + e.from
+}
