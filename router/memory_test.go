@@ -21,22 +21,26 @@ func (q *Queue) occupied() (bytes int64) {
 
 // TestMemoryIsBounded fills queues that nobody reads, in ways that waste.
 func TestMemoryIsBounded(t *testing.T) {
-	const limit = 32 << 20
-	ways := map[string]struct{ record, perChunk int }{
-		"one tiny record a chunk":           {3, 1},
-		"tiny records":                      {3, 1 << 20},
-		"usual lines, one a chunk":          {400, 1},
-		"usual lines":                       {400, 1 << 20},
-		"lines of just over half a chunk":   {33 << 10, 1},
-		"lines that do not fit in two's":    {25 << 10, 2},
-		"lines that are larger than chunks": {100 << 10, 1},
+	const many = 1 << 20
+	ways := map[string]struct {
+		record, perChunk int
+		limit            int64
+	}{
+		"one tiny record a chunk":           {3, 1, 2 << 20},
+		"tiny records":                      {3, many, 2 << 20},
+		"usual lines, one a chunk":          {400, 1, 16 << 20},
+		"usual lines":                       {400, many, 16 << 20},
+		"lines of just over half a chunk":   {33 << 10, 1, 16 << 20},
+		"lines that do not fit in threes":   {25 << 10, 2, 16 << 20},
+		"lines that are larger than chunks": {100 << 10, 1, 16 << 20},
 	}
 	for name, way := range ways {
 		for _, p := range []Policy{Block, DropNewest, DropOldest, Fail} {
 			t.Run(name+", "+p.String(), func(t *testing.T) {
+				limit := way.limit
 				q := NewQueue(limit, p, announceLoss)
 				fill(q, make([]byte, way.record), way.perChunk, limit*3/2)
-				if got, most := q.occupied(), int64(limit+limit/8+8<<20); got > most {
+				if got, most := q.occupied(), limit+limit/8+8<<20; got > most {
 					t.Errorf("%d MiB for a limit of %d MiB, want at most %d", got>>20, limit>>20, most>>20)
 				}
 				if q.used < limit*9/10 {
