@@ -140,3 +140,29 @@ func TestRefusal(t *testing.T) {
 		}
 	}
 }
+
+// Each error says in one line what happened to what.
+func TestErrorTexts(t *testing.T) {
+	broken := errors.New("no such file")
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{&LinkError{Stage: StageTCP, Reason: ReasonConnectRefused, Err: syscall.ECONNREFUSED}, "tcp: connect_refused: connection refused"},
+		{&LinkError{Stage: StageSession, Reason: ReasonClosedByRemote, Code: 1012}, "session: closed_by_remote: close code 1012"},
+		{&LinkError{Stage: StageSession, Reason: ReasonHeartbeatTimeout}, "session: heartbeat_timeout"},
+		{&JoinError{Topic: "room:1", Reason: JoinRefused, Response: JSON(`{"reason":"no"}`)}, `join of "room:1" failed: error: {"reason":"no"}`},
+		{&JoinError{Topic: "room:1", Reason: JoinRefused, Response: Binary([]byte{0})}, `join of "room:1" failed: error`},
+		{&JoinError{Topic: "room:1", Reason: JoinRefused, Err: broken}, `join of "room:1" failed: error: no such file`},
+		{&PushError{Topic: "room:1", Name: "new_msg", Reason: PushDisconnected, Delivered: DeliveredUnknown},
+			`push of "new_msg" to "room:1" failed: disconnected (delivered: unknown)`},
+		{&PushTimeout{Timeout: 10 * time.Second}, "no reply to the push in 10s"},
+	} {
+		if got := c.err.Error(); got != c.want {
+			t.Errorf("%q, want %q", got, c.want)
+		}
+	}
+	if !errors.Is(&JoinError{Err: broken}, broken) || !errors.Is(&LinkError{Err: broken}, broken) {
+		t.Error("the cause is lost")
+	}
+}

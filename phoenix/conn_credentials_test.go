@@ -121,7 +121,7 @@ func TestParamsFail(t *testing.T) {
 		} {
 			_, err := conn.Join(t.Context(), phoenix.Channel{Topic: "room:1", Params: params})
 			var failed *phoenix.JoinError
-			if !errors.As(err, &failed) || failed.Reason != phoenix.JoinRefused {
+			if !errors.As(err, &failed) || failed.Reason != phoenix.JoinRefused || failed.Err == nil {
 				t.Errorf("%s: %v", name, err)
 			}
 		}

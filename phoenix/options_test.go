@@ -54,7 +54,7 @@ func TestInvalidOptions(t *testing.T) {
 		{Options{URL: url, MaxRetries: -2}, "-1 (no limit)"},
 		{Options{URL: url, MaxMessage: -1}, "largest message"},
 		{Options{URL: url, ReadBuffer: -1}, "read buffer"},
-		{Options{URL: url, VSN: "3.0.0"}, "3.0.0"},
+		{Options{URL: url, VSN: "3.0.0"}, "vsn"},
 		{Options{URL: url, Channels: []Channel{{}}}, "topic"},
 		{Options{URL: url, Channels: []Channel{{Topic: "phoenix"}}}, "phoenix"},
 		{Options{URL: url, Channels: []Channel{{Topic: "room:\xff"}}}, "UTF-8"},

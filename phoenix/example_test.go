@@ -1,0 +1,152 @@
+package phoenix_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"net/url"
+	"time"
+
+	"phx/phoenix"
+	"phx/phoenix/phoenixtest"
+)
+
+// Join a topic, push a message and print the reply.
+func Example() {
+	server := phoenixtest.NewServer(phoenixtest.Demo())
+	defer server.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+
+	conn, err := phoenix.New(phoenix.Options{URL: server.URL})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := conn.Start(ctx); err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = conn.Close(ctx) }()
+
+	if _, err := conn.Join(ctx, phoenix.Channel{Topic: "room:1"}); err != nil {
+		log.Fatal(err)
+	}
+	reply, err := conn.Push(ctx, phoenix.Push{Topic: "room:1", Name: "echo", Payload: phoenix.JSON(`{"body":"hi"}`)})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Printf("%s %s\n", reply.Status, reply.Payload.Data)
+	// Output: ok {"body":"hi"}
+}
+
+// A refused join has the server's response.
+func ExampleConn_Join_refused() {
+	server := phoenixtest.NewServer(phoenixtest.Demo())
+	defer server.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+
+	conn, err := phoenix.New(phoenix.Options{URL: server.URL})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := conn.Start(ctx); err != nil {
+		log.Fatal(err)
+	}
+	defer func() { _ = conn.Close(ctx) }()
+
+	_, err = conn.Join(ctx, phoenix.Channel{Topic: "room:private"})
+	var refused *phoenix.JoinError
+	if errors.As(err, &refused) {
+		fmt.Printf("%s: %s\n", refused.Reason, refused.Response.Data)
+	}
+	// Output: error: {"reason":"unauthorized"}
+}
+
+// Listen to everything that happens. Events has to be called before Start, and then be read on.
+func ExampleConn_Events() {
+	server := phoenixtest.NewServer(phoenixtest.Demo())
+	defer server.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+
+	conn, err := phoenix.New(phoenix.Options{URL: server.URL, Channels: []phoenix.Channel{{Topic: "room:1"}}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	events := conn.Events()
+	go func() { _ = conn.Serve(ctx) }()
+
+	for event, err := range events.All(ctx) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		switch detail := event.Detail.(type) {
+		case *phoenix.Joined:
+			fmt.Println("joined", event.Topic)
+			// The consumer does not wait for a reply: it comes as an event.
+			if err := conn.Send(ctx, phoenix.Push{Topic: "room:1", Name: "broadcast", Payload: phoenix.JSON(`{"n":1}`)}); err != nil {
+				log.Fatal(err)
+			}
+		case phoenix.Message:
+			fmt.Printf("%s %s %s\n", event.Topic, event.Name, event.Payload.Data)
+		case *phoenix.PushReply:
+			fmt.Println("reply", detail.Status)
+			go func() { _ = conn.Close(ctx) }()
+		case *phoenix.Disconnected:
+			fmt.Println("disconnected", detail.Reason)
+		}
+	}
+	// Output:
+	// joined room:1
+	// room:1 broadcast {"n":1}
+	// reply ok
+	// disconnected closed_by_us
+}
+
+// Reconnect for ever, with a token that is read again each time.
+func ExampleOptions_reconnect() {
+	server := phoenixtest.NewServer(phoenixtest.Demo())
+	defer server.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+
+	dials := 0
+	conn, err := phoenix.New(phoenix.Options{
+		URL:      server.URL,
+		Channels: []phoenix.Channel{{Topic: "room:1"}},
+		Credentials: func(context.Context) (phoenix.Credentials, error) {
+			dials++
+			return phoenix.Credentials{Params: url.Values{"token": {fmt.Sprint("token-", dials)}}}, nil
+		},
+		MaxRetries:     -1,
+		ReconnectAfter: phoenix.Jittered(phoenix.Steps(10*time.Millisecond, time.Second)),
+		RejoinAfter:    phoenix.Jittered(phoenix.Exponential(10*time.Millisecond, 10*time.Second)),
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	events := conn.Events()
+	go func() { _ = conn.Serve(ctx) }()
+
+	for event := range events.All(ctx) {
+		switch detail := event.Detail.(type) {
+		case *phoenix.Joined:
+			fmt.Println("joined, again:", detail.Rejoin)
+			if detail.Rejoin {
+				go func() { _ = conn.Close(ctx) }()
+				continue
+			}
+			server.CloseConns(1012) // the server restarts
+		case *phoenix.Disconnected:
+			fmt.Printf("%s, will reconnect: %v\n", detail.Reason, detail.WillReconnect)
+		}
+	}
+	fmt.Println("dials:", dials)
+	// Output:
+	// joined, again: false
+	// closed_by_remote, will reconnect: true
+	// joined, again: true
+	// closed_by_us, will reconnect: false
+	// dials: 2
+}
