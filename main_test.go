@@ -70,6 +70,18 @@ func needBinary(t *testing.T) {
 	}
 }
 
+// phxOutput runs phx with the arguments and returns its stdout.
+func phxOutput(t *testing.T, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(filepath.Join(binDir, "phx"), args...)
+	cmd.Env = append(os.Environ(), raceOptions)
+	output, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("phx %v: %v", args, err)
+	}
+	return string(output)
+}
+
 // raceOptions make a data race in the binary fail every test that runs into it. The default exit code of the race detector,
 // 66, is one of phx's, and its default nap at the exit is a second.
 const raceOptions = "GORACE=halt_on_error=1 exitcode=199 atexit_sleep_ms=0"
