@@ -54,8 +54,8 @@ func joinRun(ctx context.Context, o *joinOptions) error {
 	if err != nil {
 		return err
 	}
-	for _, topic := range o.topics {
-		options.Channels = append(options.Channels, o.connection.Channel(topic))
+	if options.Channels, err = o.connection.Channels(ctx, o.topics...); err != nil {
+		return err
 	}
 	l, _, err := openLink(ctx, o.connection.Address(), options)
 	if err != nil {

@@ -101,8 +101,8 @@ func listenRun(ctx context.Context, o *listenOptions) error {
 	}
 	options.ReadBuffer = listenReadBuffer
 	options.Skip = o.skip()
-	for _, topic := range o.topics {
-		options.Channels = append(options.Channels, o.connection.Channel(topic))
+	if options.Channels, err = o.connection.Channels(ctx, o.topics...); err != nil {
+		return err
 	}
 	ln, err := newListener(o)
 	if err != nil {

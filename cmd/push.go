@@ -75,7 +75,9 @@ func pushRun(ctx context.Context, o *pushOptions) error {
 	if err != nil {
 		return err
 	}
-	options.Channels = append(options.Channels, o.connection.Channel(o.topic))
+	if options.Channels, err = o.connection.Channels(ctx, o.topic); err != nil {
+		return err
+	}
 	p := &pusher{pushOptions: o, in: in, printer: o.printer()}
 	if o.until != "" {
 		if p.until, err = newUntil(o); err != nil {

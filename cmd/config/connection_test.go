@@ -52,8 +52,9 @@ func TestBuildDefaults(t *testing.T) {
 		o.ReplyTimeout != 10*time.Second || o.HeartbeatInterval != 30*time.Second || o.HeartbeatTimeout != 0 || o.MaxMessage != 64<<20 {
 		t.Errorf("%+v", o)
 	}
-	if ch := c.Channel("room:lobby"); ch.Topic != "room:lobby" || ch.Params != nil {
-		t.Errorf("channel %+v", ch)
+	channels, err := c.Channels(t.Context(), "room:lobby", "room:b")
+	if err != nil || len(channels) != 2 || channels[0].Topic != "room:lobby" || channels[1].Topic != "room:b" || channels[0].Params != nil {
+		t.Errorf("channels %+v, %v", channels, err)
 	}
 }
 
@@ -247,8 +248,12 @@ func TestJoinParams(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		channels, err := c.Channels(t.Context(), "t")
+		if err != nil {
+			t.Fatal(err)
+		}
 		for range 2 { // the standard input is read once, and serves every join
-			p, err := c.Channel("t").Params(t.Context())
+			p, err := channels[0].Params(t.Context())
 			if err != nil || string(p.Data) != tt.want || p.Binary {
 				t.Errorf("%s: %q, %v", tt.arg, p.Data, err)
 			}
@@ -268,7 +273,7 @@ func TestJoinParamsErrors(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := c.Channel("t").Params(t.Context()); err == nil || err.Error() != tt.want {
+		if _, err := c.Channels(t.Context(), "t"); err == nil || err.Error() != tt.want {
 			t.Errorf("%s: %v, want %s", tt.arg, err, tt.want)
 		}
 	}

@@ -9,13 +9,21 @@ import (
 	"phx/phoenix"
 )
 
-// Channel returns the channel of a topic with the join params of the options.
-func (c *Connection) Channel(topic string) phoenix.Channel {
-	ch := phoenix.Channel{Topic: topic}
-	if c.joinParams != nil {
-		ch.Params = c.readJoinParams
+// Channels returns the channels of topics with the join params of the options. The params are read at every join, and once
+// now: what is wrong with them is known before anything is connected.
+func (c *Connection) Channels(ctx context.Context, topics ...string) ([]phoenix.Channel, error) {
+	channels := make([]phoenix.Channel, len(topics))
+	for i, topic := range topics {
+		channels[i].Topic = topic
+		if c.joinParams != nil {
+			channels[i].Params = c.readJoinParams
+		}
 	}
-	return ch
+	if c.joinParams == nil {
+		return channels, nil
+	}
+	_, err := c.readJoinParams(ctx)
+	return channels, err
 }
 
 // joinParamsAdvice is a hint without the params themselves, which may be secret.
