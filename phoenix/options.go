@@ -102,6 +102,7 @@ type TraceFrame struct {
 	Out bool
 	// Kind is "text", "binary", "ping", "pong" or "close".
 	Kind string
+	// Data is the frame's; of a close frame, its code in decimal.
 	Data []byte
 }
 

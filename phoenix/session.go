@@ -2,6 +2,7 @@ package phoenix
 
 import (
 	"errors"
+	"strconv"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -64,7 +65,7 @@ func (s *session) write(trace func(TraceFrame)) error {
 			return err
 		}
 		if job.close {
-			traceOut(trace, "close", nil)
+			traceOut(trace, "close", strconv.AppendInt(nil, int64(job.code), 10))
 			return s.transport.writeClose(job.code, time.Now().Add(closeTimeout))
 		}
 	}
