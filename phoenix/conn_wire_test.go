@@ -1,10 +1,14 @@
 package phoenix_test
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -159,7 +163,7 @@ func TestVersion1(t *testing.T) {
 	})
 }
 
-// A trace shows every message in and out, and the close frame.
+// A trace shows every frame in and out.
 func TestTrace(t *testing.T) {
 	var mu sync.Mutex
 	var frames []string
@@ -191,10 +195,47 @@ func TestTrace(t *testing.T) {
 		`in text ["1","1","room:1","phx_reply",{"response":{},"status":"ok"}]`,
 		"out binary \x00\x01\x01\x06\x0412room:1echoab",
 		"in binary \x01\x01\x01\x06\x0212room:1okab",
+		"in ping now",
 		"out pong now",
-		"out close ",
+		"out close 1000",
+		"in close 1000",
 	}
 	if !slices.Equal(frames, want) {
 		t.Errorf("frames %q\nwant   %q", frames, want)
 	}
+}
+
+// A link that cannot be written to any more ends, also when reading from it would wait for ever, and its end says why.
+func TestWriteFails(t *testing.T) {
+	bubble(t, phoenixtest.Demo(), func(t *testing.T, srv *phoenixtest.Server) {
+		var broken atomic.Bool
+		_, events := start(t, srv, phoenix.Options{
+			NetDial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+				conn, err := srv.DialContext(ctx, network, addr)
+				return &halfBroken{conn, &broken}, err
+			},
+		})
+		log := record(t, events)
+		settle(time.Second)
+		broken.Store(true)
+		settle(time.Minute)
+		log.want(
+			"0s connecting 1",
+			"0s connected",
+			"31s disconnected reset", // the heartbeat at 30 s found it; the server's last words had a second
+		)
+	})
+}
+
+// A halfBroken connection reads, and when broken is set its writes fail.
+type halfBroken struct {
+	net.Conn
+	broken *atomic.Bool
+}
+
+func (h *halfBroken) Write(p []byte) (int, error) {
+	if h.broken.Load() {
+		return 0, &net.OpError{Op: "write", Net: "tcp", Err: syscall.EPIPE}
+	}
+	return h.Conn.Write(p)
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // dial opens a session's transport. It takes ConnectTimeout at most.
-func (c *Conn) dial(ctx context.Context, onPing func(string)) (transport, Timings, *LinkError) {
+func (c *Conn) dial(ctx context.Context, onControl func(kind, data string)) (transport, Timings, *LinkError) {
 	ctx, cancel := context.WithTimeout(ctx, c.opts.ConnectTimeout)
 	defer cancel()
 	var stages stageClock
@@ -56,7 +56,7 @@ func (c *Conn) dial(ctx context.Context, onPing func(string)) (transport, Timing
 	switch {
 	case err == nil:
 		_ = w.SetDeadline(time.Time{})
-		return newWSTransport(ws, w, onPing), timings, nil
+		return newWSTransport(ws, w, onControl), timings, nil
 	case errors.Is(err, websocket.ErrBadHandshake) && resp != nil:
 		return nil, timings, refused(resp, time.Now())
 	case ctx.Err() != nil:

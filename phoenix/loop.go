@@ -212,7 +212,14 @@ func (l *loop) dial() {
 	out := l.out
 	l.helpers.Go(func() {
 		defer cancel()
-		t, timings, err := l.conn.dial(ctx, out.pong)
+		t, timings, err := l.conn.dial(ctx, func(kind, data string) {
+			if trace := l.conn.opts.Trace; trace != nil {
+				trace(TraceFrame{Kind: kind, Data: []byte(data)})
+			}
+			if kind == "ping" {
+				out.pong(data)
+			}
+		})
 		l.dials <- dialResult{t, timings, err}
 	})
 }

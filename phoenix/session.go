@@ -15,8 +15,9 @@ type session struct {
 	// batches carries what was read; the last one has the error that ended the session. In band, so that what came
 	// before the end is delivered before it (rule 22).
 	batches chan *batch
-	// wrote is closed when the writer has returned.
-	wrote chan struct{}
+	// wrote is closed when the writer has returned, with writeErr if a write failed.
+	wrote    chan struct{}
+	writeErr error
 }
 
 // readLinger is how long a session whose writes have failed is still read from: the server's last words may be on the way.
@@ -34,8 +35,8 @@ func (c *Conn) startSession(t transport, out *outbox) *session {
 	go r.run()
 	go func() {
 		defer close(s.wrote)
-		if err := s.write(c.opts.Trace); err != nil {
-			c.opts.Logger.Debug("writing failed", "error", err)
+		if s.writeErr = s.write(c.opts.Trace); s.writeErr != nil {
+			c.opts.Logger.Debug("writing failed", "error", s.writeErr)
 			t.endReads(time.Now().Add(readLinger))
 		}
 	}()
@@ -95,5 +96,9 @@ func (s *session) end(err error) (*LinkError, uint64) {
 	s.transport.endWrites(time.Now().Add(echoTimeout))
 	<-s.wrote
 	s.transport.close()
-	return classify(StageSession, err), s.out.attempted()
+	link := classify(StageSession, err)
+	if link.Reason == ReasonTimeout && s.writeErr != nil {
+		link = classify(StageSession, s.writeErr) // it is why reads had a deadline
+	}
+	return link, s.out.attempted()
 }

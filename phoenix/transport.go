@@ -3,6 +3,7 @@ package phoenix
 import (
 	"io"
 	"net"
+	"strconv"
 	"sync"
 	"time"
 
@@ -36,14 +37,22 @@ type wsTransport struct {
 	wire *wire
 }
 
-func newWSTransport(ws *websocket.Conn, w *wire, onPing func(data string)) *wsTransport {
+// newWSTransport makes a transport of an open WebSocket. onControl gets every control frame that is read: "ping", "pong" or,
+// with its code in decimal, "close". Answers are up to whoever owns the write half.
+func newWSTransport(ws *websocket.Conn, w *wire, onControl func(kind, data string)) *wsTransport {
 	w.hold()
 	ws.SetPingHandler(func(data string) error {
-		onPing(data)
+		onControl("ping", data)
 		return nil
 	})
-	// The close frame is answered by whoever owns the write half.
-	ws.SetCloseHandler(func(int, string) error { return nil })
+	ws.SetPongHandler(func(data string) error {
+		onControl("pong", data)
+		return nil
+	})
+	ws.SetCloseHandler(func(code int, _ string) error {
+		onControl("close", strconv.Itoa(code))
+		return nil
+	})
 	return &wsTransport{ws: ws, wire: w}
 }
 
