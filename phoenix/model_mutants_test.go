@@ -37,7 +37,7 @@ var mutants = []mutant{
 		"delivered(p.frame != 0 && p.frame <= attempted)", "delivered(p.frame != 0)",
 	},
 	{
-		"pushes wait on when their channel crashes", "machine_channel.go",
+		"pushes wait on when their channel crashes", "machine_end.go",
 		"m.failPushes(now, c, push)", "_ = push",
 	},
 	{
@@ -53,7 +53,7 @@ var mutants = []mutant{
 		"if c.state != channelWaiting {", "if c.state != channelWaiting && (c.state != channelJoined || c.retries == 0) {",
 	},
 	{
-		"a left channel is joined again", "machine_channel.go",
+		"a left channel is joined again", "machine_end.go",
 		"m.forget(c)\n\tif again != nil", "if len(m.order) < 3 {\n\t\tm.forget(c)\n\t}\n\tif again != nil",
 	},
 	{
