@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strings"
-	"testing"
 	"time"
 )
 
@@ -209,59 +207,4 @@ func (s *modelServer) oddReply(f *serverFrame) {
 		s.unmatched(f)
 		f.refusal = JoinUnmatchedTopic
 	}
-}
-
-// A clientFrame is a frame of ours, decoded as a server does.
-type clientFrame struct {
-	joinRef, ref, topic, event, payload string
-	binary                              bool
-}
-
-func (m *clientFrame) String() string {
-	return fmt.Sprintf("[%q %q %q %q %s]", m.joinRef, m.ref, m.topic, m.event, m.payload)
-}
-
-// readClientFrame decodes without the codecs, and takes nothing that a server could stumble over.
-func readClientFrame(t testing.TB, c codec, f outFrame) *clientFrame {
-	t.Helper()
-	if f.binary {
-		return readClientBinary(t, f.data)
-	}
-	m := struct {
-		JoinRef, Ref *string
-		Topic, Event string
-		Payload      json.RawMessage
-	}{}
-	var err error
-	if _, v1 := c.(codecV1); v1 {
-		err = json.Unmarshal([]byte(strings.Replace(string(f.data), `"join_ref"`, `"JoinRef"`, 1)), &m)
-	} else {
-		err = json.Unmarshal(f.data, &[]any{&m.JoinRef, &m.Ref, &m.Topic, &m.Event, &m.Payload})
-	}
-	if err != nil || m.Ref == nil || m.JoinRef != nil && *m.JoinRef == "" || m.Payload == nil {
-		t.Fatalf("not a frame of a client: %q (error %v)", f.data, err)
-	}
-	got := &clientFrame{ref: *m.Ref, topic: m.Topic, event: m.Event, payload: string(m.Payload)}
-	if m.JoinRef != nil {
-		got.joinRef = *m.JoinRef
-	}
-	return got
-}
-
-func readClientBinary(t testing.TB, data []byte) *clientFrame {
-	t.Helper()
-	if len(data) < 5 || data[0] != kindPush {
-		t.Fatalf("not a binary push: %q", data)
-	}
-	m := &clientFrame{binary: true}
-	rest := string(data[5:])
-	for i, field := range []*string{&m.joinRef, &m.ref, &m.topic, &m.event} {
-		n := int(data[1+i])
-		if n == 0 || len(rest) < n {
-			t.Fatalf("an empty or a short field in the binary push %q", data)
-		}
-		*field, rest = rest[:n], rest[n:]
-	}
-	m.payload = rest
-	return m
 }
