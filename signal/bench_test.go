@@ -52,6 +52,10 @@ func BenchmarkAppendPayload(b *testing.B) {
 	benchmarkAppend(b, signal.FormatPayload, broadcast())
 }
 
+func BenchmarkAppendCloudEvent(b *testing.B) {
+	benchmarkAppend(b, signal.FormatCloudEvents, broadcast())
+}
+
 func BenchmarkAppendPushReply(b *testing.B) {
 	ev := broadcast()
 	ev.Ref, ev.JoinRef = "1234", "3"

@@ -8,8 +8,7 @@ import (
 
 // An Encoder writes the events of one connection in one format. It is not safe for concurrent use.
 type Encoder struct {
-	format     Format
-	connection string
+	format Format
 
 	ids       idSource
 	clock     clock
@@ -19,10 +18,10 @@ type Encoder struct {
 // NewEncoder returns an encoder for the connection of that name, which has to satisfy [CheckName].
 func NewEncoder(f Format, connection string) *Encoder {
 	return &Encoder{
-		format:     f,
-		connection: connection,
-		ids:        newIDSource(),
-		clock:      newClock(),
+		format:    f,
+		ids:       newIDSource(),
+		clock:     newClock(),
+		templates: templateCache{layout: layouts[f], connection: connection},
 	}
 }
 

@@ -62,7 +62,7 @@ func ExampleParseFormat() {
 	_, err := signal.ParseFormat("yaml")
 	fmt.Println(err)
 	// Output:
-	// unknown format "yaml"; there are: signal, payload
+	// unknown format "yaml"; there are: signal, cloudevents, jido, payload
 }
 
 func ExampleCheckName() {

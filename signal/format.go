@@ -13,13 +13,26 @@ type Format uint8
 const (
 	// FormatSignal is the default: one JSON object with the whole of the event.
 	FormatSignal Format = iota
+	// FormatCloudEvents is a CloudEvent 1.0 in the JSON format, and strictly so. In place of metadata it has the extension
+	// attributes phxconnection, phxtopic, phxevent, phxref, phxjoinref, phxsession (an Integer, or a String where it is more
+	// than 2147483647) and sequence (a String of ten digits, or more where it needs them); the empty ones are left out.
+	//
+	// A CloudEvents String may not hold control characters and noncharacters. If subject, phxtopic, phxevent, phxref or
+	// phxjoinref would, or would be nothing but white space, then phxenc is "pct", and in all five of them these characters and
+	// '%' are percent-encoded. Without phxenc a '%' is a '%'.
+	FormatCloudEvents
+	// FormatJido is FormatSignal as the decoder of Jido.Signal 2.x wants it: specversion is "1.0.2", and metadata is a member of
+	// extensions.
+	FormatJido
 	// FormatPayload is only the payload of messages, replies and answered joins, as it came.
 	FormatPayload
 )
 
 var formatNames = [...]string{
-	FormatSignal:  "signal",
-	FormatPayload: "payload",
+	FormatSignal:      "signal",
+	FormatCloudEvents: "cloudevents",
+	FormatJido:        "jido",
+	FormatPayload:     "payload",
 }
 
 // Formats returns the names that [ParseFormat] knows, the default first.

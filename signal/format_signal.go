@@ -7,7 +7,16 @@ import (
 	"phx/phoenix"
 )
 
-// appendSignal is FormatSignal.
+// signalLayout is FormatSignal.
+var signalLayout = layout{
+	start:   `{"specversion":"1.0","id":"`,
+	context: `},"metadata":{"connection_name":`,
+	topic:   "phoenix_topic",
+	event:   "phoenix_event",
+	end:     "}}\n",
+}
+
+// appendSignal appends the line of ev in any format that has a layout.
 func (e *Encoder) appendSignal(dst []byte, ev *phoenix.Event) []byte {
 	key := templateKey{kind: kindOf(ev.Detail)}
 	if key.kind == "" {
@@ -19,10 +28,22 @@ func (e *Encoder) appendSignal(dst []byte, ev *phoenix.Event) []byte {
 	if key.kind.hasEvent() {
 		key.event = ev.Name
 	}
-	t := e.templates.get(e.connection, key)
+	l := e.templates.layout
+	key.encoded = l.encodes(ev.Ref) || l.encodes(ev.JoinRef)
+	t := e.templates.get(key)
 	dst = e.appendHead(dst, t, ev.Time)
 	dst = appendData(dst, key.kind, ev)
 	dst = append(dst, t.tail...)
+	if l.strict {
+		dst = appendAttributes(dst, ev, t.encoded)
+	} else {
+		dst = appendMetadata(dst, ev)
+	}
+	return append(dst, l.end...)
+}
+
+// appendMetadata appends the members of metadata that a template's tail does not have.
+func appendMetadata(dst []byte, ev *phoenix.Event) []byte {
 	if ev.Ref != "" {
 		dst = appendText(dst, "phoenix_ref", ev.Ref)
 	}
@@ -30,20 +51,19 @@ func (e *Encoder) appendSignal(dst []byte, ev *phoenix.Event) []byte {
 		dst = appendText(dst, "phoenix_join_ref", ev.JoinRef)
 	}
 	dst = strconv.AppendInt(append(dst, `,"session":`...), int64(ev.Session), 10)
-	dst = strconv.AppendUint(append(dst, `,"seq":`...), ev.Seq, 10)
-	return append(dst, "}}\n"...)
+	return strconv.AppendUint(append(dst, `,"seq":`...), ev.Seq, 10)
 }
 
-// appendDroppedSignal is the signal of a loss. It is no event of the connection and so has neither session nor seq.
+// appendDroppedSignal appends the signal of a loss. It is no event of the connection and so has neither session nor seq.
 func (e *Encoder) appendDroppedSignal(dst []byte, d Dropped, at time.Time) []byte {
-	t := e.templates.get(e.connection, templateKey{kind: kindDropped})
+	t := e.templates.get(templateKey{kind: kindDropped})
 	dst = e.appendHead(dst, t, at)
 	dst = appendUint(dst, "count", d.Count)
 	dst = appendText(dst, "policy", d.Policy)
 	dst = appendUint(dst, "first_seq", d.FirstSeq)
 	dst = appendUint(dst, "last_seq", d.LastSeq)
 	dst = append(dst, t.tail...)
-	return append(dst, "}}\n"...)
+	return append(dst, e.templates.layout.end...)
 }
 
 // appendHead appends the head of t with a new id and the time.
@@ -51,7 +71,7 @@ func (e *Encoder) appendHead(dst []byte, t *template, at time.Time) []byte {
 	start := len(dst)
 	dst = append(dst, t.head...)
 	line := dst[start:]
-	e.ids.put(line[idAt:], at)
+	e.ids.put(line[t.idAt:], at)
 	e.clock.put(line[t.timeAt:], at)
 	return dst
 }

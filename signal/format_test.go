@@ -21,7 +21,7 @@ func TestParseFormat(t *testing.T) {
 	}
 	for _, name := range []string{"", "Signal", "yaml", "signal "} {
 		_, err := signal.ParseFormat(name)
-		if err == nil || !strings.Contains(err.Error(), "signal, payload") {
+		if err == nil || !strings.Contains(err.Error(), "signal, cloudevents, jido, payload") {
 			t.Errorf("ParseFormat(%q): %v", name, err)
 		}
 	}

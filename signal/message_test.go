@@ -88,12 +88,15 @@ func TestAppendDoesNotAllocate(t *testing.T) {
 	binary := broadcast()
 	binary.Payload = phoenix.Binary([]byte("some bytes"))
 	reply := onPush(&phoenix.PushReply{Status: "ok"}, phoenix.JSON(`{}`))
+	strange := broadcast()
+	strange.Topic, strange.Ref = "100%\n", "\u009f"
 	for _, name := range signal.Formats() {
 		format, err := signal.ParseFormat(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for what, ev := range map[string]*phoenix.Event{"broadcast": broadcast(), "pushed": pushed, "binary": binary, "reply": &reply} {
+		events := map[string]*phoenix.Event{"broadcast": broadcast(), "pushed": pushed, "binary": binary, "reply": &reply, "strange": strange}
+		for what, ev := range events {
 			enc := signal.NewEncoder(format, "backend")
 			buf := make([]byte, 0, 4096)
 			if n := testing.AllocsPerRun(100, func() { buf = enc.Append(buf[:0], ev) }); n != 0 {

@@ -5,31 +5,34 @@ import "strings"
 // A template is what signals with the same kind, topic and event have in common.
 type template struct {
 	key templateKey
+	// encoded says that the strings of the context are percent-encoded, those that the template does not have, too.
+	encoded bool
 	// head is the line up to and into the data object. The id at idAt and the time at timeAt are filled in after it was
 	// copied.
-	head   []byte
-	timeAt int
-	// tail goes from the end of the data object into the metadata object, up to its last member that repeats.
+	head         []byte
+	idAt, timeAt int
+	// tail goes from the end of the data object into the context, up to its last member that repeats.
 	tail []byte
 }
-
-// idAt is where the id stands in a template's head.
-const idAt = len(lineStart)
-
-const lineStart = `{"specversion":"1.0","id":"`
 
 type templateKey struct {
 	kind         kind
 	topic, event string
+	// encoded says that a string which is not of the template has to be percent-encoded, and therefore all.
+	encoded bool
 }
 
-func newTemplate(connection string, key templateKey) *template {
-	head, timeAt := newHead(connection, key)
-	return &template{key: key, head: head, timeAt: timeAt, tail: newTail(connection, key)}
+func newTemplate(l *layout, connection string, key templateKey) *template {
+	t := &template{key: key, encoded: key.encoded || l.encodes(key.topic) || l.encodes(key.event)}
+	t.makeHead(l, connection)
+	t.makeTail(l, connection)
+	return t
 }
 
-func newHead(connection string, key templateKey) (head []byte, timeAt int) {
-	head = append(make([]byte, 0, 256), lineStart...)
+func (t *template) makeHead(l *layout, connection string) {
+	key := t.key
+	head := append(make([]byte, 0, 256), l.start...)
+	t.idAt = len(head)
 	head = append(head, make([]byte, idLen)...)
 	head = append(head, `","source":`...)
 	head = appendString(head, "/jidoka/phoenix/"+connection)
@@ -37,34 +40,42 @@ func newHead(connection string, key templateKey) (head []byte, timeAt int) {
 	head = key.kind.appendType(head, connection, key.topic, key.event)
 	head = append(head, '"')
 	if key.topic != "" {
-		head = appendText(head, "subject", key.topic)
+		head = l.appendRawName(head, "subject", key.topic, t.encoded)
 	}
 	head = append(head, `,"time":"`...)
-	timeAt = len(head)
+	t.timeAt = len(head)
 	head = append(head, make([]byte, timeLen)...)
 	head = append(head, `","datacontenttype":"application/json","data":{`...)
-	if key.kind == kindMessage { // whose data is the payload alone
-		return head, timeAt
-	}
-	head = appendString(append(head, `"connection_name":`...), connection)
-	if key.kind.hasTopic() {
-		head = appendText(head, "topic", key.topic)
-	}
-	if key.kind.hasEvent() {
-		head = appendText(head, "event", key.event)
-	}
-	return head, timeAt
+	t.head = appendCommonData(head, connection, key)
 }
 
-func newTail(connection string, key templateKey) []byte {
-	tail := appendString([]byte(`},"metadata":{"connection_name":`), connection)
+// appendCommonData appends the members of data that are the same for all events of key. A message's data is the payload alone.
+func appendCommonData(dst []byte, connection string, key templateKey) []byte {
+	if key.kind == kindMessage {
+		return dst
+	}
+	dst = appendString(append(dst, `"connection_name":`...), connection)
 	if key.kind.hasTopic() {
-		tail = appendText(tail, "phoenix_topic", key.topic)
+		dst = appendText(dst, "topic", key.topic)
 	}
 	if key.kind.hasEvent() {
-		tail = appendText(tail, "phoenix_event", key.event)
+		dst = appendText(dst, "event", key.event)
 	}
-	return tail
+	return dst
+}
+
+func (t *template) makeTail(l *layout, connection string) {
+	tail := appendString([]byte(l.context), connection)
+	if t.key.kind.hasTopic() {
+		tail = l.appendRawName(tail, l.topic, t.key.topic, t.encoded)
+	}
+	if t.key.kind.hasEvent() {
+		tail = l.appendRawName(tail, l.event, t.key.event, t.encoded)
+	}
+	if t.encoded {
+		tail = append(tail, encodingMark...)
+	}
+	t.tail = tail
 }
 
 // size returns about how many bytes t holds on to.
@@ -72,8 +83,12 @@ func (t *template) size() int {
 	return len(t.key.topic) + len(t.key.event) + cap(t.head) + cap(t.tail)
 }
 
-// A templateCache keeps templates. The server chooses topics and events, so what is kept is bounded in bytes.
+// A templateCache makes the templates of one layout and connection and keeps them. The server chooses topics and events, so what
+// is kept is bounded in bytes.
 type templateCache struct {
+	layout     *layout
+	connection string
+
 	// latest is the last one asked for; streams repeat themselves.
 	latest    *template
 	templates map[templateKey]*template
@@ -89,7 +104,7 @@ const (
 )
 
 // get returns the template for key, made or kept.
-func (c *templateCache) get(connection string, key templateKey) *template {
+func (c *templateCache) get(key templateKey) *template {
 	if c.latest != nil && c.latest.key == key {
 		return c.latest
 	}
@@ -97,7 +112,7 @@ func (c *templateCache) get(connection string, key templateKey) *template {
 	if t == nil {
 		// The key outlives the event it came from.
 		key.topic, key.event = strings.Clone(key.topic), strings.Clone(key.event)
-		t = newTemplate(connection, key)
+		t = newTemplate(c.layout, c.connection, key)
 		if t.size() > maxTemplate {
 			return t
 		}

@@ -8,12 +8,12 @@ import (
 
 // TestTemplatesStayBounded: a server that invents topics fills no memory.
 func TestTemplatesStayBounded(t *testing.T) {
-	var c templateCache
+	c := templateCache{layout: &signalLayout, connection: "backend"}
 	most := 0
 	for i := range 20000 {
 		key := templateKey{kind: kindMessage, topic: "room:" + strconv.Itoa(i), event: strings.Repeat("e", i%200)}
-		if got := c.get("backend", key); got.key != key {
-			t.Fatalf("template of %q for %q", got.key, key)
+		if got := c.get(key); got.key != key {
+			t.Fatalf("template of %v for %v", got.key, key)
 		}
 		most = max(most, len(c.templates))
 		if i%1000 != 0 {
@@ -33,14 +33,14 @@ func TestTemplatesStayBounded(t *testing.T) {
 }
 
 func TestLargeTemplateIsNotKept(t *testing.T) {
-	var c templateCache
+	c := templateCache{layout: &signalLayout, connection: "backend"}
 	usual := templateKey{kind: kindMessage, topic: "t", event: "e"}
-	kept := c.get("backend", usual)
+	kept := c.get(usual)
 	large := templateKey{kind: kindMessage, topic: strings.Repeat("t", maxTemplate), event: "e"}
-	if got := c.get("backend", large); got.key != large {
+	if got := c.get(large); got.key != large {
 		t.Error("wrong template")
 	}
-	if len(c.templates) != 1 || c.latest != kept || c.get("backend", usual) != kept {
+	if len(c.templates) != 1 || c.latest != kept || c.get(usual) != kept {
 		t.Error("the large template took a place")
 	}
 }

@@ -1,0 +1,112 @@
+package signal
+
+import (
+	"math"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"phx/phoenix"
+)
+
+// cloudEventsLayout is FormatCloudEvents: version 1.0 of the CloudEvents specification and of its JSON format, and nothing that
+// they do not know. The members of metadata are extension attributes, each of a type of CloudEvents:
+//
+//   - sequence is that of the extension called Sequence, a String whose order is that of the signals: ten digits with leading
+//     zeros. Past 9,999,999,999 it has the digits it needs: still unique, no longer ordered as text.
+//   - phxsession is an Integer, which has 32 bits and a sign in CloudEvents. A number that does not fit is a String.
+//   - All others are Strings. An attribute must not be empty: what is, is left out.
+//
+// See https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md#type-system and
+// https://github.com/cloudevents/spec/blob/main/cloudevents/extensions/sequence.md.
+var cloudEventsLayout = layout{
+	start:   `{"specversion":"1.0","id":"`,
+	context: `},"phxconnection":`,
+	topic:   "phxtopic",
+	event:   "phxevent",
+	end:     "}\n",
+	strict:  true,
+}
+
+// appendAttributes appends the extension attributes that a template's tail does not have.
+func appendAttributes(dst []byte, ev *phoenix.Event, encoded bool) []byte {
+	dst = appendAttribute(dst, "phxref", ev.Ref, encoded)
+	dst = appendAttribute(dst, "phxjoinref", ev.JoinRef, encoded)
+	if ev.Session > math.MaxInt32 {
+		dst = appendText(dst, "phxsession", strconv.Itoa(ev.Session))
+	} else {
+		dst = strconv.AppendInt(append(dst, `,"phxsession":`...), int64(ev.Session), 10)
+	}
+	return appendSequence(append(dst, `,"sequence":`...), ev.Seq)
+}
+
+// appendAttribute appends a string attribute, unless it is empty.
+func appendAttribute(dst []byte, name, value string, encoded bool) []byte {
+	switch {
+	case value == "":
+		return dst
+	case encoded:
+		return appendEncoded(appendName(dst, name), value)
+	}
+	return appendText(dst, name, value)
+}
+
+// encodingMark says that subject, phxtopic, phxevent, phxref and phxjoinref of its line are percent-encoded, all of them: a '%' in
+// any of them begins an encoded byte.
+const encodingMark = `,"phxenc":"pct"`
+
+// needsEncoding says whether s cannot be a CloudEvents String as it is. A string of white space alone can by the letter of the
+// specification; but it does not survive in an HTTP header, and the SDKs take it for empty.
+func needsEncoding(s string) bool {
+	for _, r := range s {
+		if !allowedInString(r) {
+			return true
+		}
+	}
+	return s != "" && strings.TrimSpace(s) == ""
+}
+
+// allowedInString says whether a CloudEvents String may hold r: no control character and no noncharacter of Unicode. Surrogates, which
+// it may not hold either, are no runes of a Go string.
+func allowedInString(r rune) bool {
+	switch {
+	case r < ' ', 0x7f <= r && r <= 0x9f:
+		return false
+	case 0xfdd0 <= r && r <= 0xfdef, r&0xfffe == 0xfffe: // the last two of each plane
+		return false
+	}
+	return true
+}
+
+// appendEncoded appends s as a JSON string in which '%' and what a CloudEvents String may not hold are percent-encoded: "%" and two
+// hexadecimal digits for each byte of UTF-8 (RFC 3986, section 2.1). Of white space alone nothing is left as it is. Bytes that are
+// not UTF-8 become U+FFFD, as in all formats.
+func appendEncoded(dst []byte, s string) []byte {
+	blank := strings.TrimSpace(s) == ""
+	dst = append(dst, '"')
+	for _, r := range s {
+		switch {
+		case blank || r == '%' || !allowedInString(r):
+			var text [utf8.UTFMax]byte
+			for _, c := range text[:utf8.EncodeRune(text[:], r)] {
+				dst = append(dst, '%', upperHex[c>>4], upperHex[c&0xf])
+			}
+		case r == '"' || r == '\\':
+			dst = append(dst, '\\', byte(r))
+		default:
+			dst = utf8.AppendRune(dst, r)
+		}
+	}
+	return append(dst, '"')
+}
+
+const upperHex = "0123456789ABCDEF"
+
+// appendSequence appends seq as a JSON string of at least ten digits.
+func appendSequence(dst []byte, seq uint64) []byte {
+	dst = append(dst, '"')
+	for power := uint64(1e9); power > seq && power > 1; power /= 10 {
+		dst = append(dst, '0')
+	}
+	return append(strconv.AppendUint(dst, seq, 10), '"')
+}
