@@ -137,7 +137,7 @@ func (m *mutation) run(t *testing.T, bug mutant) (out string, err error) {
 	if err != nil {
 		return "", err
 	}
-	cmd := exec.CommandContext(ctx, m.goTool, "test", "-overlay="+overlay, "-vet=off", "-ldflags=-w", "-run=^TestModel$", "-model.seeds="+mutantSeeds, ".")
+	cmd := exec.CommandContext(ctx, m.goTool, "test", "-overlay="+overlay, "-vet=off", "-ldflags=-w", "-run=^TestModel$", ".", "-model.seeds="+mutantSeeds)
 	combined, err := cmd.CombinedOutput()
 	return string(combined), err
 }
