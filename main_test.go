@@ -106,7 +106,7 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	// One program, in the foreground.
 	"exits": positive(cmdExits),
 	"pipe":  positive(cmdPipe),
-	"holds": cmdHolds,
+	"holds": positive(cmdHolds),
 	// Jobs: programs in the background.
 	"start":  positive(cmdStart),
 	"await":  positive(cmdAwait),

@@ -67,9 +67,8 @@ var serverVerbs = map[string]struct {
 	args int
 	do   func(s *phoenixtest.Server, args []string) error
 }{
-	// stop is what a deployment does: it closes all connections, and refuses new ones until start.
-	"stop":  {0, func(s *phoenixtest.Server, _ []string) error { s.Stop(); return nil }},
-	"start": {0, func(s *phoenixtest.Server, _ []string) error { return s.Start() }},
+	// stop is what a deployment begins with: it closes all connections, and takes no new ones.
+	"stop": {0, func(s *phoenixtest.Server, _ []string) error { s.Stop(); return nil }},
 	// drop and reset end the connections without a close frame; hole makes them half-open.
 	"drop":  {0, func(s *phoenixtest.Server, _ []string) error { s.DropConns(); return nil }},
 	"reset": {0, func(s *phoenixtest.Server, _ []string) error { s.ResetConns(); return nil }},
@@ -98,23 +97,12 @@ var serverVerbs = map[string]struct {
 		s.Broadcast(args[0], args[1], phoenixtest.RawJSON(args[2]))
 		return nil
 	}},
-	// joined N waits until so many joins have been answered with ok, and closed until no connection is open.
-	"joined": {1, func(s *phoenixtest.Server, args []string) error {
-		n, err := strconv.Atoi(args[0])
-		if err != nil {
-			return err
-		}
-		return awaitStats(s, func(st phoenixtest.Stats) bool { return st.Joined >= n })
-	}},
+	// closed waits until no connection is open.
 	"closed": {0, func(s *phoenixtest.Server, _ []string) error {
-		return awaitStats(s, func(st phoenixtest.Stats) bool { return st.Open == 0 })
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		return s.Await(ctx, func(st phoenixtest.Stats) bool { return st.Open == 0 })
 	}},
-}
-
-func awaitStats(s *phoenixtest.Server, ok func(phoenixtest.Stats) bool) error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	return s.Await(ctx, ok)
 }
 
 // cmdServer plays with the server that serve has started:
