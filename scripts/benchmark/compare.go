@@ -24,10 +24,10 @@ type contender struct {
 
 // A race is a bare loop and those who are measured beside it.
 type race struct {
-	title      string
-	unit       string
-	count      int
-	contenders []*contender // the bare loop first
+	title       string
+	unit, units string // what is counted
+	count       int
+	contenders  []*contender // the bare loop first
 }
 
 func compare(phx string, frames, pushes, rounds int) error {
@@ -67,6 +67,7 @@ func listenRace(self, phx, uri string, frames int) *race {
 	return &race{
 		title: fmt.Sprintf("%d frames of %d bytes, output to %s", frames, frameSize, os.DevNull),
 		unit:  "frame",
+		units: "frames",
 		count: frames,
 		contenders: []*contender{
 			{name: "bare loop", argv: []string{self, "bare-listen", uri, fmt.Sprint(frames)}},
@@ -81,6 +82,7 @@ func pushRace(self, phx, uri, input string, pushes int) *race {
 	return &race{
 		title: fmt.Sprintf("%d pushes, %d in flight, each answered", pushes, window),
 		unit:  "push",
+		units: "pushes",
 		count: pushes,
 		contenders: []*contender{
 			{name: "bare loop", argv: []string{self, "bare-push", uri, fmt.Sprint(pushes), fmt.Sprint(window)}},
@@ -121,7 +123,7 @@ func (r *race) run(joined <-chan time.Time, rounds int) error {
 func (r *race) print(rounds int) {
 	fmt.Printf("%s; median of %d rounds\n\n", r.title, rounds)
 	fmt.Printf("%-27s %13s %9s  %-16s %13s %9s  %s\n",
-		"", "µs cpu/"+r.unit, "ratio", "bar", r.unit+"s/s", "ratio", "bar")
+		"", "µs cpu/"+r.unit, "ratio", "bar", r.units+"/s", "ratio", "bar")
 	bare := r.contenders[0]
 	for _, c := range r.contenders {
 		cpuRatio := medianOf(rounds, func(i int) float64 { return c.costs[i].cpu.Seconds() / bare.costs[i].cpu.Seconds() })
