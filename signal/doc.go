@@ -10,8 +10,8 @@
 // (on one line). What a server wrote as payload is passed through byte by byte and never decoded: key order, number
 // spelling, escapes and duplicate keys are those of the server. Only line breaks between tokens are removed.
 //
-// [FormatCloudEvents] and [FormatJido] have the same head and the same data, and metadata in another place; what they promise to
-// their readers stands at them. [FormatPayload] is the payload alone.
+// [FormatCloudEvents] and [FormatJido] hold the same, arranged for other readers: data is the same object, byte for byte, and
+// metadata has another place. [FormatPayload] is the payload alone.
 //
 // An [Encoder] belongs to one connection and one format and keeps what repeats from line to line, so that a message costs a
 // few copies and no allocation.
