@@ -1,0 +1,13 @@
+import Config
+
+adapter =
+  case System.get_env("ADAPTER", "bandit") do
+    "bandit" -> Bandit.PhoenixAdapter
+    "cowboy" -> Phoenix.Endpoint.Cowboy2Adapter
+  end
+
+config :logger, level: String.to_existing_atom(System.get_env("LOG_LEVEL", "error"))
+
+config :phoenix_app, PhoenixAppWeb.Endpoint,
+  adapter: adapter,
+  http: [ip: {127, 0, 0, 1}, port: String.to_integer(System.get_env("PORT", "0"))]
