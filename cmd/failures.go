@@ -22,7 +22,7 @@ var linkCauses = map[phoenix.Reason]cause{
 	phoenix.ReasonUnreachable:      {exitConnect, "there is no way to the host", "check the host in --uri, and the network"},
 	phoenix.ReasonTimeout:          {exitTimeout, "it took too long", "check host and port in --uri, or allow more with --connect-timeout"},
 	phoenix.ReasonTLS:              {exitTLS, "the TLS handshake failed", "does the port speak TLS? a ws:// URI goes without"},
-	phoenix.ReasonCertificate:      {exitCertificate, "the certificate was not accepted", "check the host in --uri; SSL_CERT_FILE=ca.pem trusts a CA of your own"},
+	phoenix.ReasonCertificate:      {exitCertificate, "the certificate was not accepted", "check the host in --uri; --cacert FILE, or SSL_CERT_FILE, trusts a CA of your own"},
 	phoenix.ReasonRefused:          {exitRefused, "the server refused the upgrade", "see what the server logs about it"},
 	phoenix.ReasonNotWebSocket:     {exitConnect, "what answers there does not speak WebSocket", "check the port and the path in --uri"},
 	phoenix.ReasonClosedByRemote:   {exitConnect, "the server closed the connection", "see what the server logs about it"},
@@ -53,7 +53,12 @@ func explainLink(err *phoenix.LinkError, wasUp bool) cause {
 	switch {
 	case err.Reason == phoenix.ReasonRefused:
 		c.hint = explainRefusal(err, c.hint)
-	case wasUp && err.Reason != phoenix.ReasonCertificate, err.Stage == phoenix.StageSession:
+	case err.Reason == phoenix.ReasonTLS, err.Reason == phoenix.ReasonCertificate:
+		c.hint = tlsHint(err, c.hint)
+	}
+	// A refusal is told by its own code, whenever it comes.
+	refusal := err.Reason == phoenix.ReasonRefused || err.Reason == phoenix.ReasonCertificate && err.Stage != phoenix.StageSession
+	if !refusal && (wasUp || err.Stage == phoenix.StageSession) {
 		c.code = exitLinkLost
 	}
 	return c

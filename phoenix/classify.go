@@ -60,6 +60,8 @@ func reasonOf(stage Stage, err error) Reason {
 		return ReasonUnreachable
 	case errors.As(err, &certificate), isX509(err):
 		return ReasonCertificate
+	case isAlert(err):
+		return ReasonTLS
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		return ReasonReset
 	case stage == StageTLS:
@@ -72,6 +74,13 @@ func reasonOf(stage Stage, err error) Reason {
 		return ReasonProtocolError
 	}
 	return ReasonUnreachable
+}
+
+// isAlert reports whether a TLS alert of the server's is behind err. With TLS 1.3, the one about a client's certificate comes
+// after the handshake, as the answer to the upgrade.
+func isAlert(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "remote error"
 }
 
 func isX509(err error) bool {

@@ -38,6 +38,7 @@ func TestClassify(t *testing.T) {
 		{"other errors of a dial", StageTCP, errors.New("no more ports"), ReasonUnreachable},
 		{"TLS", StageTLS, tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}, ReasonTLS},
 		{"TLS alert", StageTLS, tls.AlertError(40), ReasonTLS},
+		{"TLS alert behind the handshake", StageUpgrade, &net.OpError{Op: "remote error", Err: tls.AlertError(116)}, ReasonTLS},
 		{"end during TLS", StageTLS, io.EOF, ReasonTLS},
 		{"reset during TLS", StageTLS, system("read", syscall.ECONNRESET), ReasonReset},
 		{"verification", StageTLS, &tls.CertificateVerificationError{Err: errors.New("x")}, ReasonCertificate},

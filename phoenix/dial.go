@@ -1,6 +1,7 @@
 package phoenix
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -35,7 +36,7 @@ func (c *Conn) dial(ctx context.Context, onControl func(kind, data string)) (tra
 			w = &wire{Conn: conn}
 			return w, nil
 		},
-		TLSClientConfig: c.opts.TLS,
+		TLSClientConfig: cmp.Or(credentials.TLS, c.opts.TLS),
 		Subprotocols:    subprotocols(credentials),
 		ReadBufferSize:  c.opts.ReadBuffer,
 		// A context that ends must end a dial that waits for the server's answer, too.

@@ -69,6 +69,8 @@ func (e *LinkError) Detail() string {
 		return fmt.Sprintf("close code %d: %s", e.Code, e.CloseText)
 	case e.Code != 0:
 		return fmt.Sprintf("close code %d", e.Code)
+	case e.Err != nil && e.Reason == ReasonCertificate:
+		return certificateDetail(e.Err, time.Now())
 	case e.Err != nil:
 		return e.Err.Error()
 	}

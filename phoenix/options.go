@@ -78,6 +78,8 @@ type Credentials struct {
 	// AuthToken is sent as a subprotocol, where HasAuthToken is set (PROTOCOL.md, rule 24).
 	AuthToken    string
 	HasAuthToken bool
+	// TLS, if set, takes the place of Options.TLS, so that certificates can be renewed, too.
+	TLS *tls.Config
 }
 
 // A Channel is a topic to be joined.

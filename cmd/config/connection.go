@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -30,6 +31,7 @@ type Connection struct {
 	reconnectAfter, rejoinAfter         []time.Duration
 	noReconnect, noJitter               bool
 	maxMessage                          int64
+	tls                                 tlsOptions
 }
 
 // Retry is what a command does about failures unless it is told otherwise.
@@ -51,7 +53,7 @@ const (
 
 // Options declares the options of a connection.
 func (c *Connection) Options() []Option {
-	return append(c.identityOptions(), c.timingOptions()...)
+	return slices.Concat(c.identityOptions(), c.tls.options(), c.timingOptions())
 }
 
 func (c *Connection) identityOptions() []Option {
@@ -66,7 +68,7 @@ func (c *Connection) identityOptions() []Option {
 			Usage: "header of the upgrade request as `'NAME: VALUE'`; 'NAME: @FILE' is read at every dial (repeat)", Example: "'X-Api-Key: @key.txt'"},
 		{Flag: "join-params", Secret: true, Value: Checked(&c.joinParams, "", parseJoinParams),
 			Usage: "params of the join: a `JSON` object, @FILE, or - for stdin", Example: `'{"user_id":123}'`},
-		{Flag: "auth-token-file", Value: Checked(&c.authTokenFile, "", parseTokenFile),
+		{Flag: "auth-token-file", Value: Checked(&c.authTokenFile, "", fileParser("--auth-token-file")),
 			Usage: "`FILE` with the auth token, read at every dial; - for stdin [$PHX_AUTH_TOKEN holds the token itself]", Example: "token.txt"},
 		{Env: "PHX_AUTH_TOKEN", Secret: true, Value: Text(&c.authTokenText, "")},
 		{Flag: "vsn", Value: Choice(&c.vsn, "2.0.0", "1.0.0"),
@@ -121,13 +123,6 @@ func (c *Connection) maxRetriesValue() Value {
 	return v
 }
 
-func parseTokenFile(path string) (*Source, error) {
-	if path == "" {
-		return nil, errors.New("is not the name of a file")
-	}
-	return newFileSource("--auth-token-file", path), nil
-}
-
 // Build checks the options against each other and returns what package phoenix makes a connection of. Errors are
 // [*UsageError]s.
 func (c *Connection) Build(stdin *Stdin) (phoenix.Options, error) {
@@ -174,12 +169,12 @@ func (c *Connection) check() error {
 			Advice:  "leave one of them out",
 		}
 	}
-	return nil
+	return c.tls.check()
 }
 
 // sources returns every source, for the claims on the standard input.
 func (c *Connection) sources() []*Source {
-	list := []*Source{c.joinParams, c.authTokenFile}
+	list := append(c.tls.sources(), c.joinParams, c.authTokenFile)
 	for _, p := range c.params {
 		list = append(list, p.value)
 	}

@@ -86,7 +86,10 @@ func (c *Connection) credentials(ctx context.Context) (phoenix.Credentials, erro
 		creds.Header.Add(h.name, value)
 	}
 	var err error
-	creds.AuthToken, creds.HasAuthToken, err = c.authToken(ctx)
+	if creds.AuthToken, creds.HasAuthToken, err = c.authToken(ctx); err != nil {
+		return creds, err
+	}
+	creds.TLS, err = c.tls.config(ctx)
 	return creds, err
 }
 

@@ -2,6 +2,7 @@ package config
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"strings"
@@ -32,6 +33,16 @@ func newSource(option, text string) *Source {
 
 // newFileSource is the source of a file's text; "-" is the standard input.
 func newFileSource(option, path string) *Source { return &Source{option: option, path: path} }
+
+// fileParser parses the argument of an option that names a file.
+func fileParser(option string) func(path string) (*Source, error) {
+	return func(path string) (*Source, error) {
+		if path == "" {
+			return nil, errors.New("is not the name of a file")
+		}
+		return newFileSource(option, path), nil
+	}
+}
 
 // claim claims the standard input, if that is what s reads.
 func (s *Source) claim(stdin *Stdin) error {
