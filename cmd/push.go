@@ -17,6 +17,7 @@ type pushOptions struct {
 	given   bool
 
 	lines       string
+	binary      bool
 	maxInflight int
 	until       string
 }
@@ -35,12 +36,15 @@ complete. It ends at the first push that fails; what came before a bad value is 
 		Example: `  phx push room:lobby echo '{"hello":"world"}'
   seq 1000 | phx push room:lobby echo --lines n --max-inflight 32
   jq -c '.[]' events.json | phx push room:lobby import -o payload
+  phx push room:lobby avatar @me.png --binary
   phx push room:lobby broadcast '{"n":1}' --until '.metadata.phoenix_event == "broadcast"'`,
 		Args: func(_ *cobra.Command, args []string) error { return o.takeArgs(args) },
 	}
 	o.own = []config.Option{
 		{Flag: "lines", Value: config.Checked(&o.lines, "", notEmpty),
 			Usage: "push each line of the input as the string {`KEY`: line}", Example: "text"},
+		{Flag: "binary", Value: config.Switch(&o.binary),
+			Usage: "push the whole input as one binary payload"},
 		{Flag: "max-inflight", Value: config.Count(&o.maxInflight, defaultInflight),
 			Usage: "`N` pushes may wait for their replies; output stays in input order", Example: "32"},
 		{Flag: "until", Value: config.Text(&o.until, ""),

@@ -40,7 +40,7 @@ func (p *pusher) send(ctx context.Context, slots chan struct{}) error {
 		if !p.feed.take() {
 			return nil
 		}
-		push := phoenix.Push{Topic: p.topic, Name: p.event, Payload: phoenix.Payload{Data: payload}, Index: index}
+		push := phoenix.Push{Topic: p.topic, Name: p.event, Payload: phoenix.Payload{Data: payload, Binary: p.in.binary}, Index: index}
 		if err := p.link.conn.Send(ctx, push); err != nil {
 			p.feed.giveBack()
 			return p.sendFailure(err)

@@ -19,6 +19,8 @@ const maxInput = 1 << 30
 type pushInput struct {
 	// next returns the next payload, which the caller may keep, or io.EOF.
 	next func() ([]byte, error)
+	// binary says that payloads are bytes; else they are JSON.
+	binary bool
 	// name is what the input is called in messages.
 	name string
 	file *os.File
@@ -26,7 +28,10 @@ type pushInput struct {
 
 // openInput opens the input that the arguments name.
 func (o *pushOptions) openInput() (*pushInput, error) {
-	in := &pushInput{}
+	if err := o.checkBinary(); err != nil {
+		return nil, err
+	}
+	in := &pushInput{binary: o.binary}
 	var r io.Reader
 	path, isFile := strings.CutPrefix(o.payload, "@")
 	switch {
@@ -43,15 +48,20 @@ func (o *pushOptions) openInput() (*pushInput, error) {
 		}
 		r, in.name, in.file = file, path, file
 	case o.lines != "":
-		return nil, usageError("give the lines on stdin, or as @FILE", "--lines makes payloads of lines, and PAYLOAD is one already")
+		return nil, errLiteral("--lines", "lines")
+	case o.binary:
+		return nil, errLiteral("--binary", "bytes")
 	default:
 		r, in.name = strings.NewReader(o.payload), "PAYLOAD"
 	}
-	if o.lines != "" {
+	switch {
+	case o.binary:
+		in.next = in.whole(r)
+	case o.lines != "":
 		in.next = in.lines(jsonstream.NewLines(r, maxInput), o.lines)
-		return in, nil
+	default:
+		in.next = in.values(jsonstream.New(r, maxInput))
 	}
-	in.next = in.values(jsonstream.New(r, maxInput))
 	return in, nil
 }
 
@@ -105,7 +115,11 @@ func (in *pushInput) close() {
 
 // errNoInput says that there was nothing to push.
 func (in *pushInput) errNoInput() error {
-	return usageError("give a JSON value, for example {}", "%s is empty: there is nothing to push", in.name)
+	hint := "give a JSON value, for example {}"
+	if in.binary {
+		hint = "give at least one byte"
+	}
+	return usageError(hint, "%s is empty: there is nothing to push", in.name)
 }
 
 // readFailure is the failure of reading an input.
