@@ -256,8 +256,8 @@ func (c *Conn) send(ctx context.Context, p Push, result chan pushResult) error {
 	})
 }
 
-// Heartbeat sends a heartbeat now and returns the time to its answer. It fails without a session, and when the session ends
-// before the answer.
+// Heartbeat sends a heartbeat now and returns the time to its answer. It fails without a session, when the session ends
+// before the answer, and with a *HeartbeatError when the answer is another than "ok".
 func (c *Conn) Heartbeat(ctx context.Context) (time.Duration, error) {
 	result := make(chan beatResult, 1)
 	err := c.do(ctx, func(l *loop, now time.Time) {

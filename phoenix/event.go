@@ -134,6 +134,8 @@ type ReconnectExhausted struct {
 // Heartbeat is an answered heartbeat; only with Options.HeartbeatEvents.
 type Heartbeat struct {
 	RTT time.Duration
+	// Asked says that it was one of [Conn.Heartbeat].
+	Asked bool
 }
 
 // HeartbeatTimeout announces a heartbeat without an answer; the link is dropped.

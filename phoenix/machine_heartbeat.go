@@ -18,12 +18,16 @@ type heartbeat struct {
 type sentBeat struct {
 	ref string
 	at  time.Time
+	// asked says that it was written out of turn.
+	asked bool
 }
 
 // A beatAnswer is an answered heartbeat.
 type beatAnswer struct {
 	ref string
 	rtt time.Duration
+	// err is set when the answer was not "ok".
+	err *HeartbeatError
 }
 
 // maxBeats bounds the heartbeats remembered while reads are paused for long.
@@ -51,7 +55,7 @@ func (h *heartbeat) stop() {
 // a join holds up the server: the server counts only what we send as life.
 func (h *heartbeat) beat(now time.Time) {
 	h.m.clock.set(&h.tick, now.Add(h.m.heartbeatInterval))
-	h.write(now)
+	h.write(now, false)
 }
 
 // ask writes a heartbeat out of turn and returns its ref, empty without a session.
@@ -59,17 +63,17 @@ func (m *machine) ask(now time.Time) string {
 	if m.phase != up {
 		return ""
 	}
-	return m.beat.write(now)
+	return m.beat.write(now, true)
 }
 
-func (h *heartbeat) write(now time.Time) string {
+func (h *heartbeat) write(now time.Time, asked bool) string {
 	m := h.m
 	m.refs++
 	ref := strconv.FormatUint(m.refs, 10)
 	if len(h.sent) == maxBeats {
 		h.sent = append(h.sent[:0], h.sent[1:]...)
 	}
-	h.sent = append(h.sent, sentBeat{ref, now})
+	h.sent = append(h.sent, sentBeat{ref, now, asked})
 	m.send(&message{ref: ref, topic: topicPhoenix, event: eventHeartbeat, payload: Payload{Data: []byte("{}")}})
 	if !h.overdue.isSet() {
 		// Reads may be paused: then the time of answers stands still since pausedAt.
@@ -86,26 +90,34 @@ func (m *machine) answerTime(now time.Time) time.Time {
 	return now
 }
 
-// answered matches the reply to a heartbeat; it answers the older ones, too.
-func (h *heartbeat) answered(now, at time.Time, ref []byte) bool {
+// answered matches the reply to a heartbeat; it answers the older ones, too. Any status shows that the server lives.
+func (h *heartbeat) answered(now time.Time, f *frame) bool {
 	for i, s := range h.sent {
-		if s.ref != string(ref) {
+		if s.ref != string(f.ref) {
 			continue
 		}
-		rtt := max(0, at.Sub(s.at))
-		h.m.out.beats = append(h.m.out.beats, beatAnswer{s.ref, rtt})
+		rtt := max(0, f.at.Sub(s.at))
+		h.m.out.beats = append(h.m.out.beats, beatAnswer{s.ref, rtt, heartbeatError(f)})
 		h.sent = append(h.sent[:0], h.sent[i+1:]...)
 		h.overdue.stop()
 		if len(h.sent) > 0 {
 			h.m.answers.set(&h.overdue, now.Add(h.m.heartbeatTimeout))
 		}
 		if h.m.heartbeatEvents {
-			e := h.m.emit(at, "", &Heartbeat{RTT: rtt})
+			e := h.m.emit(f.at, "", &Heartbeat{RTT: rtt, Asked: s.asked})
 			e.Ref = s.ref
 		}
 		return true
 	}
 	return false
+}
+
+// heartbeatError is nil for the answer of a Phoenix server.
+func heartbeatError(f *frame) *HeartbeatError {
+	if string(f.status) == "ok" {
+		return nil
+	}
+	return &HeartbeatError{Status: string(f.status), Response: f.payload.clone()}
 }
 
 // expire decides about an overdue answer. A join that was written before the heartbeat holds its answer up: the link is

@@ -25,7 +25,7 @@ func (m *machine) received(now time.Time, f *frame) {
 // receivedReply matches a reply by its ref (rule 3), unless its join_ref is foreign.
 func (m *machine) receivedReply(now time.Time, c *channel, f *frame) {
 	switch {
-	case string(f.topic) == topicPhoenix && m.beat.answered(now, f.at, f.ref):
+	case string(f.topic) == topicPhoenix && m.beat.answered(now, f):
 	case m.replied(now, f):
 	case c == nil || c.foreign(f):
 		m.late(f)

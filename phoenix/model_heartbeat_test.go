@@ -62,8 +62,10 @@ func (r *reference) checkBeats(answers []beatAnswer) {
 		r.require(len(answers) == 0, "an answer to a heartbeat out of nothing: %v", answers)
 		return
 	}
-	want := beatAnswer{r.beats.answered.ref, max(0, r.cause.frame.at.Sub(r.beats.answered.at))}
-	r.require(len(answers) == 1 && answers[0] == want, "answered heartbeats: %v, want %v", answers, want)
+	f := r.cause.frame
+	want := beatAnswer{ref: r.beats.answered.ref, rtt: max(0, f.at.Sub(r.beats.answered.at))}
+	r.require(len(answers) == 1 && answers[0].ref == want.ref && answers[0].rtt == want.rtt, "answered heartbeats: %v, want %v", answers, want)
+	r.require((answers[0].err == nil) == (string(f.status) == "ok"), "a heartbeat answered %q: error %v", f.status, answers[0].err)
 }
 
 func (r *reference) onHeartbeat(e *Event, d *Heartbeat) {

@@ -101,10 +101,16 @@ func (w *waiters) left(topic string) {
 }
 
 func (w *waiters) beat(b beatAnswer) {
-	if c, ok := w.beats[b.ref]; ok {
-		delete(w.beats, b.ref)
-		c <- beatResult{rtt: b.rtt}
+	c, ok := w.beats[b.ref]
+	if !ok {
+		return
 	}
+	delete(w.beats, b.ref)
+	r := beatResult{rtt: b.rtt}
+	if b.err != nil {
+		r.err = b.err
+	}
+	c <- r
 }
 
 // fail ends the calls that still wait when the connection is over. Pushes need no help: each has had its event.
