@@ -215,3 +215,20 @@ func TestReaderDropsUnreadable(t *testing.T) {
 		t.Errorf("read %v", got)
 	}
 }
+
+// The hot path: a message costs no allocation of ours (gorilla has one of its own).
+func TestDecodeDoesNotAllocate(t *testing.T) {
+	message := []byte(`[null,null,"room:1","tick",{"n":1}]`)
+	r := &reader{
+		transport: &scriptedTransport{}, codec: codecV2{}, log: slog.New(slog.DiscardHandler), current: newBatch(4 << 10),
+		skip: func(_, event []byte) bool { return string(event) == "other" },
+	}
+	allocs := testing.AllocsPerRun(1000, func() {
+		r.current.buf = append(r.current.buf[:0], message...)
+		r.current.frames, r.start = r.current.frames[:0], 0
+		r.decode(false)
+	})
+	if allocs != 0 || len(r.current.frames) != 1 {
+		t.Errorf("%v allocations a message, %d frames", allocs, len(r.current.frames))
+	}
+}

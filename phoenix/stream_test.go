@@ -3,7 +3,6 @@ package phoenix
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"sync"
 	"testing"
@@ -156,7 +155,7 @@ func TestEventClone(t *testing.T) {
 	e := Event{Topic: "room:1", Payload: Payload{Data: data}, Detail: Message{}}
 	clone := e.Clone()
 	copy(data, "garbage")
-	if got := fmt.Sprintf("%s", clone.Payload.Data); got != `{"a":1}` || clone.Topic != "room:1" {
+	if got := string(clone.Payload.Data); got != `{"a":1}` || clone.Topic != "room:1" {
 		t.Errorf("the clone became %s", got)
 	}
 	if none := (&Event{}).Clone(); none.Payload.Data != nil {

@@ -39,7 +39,7 @@ func FuzzAppend(f *testing.F) {
 	payloads := signal.NewEncoder(signal.FormatPayload, "backend")
 	f.Fuzz(func(t *testing.T, topic, event, ref, joinRef string, payload []byte, binary, reply bool) {
 		if !binary && !json.Valid(payload) {
-			t.Skip("the decoder of frames lets none through")
+			return // the decoder of frames lets none through
 		}
 		p := phoenix.Payload{Data: payload, Broken: bytes.ContainsAny(payload, "\n\r")}
 		if binary {

@@ -33,7 +33,7 @@ const (
 func (o *Output) Options() []Option {
 	return []Option{
 		{Flag: "output", Shorthand: "o", Value: Checked(&o.Format, signal.FormatSignal.String(), signal.ParseFormat),
-			Usage: "`FORMAT` of a record: " + strings.Join(signal.Formats(), " or "), Example: "payload"},
+			Usage: "`FORMAT` of a record: " + strings.Join(signal.Formats(), ", "), Example: "payload"},
 		{Flag: "jq", Shorthand: "q", Value: Text(&o.Filter, ""),
 			Usage: "print what the jq `EXPR` makes of each record, one result a line; files and environment are out of its reach", Example: ".data.payload"},
 		{Flag: "raw-output", Shorthand: "r", Value: Switch(&o.Raw),
