@@ -117,11 +117,12 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	"hangup": positive(cmdHangup),
 	"ends":   positive(cmdEnds),
 	// Who is at the other end.
-	"demo":      positive(cmdDemo),
-	"serve":     positive(cmdServe),
-	"server":    positive(cmdServer),
-	"serve-tls": positive(cmdServeTLS),
-	"stranger":  positive(cmdStranger),
+	"demo":       positive(cmdDemo),
+	"serve":      positive(cmdServe),
+	"server":     positive(cmdServer),
+	"serve-tls":  positive(cmdServeTLS),
+	"serve-unix": positive(cmdServeUnix),
+	"stranger":   positive(cmdStranger),
 }
 
 // positive is for commands that nobody needs to negate.

@@ -45,15 +45,17 @@ var apps = map[string]phoenixtest.App{
 	"demo": phoenixtest.Demo(),
 	// The recorded application; its package says what it does.
 	"peer": peer.App(),
+	// The same, for pages of localhost and 127.0.0.1.
+	"origins": peer.Config{CheckOrigin: true}.App(),
 }
 
 // cmdServe starts a server whose link can be played with, see server, and points PHX_URI at it:
 //
-//	serve demo|peer
+//	serve demo|peer|origins
 func cmdServe(ts *testscript.TestScript, args []string) {
 	s := &sceneOf(ts).servers
 	if len(args) != 1 || apps[args[0]] == nil || s.phoenix != nil {
-		ts.Fatalf("usage, once a script: serve demo|peer")
+		ts.Fatalf("usage, once a script: serve demo|peer|origins")
 	}
 	server, err := phoenixtest.Listen(apps[args[0]])
 	ts.Check(err)

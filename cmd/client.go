@@ -91,6 +91,9 @@ func (c *client) options() (phoenix.Options, error) {
 	if err != nil {
 		return o, err
 	}
+	if warning := c.connection.Warning(); warning != "" {
+		c.log.Warn(warning)
+	}
 	o.Logger = c.log
 	if c.logging.Trace {
 		o.Trace = newTracer(c.factory.streams.Err, c.logging.Format)

@@ -55,6 +55,8 @@ func explainLink(err *phoenix.LinkError, wasUp bool) cause {
 		c.hint = explainRefusal(err, c.hint)
 	case err.Reason == phoenix.ReasonTLS, err.Reason == phoenix.ReasonCertificate:
 		c.hint = tlsHint(err, c.hint)
+	default:
+		c.hint = networkHint(err, c.hint)
 	}
 	// A refusal is told by its own code, whenever it comes.
 	refusal := err.Reason == phoenix.ReasonRefused || err.Reason == phoenix.ReasonCertificate && err.Stage != phoenix.StageSession

@@ -32,6 +32,7 @@ type Connection struct {
 	noReconnect, noJitter               bool
 	maxMessage                          int64
 	tls                                 tlsOptions
+	network                             networkOptions
 }
 
 // Retry is what a command does about failures unless it is told otherwise.
@@ -53,7 +54,7 @@ const (
 
 // Options declares the options of a connection.
 func (c *Connection) Options() []Option {
-	return slices.Concat(c.identityOptions(), c.tls.options(), c.timingOptions())
+	return slices.Concat(c.identityOptions(), c.tls.options(), c.network.options(), c.timingOptions())
 }
 
 func (c *Connection) identityOptions() []Option {
@@ -148,6 +149,7 @@ func (c *Connection) Build(stdin *Stdin) (phoenix.Options, error) {
 		ReconnectAfter:    c.backoff(c.reconnectAfter),
 		RejoinAfter:       c.backoff(c.rejoinAfter),
 		MaxMessage:        c.maxMessage,
+		NetDial:           c.network.netDial(),
 	}, nil
 }
 
@@ -167,6 +169,13 @@ func (c *Connection) check() error {
 		return &UsageError{
 			Message: fmt.Sprintf("--no-reconnect contradicts --max-retries %d", *c.maxRetries),
 			Advice:  "leave one of them out",
+		}
+	case c.network.origin != "" && slices.ContainsFunc(c.headers, pair.isOrigin):
+		return &UsageError{Message: "--origin contradicts --header Origin", Advice: "leave one of them out"}
+	case c.network.requireWSS && c.cleartext():
+		return &UsageError{
+			Message: "the URI is one of ws, which is not encrypted, and --require-wss is given",
+			Advice:  "use wss://, or leave --require-wss out",
 		}
 	}
 	return c.tls.check()

@@ -30,6 +30,9 @@ func parseParam(text string) (pair, error) {
 	return pair{name, newSource("--param "+name, value)}, nil
 }
 
+// isOrigin reports whether p is the header Origin.
+func (p pair) isOrigin() bool { return textproto.CanonicalMIMEHeaderKey(p.name) == "Origin" }
+
 // upgradeHeaders are those that the upgrade request sets itself.
 var upgradeHeaders = []string{
 	"Connection", "Upgrade", "Sec-Websocket-Key", "Sec-Websocket-Version", "Sec-Websocket-Extensions", "Sec-Websocket-Protocol",
@@ -84,6 +87,9 @@ func (c *Connection) credentials(ctx context.Context) (phoenix.Credentials, erro
 			}
 		}
 		creds.Header.Add(h.name, value)
+	}
+	if c.network.origin != "" {
+		creds.Header.Set("Origin", c.network.origin)
 	}
 	var err error
 	if creds.AuthToken, creds.HasAuthToken, err = c.authToken(ctx); err != nil {
