@@ -96,7 +96,7 @@ func refused(resp *http.Response, now time.Time) *LinkError {
 	e := &LinkError{Stage: StageUpgrade, Reason: ReasonRefused, HTTPStatus: resp.StatusCode}
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		e.Reason, e.HTTPStatus = ReasonNotWebSocket, 0
-		e.Err = errors.New("the answer to the upgrade is not that of a WebSocket server")
+		e.Err = handshakeError(resp.Header)
 		return e
 	}
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"net/http"
 	"net/http/httptrace"
 	"sync"
 	"time"
@@ -54,16 +55,44 @@ func (c *Conn) dial(ctx context.Context, onControl func(kind, data string)) (tra
 		_ = ws.Close()
 		err = ctx.Err()
 	}
+	if err == nil {
+		if err = checkSubprotocol(resp.Header, offeredSubprotocols(dialer.Subprotocols, header)); err == nil {
+			_ = w.SetDeadline(time.Time{})
+			return newWSTransport(ws, w, onControl), timings, nil
+		}
+		_ = ws.Close()
+	}
+	failed := dialError(ctx, stage, resp, err)
+	if w != nil {
+		failed.recognize(w.head, c.endpoint.url.Scheme == "wss")
+	}
+	c.opts.Logger.Debug("the dial failed", timings.attrs(failed.Stage)...)
+	return nil, timings, failed
+}
+
+// dialError makes a LinkError of what ended a dial at a stage; resp is the answer to the upgrade, if there was one.
+func dialError(ctx context.Context, stage Stage, resp *http.Response, err error) *LinkError {
 	switch {
-	case err == nil:
-		_ = w.SetDeadline(time.Time{})
-		return newWSTransport(ws, w, onControl), timings, nil
 	case errors.Is(err, websocket.ErrBadHandshake) && resp != nil:
-		return nil, timings, refused(resp, time.Now())
+		return refused(resp, time.Now())
 	case ctx.Err() != nil:
 		err = ctx.Err()
 	}
-	return nil, timings, classify(stage, err)
+	return classify(stage, err)
+}
+
+// attrs is what a log says about a dial that failed at a stage: that, and how long each stage took.
+func (t Timings) attrs(failed Stage) []any {
+	attrs := []any{"stage", string(failed)}
+	for _, s := range []struct {
+		stage Stage
+		took  time.Duration
+	}{{StageDNS, t.DNS}, {StageTCP, t.TCP}, {StageTLS, t.TLS}, {StageUpgrade, t.Upgrade}} {
+		if s.took > 0 {
+			attrs = append(attrs, string(s.stage), s.took)
+		}
+	}
+	return attrs
 }
 
 func (c *Conn) credentials(ctx context.Context) (Credentials, error) {

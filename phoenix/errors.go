@@ -43,6 +43,8 @@ type LinkError struct {
 	Location string
 	// RetryAfter is how long the server asked us to wait, 0 if it did not.
 	RetryAfter time.Duration
+	// Spoken is what the other end speaks instead of WebSocket, where that can be told.
+	Spoken Protocol
 	// Err is the error of the system or the library; nil for what the server told us in words of its own.
 	Err error
 }

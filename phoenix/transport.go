@@ -96,6 +96,8 @@ func (t *wsTransport) close()                       { _ = t.wire.Close() }
 // batch can be handed over just then, and holds writes back so that many frames go out in one system call.
 type wire struct {
 	net.Conn
+	// head is the first bytes that were read: they tell what else than a WebSocket server answers.
+	head       []byte
 	beforeRead func()
 	readAt     time.Time
 
@@ -104,6 +106,9 @@ type wire struct {
 	holding bool
 	held    []byte
 }
+
+// maxHead is how much is kept of what a server begins with.
+const maxHead = 64
 
 // maxHeld is how many bytes are held back at most.
 const maxHeld = 64 << 10
@@ -114,6 +119,9 @@ func (w *wire) Read(p []byte) (int, error) {
 	}
 	n, err := w.Conn.Read(p)
 	w.readAt = time.Now()
+	if len(w.head) < maxHead {
+		w.head = append(w.head, p[:min(n, maxHead-len(w.head))]...)
+	}
 	return n, err
 }
 

@@ -49,7 +49,8 @@ func newEndpoint(raw, vsn string) (*endpoint, error) {
 		e.url.User = nil
 	}
 	e.url.Fragment = ""
-	if !strings.HasSuffix(u.Path, "/websocket") {
+	// The server takes a slash at the end for nothing.
+	if !strings.HasSuffix(strings.TrimSuffix(u.Path, "/"), "/websocket") {
 		e.url = *e.url.JoinPath("websocket")
 	}
 	query := u.Query()
@@ -99,10 +100,13 @@ func (e *endpoint) request(c Credentials) (string, http.Header) {
 	return u.String(), header
 }
 
+// tokenSubprotocol begins the subprotocol that is an auth token.
+const tokenSubprotocol = "base64url.bearer.phx."
+
 // subprotocols carry the auth token (rule 24). The server decodes the standard alphabet, in spite of the name.
 func subprotocols(c Credentials) []string {
 	if !c.HasAuthToken {
 		return nil
 	}
-	return []string{"phoenix", "base64url.bearer.phx." + base64.RawStdEncoding.EncodeToString([]byte(c.AuthToken))}
+	return []string{"phoenix", tokenSubprotocol + base64.RawStdEncoding.EncodeToString([]byte(c.AuthToken))}
 }

@@ -15,6 +15,7 @@ func TestEndpointURL(t *testing.T) {
 		{"HTTPS://host/socket", "wss://host/socket/websocket?vsn=2.0.0"},
 		{"ws://host:4000/socket/", "ws://host:4000/socket/websocket?vsn=2.0.0"},
 		{"ws://host/socket/websocket", "ws://host/socket/websocket?vsn=2.0.0"},
+		{"ws://host/socket/websocket/", "ws://host/socket/websocket/?vsn=2.0.0"},
 		{"ws://host", "ws://host/websocket?vsn=2.0.0"},
 		{"ws://host/", "ws://host/websocket?vsn=2.0.0"},
 		{"ws://[::1]:4000/socket", "ws://[::1]:4000/socket/websocket?vsn=2.0.0"},
