@@ -3,6 +3,7 @@ package phoenix
 import (
 	"context"
 	"errors"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,6 +51,7 @@ func (c *Conn) machineConfig() machineConfig {
 		replyTimeout: o.ReplyTimeout, heartbeatInterval: o.HeartbeatInterval, heartbeatTimeout: o.HeartbeatTimeout,
 		stableAfter: o.StableAfter, maxRetries: o.MaxRetries, failFast: o.FailFast, retryRefusals: o.RetryRefusals,
 		reconnectAfter: o.ReconnectAfter, rejoinAfter: o.RejoinAfter, heartbeatEvents: o.HeartbeatEvents,
+		presence: o.Presence, presenceLimit: int(min(o.MaxMessage, math.MaxInt)),
 	}
 }
 

@@ -90,6 +90,8 @@ func tell(e *phoenix.Event) string {
 		return fmt.Sprintf("push %d timeout", d.Index)
 	case *phoenix.PushError:
 		return fmt.Sprintf("push %d lost: %s, delivered: %s", d.Index, d.Reason, d.Delivered)
+	case *phoenix.PresenceJoin, *phoenix.PresenceLeave, *phoenix.PresenceSync:
+		text = tellPresence(d)
 	case phoenix.Message:
 		text = e.Name + " " + string(e.Payload.Data)
 	default:

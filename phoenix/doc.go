@@ -61,6 +61,16 @@
 // timeout, is logged and is no event (rule 6; TestPushTimeoutAndLateReply). A push on a topic whose join is under way waits
 // for it (TestPushBeforeJoined); one on a topic that is not wanted, or between two joins, fails at once.
 //
+// # Presence
+//
+// With Options.Presence the connection keeps track of who is present in each channel, as phoenix.js does (rule 26): behind
+// each presence_state, and each presence_diff that is news, come a PresenceJoin and a PresenceLeave for each key with a
+// difference, and a PresenceSync with the whole [PresenceState] (TestPresenceOrderAndNumbers, TestPresenceOfTwoUsers).
+// Added up, joins and leaves are the state: none is told twice, and what diffs undo before the first state of a join is not
+// told at all. That state tells what became different during a loss of the link or the channel (TestPresenceOverReconnect).
+// A message that Skip drops is tracked all the same. One that is no presence's is logged, and changes nothing
+// (TestPresenceMalformedIsReported).
+//
 // # Memory
 //
 // What waits for the consumer is bounded: 256 KiB of messages, one message at least, in 1 MiB of buffers, or 4096 events
@@ -68,7 +78,8 @@
 // heartbeats are written, and the time in which the server owes us answers stands still (rule 21; TestTimeoutsAfterPause).
 // A server that is not read from for long closes the link; what was received before is still delivered
 // (TestConsumerTooSlowForServer). While more than 1 MiB waits to be written, all methods but Close wait. A message is at
-// most Options.MaxMessage long; a larger one ends the session (TestMessageTooBig).
+// most Options.MaxMessage long; a larger one ends the session (TestMessageTooBig). So large is the presence state of a channel
+// at most, and 1 MiB the diffs that wait for it.
 //
 // Not bounded are the pushes under way: their number is in the hands of who calls Send.
 //
@@ -106,7 +117,7 @@
 //
 // The package speaks vsn 2.0.0 and 1.0.0 (TestVersion1), and binary payloads with 2.0.0 (TestRepliesOfAnyKind). It goes by
 // what Phoenix was recorded to do on Bandit and on Cowboy (PROTOCOL.md, part 2). A frame that it cannot read is logged and dropped (TestUnreadableFrames). Payloads are passed on as
-// the bytes that they were; the package never decodes them.
+// the bytes that they were; the package decodes none but those of presence.
 //
 // Fields, options, event types and reasons are added, never changed or removed: a type switch over [Detail] and a switch
 // over a reason want a default.

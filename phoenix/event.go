@@ -1,6 +1,9 @@
 package phoenix
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // An Event is one thing that happened on a connection: a message from the server, a change of the link or of a channel,
 // or the end of a push. What happened is the type of Detail.
@@ -217,6 +220,26 @@ type PushError struct {
 	Delivered Delivered
 }
 
+// PresenceJoin announces presences that came, of one key; only with Options.Presence. A presence that is updated comes
+// anew, with the phx_ref of the old one as phx_ref_prev, and then the old one leaves.
+type PresenceJoin struct {
+	Key string
+	// Metas are those that were not there before, as the server wrote them but for line breaks. They stay valid.
+	Metas []json.RawMessage
+}
+
+// PresenceLeave announces presences that went, of one key; only with Options.Presence. Others of the key may be left.
+type PresenceLeave struct {
+	Key string
+	// Metas are those that went, as they were in their PresenceJoin.
+	Metas []json.RawMessage
+}
+
+// PresenceSync tells who is present, after the joins and leaves of one message; only with Options.Presence.
+type PresenceSync struct {
+	State PresenceState
+}
+
 func (Message) detail()             {}
 func (*Connecting) detail()         {}
 func (*Connected) detail()          {}
@@ -234,3 +257,6 @@ func (*Errored) detail()            {}
 func (*PushReply) detail()          {}
 func (*PushTimeout) detail()        {}
 func (*PushError) detail()          {}
+func (*PresenceJoin) detail()       {}
+func (*PresenceLeave) detail()      {}
+func (*PresenceSync) detail()       {}

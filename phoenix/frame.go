@@ -13,7 +13,8 @@ type frame struct {
 	payload Payload
 	// status is that of a phx_reply, else nil.
 	status []byte
-	// skipped says that the Skip filter did not want the message: its payload was not looked at.
+	// skipped says that the Skip filter did not want the message: its payload was not looked at, unless presence is tracked
+	// and it is about that.
 	skipped bool
 }
 
@@ -25,6 +26,10 @@ const (
 	eventError     = "phx_error"
 	eventClose     = "phx_close"
 	eventHeartbeat = "heartbeat"
+
+	// Those of Phoenix.Presence are messages like others to the protocol.
+	eventPresenceState = "presence_state"
+	eventPresenceDiff  = "presence_diff"
 
 	topicPhoenix = "phoenix"
 )

@@ -52,6 +52,9 @@ type machineConfig struct {
 	failFast, retryRefusals     bool
 	reconnectAfter, rejoinAfter Backoff
 	heartbeatEvents             bool
+	// presence says that it is tracked; presenceLimit bounds the size of a channel's state.
+	presence      bool
+	presenceLimit int
 }
 
 // phase is what the link is doing.

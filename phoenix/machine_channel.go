@@ -28,6 +28,8 @@ type channel struct {
 	queue []*push
 	// again is what to join after the leave.
 	again *Channel
+	// presence is who is present, if that is tracked.
+	presence presenceTracker
 	// timer is the deadline of state; settled is due when a joined channel has proved stable.
 	timer, settled timer
 }

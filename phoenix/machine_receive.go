@@ -61,17 +61,18 @@ func (m *machine) receivedMessage(c *channel, f *frame) {
 		m.stale(f)
 		return
 	}
-	if f.skipped {
-		*m.seq++
-		return
-	}
 	*m.seq++
-	m.out.events = append(m.out.events, Event{
-		Time: f.at, Seq: *m.seq, Session: m.session,
-		Topic: c.Topic, Name: m.intern(f.event),
-		JoinRef: m.internRef(f.joinRef, c), Ref: string(f.ref),
-		Payload: f.payload, Detail: Message{},
-	})
+	if !f.skipped {
+		m.out.events = append(m.out.events, Event{
+			Time: f.at, Seq: *m.seq, Session: m.session,
+			Topic: c.Topic, Name: m.intern(f.event),
+			JoinRef: m.internRef(f.joinRef, c), Ref: string(f.ref),
+			Payload: f.payload, Detail: Message{},
+		})
+	}
+	if m.presence && presenceFrame(f) {
+		m.receivedPresence(c, f)
+	}
 }
 
 // foreign reports whether f has the join_ref of another join than the current one of c (rule 4).

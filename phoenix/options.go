@@ -54,6 +54,9 @@ type Options struct {
 	Skip func(topic, event []byte) bool
 	// HeartbeatEvents adds a Heartbeat event for each answer to a heartbeat.
 	HeartbeatEvents bool
+	// Presence keeps track of who is present in each channel, and adds PresenceJoin, PresenceLeave and PresenceSync events
+	// behind the messages presence_state and presence_diff that they come of. It sees these even when Skip drops them.
+	Presence bool
 
 	// NetDial dials TCP; nil: a net.Dialer. TLS is the configuration of wss; nil: the system's roots.
 	NetDial func(ctx context.Context, network, addr string) (net.Conn, error)

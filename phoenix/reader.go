@@ -46,6 +46,7 @@ type reader struct {
 	transport  transport
 	codec      codec
 	skip       func(topic, event []byte) bool
+	presence   bool // is tracked
 	trace      func(TraceFrame)
 	log        *slog.Logger
 	maxMessage int64
@@ -123,7 +124,7 @@ func (r *reader) decode(binary bool) {
 	}
 	f := frame{at: r.transport.receivedAt()}
 	err := r.codec.scan(data, binary, &f)
-	if err == nil && !r.skips(&f) {
+	if err == nil && r.wants(&f) {
 		err = r.codec.finish(&f)
 	}
 	if err != nil {
@@ -135,13 +136,13 @@ func (r *reader) decode(binary bool) {
 	r.start = len(r.current.buf)
 }
 
-// skips asks the filter about a message of a channel.
-func (r *reader) skips(f *frame) bool {
+// wants asks the filter about a message of a channel, and reports whether somebody looks at its payload.
+func (r *reader) wants(f *frame) bool {
 	if r.skip == nil || protocolFrame(f) {
-		return false
+		return true
 	}
 	f.skipped = r.skip(f.topic, f.event)
-	return f.skipped
+	return !f.skipped || r.presence && presenceFrame(f)
 }
 
 // protocolFrame reports whether f is of the protocol's own, and no message.

@@ -29,7 +29,7 @@ const echoTimeout = 500 * time.Millisecond
 func (c *Conn) startSession(t transport, out *outbox) *session {
 	s := &session{transport: t, out: out, batches: make(chan *batch, 1), wrote: make(chan struct{})}
 	r := &reader{
-		transport: t, codec: c.endpoint.codec, skip: c.opts.Skip, trace: c.opts.Trace, log: c.opts.Logger,
+		transport: t, codec: c.endpoint.codec, skip: c.opts.Skip, presence: c.opts.Presence, trace: c.opts.Trace, log: c.opts.Logger,
 		scratch: make([]byte, c.opts.ReadBuffer), maxMessage: c.opts.MaxMessage, batches: s.batches,
 	}
 	go r.run()

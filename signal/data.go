@@ -1,6 +1,7 @@
 package signal
 
 import (
+	"encoding/json"
 	"time"
 
 	"phx/phoenix"
@@ -19,6 +20,8 @@ func appendData(dst []byte, k kind, ev *phoenix.Event) []byte {
 		return appendPushData(dst, ev)
 	case k.ofChannel():
 		return appendChannelData(dst, ev)
+	case k.ofPresence():
+		return appendPresenceData(dst, ev)
 	}
 	return appendConnectionData(dst, ev)
 }
@@ -134,6 +137,30 @@ func appendChannelData(dst []byte, ev *phoenix.Event) []byte {
 		return appendRetry(dst, d.Retry)
 	}
 	return dst
+}
+
+func appendPresenceData(dst []byte, ev *phoenix.Event) []byte {
+	switch d := ev.Detail.(type) {
+	case *phoenix.PresenceJoin:
+		return appendMetas(appendText(dst, "key", d.Key), d.Metas)
+	case *phoenix.PresenceLeave:
+		return appendMetas(appendText(dst, "key", d.Key), d.Metas)
+	case *phoenix.PresenceSync:
+		return d.State.AppendJSON(appendName(dst, "state"))
+	}
+	return dst
+}
+
+// appendMetas appends presences, each as the server wrote it.
+func appendMetas(dst []byte, metas []json.RawMessage) []byte {
+	dst = append(appendName(dst, "metas"), '[')
+	for i, meta := range metas {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, meta...)
+	}
+	return append(dst, ']')
 }
 
 // appendAnswer appends what the server answered, if it did.

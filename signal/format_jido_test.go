@@ -12,7 +12,7 @@ import (
 func TestJidoLines(t *testing.T) {
 	jido := signal.NewEncoder(signal.FormatJido, "backend")
 	plain := signal.NewEncoder(signal.FormatSignal, "backend")
-	rows := append(lifecycleRows(), pushRows()...)
+	rows := allRows()
 	rows = append(rows, row{name: "message", ev: *broadcast()}, row{name: "strange names", ev: message("%\n", "\x00", phoenix.JSON(`{"metadata":{}}`))})
 	for _, r := range rows {
 		got := withoutID(jido.Append(nil, &r.ev))

@@ -51,6 +51,12 @@ func kindOf(d phoenix.Detail) kind {
 		return "push.timeout"
 	case *phoenix.PushError:
 		return "push.error"
+	case *phoenix.PresenceJoin:
+		return "presence.join"
+	case *phoenix.PresenceLeave:
+		return "presence.leave"
+	case *phoenix.PresenceSync:
+		return "presence.sync"
 	}
 	return ""
 }
@@ -58,12 +64,13 @@ func kindOf(d phoenix.Detail) kind {
 func (k kind) ofConnection() bool { return strings.HasPrefix(string(k), "connection.") }
 func (k kind) ofChannel() bool    { return strings.HasPrefix(string(k), "channel.") }
 func (k kind) ofPush() bool       { return strings.HasPrefix(string(k), "push.") }
+func (k kind) ofPresence() bool   { return strings.HasPrefix(string(k), "presence.") }
 
 // hasEvent says whether signals of this kind carry a raw event name, be it empty, and therefore a topic, too.
 func (k kind) hasEvent() bool { return k == kindMessage || k.ofPush() }
 
 // hasTopic says whether signals of this kind carry a raw topic, be it empty.
-func (k kind) hasTopic() bool { return k.hasEvent() || k.ofChannel() }
+func (k kind) hasTopic() bool { return k.hasEvent() || k.ofChannel() || k.ofPresence() }
 
 // appendType appends the type of a signal of kind k. Topic and event matter for messages only.
 func (k kind) appendType(dst []byte, connection, topic, event string) []byte {
@@ -89,8 +96,8 @@ func Type(connection string, ev *phoenix.Event) string {
 	return string(k.appendType(nil, connection, ev.Topic, ev.Name))
 }
 
-// IsLifecycle says whether ev's signal tells of the state of the connection or of a channel; messages and the ends of pushes do
-// not.
+// IsLifecycle says whether ev's signal tells of the state of the connection or of a channel; messages, the ends of pushes and
+// who is present do not.
 func IsLifecycle(ev *phoenix.Event) bool {
 	k := kindOf(ev.Detail)
 	return k.ofConnection() || k.ofChannel()

@@ -7,6 +7,7 @@ import (
 	"go/token"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -93,6 +94,8 @@ func pushRows() []row {
 	}
 }
 
+func allRows() []row { return slices.Concat(lifecycleRows(), pushRows(), presenceRows()) }
+
 // of returns an event of the connection as a whole.
 func of(d phoenix.Detail) phoenix.Event {
 	return phoenix.Event{Time: at, Seq: 6, Session: 1, Detail: d}
@@ -123,7 +126,7 @@ type object = map[string]any
 
 func TestSignalOfEachRow(t *testing.T) {
 	enc := signal.NewEncoder(signal.FormatSignal, "backend")
-	for _, r := range append(lifecycleRows(), pushRows()...) {
+	for _, r := range allRows() {
 		t.Run(r.name, func(t *testing.T) {
 			want := object{
 				"specversion":     "1.0",
@@ -193,7 +196,7 @@ func TestIsLifecycle(t *testing.T) {
 			t.Errorf("%s is not lifecycle", r.name)
 		}
 	}
-	for _, r := range append(pushRows(), row{name: "message", ev: *broadcast()}) {
+	for _, r := range slices.Concat(pushRows(), presenceRows(), []row{{name: "message", ev: *broadcast()}}) {
 		if signal.IsLifecycle(&r.ev) {
 			t.Errorf("%s is lifecycle", r.name)
 		}
@@ -203,7 +206,7 @@ func TestIsLifecycle(t *testing.T) {
 // TestEveryDetailHasARow reads package phoenix, so that an event which is added there is not forgotten here.
 func TestEveryDetailHasARow(t *testing.T) {
 	covered := map[string]bool{"Message": true} // see message_test.go
-	for _, r := range append(lifecycleRows(), pushRows()...) {
+	for _, r := range allRows() {
 		covered[reflect.TypeOf(r.ev.Detail).Elem().Name()] = true
 	}
 	files, err := filepath.Glob("../phoenix/*.go")

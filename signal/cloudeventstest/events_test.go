@@ -22,6 +22,7 @@ var details = []phoenix.Detail{
 	&phoenix.Heartbeat{}, &phoenix.HeartbeatTimeout{},
 	&phoenix.Joining{}, &phoenix.Joined{}, &phoenix.JoinError{}, &phoenix.Left{}, &phoenix.Closed{}, &phoenix.Errored{},
 	&phoenix.PushReply{}, &phoenix.PushTimeout{}, &phoenix.PushError{},
+	&phoenix.PresenceJoin{}, &phoenix.PresenceLeave{}, &phoenix.PresenceSync{},
 }
 
 // TestDetailsAreAll reads package phoenix, so that an event which is added there is not forgotten here.
