@@ -122,6 +122,7 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	"server":     positive(cmdServer),
 	"serve-tls":  positive(cmdServeTLS),
 	"serve-unix": positive(cmdServeUnix),
+	"proxy":      positive(cmdProxy),
 	"stranger":   positive(cmdStranger),
 }
 

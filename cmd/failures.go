@@ -51,6 +51,8 @@ func explainLink(err *phoenix.LinkError, wasUp bool) cause {
 		c = cause{exitConnect, string(err.Reason), "see more with -v"}
 	}
 	switch {
+	case err.Proxy != "", err.Stage == phoenix.StageProxy:
+		c = explainProxy(err, c)
 	case err.Reason == phoenix.ReasonRefused:
 		c.hint = explainRefusal(err, c.hint)
 	case err.Reason == phoenix.ReasonTLS, err.Reason == phoenix.ReasonCertificate:

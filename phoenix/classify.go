@@ -40,6 +40,11 @@ func classify(stage Stage, err error) *LinkError {
 		}
 		return e
 	}
+	var proxy *proxyRefusal
+	if errors.As(err, &proxy) {
+		e.Reason, e.HTTPStatus, e.RetryAfter = ReasonRefused, proxy.status, proxy.retryAfter
+		return e
+	}
 	e.Reason = reasonOf(stage, err)
 	return e
 }

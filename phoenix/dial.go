@@ -26,10 +26,10 @@ func (c *Conn) dial(ctx context.Context, onControl func(kind, data string)) (tra
 	}
 
 	var w *wire
+	way := route{conn: c, stages: &stages}
 	dialer := websocket.Dialer{
 		NetDialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			stages.begin(StageTCP)
-			conn, err := c.netDial(ctx, network, addr)
+			conn, err := way.dial(ctx, network, addr)
 			if err != nil {
 				return nil, err
 			}
@@ -63,6 +63,7 @@ func (c *Conn) dial(ctx context.Context, onControl func(kind, data string)) (tra
 		_ = ws.Close()
 	}
 	failed := dialError(ctx, stage, resp, err)
+	failed.Proxy = way.proxy
 	if w != nil {
 		failed.recognize(w.head, c.endpoint.url.Scheme == "wss")
 	}
@@ -102,14 +103,6 @@ func (c *Conn) credentials(ctx context.Context) (Credentials, error) {
 	return c.opts.Credentials(ctx)
 }
 
-func (c *Conn) netDial(ctx context.Context, network, addr string) (net.Conn, error) {
-	if c.opts.NetDial != nil {
-		return c.opts.NetDial(ctx, network, addr)
-	}
-	var d net.Dialer
-	return d.DialContext(ctx, network, addr)
-}
-
 // A stageClock follows a dial through its stages. The resolver and the dialer may call it from goroutines of their own.
 type stageClock struct {
 	mu      sync.Mutex
@@ -133,7 +126,7 @@ func (s *stageClock) account(now time.Time) {
 		switch s.stage {
 		case StageDNS:
 			s.timings.DNS += took
-		case StageTCP:
+		case StageTCP, StageProxy:
 			s.timings.TCP += took
 		case StageTLS:
 			s.timings.TLS += took

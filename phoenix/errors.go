@@ -24,6 +24,7 @@ const (
 	StageCredentials Stage = "credentials"
 	StageDNS         Stage = "dns"
 	StageTCP         Stage = "tcp"
+	StageProxy       Stage = "proxy" // of a tunnel through it
 	StageTLS         Stage = "tls"
 	StageUpgrade     Stage = "upgrade"
 	StageSession     Stage = "session"
@@ -41,6 +42,8 @@ type LinkError struct {
 	Body       string
 	// Location is where a redirect points to, without query and userinfo.
 	Location string
+	// Proxy is the proxy that did not let us through, or could not be reached, without userinfo; empty if it was none of its.
+	Proxy string
 	// RetryAfter is how long the server asked us to wait, 0 if it did not.
 	RetryAfter time.Duration
 	// Spoken is what the other end speaks instead of WebSocket, where that can be told.
@@ -58,8 +61,19 @@ func (e *LinkError) Error() string {
 	return text
 }
 
-// Detail returns the prose of e: what the server or the system said.
+// Detail returns the prose of e: what the server, the proxy or the system said.
 func (e *LinkError) Detail() string {
+	text := e.said()
+	switch {
+	case e.Proxy == "":
+		return text
+	case text == "":
+		return "proxy " + e.Proxy
+	}
+	return "proxy " + e.Proxy + ": " + text
+}
+
+func (e *LinkError) said() string {
 	switch {
 	case e.HTTPStatus != 0 && e.Location != "":
 		return fmt.Sprintf("HTTP status %d to %s", e.HTTPStatus, e.Location)

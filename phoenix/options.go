@@ -61,6 +61,9 @@ type Options struct {
 	// NetDial dials TCP; nil: a net.Dialer. TLS is the configuration of wss; nil: the system's roots.
 	NetDial func(ctx context.Context, network, addr string) (net.Conn, error)
 	TLS     *tls.Config
+	// Proxy says which proxy to connect through, http, socks5 or socks5h; nil, or a nil URL: none. It is asked at every dial,
+	// with the URL of the socket as http or https and without its query: [http.ProxyFromEnvironment] fits.
+	Proxy func(*http.Request) (*url.URL, error)
 	// ReadBuffer is the size in bytes of the socket's read buffer: 4 KiB by default; much more saves system calls on a
 	// fast stream, and costs memory for each connection.
 	ReadBuffer int

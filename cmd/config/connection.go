@@ -150,6 +150,7 @@ func (c *Connection) Build(stdin *Stdin) (phoenix.Options, error) {
 		RejoinAfter:       c.backoff(c.rejoinAfter),
 		MaxMessage:        c.maxMessage,
 		NetDial:           c.network.netDial(),
+		Proxy:             c.network.proxy(),
 	}, nil
 }
 
@@ -172,6 +173,8 @@ func (c *Connection) check() error {
 		}
 	case c.network.origin != "" && slices.ContainsFunc(c.headers, pair.isOrigin):
 		return &UsageError{Message: "--origin contradicts --header Origin", Advice: "leave one of them out"}
+	case c.network.proxyURL != nil && c.network.unixSocket != "":
+		return &UsageError{Message: "--proxy contradicts --unix-socket", Advice: "leave one of them out"}
 	case c.network.requireWSS && c.cleartext():
 		return &UsageError{
 			Message: "the URI is one of ws, which is not encrypted, and --require-wss is given",

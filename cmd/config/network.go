@@ -16,6 +16,7 @@ type networkOptions struct {
 	origin     string
 	unixSocket string
 	requireWSS bool
+	proxyURL   *url.URL
 }
 
 func (n *networkOptions) options() []Option {
@@ -24,6 +25,8 @@ func (n *networkOptions) options() []Option {
 			Usage: "`URL` to send as the Origin header (default none: Phoenix accepts that)", Example: "https://example.com"},
 		{Flag: "unix-socket", Value: Checked(&n.unixSocket, "", parsePath),
 			Usage: "connect to the Unix socket at `PATH`; --uri still names host and path of the request", Example: "/run/backend.sock"},
+		{Flag: "proxy", Secret: true, Value: Checked(&n.proxyURL, "", parseProxy),
+			Usage: "connect through the proxy at `URL`: http, socks5 or socks5h, user:password@ included (default as $HTTPS_PROXY, $HTTP_PROXY and $NO_PROXY say)", Example: "http://proxy.example.com:3128"},
 		{Flag: "require-wss", Value: Switch(&n.requireWSS),
 			Usage: "refuse a ws:// URI, unless it is that of this machine"},
 	}
@@ -36,6 +39,34 @@ func parseOrigin(text string) (string, error) {
 		return "", errors.New("is not an origin: scheme and host, without path")
 	}
 	return u.Scheme + "://" + u.Host, nil
+}
+
+// parseProxy takes HOST:PORT, too, for HTTP.
+func parseProxy(text string) (*url.URL, error) {
+	if !strings.Contains(text, "://") {
+		text = "http://" + text
+	}
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || u.Hostname() == "":
+		return nil, errors.New("is not the URL of a proxy")
+	case !slices.Contains([]string{"http", "socks5", "socks5h"}, u.Scheme):
+		return nil, errors.New("has another scheme than http, socks5 or socks5h")
+	case strings.Trim(u.Path, "/")+u.RawQuery+u.Fragment != "":
+		return nil, errors.New("has more than scheme, user, host and port")
+	}
+	return u, nil
+}
+
+// proxy decides about proxies: the option, else the environment, whose rules for http and https are those for ws and wss.
+func (n *networkOptions) proxy() func(*http.Request) (*url.URL, error) {
+	switch {
+	case n.unixSocket != "":
+		return nil
+	case n.proxyURL != nil:
+		return http.ProxyURL(n.proxyURL)
+	}
+	return http.ProxyFromEnvironment
 }
 
 func parsePath(text string) (string, error) {

@@ -63,3 +63,25 @@ func TestOrigin(t *testing.T) {
 		t.Errorf("%v, %v", creds.Header, err)
 	}
 }
+
+func TestProxyOption(t *testing.T) {
+	for text, want := range map[string]string{
+		"proxy:3128": "http://proxy:3128", "http://me:p%40ss@proxy": "http://me:p%40ss@proxy", "socks5://[::1]:1080/": "socks5://[::1]:1080/",
+		"socks5h://proxy": "socks5h://proxy", "https://proxy": "", "http://": "", "http://proxy/path": "", "http://%zz": "", "": "",
+	} {
+		u, err := parseProxy(text)
+		if (err == nil) != (want != "") || err == nil && u.String() != want {
+			t.Errorf("%q: %v, %v", text, u, err)
+		}
+	}
+	_, o := mustBuild(t, "--proxy", "proxy:3128")
+	if u, err := o.Proxy(nil); err != nil || u.Host != "proxy:3128" {
+		t.Errorf("%v, %v", u, err)
+	}
+	if _, _, err := build(t, Retry{}, "", "--proxy", "http://me:SECRET@proxy/path"); err == nil || strings.Contains(err.Error(), "SECRET") {
+		t.Errorf("error %v", err)
+	}
+	if _, _, err := build(t, Retry{}, "", "--proxy", "proxy:3128", "--unix-socket", "s"); err == nil {
+		t.Error("a proxy to a Unix socket")
+	}
+}

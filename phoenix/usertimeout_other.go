@@ -1,0 +1,11 @@
+//go:build !linux
+
+package phoenix
+
+import (
+	"net"
+	"time"
+)
+
+// setUserTimeout does nothing: only Linux has TCP_USER_TIMEOUT. Elsewhere, keepalives find a dead peer.
+func setUserTimeout(*net.TCPConn, time.Duration) error { return nil }
