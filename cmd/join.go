@@ -7,12 +7,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"phx/cmd/config"
 	"phx/phoenix"
 )
 
 type joinOptions struct {
 	*client
 	topics []string
+	stay   bool
 }
 
 func newJoinCmd(f *factory) *cobra.Command {
@@ -21,10 +23,16 @@ func newJoinCmd(f *factory) *cobra.Command {
 		Use:   "join TOPIC...",
 		Short: "Join, print each answer, leave",
 		Long: `Joins every topic, prints one phoenix.channel.joined or phoenix.channel.join_error signal for each,
-in the order of the arguments, leaves and closes.`,
+in the order of the arguments, leaves and closes. With --stay it stays joined once every topic is, until it
+is stopped, and prints what happens to the link and the channels; their messages are for phx listen.`,
 		Example: `  phx join room:lobby
+  phx join room:lobby --stay --max-retries -1
   phx join room:lobby user:123 --join-params @params.json -o payload`,
 		Args: topicArgs(&o.topics),
+	}
+	o.own = []config.Option{
+		{Flag: "stay", Value: config.Switch(&o.stay),
+			Usage: "stay joined, and print the signals of connection and channels, until stopped"},
 	}
 	o.bind(c, func(ctx context.Context) error { return joinRun(ctx, o) })
 	return c
@@ -57,14 +65,25 @@ func joinRun(ctx context.Context, o *joinOptions) error {
 	if options.Channels, err = o.connection.Channels(ctx, o.topics...); err != nil {
 		return err
 	}
+	if o.stay {
+		options.Skip = func(_, _ []byte) bool { return true }
+	}
 	l, _, err := openLink(ctx, o.connection.Address(), options)
 	if err != nil {
 		return err
 	}
 	answers := joinAnswers{topics: o.topics, printer: o.printer(), waiting: map[string]phoenix.Event{}}
 	err = answers.collect(ctx, l)
-	l.close(ctx, answers.joined, nil)
-	return err
+	if err != nil || !o.stay {
+		l.close(ctx, answers.joined, nil)
+		return err
+	}
+	err = o.client.stay(ctx, l, answers.follow)
+	var unprinted error
+	l.close(ctx, answers.joined, func(ctx context.Context, ev *phoenix.Event) {
+		unprinted = firstError(unprinted, answers.printer.print(ctx, ev))
+	})
+	return firstError(err, unprinted)
 }
 
 // joinAnswers prints the answer to each join, in the order of the topics.
@@ -93,6 +112,11 @@ func (a *joinAnswers) collect(ctx context.Context, l *link) error {
 		}
 	}
 	return errors.Join(a.failed...)
+}
+
+// follow prints what happens to link and channels, up to the first channel that is lost for good.
+func (a *joinAnswers) follow(ctx context.Context, ev *phoenix.Event) error {
+	return firstError(a.printer.print(ctx, ev), lostForGood(ev))
 }
 
 // isAnswer keeps ev if it is the last word about a topic.

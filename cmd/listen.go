@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"phx/cmd/config"
 	"phx/cmd/internal/glob"
-	"phx/phoenix"
 	"phx/router"
 )
 
@@ -187,13 +185,4 @@ func (o *listenOptions) compilePredicates() (until, failOn *predicate, err error
 func (ln *listener) lastTopic(topic string) bool {
 	delete(ln.open, topic)
 	return len(ln.open) == 0
-}
-
-// channelLost says that a channel was lost and is not joined again.
-func channelLost(ev *phoenix.Event, what string) *failure {
-	return &failure{
-		code:    exitChannel,
-		message: "the channel " + strconv.Quote(ev.Topic) + " " + what + ", and is not joined again",
-		hint:    "see the server's log; more attempts with --max-retries",
-	}
 }

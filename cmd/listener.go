@@ -142,17 +142,11 @@ func (ln *listener) follow(ev *phoenix.Event) error {
 	switch d := ev.Detail.(type) {
 	case *phoenix.Joined:
 		return ln.answered(ev.Topic)
-	case *phoenix.JoinError:
-		if !d.Will {
-			return ln.lost(ev.Topic, joinFailure(d))
-		}
-	case *phoenix.Errored:
-		// A channel that is lost with its link is the link's to explain.
-		if !d.Will && d.Reason != phoenix.ErroredDisconnected {
-			return ln.lost(ev.Topic, channelLost(ev, "crashed"))
-		}
 	case *phoenix.Closed:
 		return ln.closed(ev, d)
+	}
+	if err := lostForGood(ev); err != nil {
+		return ln.lost(ev.Topic, err)
 	}
 	return nil
 }
@@ -170,7 +164,7 @@ func (ln *listener) closed(ev *phoenix.Event, d *phoenix.Closed) error {
 			go func() { ln.link.logUnlessNil("leave failed", ln.link.conn.Leave(context.Background(), topic)) }()
 		}
 	case !d.Will:
-		return ln.lost(ev.Topic, channelLost(ev, "was closed by the server"))
+		return ln.lost(ev.Topic, lostForGood(ev))
 	}
 	return nil
 }
