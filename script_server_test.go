@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"context"
+	"encoding/hex"
 	"strconv"
 	"strings"
 
@@ -45,17 +46,19 @@ var apps = map[string]phoenixtest.App{
 	"demo": phoenixtest.Demo(),
 	// The recorded application; its package says what it does.
 	"peer": peer.App(),
+	// The same, with permessage-deflate.
+	"compressing": peer.Config{Compress: true}.App(),
 	// The same, for pages of localhost and 127.0.0.1.
 	"origins": peer.Config{CheckOrigin: true}.App(),
 }
 
 // cmdServe starts a server whose link can be played with, see server, and points PHX_URI at it:
 //
-//	serve demo|peer|origins
+//	serve demo|peer|compressing|origins
 func cmdServe(ts *testscript.TestScript, args []string) {
 	s := &sceneOf(ts).servers
 	if len(args) != 1 || apps[args[0]] == nil || s.phoenix != nil {
-		ts.Fatalf("usage, once a script: serve demo|peer|origins")
+		ts.Fatalf("usage, once a script: serve demo|peer|compressing|origins")
 	}
 	server, err := phoenixtest.Listen(apps[args[0]])
 	ts.Check(err)
@@ -93,6 +96,14 @@ var serverVerbs = map[string]struct {
 			c.SendText(args[0])
 		}
 		return nil
+	}},
+	// binary HEX sends the bytes as a binary frame to everyone.
+	"binary": {1, func(s *phoenixtest.Server, args []string) error {
+		data, err := hex.DecodeString(args[0])
+		for _, c := range s.Conns() {
+			c.SendBinary(data)
+		}
+		return err
 	}},
 	// broadcast TOPIC EVENT PAYLOAD sends a message to everyone in the topic.
 	"broadcast": {3, func(s *phoenixtest.Server, args []string) error {

@@ -41,7 +41,8 @@ func (c *Conn) dial(ctx context.Context, onControl func(kind, data string)) (tra
 		Subprotocols:    subprotocols(credentials),
 		ReadBufferSize:  c.opts.ReadBuffer,
 		// A context that ends must end a dial that waits for the server's answer, too.
-		HandshakeTimeout: c.opts.ConnectTimeout,
+		HandshakeTimeout:  c.opts.ConnectTimeout,
+		EnableCompression: c.opts.Compress,
 	}
 	url, header := c.endpoint.request(credentials)
 	stop := context.AfterFunc(ctx, func() {

@@ -49,6 +49,8 @@ type Options struct {
 	// MaxMessage is the size in bytes of the largest message accepted; a larger one ends the session with close code
 	// 1009. Default 64 MiB.
 	MaxMessage int64
+	// Compress offers permessage-deflate to the server, which may decline. MaxMessage is about what comes out of it.
+	Compress bool
 	// Skip, if set, is asked for every message of a channel, on the goroutine that reads, before its payload is looked at; true
 	// drops it. It must not keep its arguments.
 	Skip func(topic, event []byte) bool

@@ -149,6 +149,7 @@ func (c *Connection) Build(stdin *Stdin) (phoenix.Options, error) {
 		ReconnectAfter:    c.backoff(c.reconnectAfter),
 		RejoinAfter:       c.backoff(c.rejoinAfter),
 		MaxMessage:        c.maxMessage,
+		Compress:          c.network.compress,
 		NetDial:           c.network.netDial(),
 		Proxy:             c.network.proxy(),
 	}, nil

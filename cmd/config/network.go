@@ -17,6 +17,7 @@ type networkOptions struct {
 	unixSocket string
 	requireWSS bool
 	proxyURL   *url.URL
+	compress   bool
 }
 
 func (n *networkOptions) options() []Option {
@@ -27,6 +28,8 @@ func (n *networkOptions) options() []Option {
 			Usage: "connect to the Unix socket at `PATH`; --uri still names host and path of the request", Example: "/run/backend.sock"},
 		{Flag: "proxy", Secret: true, Value: Checked(&n.proxyURL, "", parseProxy),
 			Usage: "connect through the proxy at `URL`: http, socks5 or socks5h, user:password@ included (default as $HTTPS_PROXY, $HTTP_PROXY and $NO_PROXY say)", Example: "http://proxy.example.com:3128"},
+		{Flag: "compress", Value: Switch(&n.compress),
+			Usage: "offer compression (permessage-deflate) to the server: less on the wire, more work"},
 		{Flag: "require-wss", Value: Switch(&n.requireWSS),
 			Usage: "refuse a ws:// URI, unless it is that of this machine"},
 	}
