@@ -62,6 +62,12 @@ defmodule PhoenixAppWeb.RoomChannel do
   def handle_in("crash", _payload, _socket), do: raise("the channel crashes, as asked for")
   def handle_in("stop", _payload, socket), do: {:stop, :normal, socket}
 
+  # To this client alone, and not as a reply.
+  def handle_in("push_back", payload, socket) do
+    push(socket, "pushed", payload)
+    {:reply, :ok, socket}
+  end
+
   # To everybody in the room.
   def handle_in("broadcast" <> _ = event, payload, socket) do
     broadcast!(socket, event, payload)
