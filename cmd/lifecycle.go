@@ -6,10 +6,12 @@ import (
 	"phx/phoenix"
 )
 
-// logLifecycle logs an event of the connection or of a channel. Messages and the ends of pushes are output, and not logged.
+// logLifecycle logs an event of the connection or of a channel. Messages, the ends of pushes and who is present are output, and not
+// logged.
 func logLifecycle(log *slog.Logger, ev *phoenix.Event) {
 	switch d := ev.Detail.(type) {
-	case phoenix.Message, *phoenix.PushReply, *phoenix.PushTimeout, *phoenix.PushError:
+	case phoenix.Message, *phoenix.PushReply, *phoenix.PushTimeout, *phoenix.PushError,
+		*phoenix.PresenceJoin, *phoenix.PresenceLeave, *phoenix.PresenceSync:
 	case *phoenix.Connecting:
 		log.Info("connecting", "uri", d.URI, "attempt", d.Attempt)
 	case *phoenix.Connected:

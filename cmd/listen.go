@@ -22,6 +22,7 @@ type listenOptions struct {
 	until, failOn    string
 	duration, idle   time.Duration
 	lifecycle        bool
+	presence         bool
 	keepGoing        bool
 	exitOnClose      bool
 	readyFile        string
@@ -51,7 +52,8 @@ printed as signals, too.`,
 		Example: `  phx listen room:lobby -o payload
   phx listen room:lobby --event 'new_*' -c 3
   phx listen room:lobby --until '.data.payload.n >= 3' --max-time 10
-  phx listen room:lobby --lifecycle -q .type -r`,
+  phx listen room:lobby --lifecycle -q .type -r
+  phx listen room:lobby --presence --exclude-event 'presence_*'`,
 		Args: topicArgs(&o.topics),
 	}
 	o.own = o.ownOptions()
@@ -66,7 +68,7 @@ func (o *listenOptions) ownOptions() []config.Option {
 		{Flag: "exclude-event", Value: config.Repeated(&o.excluded, glob.Compile),
 			Usage: "do not print messages whose event matches the `GLOB` (repeat)", Example: "presence_diff"},
 		{Flag: "count", Shorthand: "c", Value: config.Count(&o.count, ""),
-			Usage: "end after `N` messages", Example: "3"},
+			Usage: "end after `N` records; signals of --lifecycle do not count", Example: "3"},
 		{Flag: "until", Value: config.Text(&o.until, ""),
 			Usage: "end when the jq `EXPR` is true of a signal that is printed", Example: "'.data.payload.n >= 3'"},
 		{Flag: "fail-on", Value: config.Text(&o.failOn, ""),
@@ -77,6 +79,8 @@ func (o *listenOptions) ownOptions() []config.Option {
 			Usage: "end when no message has come for this `TIME`", Example: "30s"},
 		{Flag: "lifecycle", Value: config.Switch(&o.lifecycle),
 			Usage: "print the signals of connection and channels, too"},
+		{Flag: "presence", Value: config.Switch(&o.presence),
+			Usage: "print who comes, who goes and who is there, too, behind the presence messages that say so"},
 		{Flag: "keep-going", Value: config.Switch(&o.keepGoing),
 			Usage: "go on with the other topics when one cannot be joined, or is lost for good"},
 		{Flag: "exit-on-close", Value: config.Switch(&o.exitOnClose),
@@ -99,6 +103,7 @@ func listenRun(ctx context.Context, o *listenOptions) error {
 	}
 	options.ReadBuffer = listenReadBuffer
 	options.Skip = o.skip()
+	options.Presence = o.presence
 	if options.Channels, err = o.connection.Channels(ctx, o.topics...); err != nil {
 		return err
 	}

@@ -33,8 +33,9 @@ type listener struct {
 	open, waiting map[string]bool
 	// failed is the first failure of a topic that --keep-going went on without.
 	failed error
-	seen   int
-	chunk  *router.Chunk
+	// seen counts what --count counts.
+	seen  int
+	chunk *router.Chunk
 	// limits ends run after --duration and --idle-timeout.
 	limits timeLimits
 }
@@ -72,19 +73,23 @@ func (ln *listener) run(ctx context.Context) error {
 
 // handle takes one event. Its error ends run.
 func (ln *listener) handle(ctx context.Context, ev *phoenix.Event) error {
-	if _, isMessage := ev.Detail.(phoenix.Message); !isMessage {
+	counts := true
+	switch ev.Detail.(type) {
+	case phoenix.Message:
+	case *phoenix.PresenceJoin, *phoenix.PresenceLeave, *phoenix.PresenceSync:
+		counts = ln.client.output.Format != signal.FormatPayload // which prints nothing of them
+	default:
 		var printed error
 		if ln.lifecycle {
 			printed = ln.print(ctx, ev)
 		}
 		return firstError(printed, ln.follow(ev))
 	}
-	ln.seen++
 	ln.limits.touch()
-	if err := ln.print(ctx, ev); err != nil {
+	if err := ln.print(ctx, ev); err != nil || !counts {
 		return err
 	}
-	if ln.seen == ln.count {
+	if ln.seen++; ln.seen == ln.count {
 		return errDone
 	}
 	return nil
