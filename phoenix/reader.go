@@ -122,18 +122,21 @@ func (r *reader) decode(binary bool) {
 	if r.trace != nil {
 		r.trace(TraceFrame{Kind: frameKind(binary), Data: data})
 	}
-	f := frame{at: r.transport.receivedAt()}
-	err := r.codec.scan(data, binary, &f)
-	if err == nil && r.wants(&f) {
-		err = r.codec.finish(&f)
+	// The frame is decoded where it stays: one of its own would be allocated for each message.
+	b := r.current
+	b.frames = append(b.frames, frame{at: r.transport.receivedAt()})
+	f := &b.frames[len(b.frames)-1]
+	err := r.codec.scan(data, binary, f)
+	if err == nil && r.wants(f) {
+		err = r.codec.finish(f)
 	}
 	if err != nil {
 		r.log.Warn("a frame of the server could not be read and was dropped", "error", err, "kind", frameKind(binary), "bytes", len(data))
-		r.current.buf = r.current.buf[:r.start]
+		b.frames = b.frames[:len(b.frames)-1]
+		b.buf = b.buf[:r.start]
 		return
 	}
-	r.current.frames = append(r.current.frames, f)
-	r.start = len(r.current.buf)
+	r.start = len(b.buf)
 }
 
 // wants asks the filter about a message of a channel, and reports whether somebody looks at its payload.
