@@ -16,6 +16,7 @@ import (
 // its options and adds its own to set before bind.
 type client struct {
 	factory    *factory
+	selection  config.Selection
 	connection *config.Connection
 	output     config.Output
 	logging    config.Logging
@@ -25,6 +26,7 @@ type client struct {
 	// normal is the level from which on the command logs, unless it is told otherwise.
 	normal slog.Level
 
+	choice   *config.Set
 	set      *config.Set
 	log      *slog.Logger
 	renderer *renderer
@@ -43,6 +45,8 @@ func (c *client) bind(command *cobra.Command, run func(ctx context.Context) erro
 		{Flag: "max-time", Value: config.Duration(&c.maxTime, ""), Example: "30s",
 			Usage: "`TIME` for the whole command; not finished by then: exit 28"},
 	})
+	c.choice = config.NewSet(c.selection.Options())
+	c.choice.Bind(command.Flags())
 	c.set.Bind(command.Flags())
 	command.RunE = func(command *cobra.Command, _ []string) error {
 		if err := c.resolve(); err != nil {
@@ -54,15 +58,29 @@ func (c *client) bind(command *cobra.Command, run func(ctx context.Context) erro
 
 // resolve parses the options and makes the log and the renderer of them.
 func (c *client) resolve() error {
-	if err := c.set.Resolve(c.factory.streams.LookupEnv); err != nil {
+	lookupEnv := c.factory.streams.LookupEnv
+	if err := c.choice.Resolve(lookupEnv); err != nil {
 		return err
+	}
+	entry, err := c.selection.Choose(lookupEnv, c.factory.stdin)
+	if err != nil {
+		return err
+	}
+	c.set.Use(entry)
+	if err := c.set.Resolve(lookupEnv); err != nil {
+		return err
+	}
+	if c.connection.URI == "" && entry == nil {
+		if err := c.selection.Undecided(); err != nil {
+			return err
+		}
 	}
 	if err := errors.Join(c.logging.Check(), c.output.Check()); err != nil {
 		return err
 	}
 	c.log = newLogger(c.factory.streams.Err, c.logging, c.normal)
+	c.connection.Logger = c.log
 	c.factory.logJSON = c.logging.Format == config.LogJSON
-	var err error
 	c.renderer, err = newRenderer(c.output, c.connection.Name, c.factory.streams, c.log)
 	return err
 }

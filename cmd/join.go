@@ -28,7 +28,7 @@ is stopped, and prints what happens to the link and the channels; their messages
 		Example: `  phx join room:lobby
   phx join room:lobby --stay --max-retries -1
   phx join room:lobby user:123 --join-params @params.json -o payload`,
-		Args: topicArgs(&o.topics),
+		Args: someTopicArgs(&o.topics),
 	}
 	o.own = []config.Option{
 		{Flag: "stay", Value: config.Switch(&o.stay),
@@ -38,12 +38,19 @@ is stopped, and prints what happens to the link and the channels; their messages
 	return c
 }
 
-// topicArgs takes all arguments as topics: at least one, each once.
-func topicArgs(topics *[]string) cobra.PositionalArgs {
+// someTopicArgs takes all arguments as topics: at least one, each once.
+func someTopicArgs(topics *[]string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			return usageError("for example: "+c.CommandPath()+" room:lobby", "there is no TOPIC to join")
 		}
+		return topicArgs(topics)(c, args)
+	}
+}
+
+// topicArgs takes all arguments as topics, each once.
+func topicArgs(topics *[]string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
 		for i, topic := range args {
 			if slices.Contains(args[:i], topic) {
 				return usageError("name each topic once", "the topic %q is given twice", topic)

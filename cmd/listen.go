@@ -44,11 +44,13 @@ func newListenCmd(f *factory) *cobra.Command {
 		normal:     slog.LevelInfo,
 	}}
 	c := &cobra.Command{
-		Use:   "listen TOPIC...",
+		Use:   "listen [TOPIC...]",
 		Short: "Signals on stdout until told to stop",
 		Long: `Joins every topic and prints what the server sends as signals, one a line, until told to stop. It connects
 and joins again by itself; what happens to the link and the channels is logged on stderr, and with --lifecycle
-printed as signals, too.`,
+printed as signals, too.
+
+Without a TOPIC it joins the auto_join_channels of the connection in the config file (--config, --connection).`,
 		Example: `  phx listen room:lobby -o payload
   phx listen room:lobby --event 'new_*' -c 3
   phx listen room:lobby --until '.data.payload.n >= 3' --max-time 10
@@ -100,6 +102,11 @@ func listenRun(ctx context.Context, o *listenOptions) error {
 	options, err := o.options()
 	if err != nil {
 		return err
+	}
+	if len(o.topics) == 0 {
+		if o.topics = o.connection.AutoJoin(); len(o.topics) == 0 {
+			return usageError("for example: phx listen room:lobby; or give the connection auto_join_channels in a config file", "there is no TOPIC to join")
+		}
 	}
 	options.ReadBuffer = listenReadBuffer
 	options.Skip = o.skip()

@@ -3,10 +3,12 @@ package config
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strconv"
 	"time"
 
+	"phx/cmd/internal/strictyaml"
 	"phx/phoenix"
 	"phx/signal"
 )
@@ -19,15 +21,20 @@ type Connection struct {
 	URI string
 	// ConnectTimeout and ReplyTimeout bound a dial, and the wait for one reply.
 	ConnectTimeout, ReplyTimeout time.Duration
+	// Required says whether others count on the connection; false comes from a config file only.
+	Required bool
+	// Logger gets what the commands of secrets write to stderr, and warnings about files of secrets. Nil: nothing.
+	Logger *slog.Logger
 
 	vsn                                 string
 	params, headers                     []pair
 	joinParams                          *Source
-	authTokenText                       string
-	authTokenFile                       *Source
+	authToken                           *Source
+	autoJoin                            []autoJoin
 	heartbeatInterval, heartbeatTimeout time.Duration
 	retry                               Retry
 	maxRetries                          *int
+	keys                                retryKeys
 	reconnectAfter, rejoinAfter         []time.Duration
 	noReconnect, noJitter               bool
 	maxMessage                          int64
@@ -43,8 +50,16 @@ type Retry struct {
 	FailFast bool
 }
 
+// retryKeys are what a config file says about retries. They contradict no flag: a flag counts before them.
+type retryKeys struct {
+	reconnect bool
+	max       *int
+}
+
 // NewConnection returns the defaults.
-func NewConnection(retry Retry) *Connection { return &Connection{retry: retry} }
+func NewConnection(retry Retry) *Connection {
+	return &Connection{retry: retry, keys: retryKeys{reconnect: true}, Required: true}
+}
 
 // The delays between retries: 100 ms doubling to 30 s, and those of the Elixir client between joins.
 const (
@@ -59,45 +74,47 @@ func (c *Connection) Options() []Option {
 
 func (c *Connection) identityOptions() []Option {
 	return []Option{
-		{Flag: "uri", Shorthand: "u", Env: "PHX_URI", Secret: true, Value: Checked(&c.URI, "", checkURI),
+		{Flag: "uri", Shorthand: "u", Env: "PHX_URI", Key: "uri", Secret: true, Value: Checked(&c.URI, "", checkURI),
 			Usage: "`URI` of the socket: ws, wss, http or https; /websocket is appended", Example: "ws://localhost:4000/socket"},
-		{Flag: "name", Value: c.nameValue(),
+		{Flag: "name", Key: "name", Value: c.nameValue(),
 			Usage: "`NAME` of the connection in signals", Example: "backend"},
-		{Flag: "param", Secret: true, Value: Repeated(&c.params, parseParam),
+		{Flag: "param", Key: "params", Secret: true, Value: c.paramsValue(),
 			Usage: "param of connect/3 as `NAME=VALUE`; NAME=@FILE is read at every dial (repeat)", Example: "user_id=123"},
-		{Flag: "header", Shorthand: "H", Secret: true, Value: Repeated(&c.headers, parseHeader),
+		{Flag: "header", Shorthand: "H", Key: "headers", Secret: true, Value: c.headersValue(),
 			Usage: "header of the upgrade request as `'NAME: VALUE'`; 'NAME: @FILE' is read at every dial (repeat)", Example: "'X-Api-Key: @key.txt'"},
 		{Flag: "join-params", Secret: true, Value: Checked(&c.joinParams, "", parseJoinParams),
 			Usage: "params of the join: a `JSON` object, @FILE, or - for stdin", Example: `'{"user_id":123}'`},
-		{Flag: "auth-token-file", Value: Checked(&c.authTokenFile, "", fileParser("--auth-token-file")),
-			Usage: "`FILE` with the auth token, read at every dial; - for stdin [$PHX_AUTH_TOKEN holds the token itself]", Example: "token.txt"},
-		{Env: "PHX_AUTH_TOKEN", Secret: true, Value: Text(&c.authTokenText, "")},
-		{Flag: "vsn", Value: Choice(&c.vsn, "2.0.0", "1.0.0"),
+		{Flag: "auth-token-file", Env: "PHX_AUTH_TOKEN", Key: "auth_token", Value: c.authTokenValue(),
+			Usage: "`FILE` with the auth token, read at every dial; - for stdin; the variable holds the token itself", Example: "token.txt"},
+		{Key: "auto_join_channels", Value: c.autoJoinValue()},
+		{Key: "required", Value: keyOnly(&c.Required)},
+		{Key: "transport", Value: Value{parse: onlyWebSocket}, Example: "websocket"},
+		{Flag: "vsn", Key: "vsn", Value: Choice(&c.vsn, "2.0.0", "1.0.0"),
 			Usage: "`VERSION` of the wire format: 2.0.0 or 1.0.0", Example: "2.0.0"},
 	}
 }
 
 func (c *Connection) timingOptions() []Option {
 	return []Option{
-		{Flag: "connect-timeout", Value: Duration(&c.ConnectTimeout, "10s"),
+		{Flag: "connect-timeout", Key: "connect_timeout_msec", Value: msec(Duration(&c.ConnectTimeout, "10s")),
 			Usage: "`TIME` for a dial, from DNS to upgrade", Example: "5s"},
-		{Flag: "timeout", Value: Duration(&c.ReplyTimeout, "10s"),
+		{Flag: "timeout", Key: "reply_timeout_msec", Value: msec(Duration(&c.ReplyTimeout, "10s")),
 			Usage: "`TIME` for the reply to one join or push", Example: "5s"},
-		{Flag: "heartbeat-interval", Value: Duration(&c.heartbeatInterval, "30s"),
+		{Flag: "heartbeat-interval", Key: "heartbeat_interval_msec", Value: msec(Duration(&c.heartbeatInterval, "30s")),
 			Usage: "`TIME` between heartbeats", Example: "30s"},
-		{Flag: "heartbeat-timeout", Value: Duration(&c.heartbeatTimeout, ""),
+		{Flag: "heartbeat-timeout", Key: "heartbeat_timeout_msec", Value: msec(Duration(&c.heartbeatTimeout, "")),
 			Usage: "`TIME` for the answer to a heartbeat (default 10s, or the interval if that is shorter)", Example: "10s"},
-		{Flag: "max-retries", Value: c.maxRetriesValue(),
+		{Flag: "max-retries", Key: "max_retries", Value: c.maxRetriesValue(),
 			Usage: "`N` retries in a row, of dials and of joins; -1: no limit", Example: "5"},
-		{Flag: "reconnect-after", Value: Durations(&c.reconnectAfter, defaultReconnectAfter),
+		{Flag: "reconnect-after", Key: "reconnect_after_msec", Value: msecList(Durations(&c.reconnectAfter, defaultReconnectAfter)),
 			Usage: "delays before dials, as a `LIST`; the last repeats", Example: "100ms,1s,10s"},
-		{Flag: "rejoin-after", Value: Durations(&c.rejoinAfter, defaultRejoinAfter),
+		{Flag: "rejoin-after", Key: "rejoin_after_msec", Value: msecList(Durations(&c.rejoinAfter, defaultRejoinAfter)),
 			Usage: "delays before joins, as a `LIST`; the last repeats", Example: "100ms,1s,10s"},
-		{Flag: "no-reconnect", Value: Switch(&c.noReconnect),
+		{Flag: "no-reconnect", Key: "reconnect", Value: c.noReconnectValue(),
 			Usage: "do not retry anything (--max-retries 0)"},
-		{Flag: "no-jitter", Value: Switch(&c.noJitter),
+		{Flag: "no-jitter", Key: "jitter", Value: negated(&c.noJitter),
 			Usage: "wait exactly the given delays, not a random half to whole of them"},
-		{Flag: "max-message", Value: Size(&c.maxMessage, "64MiB"),
+		{Flag: "max-message", Key: "max_message", Value: Size(&c.maxMessage, "64MiB"),
 			Usage: "`SIZE` of the largest message accepted", Example: "64MiB"},
 	}
 }
@@ -113,14 +130,32 @@ func (c *Connection) nameValue() Value {
 
 // maxRetriesValue leaves maxRetries nil unless somebody says how many: that counts for more than the command's default.
 func (c *Connection) maxRetriesValue() Value {
-	v := Checked(&c.maxRetries, "", func(text string) (*int, error) {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < -1 {
-			return nil, errors.New("is not a number of retries: -1 or more")
-		}
-		return &n, nil
-	})
+	v := Checked(&c.maxRetries, "", parseRetries)
 	v.shown = strconv.Itoa(c.retry.Max)
+	v.read = func(n strictyaml.Node) error {
+		text, err := n.Text()
+		if err != nil {
+			return err
+		}
+		if c.keys.max, err = parseRetries(text); err != nil {
+			return n.Errorf("a right one: max_retries: 5", "max_retries %q %v", n.Raw(), err)
+		}
+		return nil
+	}
+	return v
+}
+
+func parseRetries(text string) (*int, error) {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < -1 {
+		return nil, errors.New("is not a number of retries: -1 or more")
+	}
+	return &n, nil
+}
+
+func (c *Connection) noReconnectValue() Value {
+	v := Switch(&c.noReconnect)
+	v.read = keyOnly(&c.keys.reconnect).read
 	return v
 }
 
@@ -187,7 +222,7 @@ func (c *Connection) check() error {
 
 // sources returns every source, for the claims on the standard input.
 func (c *Connection) sources() []*Source {
-	list := append(c.tls.sources(), c.joinParams, c.authTokenFile)
+	list := append(c.tls.sources(), c.joinParams, c.authToken)
 	for _, p := range c.params {
 		list = append(list, p.value)
 	}
@@ -205,6 +240,10 @@ func (c *Connection) retries() (limit int, failFast bool) {
 		return 0, false
 	case c.maxRetries != nil:
 		return *c.maxRetries, false
+	case !c.keys.reconnect:
+		return 0, false
+	case c.keys.max != nil:
+		return *c.keys.max, false
 	}
 	return c.retry.Max, c.retry.FailFast
 }

@@ -41,9 +41,9 @@ var upgradeHeaders = []string{
 func parseHeader(text string) (pair, error) {
 	name, value, ok := strings.Cut(text, ":")
 	switch {
-	case !ok || name == "" || strings.ContainsFunc(name, notToken):
+	case !ok || !isHeaderName(name):
 		return pair{}, errors.New("is not 'NAME: VALUE'")
-	case slices.Contains(upgradeHeaders, textproto.CanonicalMIMEHeaderKey(name)):
+	case isUpgradeHeader(name):
 		return pair{}, fmt.Errorf("sets %s, which belongs to the upgrade itself", name)
 	}
 	value = strings.Trim(value, " \t")
@@ -51,6 +51,12 @@ func parseHeader(text string) (pair, error) {
 		return pair{}, err
 	}
 	return pair{name, newSource("--header "+name, value)}, nil
+}
+
+func isHeaderName(name string) bool { return name != "" && !strings.ContainsFunc(name, notToken) }
+
+func isUpgradeHeader(name string) bool {
+	return slices.Contains(upgradeHeaders, textproto.CanonicalMIMEHeaderKey(name))
 }
 
 // notToken reports whether r may not be in a header's name (RFC 9110, section 5.6.2).
@@ -92,22 +98,22 @@ func (c *Connection) credentials(ctx context.Context) (phoenix.Credentials, erro
 		creds.Header.Set("Origin", c.network.origin)
 	}
 	var err error
-	if creds.AuthToken, creds.HasAuthToken, err = c.authToken(ctx); err != nil {
+	if creds.AuthToken, creds.HasAuthToken, err = c.readAuthToken(ctx); err != nil {
 		return creds, err
 	}
 	creds.TLS, err = c.tls.config(ctx)
 	return creds, err
 }
 
-// authToken returns the token and whether there is one.
-func (c *Connection) authToken(ctx context.Context) (token string, ok bool, err error) {
-	if c.authTokenFile == nil {
-		return c.authTokenText, c.authTokenText != "", nil
+// readAuthToken returns the token and whether there is one.
+func (c *Connection) readAuthToken(ctx context.Context) (token string, ok bool, err error) {
+	if c.authToken == nil {
+		return "", false, nil
 	}
-	token, err = c.authTokenFile.Text(ctx)
+	token, err = c.authToken.Text(ctx)
 	if err == nil && token == "" {
 		err = &UsageError{
-			Message: "there is no token in " + c.authTokenFile.name(),
+			Message: "there is no token in " + c.authToken.name(),
 			Advice:  "write the token to it, as one line",
 		}
 	}

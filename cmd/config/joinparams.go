@@ -9,14 +9,23 @@ import (
 	"phx/phoenix"
 )
 
-// Channels returns the channels of topics with the join params of the options. The params are read at every join, and once
-// now: what is wrong with them is known before anything is connected.
+// Channels returns the channels of topics with their join params: those of the option, else those that the config file has for
+// the topic. The params are read at every join, and once now: what is wrong with them is known before anything is connected.
 func (c *Connection) Channels(ctx context.Context, topics ...string) ([]phoenix.Channel, error) {
 	channels := make([]phoenix.Channel, len(topics))
 	for i, topic := range topics {
 		channels[i].Topic = topic
 		if c.joinParams != nil {
 			channels[i].Params = c.readJoinParams
+			continue
+		}
+		own := c.autoJoinOf(topic)
+		if own == nil || len(own.params)+len(own.secrets) == 0 {
+			continue
+		}
+		channels[i].Params = own.read
+		if _, err := own.read(ctx); err != nil {
+			return nil, err
 		}
 	}
 	if c.joinParams == nil {

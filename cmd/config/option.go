@@ -14,6 +14,9 @@ type Option struct {
 	// Env is the environment variable that sets the option where the flag does not; empty: none. An empty variable
 	// counts as unset.
 	Env string
+	// Key is what sets the option in the connection of a config file; empty: nothing there does. A dot divides the keys of
+	// nested maps.
+	Key string
 	// Usage is the help. What stands in backquotes names the argument.
 	Usage string
 	// Example is a right value, for the error about a wrong one.
@@ -27,6 +30,7 @@ type Option struct {
 // A Set is the options of one command.
 type Set struct {
 	settings []*setting
+	entry    *Entry
 }
 
 // NewSet returns the set of the given options.
@@ -58,10 +62,15 @@ func (s *Set) Bind(fs *pflag.FlagSet) {
 	}
 }
 
-// Resolve parses what the flags, else the environment, said about each option. The error is a [*UsageError].
+// Use takes a connection of a config file into account; nil is none.
+func (s *Set) Use(entry *Entry) { s.entry = entry }
+
+// Resolve parses what is said about each option, by the first of: its flags, the connection of [Set.Use] if it was named, the
+// environment, the connection if it was not named, the defaults of its file. Of an option that repeats, what the later
+// ones say is added if it has another name. The error is a [*UsageError], or a positioned one of the file.
 func (s *Set) Resolve(lookupEnv func(string) (string, bool)) error {
 	for _, o := range s.settings {
-		if err := o.resolve(lookupEnv); err != nil {
+		if err := o.resolve(lookupEnv, s.entry); err != nil {
 			return err
 		}
 	}
@@ -74,22 +83,52 @@ type setting struct {
 	texts []string
 }
 
-func (o *setting) resolve(lookupEnv func(string) (string, bool)) error {
-	texts, from, example := o.texts, "--"+o.Flag, "--"+o.Flag+" "+o.Example
-	if len(texts) == 0 && o.Env != "" {
-		if text, ok := lookupEnv(o.Env); ok && text != "" {
-			texts, from, example = []string{text}, o.Env, o.Env+"="+o.Example
+func (o *setting) resolve(lookupEnv func(string) (string, bool), entry *Entry) error {
+	named, found := entry.ranked()
+	takes := []func() (said bool, err error){
+		o.takeFlags,
+		func() (bool, error) { return o.takeKey(named) },
+		func() (bool, error) { return o.takeEnv(lookupEnv) },
+		func() (bool, error) { return o.takeKey(found) },
+		func() (bool, error) { return o.takeKey(entry.fallback()) },
+	}
+	for _, take := range takes {
+		if said, err := take(); err != nil || said && !o.Value.repeats {
+			return err
 		}
 	}
+	return nil
+}
+
+func (o *setting) takeFlags() (said bool, err error) {
+	texts := o.texts
 	if len(texts) > 1 && !o.Value.repeats {
 		texts = texts[len(texts)-1:]
 	}
 	for _, text := range texts {
 		if err := o.Value.parse(text); err != nil {
-			return o.wrong(from, text, example, err)
+			return true, o.wrong("--"+o.Flag, text, "--"+o.Flag+" "+o.Example, err)
 		}
 	}
-	return nil
+	return len(texts) > 0, nil
+}
+
+func (o *setting) takeEnv(lookupEnv func(string) (string, bool)) (said bool, err error) {
+	if o.Env == "" {
+		return false, nil
+	}
+	text, ok := lookupEnv(o.Env)
+	if !ok || text == "" {
+		return false, nil
+	}
+	parse := o.Value.parse
+	if o.Value.parseEnv != nil {
+		parse = o.Value.parseEnv
+	}
+	if err := parse(text); err != nil {
+		return true, o.wrong(o.Env, text, o.Env+"="+o.Example, err)
+	}
+	return true, nil
 }
 
 // wrong makes the error about a text that does not parse.

@@ -4,18 +4,24 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"os"
 	"strings"
 	"sync"
 )
 
-// A Source is a text that may change while the program runs: a literal, a file or the standard input. A regular file is
-// read anew each time, so that a secret in it can be rotated; everything else (a pipe, /dev/fd/3, the standard input) can be
+// A Source is a text that may change while the program runs: a literal, a file, the standard input or what a command prints.
+// A command is run, and a regular file is read, anew each time, so that a secret in it can be rotated; everything else (a pipe, /dev/fd/3, the standard input) can be
 // read only once, and is.
 type Source struct {
 	option  string
 	literal string
 	path    string
+	run     func(context.Context) (string, error)
+
+	// note is told, once, if others can read the file; nil: nobody is.
+	note   func(level slog.Level, message string, args ...any)
+	warned sync.Once
 
 	stdin io.Reader
 	once  sync.Once
@@ -56,7 +62,10 @@ func (s *Source) claim(stdin *Stdin) error {
 
 // Text returns the text, of a file without the line break at its end. An error is a [*ReadError], or that of ctx.
 func (s *Source) Text(ctx context.Context) (string, error) {
-	if s.path == "" {
+	switch {
+	case s.run != nil:
+		return s.run(ctx)
+	case s.path == "":
 		return s.literal, nil
 	}
 	if s.path != stdinPath {
@@ -64,6 +73,7 @@ func (s *Source) Text(ctx context.Context) (string, error) {
 		if err != nil {
 			return "", s.readError(err)
 		}
+		s.warnOthers(info)
 		if info.Mode().IsRegular() || info.IsDir() {
 			return s.read(os.ReadFile(s.path))
 		}
@@ -96,12 +106,23 @@ func (s *Source) read(data []byte, err error) (string, error) {
 	if err != nil {
 		return "", s.readError(err)
 	}
-	text := strings.TrimSuffix(string(data), "\n")
-	return strings.TrimSuffix(text, "\r"), nil
+	return trimLineBreak(string(data)), nil
 }
 
+func trimLineBreak(text string) string {
+	return strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r")
+}
+
+// isLiteral reports whether the text is that of the option itself.
+func (s *Source) isLiteral() bool { return s.run == nil && s.path == "" }
+
 // name is how messages call what is read.
-func (s *Source) name() string { return pathName(s.path) }
+func (s *Source) name() string {
+	if s.run != nil {
+		return "the output of the command for " + s.option
+	}
+	return pathName(s.path)
+}
 
 func pathName(path string) string {
 	if path == stdinPath {

@@ -17,15 +17,15 @@ type tlsOptions struct {
 
 func (t *tlsOptions) options() []Option {
 	return []Option{
-		{Flag: "cacert", Value: Checked(&t.ca, "", fileParser("--cacert")),
+		{Flag: "cacert", Key: "tls.ca_file", Value: fileOf("tls.ca_file", &t.ca, Checked(&t.ca, "", fileParser("--cacert"))),
 			Usage: "`FILE` with the certificates (PEM) to trust in place of the system's [$SSL_CERT_FILE], read at every dial", Example: "ca.pem"},
-		{Flag: "cert", Value: Checked(&t.cert, "", fileParser("--cert")),
+		{Flag: "cert", Key: "tls.cert_file", Value: fileOf("tls.cert_file", &t.cert, Checked(&t.cert, "", fileParser("--cert"))),
 			Usage: "`FILE` with the client certificate (PEM) to show, read at every dial", Example: "client.pem"},
-		{Flag: "key", Value: Checked(&t.key, "", fileParser("--key")),
+		{Flag: "key", Key: "tls.key_file", Value: fileOf("tls.key_file", &t.key, Checked(&t.key, "", fileParser("--key"))),
 			Usage: "`FILE` with the private key (PEM) of --cert, read at every dial (default the file of --cert)", Example: "client.key"},
-		{Flag: "insecure", Shorthand: "k", Value: Switch(&t.insecure),
+		{Flag: "insecure", Shorthand: "k", Key: "tls.insecure_skip_verify", Value: Switch(&t.insecure),
 			Usage: "accept any certificate of the server: whoever stands between can read and change everything"},
-		{Flag: "server-name", Value: Checked(&t.serverName, "", parseServerName),
+		{Flag: "server-name", Key: "tls.server_name", Value: Checked(&t.serverName, "", parseServerName),
 			Usage: "`NAME` that the server's certificate must be for (default the host of --uri); also sent as SNI", Example: "example.com"},
 	}
 }

@@ -7,12 +7,18 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"phx/cmd/internal/strictyaml"
 )
 
 // A Value parses the text of an [Option] into a variable. Errors of parsing are predicates, "is not a number", because
 // the caller says of what.
 type Value struct {
 	parse func(text string) error
+	// parseEnv parses the text of the environment variable, where that means something else.
+	parseEnv func(text string) error
+	// read reads the value of the key in a config file; nil: it is a text like the flag's.
+	read func(n strictyaml.Node) error
 	// shown is the default as help shows it.
 	shown string
 	// isSwitch says that the flag works without an argument.
@@ -60,7 +66,7 @@ func Repeated[T any](v *[]T, parse func(string) (T, error)) Value {
 
 // Switch is a value that is on when its flag is given.
 func Switch(v *bool) Value {
-	return Value{isSwitch: true, parse: func(text string) error {
+	return Value{isSwitch: true, read: keyOnly(v).read, parse: func(text string) error {
 		parsed, err := strconv.ParseBool(text)
 		if err != nil {
 			return errors.New("is neither true nor false")

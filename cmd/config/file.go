@@ -1,0 +1,185 @@
+package config
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"phx/cmd/internal/strictyaml"
+	"phx/signal"
+)
+
+// A File is a config file. Its keys are checked when it is read, all of them; the values of a connection when somebody
+// resolves options for it, so that it need not have the variables of the others.
+type File struct {
+	// Name is what it is called in messages.
+	Name string
+	// Entries are its connections, in the order of the file.
+	Entries []*Entry
+}
+
+// An Entry is a connection of a config file.
+type Entry struct {
+	// Name is the connection's: the entry's key name, by default the key that it stands under.
+	Name string
+	// named says that it was asked for by its name, and not only found in the file.
+	named         bool
+	own, defaults fields
+}
+
+// fields are the values by their keys; those of nested maps have names with dots, such as tls.ca_file.
+type fields map[string]strictyaml.Node
+
+// The keys at the top of a file, beside connections and defaults.
+var (
+	// sharedKeys hold for every connection, and cannot be set for one of them.
+	sharedKeys = []string{"require_wss"}
+	// serveKeys say what a server of connections does with signals. Commands with one connection have no use for them, and leave
+	// it to a server to look into them: one file can be for both.
+	serveKeys = []string{"sinks", "routes", "control", "http"}
+)
+
+// ParseFile parses a config file; name is its name in messages. Its errors are positioned [*strictyaml.Error]s.
+func ParseFile(name string, data []byte, lookupEnv func(string) (string, bool)) (*File, error) {
+	root, err := strictyaml.Parse(name, data, lookupEnv)
+	if err != nil {
+		return nil, err
+	}
+	top, err := root.Fields()
+	if err != nil {
+		return nil, err
+	}
+	f, keys := &File{Name: name}, connectionKeys()
+	defaults, shared := fields{}, fields{}
+	var connections strictyaml.Node
+	for _, field := range top {
+		switch {
+		case field.Name == "connections":
+			connections = field.Value
+		case field.Name == "defaults":
+			err = keys.collect(field.Value, "", defaults)
+		case slices.Contains(sharedKeys, field.Name):
+			shared[field.Name] = field.Value
+		case !slices.Contains(serveKeys, field.Name):
+			known := append([]string{"connections", "defaults"}, append(slices.Clone(sharedKeys), serveKeys...)...)
+			err = field.Key.Errorf("known here: "+strings.Join(known, ", "), "the key %q is not known here", field.Name)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	for key, value := range shared {
+		defaults[key] = value
+	}
+	return f, f.addEntries(connections, keys, defaults)
+}
+
+func (f *File) addEntries(connections strictyaml.Node, keys keySet, defaults fields) error {
+	if !connections.Exists() {
+		return nil
+	}
+	list, err := connections.Fields()
+	if err != nil {
+		return err
+	}
+	for _, field := range list {
+		e := &Entry{own: fields{}, defaults: defaults}
+		if err := keys.collect(field.Value, "", e.own); err != nil {
+			return err
+		}
+		where, err := e.findName(field)
+		if err != nil {
+			return err
+		}
+		if f.entry(e.Name) != nil {
+			return where.Errorf("give each its own name", "a second connection is called %q", e.Name)
+		}
+		e.own["name"] = where
+		f.Entries = append(f.Entries, e)
+	}
+	return nil
+}
+
+// findName finds out what the entry that stands under a key is called, and returns where that is written.
+func (e *Entry) findName(field strictyaml.Field) (strictyaml.Node, error) {
+	where, ok := e.own["name"]
+	if !ok {
+		where, ok = e.defaults["name"]
+	}
+	if !ok {
+		e.Name = field.Name
+		if err := signal.CheckName(e.Name); err != nil {
+			return field.Key, field.Key.Errorf("give it another key, or a name: of its own", "%v", err)
+		}
+		return field.Key, nil
+	}
+	var err error
+	if e.Name, err = where.Text(); err != nil {
+		return where, err
+	}
+	if err := signal.CheckName(e.Name); err != nil {
+		return where, where.Errorf("a right one: name: backend", "the name cannot be used: %v", err)
+	}
+	return where, nil
+}
+
+// entry returns the connection of a name, nil if there is none.
+func (f *File) entry(name string) *Entry {
+	for _, e := range f.Entries {
+		if e.Name == name {
+			return e
+		}
+	}
+	return nil
+}
+
+// Entry returns the connection of a name, to be used as one that was asked for by it.
+func (f *File) Entry(name string) (*Entry, error) {
+	e := f.entry(name)
+	if e == nil {
+		return nil, &UsageError{Message: fmt.Sprintf("there is no connection %q in %s", name, f.Name), Advice: f.advice()}
+	}
+	named := *e
+	named.named = true
+	return &named, nil
+}
+
+// Default returns the connection to use when none is named: the one called default, or the only one; nil if there is neither.
+func (f *File) Default() *Entry {
+	if len(f.Entries) == 1 {
+		return f.Entries[0]
+	}
+	return f.entry("default")
+}
+
+// advice says which connections there are.
+func (f *File) advice() string {
+	if len(f.Entries) == 0 {
+		return "it has no connections"
+	}
+	names := make([]string, len(f.Entries))
+	for i, e := range f.Entries {
+		names[i] = e.Name
+	}
+	return "name one of its connections with -n: " + strings.Join(names, ", ")
+}
+
+// ranked returns the entry's own keys, before or behind the environment: whoever names a connection wants that one,
+// whatever variables are set for others. The other one is nil.
+func (e *Entry) ranked() (beforeEnv, behindEnv fields) {
+	switch {
+	case e == nil:
+		return nil, nil
+	case e.named:
+		return e.own, nil
+	}
+	return nil, e.own
+}
+
+// fallback returns the defaults of the file.
+func (e *Entry) fallback() fields {
+	if e == nil {
+		return nil
+	}
+	return e.defaults
+}

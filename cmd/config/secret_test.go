@@ -1,0 +1,171 @@
+package config
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// configDir writes a config file with one connection and returns the connection and the directory of the file.
+func configDir(t *testing.T, key string) (*Connection, string) {
+	t.Helper()
+	dir := t.TempDir()
+	f, err := ParseFile(filepath.Join(dir, "phx.yaml"), []byte(only(key)), environment(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := NewConnection(Retry{})
+	set := NewSet(c.Options())
+	set.Use(f.Default())
+	if err := set.Resolve(environment(nil)); err != nil {
+		t.Fatal(err)
+	}
+	return c, dir
+}
+
+// logTo makes the connection log into the buffer that is returned.
+func logTo(c *Connection) *bytes.Buffer {
+	var log bytes.Buffer
+	c.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	return &log
+}
+
+func TestSecretsAreReadAgain(t *testing.T) {
+	c, dir := configDir(t, "auth_token: {file: token}")
+	log := logTo(c)
+	for _, token := range []string{"one", "two"} {
+		if err := os.WriteFile(filepath.Join(dir, "token"), []byte(token+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		creds, err := c.credentials(t.Context())
+		if err != nil || creds.AuthToken != token {
+			t.Errorf("token %q, %v; want %q", creds.AuthToken, err, token)
+		}
+	}
+	if log.Len() > 0 {
+		t.Errorf("log %s", log)
+	}
+}
+
+func TestFileOthersCanRead(t *testing.T) {
+	c, dir := configDir(t, "auth_token: {file: token}")
+	log := logTo(c)
+	path := filepath.Join(dir, "token")
+	if err := os.WriteFile(path, []byte("SECRET"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := c.credentials(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text := log.String()
+	if strings.Count(text, "\n") != 1 || !strings.Contains(text, "level=WARN") || !strings.Contains(text, "chmod o-r "+path) || strings.Contains(text, "SECRET") {
+		t.Errorf("log %s", text)
+	}
+}
+
+func TestSecretCommand(t *testing.T) {
+	script := func(text string) string { return `auth_token: {command: [sh, -c, "` + text + `"]}` }
+	tests := []struct {
+		name, key, token, err, logged string
+	}{
+		{"prints", script("echo SECRET"), "SECRET", "", ""},
+		{"complains and prints", script("echo careful >&2; echo SECRET"), "SECRET", "", "level=INFO msg=careful command=sh"},
+		{"fails", script("echo SECRET; echo locked >&2; exit 3"), "", "the command sh for auth_token (", "level=WARN msg=locked command=sh"},
+		{"prints nothing", script("true"), "", "there is no token in the output of the command for auth_token (", ""},
+		{"prints too much", script("head -c 1100000 /dev/zero"), "", "it printed more than 1048576 bytes", ""},
+		{"is not there", "auth_token: {command: [no-such-program-at-all]}", "", "executable file not found in $PATH", ""},
+		{"is not beside the file", "auth_token: {command: [./no-such]}", "", "no such file or directory", ""},
+		{"no shell", "auth_token: {command: [echo, $$HOME;x]}", "$HOME;x", "", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c, _ := configDir(t, tt.key)
+			log := logTo(c)
+			creds, err := c.credentials(t.Context())
+			if creds.AuthToken != tt.token && err == nil || (err == nil) != (tt.err == "") {
+				t.Errorf("token %q, %v", creds.AuthToken, err)
+			}
+			if err != nil && (!strings.Contains(err.Error(), tt.err) || strings.Contains(err.Error(), "SECRET")) {
+				t.Errorf("error %v", err)
+			}
+			if !strings.Contains(log.String(), tt.logged) || strings.Contains(log.String(), "SECRET") {
+				t.Errorf("log %s", log)
+			}
+		})
+	}
+}
+
+func TestSecretCommandErrorCode(t *testing.T) {
+	c, _ := configDir(t, "auth_token: {command: [false]}")
+	_, err := c.credentials(t.Context())
+	var failed *CommandError
+	if !errors.As(err, &failed) || failed.ExitCode() != 26 || failed.Hint() == "" || errors.Unwrap(failed) == nil {
+		t.Errorf("error %v", err)
+	}
+}
+
+// TestSecretCommandIsBounded: a command that hangs, and its child that holds the output open, end with the connect timeout.
+func TestSecretCommandIsBounded(t *testing.T) {
+	c, _ := configDir(t, `auth_token: {command: [sh, -c, "sleep 600 & sleep 600"]}, connect_timeout_msec: 50`)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	_, err := c.credentials(ctx)
+	if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestSecretParamsAreReadAtEachJoin(t *testing.T) {
+	c, dir := configDir(t, "auto_join_channels: [{topic: a, secret_params: {jwt: {file: jwt}}}]")
+	if _, err := c.Channels(t.Context(), "a"); err == nil {
+		t.Error("a file that is not there is not missed")
+	}
+	path := filepath.Join(dir, "jwt")
+	var read func(context.Context) string
+	for _, jwt := range []string{"one", `t"wo`} {
+		if err := os.WriteFile(path, []byte(jwt), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if read == nil {
+			channels, err := c.Channels(t.Context(), "a", "b")
+			if err != nil || channels[1].Params != nil {
+				t.Fatal(channels, err)
+			}
+			read = func(ctx context.Context) string {
+				params, err := channels[0].Params(ctx)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return string(params.Data)
+			}
+		}
+		if got, want := read(t.Context()), `{"jwt":"`+strings.ReplaceAll(jwt, `"`, `\"`)+`"}`; got != want {
+			t.Errorf("params %s, want %s", got, want)
+		}
+	}
+}
+
+func TestJoinParamsOptionFirst(t *testing.T) {
+	c, err := resolveFile(only("auto_join_channels: [{topic: a, params: {n: 1}}]"), "", []string{"--join-params", `{"n":2}`}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	channels, err := c.Channels(t.Context(), "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if params, err := channels[0].Params(t.Context()); err != nil || string(params.Data) != `{"n":2}` {
+		t.Errorf("params %s, %v", params.Data, err)
+	}
+}

@@ -1,0 +1,113 @@
+package strictyaml
+
+import (
+	"bytes"
+	"encoding/json"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// maxJSON is how large the JSON of a value may become. Aliases can make a short file refer to itself, or grow without bounds.
+const maxJSON = 1 << 20
+
+// JSON returns the value as JSON: key order and the spelling of decimal numbers are kept, variables in strings filled in.
+func (n Node) JSON() (json.RawMessage, error) { return n.appendJSON(nil, nil) }
+
+// appendJSON appends the JSON of n, which is inside the nodes of parents.
+func (n Node) appendJSON(dst []byte, parents []*yaml.Node) ([]byte, error) {
+	t := n.target()
+	if slices.Contains(parents, t) {
+		return nil, n.Errorf("write it out", "this alias refers to what it is part of")
+	}
+	if len(dst) > maxJSON {
+		return nil, n.Errorf("make it smaller", "the value is larger than 1 MiB")
+	}
+	switch t.Kind {
+	case yaml.MappingNode:
+		return n.appendObject(dst, append(parents, t))
+	case yaml.SequenceNode:
+		return n.appendArray(dst, append(parents, t))
+	}
+	return n.appendScalar(dst)
+}
+
+func (n Node) appendObject(dst []byte, parents []*yaml.Node) ([]byte, error) {
+	fields, err := n.Fields()
+	if err != nil {
+		return nil, err
+	}
+	dst = append(dst, '{')
+	for i, f := range fields {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(AppendJSONString(dst, f.Name), ':')
+		if dst, err = f.Value.appendJSON(dst, parents); err != nil {
+			return nil, err
+		}
+	}
+	return append(dst, '}'), nil
+}
+
+func (n Node) appendArray(dst []byte, parents []*yaml.Node) ([]byte, error) {
+	items, err := n.Items()
+	if err != nil {
+		return nil, err
+	}
+	dst = append(dst, '[')
+	for i, item := range items {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		if dst, err = item.appendJSON(dst, parents); err != nil {
+			return nil, err
+		}
+	}
+	return append(dst, ']'), nil
+}
+
+func (n Node) appendScalar(dst []byte) ([]byte, error) {
+	switch t := n.target(); t.ShortTag() {
+	case "!!null":
+		return append(dst, "null"...), nil
+	case "!!bool":
+		return append(dst, strings.ToLower(t.Value)...), nil
+	case "!!int", "!!float":
+		return n.appendNumber(dst)
+	}
+	text, err := n.Text()
+	if err != nil {
+		return nil, err
+	}
+	return AppendJSONString(dst, text), nil
+}
+
+// appendNumber keeps the spelling of a number that is one in JSON, too: it may have more digits than any type here.
+func (n Node) appendNumber(dst []byte) ([]byte, error) {
+	if json.Valid([]byte(n.Raw())) {
+		return append(dst, n.Raw()...), nil
+	}
+	var whole int64
+	if n.target().ShortTag() == "!!int" && n.target().Decode(&whole) == nil {
+		return strconv.AppendInt(dst, whole, 10), nil
+	}
+	var number float64
+	if err := n.target().Decode(&number); err != nil || math.IsInf(number, 0) || math.IsNaN(number) {
+		return nil, n.Errorf("write it in decimal, or as a text in quotes", "this number cannot be written in JSON")
+	}
+	text, err := json.Marshal(number)
+	return append(dst, text...), err
+}
+
+// AppendJSONString appends text as a JSON string, HTML characters as they are.
+func AppendJSONString(dst []byte, text string) []byte {
+	var out bytes.Buffer
+	encoder := json.NewEncoder(&out)
+	encoder.SetEscapeHTML(false)
+	_ = encoder.Encode(text) // a string always has one
+	return append(dst, bytes.TrimSuffix(out.Bytes(), []byte("\n"))...)
+}
