@@ -51,8 +51,9 @@ func startPhoenix(port string) (*phoenixServer, error) {
 		stdout.Close()
 		return nil, err
 	}
-	go s.stdout.readAll(stdout)
 	go func() {
+		// The shell may be gone while the server that it has started still has something to say.
+		s.stdout.readAll(stdout)
 		_ = s.cmd.Wait() // it is asked to end, and how it does is its own affair
 		close(s.ended)
 	}()
