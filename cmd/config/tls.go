@@ -24,7 +24,7 @@ func (t *tlsOptions) options() []Option {
 		{Flag: "key", Key: "tls.key_file", Value: fileOf("tls.key_file", &t.key, Checked(&t.key, "", fileParser("--key"))),
 			Usage: "`FILE` with the private key (PEM) of --cert, read at every dial (default the file of --cert)", Example: "client.key"},
 		{Flag: "insecure", Shorthand: "k", Key: "tls.insecure_skip_verify", Value: Switch(&t.insecure),
-			Usage: "accept any certificate of the server: whoever stands between can read and change everything"},
+			Usage: "accept any certificate of the server, whatever --cacert says: whoever stands between can read and change everything"},
 		{Flag: "server-name", Key: "tls.server_name", Value: Checked(&t.serverName, "", parseServerName),
 			Usage: "`NAME` that the server's certificate must be for (default the host of --uri); also sent as SNI", Example: "example.com"},
 	}
@@ -40,11 +40,8 @@ func parseServerName(text string) (string, error) {
 func (t *tlsOptions) sources() []*Source { return []*Source{t.ca, t.cert, t.key} }
 
 func (t *tlsOptions) check() error {
-	switch {
-	case t.key != nil && t.cert == nil:
+	if t.key != nil && t.cert == nil {
 		return &UsageError{Message: "--key is given without --cert", Advice: "give the certificate of the key with --cert FILE"}
-	case t.insecure && t.ca != nil:
-		return &UsageError{Message: "--insecure contradicts --cacert", Advice: "leave --insecure out: --cacert trusts the server's CA"}
 	}
 	return nil
 }
