@@ -79,6 +79,25 @@ func (r *renderer) appendLine(ctx context.Context, dst, line []byte) []byte {
 	if r.filter == nil {
 		return r.appendText(dst, text)
 	}
+	start := len(dst)
+	dst, err := r.appendFiltered(ctx, dst, text)
+	if err != nil && ctx.Err() != nil {
+		// The command is ending. What it has received is still printed; only a filter that does not end is cut short.
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), lateGrace)
+		defer cancel()
+		if dst, err = r.appendFiltered(grace, dst[:start], text); grace.Err() != nil {
+			return dst // that is no fault of the record
+		}
+	}
+	if err != nil {
+		r.jqErrors++
+		r.log.Error("--jq failed on a record: " + oneLine(err.Error()))
+	}
+	return dst
+}
+
+// appendFiltered appends what the filter makes of one JSON text.
+func (r *renderer) appendFiltered(ctx context.Context, dst, text []byte) ([]byte, error) {
 	r.filled = dst
 	err := r.filter.run(ctx, text, func(value any) error {
 		result, err := gojq.Marshal(value)
@@ -88,11 +107,7 @@ func (r *renderer) appendLine(ctx context.Context, dst, line []byte) []byte {
 		return err
 	})
 	dst, r.filled = r.filled, nil
-	if err != nil && ctx.Err() == nil {
-		r.jqErrors++
-		r.log.Error("--jq failed on a record: " + oneLine(err.Error()))
-	}
-	return dst
+	return dst, err
 }
 
 // appendText appends one JSON text as one line, or as many as its look has.
