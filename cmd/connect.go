@@ -91,7 +91,7 @@ func (w *connectWatch) printConnected(ctx context.Context, up *phoenix.Event) er
 		}
 		next, err := w.link.awaitUp(ctx)
 		if err != nil {
-			return notPhoenix(err)
+			return notPhoenix(w.link.address, err)
 		}
 		connected = next.Clone()
 	}

@@ -138,18 +138,24 @@ func heartbeatFailure(address string, err *phoenix.HeartbeatError) *failure {
 	}
 }
 
-// notPhoenix adds to the failure of a link that ended before its first heartbeat was answered what that means.
-func notPhoenix(err error) error {
+// notPhoenix makes of the failure of a link that ended before its first heartbeat was answered one that says so: the server
+// may be one of another kind.
+func notPhoenix(address string, err error) error {
 	var f *failure
 	var link *phoenix.LinkError
 	if !errors.As(err, &f) || !errors.As(err, &link) || link.Stage != phoenix.StageSession {
 		return err
 	}
 	explained := *f
-	explained.message += " (the socket opened, and no heartbeat was answered)"
 	explained.hint = "is it a socket of Phoenix at all? check the path in --uri and --vsn, and the server's log"
 	if link.Reason == phoenix.ReasonHeartbeatTimeout {
+		explained.message = "connected to " + address + ", but nothing answers a heartbeat"
 		explained.hint += "; --heartbeat-timeout allows more"
+		return &explained
+	}
+	explained.message = "connected to " + address + ", but before a heartbeat was answered: " + linkCauses[link.Reason].what
+	if detail := oneLine(link.Detail()); detail != "" {
+		explained.message += ": " + detail
 	}
 	return &explained
 }

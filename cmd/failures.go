@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
 	"unicode/utf8"
 
@@ -34,16 +35,6 @@ var linkCauses = map[phoenix.Reason]cause{
 	phoenix.ReasonMessageTooBig:    {exitConnect, "a message was too big", "allow more with --max-message, or send less"},
 }
 
-// refusalHints says what an HTTP status usually means when it comes from a Phoenix endpoint.
-var refusalHints = map[int]string{
-	400: "is there a proxy between that does not pass an upgrade on?",
-	401: "the socket's connect/3 wants other credentials: check --param and --auth-token-file",
-	403: "the socket's connect/3 refused: check --param and --auth-token-file, then --vsn, then an Origin header",
-	404: "there is no socket at this path: check the path in --uri (endpoint.ex: socket \"/socket\")",
-	429: "too many connections: wait, then try again",
-	503: "the server is not ready: wait, then try again",
-}
-
 // explainLink says what a link's error means; wasUp tells a link that was lost from one that was never there.
 func explainLink(err *phoenix.LinkError, wasUp bool) cause {
 	c, ok := linkCauses[err.Reason]
@@ -60,24 +51,15 @@ func explainLink(err *phoenix.LinkError, wasUp bool) cause {
 	default:
 		c.hint = networkHint(err, c.hint)
 	}
+	if err.Proxy == "" {
+		c = explainDial(err, c)
+	}
 	// A refusal is told by its own code, whenever it comes.
 	refusal := err.Reason == phoenix.ReasonRefused || err.Reason == phoenix.ReasonCertificate && err.Stage != phoenix.StageSession
 	if !refusal && (wasUp || err.Stage == phoenix.StageSession) {
 		c.code = exitLinkLost
 	}
 	return c
-}
-
-func explainRefusal(err *phoenix.LinkError, otherwise string) string {
-	switch hint, ok := refusalHints[err.HTTPStatus]; {
-	case ok:
-		return hint
-	case err.Location != "":
-		return "the server redirects: give --uri the address it points to"
-	case err.HTTPStatus >= 500:
-		return "the server failed: see its log"
-	}
-	return otherwise
 }
 
 // linkFailure is the failure of a link to address.
@@ -88,11 +70,14 @@ func linkFailure(address string, err *phoenix.LinkError, wasUp bool) *failure {
 		message = "lost the link to " + address
 	}
 	message += ": " + c.what
-	if err.Reason == phoenix.ReasonTimeout && err.Stage != "" {
+	if err.Stage != phoenix.StageSession {
 		message += fmt.Sprintf(" (stage: %s)", err.Stage)
 	}
 	if detail := oneLine(err.Detail()); detail != "" {
 		message += ": " + detail
+	}
+	if err.HTTPStatus == http.StatusNotFound {
+		c.hint = pathHint(address, c.hint)
 	}
 	return &failure{code: c.code, message: message, hint: c.hint, err: err}
 }

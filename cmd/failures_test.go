@@ -19,25 +19,25 @@ func TestLinkFailureMessages(t *testing.T) {
 		hint  string
 	}{
 		{phoenix.LinkError{Stage: phoenix.StageTCP, Reason: phoenix.ReasonConnectRefused, Err: syscall.ECONNREFUSED}, false,
-			"cannot connect to ws://h: nobody listens there: connection refused", "start the server"},
+			"cannot connect to ws://h: nobody listens there (stage: tcp): connection refused", "start the server"},
 		{phoenix.LinkError{Stage: phoenix.StageUpgrade, Reason: phoenix.ReasonRefused, HTTPStatus: 403}, false,
-			"cannot connect to ws://h: the server refused the upgrade: HTTP status 403", "connect/3 refused: check --param"},
+			"cannot connect to ws://h: the server refused the upgrade (stage: upgrade): HTTP status 403", "connect/3 refused: check --param"},
 		{phoenix.LinkError{Stage: phoenix.StageUpgrade, Reason: phoenix.ReasonRefused, HTTPStatus: 404, Body: "not\n\nfound"}, false,
-			"cannot connect to ws://h: the server refused the upgrade: HTTP status 404: not found", "check the path"},
+			"cannot connect to ws://h: the server refused the upgrade (stage: upgrade): HTTP status 404: not found", "does not name a socket"},
 		{phoenix.LinkError{Stage: phoenix.StageUpgrade, Reason: phoenix.ReasonRefused, HTTPStatus: 302, Location: "/login"}, false,
-			"cannot connect to ws://h: the server refused the upgrade: HTTP status 302 to /login", "redirects"},
+			"cannot connect to ws://h: the server refused the upgrade (stage: upgrade): HTTP status 302 to /login", "a redirect is not followed"},
 		{phoenix.LinkError{Stage: phoenix.StageUpgrade, Reason: phoenix.ReasonRefused, HTTPStatus: 502}, false,
-			"cannot connect to ws://h: the server refused the upgrade: HTTP status 502", "the server failed"},
+			"cannot connect to ws://h: the server refused the upgrade (stage: upgrade): HTTP status 502", "does not reach the server"},
 		{phoenix.LinkError{Stage: phoenix.StageUpgrade, Reason: phoenix.ReasonRefused, HTTPStatus: 418}, false,
-			"cannot connect to ws://h: the server refused the upgrade: HTTP status 418", "server logs"},
+			"cannot connect to ws://h: the server refused the upgrade (stage: upgrade): HTTP status 418", "server logs"},
 		{phoenix.LinkError{Stage: phoenix.StageTLS, Reason: phoenix.ReasonTimeout}, false,
 			"cannot connect to ws://h: it took too long (stage: tls)", "--connect-timeout"},
 		{phoenix.LinkError{Stage: phoenix.StageSession, Reason: phoenix.ReasonClosedByRemote, Code: 1001}, true,
 			"lost the link to ws://h: the server closed the connection: close code 1001", "server logs"},
 		{phoenix.LinkError{Stage: phoenix.StageTCP, Reason: phoenix.ReasonConnectRefused}, true,
-			"lost the link to ws://h: nobody listens there", "start the server"},
+			"lost the link to ws://h: nobody listens there (stage: tcp)", "start the server"},
 		{phoenix.LinkError{Stage: phoenix.StageTLS, Reason: phoenix.ReasonCertificate}, true,
-			"cannot connect to ws://h: the certificate was not accepted", "SSL_CERT_FILE"},
+			"cannot connect to ws://h: the certificate was not accepted (stage: tls)", "SSL_CERT_FILE"},
 	}
 	for _, tt := range tests {
 		f := linkFailure("ws://h", &tt.err, tt.wasUp)
