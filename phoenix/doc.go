@@ -73,8 +73,8 @@
 //
 // # Memory
 //
-// What waits for the consumer is bounded: 256 KiB of messages, one message at least, in 1 MiB of buffers, or 4096 events
-// (TestSlowConsumer, TestMemoryOfSlowConsumer). Then reads pause, and the server is pushed back on by TCP. Meanwhile
+// What waits for the consumer is bounded: 256 KiB of messages, one message at least, in 1 MiB of buffers and presence states,
+// or 4096 events (TestSlowConsumer, TestMemoryOfSlowConsumer, TestPresenceMemoryPausesReads). Then reads pause, and the server is pushed back on by TCP. Meanwhile
 // heartbeats are written, and the time in which the server owes us answers stands still (rule 21; TestTimeoutsAfterPause).
 // A server that is not read from for long closes the link; what was received before is still delivered
 // (TestConsumerTooSlowForServer). A link that dies meanwhile is ended by the kernel, on Linux, when it acknowledges nothing

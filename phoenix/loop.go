@@ -194,6 +194,9 @@ func (l *loop) emit(b *batch) {
 	for _, beat := range out.beats {
 		l.waiters.beat(beat)
 	}
+	if b != nil {
+		b.presence = out.presence
+	}
 	switch {
 	case len(out.events) > 0 && l.conn.streaming.Load():
 		out.events = l.conn.stream.put(out.events, b)

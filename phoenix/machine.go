@@ -73,8 +73,10 @@ const (
 // output is what the machine wants done, in this order: notes logged, events handed to the consumer, frames written,
 // and then the actions.
 type output struct {
-	notes    []note
-	events   []Event
+	notes  []note
+	events []Event
+	// presence is about how much memory the presence events among them hold on to.
+	presence int
 	frames   []outFrame
 	beats    []beatAnswer
 	prepares []prepare

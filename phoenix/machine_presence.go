@@ -23,9 +23,10 @@ func (m *machine) receivedPresence(c *channel, f *frame) {
 		return
 	}
 	// A state is always told of: it may be that nobody is there. A diff only when it is news.
-	if !c.presence.synced || string(f.event) == eventPresenceDiff && change.empty() {
+	if string(f.event) == eventPresenceDiff && change.empty() {
 		return
 	}
+	m.out.presence += change.memory
 	for _, p := range change.joined {
 		m.emitPresence(c, f, &PresenceJoin{Key: p.key, Metas: texts(p.metas)})
 	}

@@ -26,8 +26,12 @@ type presenceMeta struct {
 	text json.RawMessage
 }
 
-// presenceOverhead is what a key or a meta takes beyond its text.
-const presenceOverhead = 64
+const (
+	// presenceOverhead is what a key or a meta takes beyond its text.
+	presenceOverhead = 64
+	// presencePath is what the nodes of a tree take that are not shared, when one of them changes: some ten of them.
+	presencePath = 1 << 10
+)
 
 func (m presenceMeta) size() int { return presenceOverhead + len(m.ref) + len(m.text) }
 
@@ -69,7 +73,11 @@ type presenceDiff struct{ joins, leaves PresenceState }
 func (d presenceDiff) bytes() int { return d.joins.root.bytes() + d.leaves.root.bytes() }
 
 // A presenceChange is what became different: under each key the metas that came, and those that went.
-type presenceChange struct{ joined, left []present }
+type presenceChange struct {
+	joined, left []present
+	// memory is about what it, and the state after it, do not share with the state before.
+	memory int
+}
 
 func (c presenceChange) empty() bool { return len(c.joined)+len(c.left) == 0 }
 
@@ -87,6 +95,7 @@ func (s PresenceState) apply(d presenceDiff) (PresenceState, presenceChange) {
 		now.fields = p.fields
 		s.root = s.root.with(now)
 		c.joined = append(c.joined, present{key: p.key, metas: came})
+		c.memory += presencePath + sizeOf(came)
 	}
 	for p := range d.leaves.root.all {
 		now := s.root.get(p.key)
@@ -98,12 +107,14 @@ func (s PresenceState) apply(d presenceDiff) (PresenceState, presenceChange) {
 		now.metas, now.metasSize = rest, now.metasSize-sizeOf(went)
 		s.root = s.root.with(now)
 		c.left = append(c.left, present{key: p.key, metas: went})
+		c.memory += presencePath + presenceOverhead*len(rest)
 	}
 	return s, c
 }
 
 // since returns what is different in s from what was before.
 func (s PresenceState) since(before PresenceState) (c presenceChange) {
+	c.memory = s.root.bytes()
 	for p := range s.root.all {
 		if came := minus(p.metas, before.root.get(p.key).metas); len(came) > 0 {
 			c.joined = append(c.joined, present{key: p.key, metas: came})

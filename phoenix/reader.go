@@ -13,6 +13,8 @@ type batch struct {
 	buf    []byte
 	frames []frame
 	err    error
+	// presence is how much memory what the loop made of its presence messages takes.
+	presence int
 }
 
 // The bounds of a batch, and the largest buffer that is kept for reuse.
@@ -37,7 +39,7 @@ func (b *batch) release() {
 	if cap(b.buf) > maxKeptBuffer {
 		b.buf = nil
 	}
-	b.buf, b.frames, b.err = b.buf[:0], b.frames[:0], nil
+	b.buf, b.frames, b.err, b.presence = b.buf[:0], b.frames[:0], nil, 0
 	batches.Put(b)
 }
 

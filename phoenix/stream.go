@@ -27,8 +27,8 @@ type Stream struct {
 type eventBatch struct {
 	events []Event
 	held   []*batch
-	// bytes is what was received, memory the size of the buffers that it is in: messages that come one by one fill only a
-	// part of theirs.
+	// bytes is what was received, memory the size of the buffers that it is in, as messages that come one by one fill only a
+	// part of theirs, and of the presence states that were made of it.
 	bytes, memory int
 }
 
@@ -55,7 +55,7 @@ func (s *Stream) put(events []Event, b *batch) []Event {
 	if b != nil {
 		w.held = append(w.held, b)
 		w.bytes += len(b.buf)
-		w.memory += cap(b.buf)
+		w.memory += cap(b.buf) + b.presence
 	}
 	s.mu.Unlock()
 	wake(s.more)
