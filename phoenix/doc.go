@@ -73,14 +73,15 @@
 //
 // # Memory
 //
-// What waits for the consumer is bounded: 256 KiB of messages, one message at least, in 1 MiB of buffers and presence states,
-// or 4096 events (TestSlowConsumer, TestMemoryOfSlowConsumer, TestPresenceMemoryPausesReads). Then reads pause, and the server is pushed back on by TCP. Meanwhile
-// heartbeats are written, and the time in which the server owes us answers stands still (rule 21; TestTimeoutsAfterPause).
-// A server that is not read from for long closes the link; what was received before is still delivered
-// (TestConsumerTooSlowForServer). A link that dies meanwhile is ended by the kernel, on Linux, when it acknowledges nothing
-// for HeartbeatInterval and HeartbeatTimeout (TestUserTimeout). While more than 1 MiB waits to be written, all methods but
-// Close wait. A message is at most Options.MaxMessage long, decompressed; a larger one ends the session (TestMessageTooBig,
-// TestCompressedMessageTooBig). So large is the presence state of a channel at most, and 1 MiB the diffs that wait for it.
+// What waits for the consumer is bounded: 256 KiB of messages, one message at least, in 1 MiB of buffers and presence
+// states, or 4096 events (TestSlowConsumer, TestMemoryOfSlowConsumer, TestPresenceMemoryPausesReads). Then reads pause,
+// and the server is pushed back on by TCP. Meanwhile heartbeats are written, and the time in which the server owes us
+// answers stands still (rule 21; TestTimeoutsAfterPause). A server that is not read from for long closes the link; what
+// was received before is still delivered (TestConsumerTooSlowForServer). A link that dies meanwhile is ended by the
+// kernel, on Linux, when it acknowledges nothing for HeartbeatInterval and HeartbeatTimeout (TestUserTimeout). While more
+// than 1 MiB waits to be written, all methods but Close wait. A message is at most Options.MaxMessage long, decompressed;
+// a larger one ends the session (TestMessageTooBig, TestCompressedMessageTooBig). So large is the presence state of a
+// channel at most, and 1 MiB the diffs that wait for it.
 //
 // Not bounded are the pushes under way: their number is in the hands of who calls Send.
 //
