@@ -63,7 +63,7 @@ func (c *Conn) dial(ctx context.Context, onControl func(kind, data string)) (tra
 		}
 		_ = ws.Close()
 	}
-	failed := dialError(ctx, stage, resp, err)
+	failed := dialError(ctx, stage, resp, secretsOf(url, header, credentials.AuthToken), err)
 	failed.Proxy = way.proxy
 	if w != nil {
 		failed.recognize(w.head, c.endpoint.url.Scheme == "wss")
@@ -72,10 +72,12 @@ func (c *Conn) dial(ctx context.Context, onControl func(kind, data string)) (tra
 	return nil, timings, failed
 }
 
-// dialError makes a LinkError of what ended a dial at a stage; resp is the answer to the upgrade, if there was one.
-func dialError(ctx context.Context, stage Stage, resp *http.Response, err error) *LinkError {
+// dialError makes a LinkError of what ended a dial at a stage; resp is the answer to the upgrade, if there was one. It may repeat
+// the request, and the request's secrets.
+func dialError(ctx context.Context, stage Stage, resp *http.Response, secrets []string, err error) *LinkError {
 	switch {
 	case errors.Is(err, websocket.ErrBadHandshake) && resp != nil:
+		resp.Body = hide(resp.Body, secrets)
 		return refused(resp, time.Now())
 	case ctx.Err() != nil:
 		err = ctx.Err()
