@@ -3,7 +3,13 @@ package phoenix_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha1"
+	"encoding/base64"
+	"errors"
+	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -119,5 +125,25 @@ func TestCompressedMessageTooBig(t *testing.T) {
 	}
 	if read.Load() > 100_000 {
 		t.Errorf("%d bytes read: the message was not compressed", read.Load())
+	}
+}
+
+// A server that compresses as nobody offered is told from one that speaks no WebSocket.
+func TestCompressionThatWasNotOffered(t *testing.T) {
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		conn, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		key := sha1.Sum([]byte(r.Header.Get("Sec-WebSocket-Key") + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
+		_, _ = fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
+			"Sec-WebSocket-Accept: %s\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n", base64.StdEncoding.EncodeToString(key[:]))
+	}))
+	t.Cleanup(front.Close)
+	_, err := firstConnected(t, startTCP(t, phoenix.Options{URL: front.URL + "/socket", Compress: true}))
+	if !errors.Is(err, phoenix.ErrHandshake) || !strings.Contains(err.Error(), "not offered") {
+		t.Errorf("error %v", err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -81,6 +82,9 @@ func dialError(ctx context.Context, stage Stage, resp *http.Response, secrets []
 		return refused(resp, time.Now())
 	case ctx.Err() != nil:
 		err = ctx.Err()
+	case resp != nil && !errors.Is(err, ErrSubprotocol):
+		// It is the only thing left that gorilla finds wrong with an answer.
+		err = fmt.Errorf("%w: it compresses in a way that was not offered", ErrHandshake)
 	}
 	return classify(stage, err)
 }
