@@ -81,7 +81,7 @@ func (o *listenOptions) ownOptions() []config.Option {
 			Usage: "end when no message has come for this `TIME`", Example: "30s"},
 		{Flag: "lifecycle", Value: config.Switch(&o.lifecycle),
 			Usage: "print the signals of connection and channels, too"},
-		{Flag: "presence", Value: config.Switch(&o.presence),
+		{Flag: "presence", Key: "presence", Value: config.Switch(&o.presence),
 			Usage: "print who comes, who goes and who is there, too, behind the presence messages that say so"},
 		{Flag: "keep-going", Value: config.Switch(&o.keepGoing),
 			Usage: "go on with the other topics when one cannot be joined, or is lost for good"},

@@ -88,6 +88,8 @@ func (c *Connection) identityOptions() []Option {
 			Usage: "`FILE` with the auth token, read at every dial; - for stdin; the variable holds the token itself", Example: "token.txt"},
 		{Key: "auto_join_channels", Value: c.autoJoinValue()},
 		{Key: "required", Value: keyOnly(&c.Required)},
+		// It is an option of listen, too; the other commands tell nothing of presence, and only check it.
+		{Key: "presence", Value: keyOnly(new(bool))},
 		{Key: "transport", Value: Value{parse: onlyWebSocket}, Example: "websocket"},
 		{Flag: "vsn", Key: "vsn", Value: Choice(&c.vsn, "2.0.0", "1.0.0"),
 			Usage: "`VERSION` of the wire format: 2.0.0 or 1.0.0", Example: "2.0.0"},
