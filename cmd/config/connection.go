@@ -31,6 +31,7 @@ type Connection struct {
 	joinParams                          *Source
 	authToken                           *Source
 	autoJoin                            []autoJoin
+	presence                            bool
 	heartbeatInterval, heartbeatTimeout time.Duration
 	retry                               Retry
 	maxRetries                          *int
@@ -87,6 +88,7 @@ func (c *Connection) identityOptions() []Option {
 		{Flag: "auth-token-file", Env: "PHX_AUTH_TOKEN", Key: "auth_token", Value: c.authTokenValue(),
 			Usage: "`FILE` with the auth token, read at every dial; - for stdin; the variable holds the token itself", Example: "token.txt"},
 		{Key: "auto_join_channels", Value: c.autoJoinValue()},
+		{Key: "presence", Value: keyOnly(&c.presence)},
 		{Key: "required", Value: keyOnly(&c.Required)},
 		// It is an option of listen, too; the other commands tell nothing of presence, and only check it.
 		{Key: "presence", Value: keyOnly(new(bool))},
@@ -186,6 +188,7 @@ func (c *Connection) Build(stdin *Stdin) (phoenix.Options, error) {
 		ReconnectAfter:    c.backoff(c.reconnectAfter),
 		RejoinAfter:       c.backoff(c.rejoinAfter),
 		MaxMessage:        c.maxMessage,
+		Presence:          c.presence,
 		Compress:          c.network.compress,
 		NetDial:           c.network.netDial(),
 		Proxy:             c.network.proxy(),
@@ -215,8 +218,8 @@ func (c *Connection) check() error {
 		return &UsageError{Message: "--proxy contradicts --unix-socket", Advice: "leave one of them out"}
 	case c.network.requireWSS && c.cleartext():
 		return &UsageError{
-			Message: "the URI is one of ws, which is not encrypted, and --require-wss is given",
-			Advice:  "use wss://, or leave --require-wss out",
+			Message: "the URI is one of ws, which is not encrypted, and --require-wss is set",
+			Advice:  "use wss://, or leave out --require-wss (require_wss in a config file)",
 		}
 	}
 	return c.tls.check()

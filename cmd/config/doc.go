@@ -1,5 +1,8 @@
 // Package config is the one model of what can be set: each [Option] is declared once, with its flag, its environment
-// variable, its default and its help, and resolved by one rule, flag before environment before default.
+// variable, its key in a config file, its default and its help, and resolved by one rule, that of [Set.Resolve].
+//
+// A config file is a [File] of named connections. A [Selection] chooses one of them, an [Entry], which a [Set] then uses. The keys
+// that a connection can have are those that the options declare.
 //
 // The options of a connection end in [Connection], which makes the [phoenix.Options]; those of printing in [Output], those of
 // logging in [Logging].

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"io"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -126,6 +127,7 @@ connections:
     transport: websocket
     max_message: 1MiB
     tls: {server_name: example.com, insecure_skip_verify: true}
+    presence: true
     required: false
 `
 
@@ -133,7 +135,7 @@ func TestEveryKey(t *testing.T) {
 	c, o := fromFile(t, everyKey, map[string]string{"KEY": "SECRET"})
 	if c.Name != "phoenix_backend" || c.Required || o.URL != "wss://localhost:4000/socket/websocket" || o.VSN != "1.0.0" ||
 		o.HeartbeatInterval != 30*time.Second || o.HeartbeatTimeout != 5*time.Second || o.ConnectTimeout != 1500*time.Millisecond ||
-		o.ReplyTimeout != 2500*time.Millisecond || o.MaxRetries != 7 || o.FailFast || o.MaxMessage != 1<<20 ||
+		o.ReplyTimeout != 2500*time.Millisecond || o.MaxRetries != 7 || !o.Presence || o.FailFast || o.MaxMessage != 1<<20 ||
 		o.ReconnectAfter(0) != 100*time.Millisecond || o.ReconnectAfter(9) != 500*time.Millisecond || o.RejoinAfter(0) != 20*time.Millisecond {
 		t.Errorf("%+v", o)
 	}
@@ -297,4 +299,21 @@ func FuzzParseFile(f *testing.F) {
 			t.Fatalf("%q makes a connection without a name", data)
 		}
 	})
+}
+
+// TestREADME: the example of a config file works.
+func TestREADME(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, example, found := strings.Cut(string(readme), "```yaml\n")
+	example, _, ended := strings.Cut(example, "```")
+	if !found || !ended {
+		t.Fatal("the README has no block of YAML")
+	}
+	c, o := fromFile(t, example, nil)
+	if c.Name != "backend" || o.URL != "ws://localhost:4000/socket" || len(c.AutoJoin()) != 2 {
+		t.Errorf("%+v", c)
+	}
 }
