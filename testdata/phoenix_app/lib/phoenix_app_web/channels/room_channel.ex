@@ -36,11 +36,11 @@ defmodule PhoenixAppWeb.RoomChannel do
   end
 
   def handle_in("size", {:binary, data}, socket) do
-    {:reply, {:ok, %{bytes: byte_size(data), sha256: sha256(data)}}, socket}
+    {:reply, {:ok, %{bytes: byte_size(data)}}, socket}
   end
 
   def handle_in("size", %{"text" => text}, socket) do
-    {:reply, {:ok, %{bytes: byte_size(text), sha256: sha256(text)}}, socket}
+    {:reply, {:ok, %{bytes: byte_size(text)}}, socket}
   end
 
   # What the server saw of the client.
@@ -84,6 +84,4 @@ defmodule PhoenixAppWeb.RoomChannel do
     reply(ref, {:ok, payload})
     {:noreply, socket}
   end
-
-  defp sha256(data), do: :crypto.hash(:sha256, data) |> Base.encode16(case: :lower)
 end
