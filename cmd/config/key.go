@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -137,14 +138,14 @@ func msecText(n strictyaml.Node) (string, error) {
 		return "", err
 	}
 	ms, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || ms < 0 || ms > int64(maxMsec) {
+	if err != nil || ms < 0 || ms > maxMsec {
 		return "", n.Errorf("a right one: 1000", "%q is not a number of milliseconds", n.Raw())
 	}
 	return text + "ms", nil
 }
 
-// maxMsec is the longest duration that there is.
-const maxMsec = (1<<63 - 1) / time.Millisecond
+// maxMsec is the longest duration that there is, in milliseconds.
+const maxMsec = math.MaxInt64 / int64(time.Millisecond)
 
 // readBool reads true or false.
 func readBool(n strictyaml.Node) (bool, error) {
