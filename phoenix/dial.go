@@ -89,7 +89,7 @@ func dialError(ctx context.Context, stage Stage, resp *http.Response, secrets []
 	return classify(stage, err)
 }
 
-// attrs is what a log says about a dial that failed at a stage: that, and how long each stage took.
+// attrs is what a log says about a dial that failed at a stage: that, and how long each stage took up to then.
 func (t Timings) attrs(failed Stage) []any {
 	attrs := []any{"stage", string(failed)}
 	for _, s := range []struct {
@@ -98,6 +98,9 @@ func (t Timings) attrs(failed Stage) []any {
 	}{{StageDNS, t.DNS}, {StageTCP, t.TCP}, {StageTLS, t.TLS}, {StageUpgrade, t.Upgrade}} {
 		if s.took > 0 {
 			attrs = append(attrs, string(s.stage), s.took)
+		}
+		if s.stage == failed { // what was booked on a later one is the moments before the name was looked up
+			break
 		}
 	}
 	return attrs

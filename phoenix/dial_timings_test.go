@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -56,6 +57,14 @@ func TestDialTimings(t *testing.T) {
 			t.Errorf("error %v", failed)
 		}
 	})
+}
+
+// A log tells nothing of stages that a dial did not get to.
+func TestTimingsOfAFailure(t *testing.T) {
+	got := Timings{DNS: time.Second, TCP: time.Microsecond}.attrs(StageDNS)
+	if want := []any{"stage", "dns", "dns", time.Second}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
 }
 
 // selfSigned makes a certificate that nobody trusts.
