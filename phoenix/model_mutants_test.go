@@ -155,7 +155,7 @@ func writeOverlay(dir string, bug mutant) (file string, err error) {
 		return "", err
 	}
 	for _, test := range tests {
-		if !strings.Contains(test, "model_") {
+		if !strings.HasPrefix(test, "model_") {
 			replace[filepath.Join(here, test)] = ""
 		}
 	}
