@@ -107,7 +107,7 @@ func notHTTP(head []byte, hidden bool) error {
 	// A server that complains about the request may repeat its query.
 	words, _, _ = bytes.Cut(words, []byte("?"))
 	text := printable(string(words))
-	if hidden || text == "" {
+	if hidden || text == "" || text != strings.TrimSpace(string(words)) { // the last: they are no words
 		return errors.New("its answer is not HTTP")
 	}
 	return fmt.Errorf("its answer is not HTTP: %q", text)

@@ -28,13 +28,14 @@ func TestDialRecognizes(t *testing.T) {
 		spoken       Protocol
 		detail       string
 	}{
-		{"TLS", "\x15\x03\x01\x00\x02\x02\x0a", ProtocolTLS, "its answer is not HTTP"},
+		{"TLS", "\x15\x03\x01\x00\x02\x02\x46", ProtocolTLS, "its answer is not HTTP"},
 		{"SSH", "SSH-2.0-OpenSSH_9.6 Debian\r\n", ProtocolSSH, `its answer is not HTTP: "SSH-2.0-OpenSSH_9.6 Debian"`},
 		{"HTTP/2", "\x00\x00\x12\x04\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x80", ProtocolHTTP2, "its answer is not HTTP"},
 		{"echo", request, ProtocolEcho, "its answer is not HTTP"},
 		{"mail", "220 mail.test ESMTP\r\n", "", `its answer is not HTTP: "220 mail.test ESMTP"`},
 		{"complaint", "500 what is " + request, "", `its answer is not HTTP: "500 what is GET /socket/websocket"`},
-		{"bytes", "\x01\x02\x03", "", "its answer is not HTTP"},
+		{"an empty line", "\r\n220 mail.test\r\n", "", "its answer is not HTTP"},
+		{"bytes", "\x01\x02\x03F", "", "its answer is not HTTP"},
 		{"long", strings.Repeat("x", 300) + "\r\n", "", `its answer is not HTTP: "` + strings.Repeat("x", maxHead) + `"`},
 		{"no upgrade", upgraded(), "", ErrHandshake.Error() + ": the header Upgrade is not websocket"},
 		{"no accept", upgraded("Upgrade: websocket"), "", ErrHandshake.Error() + ": there is no header Sec-WebSocket-Accept"},

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"os"
 	"sync"
 	"time"
 
@@ -64,7 +65,7 @@ func (c *Conn) dial(ctx context.Context, onControl func(kind, data string)) (tra
 		}
 		_ = ws.Close()
 	}
-	failed := dialError(ctx, stage, resp, secretsOf(url, header, credentials.AuthToken), err)
+	failed := c.dialError(ctx, stage, resp, secretsOf(url, header, credentials.AuthToken), err)
 	failed.Proxy = way.proxy
 	if w != nil {
 		failed.recognize(w.head, c.endpoint.url.Scheme == "wss")
@@ -75,7 +76,7 @@ func (c *Conn) dial(ctx context.Context, onControl func(kind, data string)) (tra
 
 // dialError makes a LinkError of what ended a dial at a stage; resp is the answer to the upgrade, if there was one. It may repeat
 // the request, and the request's secrets.
-func dialError(ctx context.Context, stage Stage, resp *http.Response, secrets []string, err error) *LinkError {
+func (c *Conn) dialError(ctx context.Context, stage Stage, resp *http.Response, secrets []string, err error) *LinkError {
 	switch {
 	case errors.Is(err, websocket.ErrBadHandshake) && resp != nil:
 		resp.Body = hide(resp.Body, secrets)
@@ -86,8 +87,20 @@ func dialError(ctx context.Context, stage Stage, resp *http.Response, secrets []
 		// It is the only thing left that gorilla finds wrong with an answer.
 		err = fmt.Errorf("%w: it compresses in a way that was not offered", ErrHandshake)
 	}
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
+		err = &dialTimeout{c.opts.ConnectTimeout}
+	}
 	return classify(stage, err)
 }
+
+// A dialTimeout says that a dial has had its time, whichever of the deadlines under it was noticed first.
+type dialTimeout struct{ after time.Duration }
+
+// Error says how long that was.
+func (e *dialTimeout) Error() string { return fmt.Sprintf("not finished within %v", e.after) }
+
+// Unwrap returns the error of a context that has had its time.
+func (e *dialTimeout) Unwrap() error { return context.DeadlineExceeded }
 
 // attrs is what a log says about a dial that failed at a stage: that, and how long each stage took up to then.
 func (t Timings) attrs(failed Stage) []any {
