@@ -247,3 +247,22 @@ func TestPresenceStaysValid(t *testing.T) {
 		}
 	})
 }
+
+// A message that is filtered is checked like any other when presence is tracked: what comes of it fits on a line.
+func TestPresenceOfFilteredMessages(t *testing.T) {
+	var logged strings.Builder
+	o := phoenix.Options{Skip: onlyPresence, Logger: warnings(&logged)}
+	presenceServer(t, o, func(_ *phoenixtest.Server, log *recorder, send func(...string)) {
+		send(
+			"[\"1\",null,\"presence:1\",\"presence_state\",{\"a\":\n{\"metas\":[{\"phx_ref\":\n\"1\"}]}}]",
+			`[null,null,"presence:1","presence_diff",{"joins":{"b":{"metas":[{"phx_ref":"2"}]}},"leaves":{}} cut]`,
+		)
+		wantLines(t, log.presenceLines(),
+			`join a [{ref:1}]`,
+			`sync {"a":{"metas":[{ref:1}]}}`,
+		)
+		if !strings.Contains(logged.String(), "could not be read") {
+			t.Errorf("logged: %s", &logged)
+		}
+	})
+}

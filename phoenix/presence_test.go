@@ -209,3 +209,39 @@ func TestPresenceStateIsBounded(t *testing.T) {
 		t.Errorf("state %q of %d bytes", got, tracker.state.root.bytes())
 	}
 }
+
+// What the server tells of a key beside its metas is as its latest join says.
+func TestPresenceFields(t *testing.T) {
+	before, err := parsePresenceState(JSON(`{"a":{"user":{"name":"A"},"metas":[{"phx_ref":"1"}]}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := parsePresenceDiff(JSON(`{"joins":{"a":{"metas":[{"phx_ref":"2"}],"user":{"name":"B"},"n":1.0}},"leaves":{}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, _ := before.apply(d)
+	if got, want := string(after.AppendJSON(nil)), `{"a":{"metas":[{"phx_ref":"1"},{"phx_ref":"2"}],"user":{"name":"B"},"n":1.0}}`; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// What comes without a join, between two of them, says nothing of the next one.
+func TestPresenceBetweenJoins(t *testing.T) {
+	m, now := upMachine(t, "room:1")
+	m.presence, m.presenceLimit, m.maxRetries = true, 1<<20, -1
+	ref := []byte(m.channels["room:1"].joinRef)
+	m.received(now, &frame{at: now, joinRef: ref, ref: ref, topic: []byte("room:1"), event: []byte(eventError), payload: JSON("{}")})
+	m.out = output{}
+	for _, joinRef := range [][]byte{nil, ref} {
+		m.received(now, &frame{at: now, joinRef: joinRef, topic: []byte("room:1"), event: []byte(eventPresenceState), payload: JSON("{}")})
+	}
+	for _, e := range m.out.events {
+		if _, ok := e.Detail.(Message); !ok {
+			t.Errorf("a %T without a join", e.Detail)
+		}
+	}
+	if len(m.out.events) != 1 {
+		t.Errorf("%d events, want the message without a join_ref", len(m.out.events))
+	}
+}
