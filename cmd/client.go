@@ -80,6 +80,9 @@ func (c *client) resolve() error {
 	}
 	c.log = newLogger(c.factory.streams.Err, c.logging, c.normal)
 	c.connection.Logger = c.log
+	if warning := entry.Elsewhere(c.connection); warning != "" {
+		c.log.Warn(warning)
+	}
 	c.factory.logJSON = c.logging.Format == config.LogJSON
 	c.renderer, err = newRenderer(c.output, c.connection.Name, c.factory.streams, c.log)
 	return err

@@ -110,7 +110,7 @@ func listenRun(ctx context.Context, o *listenOptions) error {
 	}
 	options.ReadBuffer = listenReadBuffer
 	options.Skip = o.skip()
-	options.Presence = options.Presence || o.presence
+	options.Presence = o.presence
 	if options.Channels, err = o.connection.Channels(ctx, o.topics...); err != nil {
 		return err
 	}

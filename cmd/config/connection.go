@@ -23,6 +23,8 @@ type Connection struct {
 	ConnectTimeout, ReplyTimeout time.Duration
 	// Required says whether others count on the connection; false comes from a config file only.
 	Required bool
+	// Presence says whether the signals of who is there are wanted; it, too, comes from a config file only.
+	Presence bool
 	// Logger gets what the commands of secrets write to stderr, and warnings about files of secrets. Nil: nothing.
 	Logger *slog.Logger
 
@@ -31,7 +33,6 @@ type Connection struct {
 	joinParams                          *Source
 	authToken                           *Source
 	autoJoin                            []autoJoin
-	presence                            bool
 	heartbeatInterval, heartbeatTimeout time.Duration
 	retry                               Retry
 	maxRetries                          *int
@@ -88,10 +89,9 @@ func (c *Connection) identityOptions() []Option {
 		{Flag: "auth-token-file", Env: "PHX_AUTH_TOKEN", Key: "auth_token", Value: c.authTokenValue(),
 			Usage: "`FILE` with the auth token, read at every dial; - for stdin; the variable holds the token itself", Example: "token.txt"},
 		{Key: "auto_join_channels", Value: c.autoJoinValue()},
-		{Key: "presence", Value: keyOnly(&c.presence)},
+		// It is an option of listen, too; the other commands tell nothing of presence.
+		{Key: "presence", Value: keyOnly(&c.Presence)},
 		{Key: "required", Value: keyOnly(&c.Required)},
-		// It is an option of listen, too; the other commands tell nothing of presence, and only check it.
-		{Key: "presence", Value: keyOnly(new(bool))},
 		{Key: "transport", Value: Value{parse: onlyWebSocket}, Example: "websocket"},
 		{Flag: "vsn", Key: "vsn", Value: Choice(&c.vsn, "2.0.0", "1.0.0"),
 			Usage: "`VERSION` of the wire format: 2.0.0 or 1.0.0", Example: "2.0.0"},
@@ -188,7 +188,6 @@ func (c *Connection) Build(stdin *Stdin) (phoenix.Options, error) {
 		ReconnectAfter:    c.backoff(c.reconnectAfter),
 		RejoinAfter:       c.backoff(c.rejoinAfter),
 		MaxMessage:        c.maxMessage,
-		Presence:          c.presence,
 		Compress:          c.network.compress,
 		NetDial:           c.network.netDial(),
 		Proxy:             c.network.proxy(),

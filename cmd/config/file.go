@@ -102,10 +102,7 @@ func (f *File) addEntries(connections strictyaml.Node, keys keySet, defaults fie
 
 // findName finds out what the entry that stands under a key is called, and returns where that is written.
 func (e *Entry) findName(field strictyaml.Field) (strictyaml.Node, error) {
-	where, ok := e.own["name"]
-	if !ok {
-		where, ok = e.defaults["name"]
-	}
+	where, ok := e.field("name")
 	if !ok {
 		e.Name = field.Name
 		if err := signal.CheckName(e.Name); err != nil {
@@ -121,6 +118,15 @@ func (e *Entry) findName(field strictyaml.Field) (strictyaml.Node, error) {
 		return where, where.Errorf("a right one: name: backend", "the name cannot be used: %v", err)
 	}
 	return where, nil
+}
+
+// field returns what the file says about a key of the connection.
+func (e *Entry) field(key string) (strictyaml.Node, bool) {
+	n, ok := e.own[key]
+	if !ok {
+		n, ok = e.defaults[key]
+	}
+	return n, ok
 }
 
 // entry returns the connection of a name, nil if there is none.

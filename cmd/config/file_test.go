@@ -135,7 +135,7 @@ func TestEveryKey(t *testing.T) {
 	c, o := fromFile(t, everyKey, map[string]string{"KEY": "SECRET"})
 	if c.Name != "phoenix_backend" || c.Required || o.URL != "wss://localhost:4000/socket/websocket" || o.VSN != "1.0.0" ||
 		o.HeartbeatInterval != 30*time.Second || o.HeartbeatTimeout != 5*time.Second || o.ConnectTimeout != 1500*time.Millisecond ||
-		o.ReplyTimeout != 2500*time.Millisecond || o.MaxRetries != 7 || !o.Presence || o.FailFast || o.MaxMessage != 1<<20 ||
+		o.ReplyTimeout != 2500*time.Millisecond || o.MaxRetries != 7 || !c.Presence || o.FailFast || o.MaxMessage != 1<<20 ||
 		o.ReconnectAfter(0) != 100*time.Millisecond || o.ReconnectAfter(9) != 500*time.Millisecond || o.RejoinAfter(0) != 20*time.Millisecond {
 		t.Errorf("%+v", o)
 	}
@@ -279,6 +279,45 @@ func TestVariablesOfOthers(t *testing.T) {
 	c, err := resolveFile("connections:\n  a: {uri: '${NONE}'}\n  b: {uri: ws://b}", "b", nil, nil)
 	if err != nil || c.URI != "ws://b" || c.Name != "b" {
 		t.Errorf("%+v, %v", c, err)
+	}
+}
+
+func TestElsewhere(t *testing.T) {
+	const secret = ", auth_token: SECRET"
+	tests := []struct {
+		name, keys, named, uri string
+		warns                  bool
+	}{
+		{"its own", "uri: ws://own/a" + secret, "", "", false},
+		{"another path", "uri: ws://own/a" + secret, "", "ws://own/b", false},
+		{"another server", "uri: ws://own/a" + secret, "", "ws://other/a", true},
+		{"another port", "uri: ws://own/a" + secret, "", "ws://own:1/a", true},
+		{"named", "uri: ws://own/a" + secret, "a", "ws://other/a", false},
+		{"nothing secret", "uri: ws://own/a", "", "ws://other/a", false},
+		{"no uri", "params: {k: SECRET}", "", "ws://other/a", false},
+	}
+	for _, tt := range tests {
+		f, err := ParseFile("phx.yaml", []byte(only(tt.keys)), environment(nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		entry := f.Default()
+		if tt.named != "" {
+			if entry, err = f.Entry(tt.named); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c := NewConnection(Retry{})
+		c.URI = tt.uri
+		if tt.uri == "" {
+			c.URI = "ws://own/a"
+		}
+		if got := entry.Elsewhere(c); (got != "") != tt.warns || strings.Contains(got, "SECRET") {
+			t.Errorf("%s: %q", tt.name, got)
+		}
+	}
+	if (*Entry)(nil).Elsewhere(NewConnection(Retry{})) != "" {
+		t.Error("no connection warns")
 	}
 }
 

@@ -8,8 +8,8 @@ import (
 
 // An Option is one setting.
 type Option struct {
-	// Flag is the long name, without dashes; empty for what only the environment can set, because the command line is
-	// no place for it. Shorthand is one letter or empty.
+	// Flag is the long name, without dashes; empty for what only a config file can set, or the environment, because the
+	// command line is no place for it. Shorthand is one letter or empty.
 	Flag, Shorthand string
 	// Env is the environment variable that sets the option where the flag does not; empty: none. An empty variable
 	// counts as unset.

@@ -117,7 +117,7 @@ func TestSecretCommandErrorCode(t *testing.T) {
 
 // TestSecretCommandIsBounded: a command that hangs, and its child that holds the output open, end with the connect timeout.
 func TestSecretCommandIsBounded(t *testing.T) {
-	c, _ := configDir(t, `auth_token: {command: [sh, -c, "sleep 600 & sleep 600"]}, connect_timeout_msec: 50`)
+	c, _ := configDir(t, `auth_token: {command: [sh, -c, "sleep 5 & sleep 5"]}, connect_timeout_msec: 50`)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	_, err := c.credentials(ctx)
