@@ -90,7 +90,7 @@ func (s PresenceState) apply(d presenceDiff) (PresenceState, presenceChange) {
 		if len(came) == 0 {
 			continue
 		}
-		// This may write behind the metas of s, where only a state after it looks. There is one: a state is changed once.
+		// This may write behind the end of s's own metas, which s does not see, and no other state: of those made of s one is kept.
 		now.metas, now.metasSize = append(now.metas, came...), now.metasSize+sizeOf(came)
 		now.fields = p.fields
 		s.root = s.root.with(now)
