@@ -10,6 +10,19 @@ export const soon = () => 10
 // bytes makes the payload of a binary push.
 export const bytes = (...values) => Uint8Array.from(values).buffer
 
+// recorded is a transport that adds each link it makes to links, and closed waits for the end of one.
+export const recorded = links => class extends WebSocket {
+  constructor(...args) {
+    super(...args)
+    links.push(this)
+  }
+}
+
+export const closed = link => new Promise(resolve => {
+  if (link.readyState === WebSocket.CLOSED) resolve()
+  else link.addEventListener("close", resolve)
+})
+
 export class Client {
   constructor(name, url, opts = {}) {
     this.name = name

@@ -1,6 +1,6 @@
 // Joins, and the leave that takes one back.
 
-import {Client, never, soon} from "./client.mjs"
+import {Client, closed, recorded, never, soon} from "./client.mjs"
 
 export const joins = {
   async join(url) {
@@ -45,10 +45,13 @@ export const joins = {
 
   // The server answers no heartbeat during a join; here it is too slow for this client's patience.
   async join_slower_than_heartbeat(url) {
-    const a = new Client("a", url, {heartbeatIntervalMs: 300})
+    const links = []
+    const a = new Client("a", url, {heartbeatIntervalMs: 300, transport: recorded(links)})
     a.connect()
     await a.join(a.channel("room:slowjoin", slowAtFirst(4000)))
     await a.disconnect()
+    // The server reads the close frame of the link that was given up only behind the join: until then the link has to last.
+    await closed(links[0])
   },
 
   async leave(url) {
