@@ -9,8 +9,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"phx/cmd/config"
-	"phx/cmd/internal/glob"
 	"phx/router"
+	"phx/router/glob"
 )
 
 type listenOptions struct {

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	"phx/cmd/internal/glob"
+	"phx/router/glob"
 )
 
 func compile(t testing.TB, pattern string) glob.Glob {
