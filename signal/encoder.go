@@ -19,11 +19,15 @@ type Encoder struct {
 func NewEncoder(f Format, connection string) *Encoder {
 	return &Encoder{
 		format:    f,
-		ids:       newIDSource(),
+		ids:       newIDSource(connection),
 		clock:     newClock(),
-		templates: templateCache{layout: layouts[f], connection: connection},
+		templates: templateCache{layout: layouts[f], connection: connection, limit: maxTemplates},
 	}
 }
+
+// CacheAtMost bounds what the encoder remembers of topics and events, which the server chooses, to so many bytes; the default
+// is 256 KiB. Who has many encoders wants less.
+func (e *Encoder) CacheAtMost(bytes int) { e.templates.limit = bytes }
 
 // Append appends ev as one line, which ends in its only '\n', and returns the extended buffer. A format that prints nothing
 // for ev returns dst as it is. Neither ev nor its payload is kept.

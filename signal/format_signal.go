@@ -31,7 +31,9 @@ func (e *Encoder) appendSignal(dst []byte, ev *phoenix.Event) []byte {
 	l := e.templates.layout
 	key.encoded = l.encodes(ev.Ref) || l.encodes(ev.JoinRef)
 	t := e.templates.get(key)
+	start := len(dst)
 	dst = e.appendHead(dst, t, ev.Time)
+	e.ids.put(dst[start+t.idAt:], ev.Time, ev.Seq)
 	dst = appendData(dst, key.kind, ev)
 	dst = append(dst, t.tail...)
 	if l.strict {
@@ -57,7 +59,9 @@ func appendMetadata(dst []byte, ev *phoenix.Event) []byte {
 // appendDroppedSignal appends the signal of a loss. It is no event of the connection and so has neither session nor seq.
 func (e *Encoder) appendDroppedSignal(dst []byte, d Dropped, at time.Time) []byte {
 	t := e.templates.get(templateKey{kind: kindDropped})
+	start := len(dst)
 	dst = e.appendHead(dst, t, at)
+	e.ids.putNew(dst[start+t.idAt:], at)
 	dst = appendUint(dst, "count", d.Count)
 	dst = appendText(dst, "policy", d.Policy)
 	dst = appendUint(dst, "first_seq", d.FirstSeq)
@@ -66,12 +70,11 @@ func (e *Encoder) appendDroppedSignal(dst []byte, d Dropped, at time.Time) []byt
 	return append(dst, e.templates.layout.end...)
 }
 
-// appendHead appends the head of t with a new id and the time.
+// appendHead appends the head of t with the time. The place of the id is still to be filled.
 func (e *Encoder) appendHead(dst []byte, t *template, at time.Time) []byte {
 	start := len(dst)
 	dst = append(dst, t.head...)
 	line := dst[start:]
-	e.ids.put(line[t.idAt:], at)
 	e.clock.put(line[t.timeAt:], at)
 	return dst
 }

@@ -1,40 +1,51 @@
 package signal
 
 import (
-	crand "crypto/rand"
 	"encoding/binary"
+	"hash/maphash"
 	"math/rand/v2"
+	"sync"
 	"time"
 )
 
 // idLen is the length of a UUID in text.
 const idLen = len("01952f0e-8a00-7000-8000-000000000006")
 
-// An idSource makes UUIDs of version 7 (RFC 9562, section 5.7), each greater than the one before: 48 bits of milliseconds,
-// 12 bits of a millisecond's fraction (section 6.2, method 3) and 62 random bits. The time is that of the event, moved on by
-// 1/4096 ms where it is not later than that of the id before.
-type idSource struct {
-	// last is the time of the last id in 1/4096 ms since 1970.
-	last uint64
-	// random need not be secret, only different in each source.
-	random *rand.ChaCha8
+// An idSource makes the UUIDs of a connection's events, of version 7 (RFC 9562, section 5.7): 48 bits of milliseconds, 12 bits of
+// a millisecond's fraction (section 6.2, method 3), 32 bits of the event's number (method 1) and 30 bits that differ between
+// processes and connections. They grow with time and number.
+//
+// An id is a matter of the event alone: whoever encodes it, in whichever format, gives it the same one, so that a reader of
+// two outputs can tell that both have it.
+type idSource struct{ key uint64 }
+
+// processKey makes the ids of two processes differ. It need not be secret.
+var processKey = sync.OnceValue(maphash.MakeSeed)
+
+func newIDSource(connection string) idSource {
+	return idSource{key: maphash.String(processKey(), connection)}
 }
 
-func newIDSource() idSource {
-	var seed [32]byte
-	crand.Read(seed[:]) // never fails: it ends the process rather
-	return idSource{random: rand.NewChaCha8(seed)}
+// put writes the id of the event with a time and a number into the first idLen bytes of dst.
+func (s *idSource) put(dst []byte, t time.Time, seq uint64) { putID(dst, t, seq, mix(s.key+seq)) }
+
+// putNew writes an id for what has no number: each one is different.
+func (s *idSource) putNew(dst []byte, t time.Time) { putID(dst, t, uint64(rand.Uint32()), rand.Uint64()) }
+
+// mix spreads x over all bits (the finalizer of SplitMix64).
+func mix(x uint64) uint64 {
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
 }
 
-// put writes a new id into the first idLen bytes of dst.
-func (s *idSource) put(dst []byte, t time.Time) {
+func putID(dst []byte, t time.Time, seq, random uint64) {
 	ns := uint64(t.Nanosecond())
 	ms := uint64(max(t.Unix(), 0))*1000 + ns/1e6
-	s.last = max(ms<<12|ns%1e6<<12/1e6, s.last+1)
 
 	const version, variant = 7 << 12, 1 << 63
-	hi := s.last>>12<<16 | version | s.last&0xfff
-	lo := variant | s.random.Uint64()>>2
+	hi := ms<<16 | version | ns%1e6<<12/1e6
+	lo := variant | seq<<32>>2 | random>>34
 
 	_ = dst[idLen-1]
 	h1, h2, h3, h4 := hex8(uint32(hi>>32)), hex8(uint32(hi)), hex8(uint32(lo>>32)), hex8(uint32(lo))

@@ -12,17 +12,17 @@ import (
 // at is the time of the events in the tests of what is not exported.
 var at = time.Date(2026, 2, 7, 12, 0, 6, 123456789, time.UTC)
 
-func newID(s *idSource, t time.Time) string {
+func newID(s *idSource, t time.Time, seq uint64) string {
 	var id [idLen]byte
-	s.put(id[:], t)
+	s.put(id[:], t, seq)
 	return string(id[:])
 }
 
 func TestIDIsUUIDv7(t *testing.T) {
 	layout := regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
-	s := newIDSource()
-	for _, moment := range []time.Time{at.Add(-time.Hour), at, at.In(time.FixedZone("", 3600)).Add(time.Hour)} {
-		id := newID(&s, moment)
+	s := newIDSource("c")
+	for i, moment := range []time.Time{at.Add(-time.Hour), at, at.In(time.FixedZone("", 3600)).Add(time.Hour)} {
+		id := newID(&s, moment, uint64(i)<<31)
 		if !layout.MatchString(id) {
 			t.Errorf("id %q", id)
 		}
@@ -32,24 +32,25 @@ func TestIDIsUUIDv7(t *testing.T) {
 		}
 	}
 	// The fraction of the millisecond, in 1/4096.
-	if id := newID(&s, at.Add(2*time.Hour)); id[14:18] != fmt.Sprintf("7%03x", 456789*4096/1000000) {
+	if id := newID(&s, at, 1); id[14:18] != fmt.Sprintf("7%03x", 456789*4096/1000000) {
 		t.Errorf("id %s", id)
+	}
+	var other [idLen]byte
+	if s.putNew(other[:], at); !layout.Match(other[:]) {
+		t.Errorf("id %q", other)
 	}
 }
 
-// TestIDsGrow: also within one moment, over the end of a millisecond, and when the clock is set back.
+// TestIDsGrow: also within one moment, and over the end of a millisecond.
 func TestIDsGrow(t *testing.T) {
-	s := newIDSource()
-	last := newID(&s, time.Time{}) // before 1970
+	s := newIDSource("c")
+	last := newID(&s, time.Time{}, 1) // before 1970
 	for i := range 20000 {
 		moment := at
-		switch {
-		case i > 10000:
+		if i > 10000 {
 			moment = at.Add(time.Duration(i) * time.Nanosecond)
-		case i > 5000:
-			moment = at.Add(-time.Hour)
 		}
-		id := newID(&s, moment)
+		id := newID(&s, moment, 0x7fff_f000+uint64(i))
 		if id <= last {
 			t.Fatalf("%s follows %s", id, last)
 		}
@@ -57,10 +58,20 @@ func TestIDsGrow(t *testing.T) {
 	}
 }
 
-func TestIDSourcesDiffer(t *testing.T) {
-	a, b := newIDSource(), newIDSource()
-	if newID(&a, at) == newID(&b, at) {
-		t.Error("two sources made the same id")
+// TestIDsAreOfTheEvent: two encoders of a connection give an event the same id, those of another connection do not.
+func TestIDsAreOfTheEvent(t *testing.T) {
+	a, b, other := newIDSource("c"), newIDSource("c"), newIDSource("d")
+	if newID(&a, at, 7) != newID(&b, at, 7) {
+		t.Error("two encoders of a connection made different ids for one event")
+	}
+	if newID(&a, at, 7) == newID(&other, at, 7) {
+		t.Error("two connections made the same id")
+	}
+	var first, second [idLen]byte
+	a.putNew(first[:], at)
+	a.putNew(second[:], at)
+	if first == second {
+		t.Error("an id was made twice")
 	}
 }
 

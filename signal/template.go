@@ -92,14 +92,14 @@ type templateCache struct {
 	// latest is the last one asked for; streams repeat themselves.
 	latest    *template
 	templates map[templateKey]*template
-	// size is the sum of the templates' sizes.
-	size int
+	// size is the sum of the templates' sizes, limit its bound.
+	size, limit int
 }
 
 const (
-	// maxTemplates bounds the sum of a cache's templates in bytes; some hundred templates of the usual size.
+	// maxTemplates is the usual limit of a cache in bytes: some hundred templates of the usual size.
 	maxTemplates = 256 << 10
-	// maxTemplate is the size from which a template is not worth its place.
+	// maxTemplate is the size from which a template is not worth its place; so is an eighth of the limit.
 	maxTemplate = 8 << 10
 )
 
@@ -113,7 +113,7 @@ func (c *templateCache) get(key templateKey) *template {
 		// The key outlives the event it came from.
 		key.topic, key.event = strings.Clone(key.topic), strings.Clone(key.event)
 		t = newTemplate(c.layout, c.connection, key)
-		if t.size() > maxTemplate {
+		if t.size() > min(maxTemplate, c.limit/8) {
 			return t
 		}
 		c.keep(t)
@@ -125,7 +125,7 @@ func (c *templateCache) get(key templateKey) *template {
 // keep adds t, after forgetting all others when there is no room: whoever fills the cache with ever new topics gains nothing by
 // a cleverer choice.
 func (c *templateCache) keep(t *template) {
-	if c.templates == nil || c.size+t.size() > maxTemplates {
+	if c.templates == nil || c.size+t.size() > c.limit {
 		c.templates = make(map[templateKey]*template)
 		c.size = 0
 	}

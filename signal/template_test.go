@@ -8,7 +8,7 @@ import (
 
 // TestTemplatesStayBounded: a server that invents topics fills no memory.
 func TestTemplatesStayBounded(t *testing.T) {
-	c := templateCache{layout: &signalLayout, connection: "backend"}
+	c := templateCache{layout: &signalLayout, connection: "backend", limit: maxTemplates}
 	most := 0
 	for i := range 20000 {
 		key := templateKey{kind: kindMessage, topic: "room:" + strconv.Itoa(i), event: strings.Repeat("e", i%200)}
@@ -33,7 +33,7 @@ func TestTemplatesStayBounded(t *testing.T) {
 }
 
 func TestLargeTemplateIsNotKept(t *testing.T) {
-	c := templateCache{layout: &signalLayout, connection: "backend"}
+	c := templateCache{layout: &signalLayout, connection: "backend", limit: maxTemplates}
 	usual := templateKey{kind: kindMessage, topic: "t", event: "e"}
 	kept := c.get(usual)
 	large := templateKey{kind: kindMessage, topic: strings.Repeat("t", maxTemplate), event: "e"}
@@ -42,5 +42,20 @@ func TestLargeTemplateIsNotKept(t *testing.T) {
 	}
 	if len(c.templates) != 1 || c.latest != kept || c.get(usual) != kept {
 		t.Error("the large template took a place")
+	}
+}
+
+func TestCacheAtMost(t *testing.T) {
+	e := NewEncoder(FormatSignal, "c")
+	e.CacheAtMost(16 << 10)
+	for i := range 1000 {
+		e.templates.get(templateKey{kind: kindMessage, topic: "room:" + strconv.Itoa(i), event: "e"})
+		if e.templates.size > 16<<10 {
+			t.Fatalf("%d bytes of templates are kept", e.templates.size)
+		}
+	}
+	usual := templateKey{kind: kindMessage, topic: "room:lobby", event: "new_msg"}
+	if e.templates.get(usual) != e.templates.get(usual) || e.templates.templates[usual] == nil {
+		t.Error("a template of the usual size is not kept")
 	}
 }
