@@ -30,7 +30,9 @@ func newIDSource(connection string) idSource {
 func (s *idSource) put(dst []byte, t time.Time, seq uint64) { putID(dst, t, seq, mix(s.key+seq)) }
 
 // putNew writes an id for what has no number: each one is different.
-func (s *idSource) putNew(dst []byte, t time.Time) { putID(dst, t, uint64(rand.Uint32()), rand.Uint64()) }
+func (s *idSource) putNew(dst []byte, t time.Time) {
+	putID(dst, t, uint64(rand.Uint32()), rand.Uint64())
+}
 
 // mix spreads x over all bits (the finalizer of SplitMix64).
 func mix(x uint64) uint64 {
