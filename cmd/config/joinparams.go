@@ -12,27 +12,37 @@ import (
 // Channels returns the channels of topics with their join params: those of the option, else those that the config file has for
 // the topic. The params are read at every join, and once now: what is wrong with them is known before anything is connected.
 func (c *Connection) Channels(ctx context.Context, topics ...string) ([]phoenix.Channel, error) {
-	channels := make([]phoenix.Channel, len(topics))
-	for i, topic := range topics {
-		channels[i].Topic = topic
-		if c.joinParams != nil {
-			channels[i].Params = c.readJoinParams
+	channels := c.UnreadChannels(topics...)
+	if c.joinParams != nil {
+		_, err := c.readJoinParams(ctx)
+		return channels, err
+	}
+	for _, channel := range channels {
+		if channel.Params == nil {
 			continue
 		}
-		own := c.autoJoinOf(topic)
-		if own == nil || len(own.params)+len(own.secrets) == 0 {
-			continue
-		}
-		channels[i].Params = own.read
-		if _, err := own.read(ctx); err != nil {
+		if _, err := channel.Params(ctx); err != nil {
 			return nil, err
 		}
 	}
-	if c.joinParams == nil {
-		return channels, nil
+	return channels, nil
+}
+
+// UnreadChannels is Channels for who starts long before a secret may be there, and tries again when it is not: params are read
+// at every join, and not before.
+func (c *Connection) UnreadChannels(topics ...string) []phoenix.Channel {
+	channels := make([]phoenix.Channel, len(topics))
+	for i, topic := range topics {
+		channels[i].Topic = topic
+		own := c.autoJoinOf(topic)
+		switch {
+		case c.joinParams != nil:
+			channels[i].Params = c.readJoinParams
+		case own != nil && len(own.params)+len(own.secrets) > 0:
+			channels[i].Params = own.read
+		}
 	}
-	_, err := c.readJoinParams(ctx)
-	return channels, err
+	return channels
 }
 
 // joinParamsAdvice is a hint without the params themselves, which may be secret.
