@@ -1,0 +1,115 @@
+package ops
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// answerTime is how long a health check may take until the process counts as stuck.
+const answerTime = time.Second
+
+// Times of the HTTP server. A scrape of many connections takes milliseconds; these only end what is stuck.
+const (
+	headerTime = 5 * time.Second
+	readTime   = 10 * time.Second
+	writeTime  = 30 * time.Second
+	idleTime   = 2 * time.Minute
+	// endTime is how long requests have at the end. It leaves most of the 5 s of a stopping process to the connections.
+	endTime = time.Second
+)
+
+// Listen listens for the HTTP server of ops. The address is that of the key http.listen.
+func Listen(addr string) (net.Listener, error) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		var op *net.OpError
+		if errors.As(err, &op) {
+			err = op.Err // without the address and the operation, which are said here
+		}
+		return nil, fmt.Errorf("http.listen: cannot listen on %s: %w (stop who uses it, or choose another address)", addr, err)
+	}
+	return l, nil
+}
+
+// A Server serves /healthz, /readyz and /metrics.
+type Server struct {
+	http   *http.Server
+	health *Health
+	source Source
+}
+
+// NewServer returns a server that does not listen yet.
+func NewServer(source Source, metrics *Metrics, log *slog.Logger) *Server {
+	s := &Server{health: NewHealth(source), source: source}
+	mux := http.NewServeMux()
+	// A pattern of GET matches HEAD, too; other methods get 405 and are told so.
+	mux.HandleFunc("GET /healthz", s.healthz)
+	mux.HandleFunc("GET /readyz", s.readyz)
+	mux.Handle("GET /metrics", metrics.Handler(log))
+	s.http = &http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: headerTime,
+		ReadTimeout:       readTime,
+		WriteTimeout:      writeTime,
+		IdleTimeout:       idleTime,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	return s
+}
+
+// Serve answers requests until ctx ends, and lets those that are there then end in peace for a second. It closes l.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	ended := make(chan error, 1)
+	go func() { ended <- s.http.Serve(l) }()
+	select {
+	case err := <-ended:
+		return fmt.Errorf("http.listen: %w", err)
+	case <-ctx.Done():
+	}
+	patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
+	defer cancel()
+	if s.http.Shutdown(patience) != nil {
+		s.http.Close() // cuts who would not end
+	}
+	<-ended
+	return nil
+}
+
+func (s *Server) healthz(w http.ResponseWriter, r *http.Request) {
+	if err := s.health.Check(r.Context()); err != nil {
+		answer(w, http.StatusServiceUnavailable, err.Error())
+		return
+	}
+	answer(w, http.StatusOK, "ok")
+}
+
+func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), answerTime)
+	defer cancel()
+	ready, missing := s.source.Ready(ctx)
+	if !ready {
+		answer(w, http.StatusServiceUnavailable, missing...)
+		return
+	}
+	answer(w, http.StatusOK, "ready")
+}
+
+// answer writes lines.
+func answer(w http.ResponseWriter, status int, lines ...string) {
+	h := w.Header()
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	for _, line := range lines {
+		// An error to write is that of a client that went away.
+		_, _ = fmt.Fprintln(w, strings.ReplaceAll(line, "\n", " "))
+	}
+}
