@@ -6,7 +6,6 @@ import (
 	"math"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 // A Conn is one supervised connection to a Phoenix socket: it dials, joins, reconnects and rejoins until it is closed or
@@ -25,6 +24,11 @@ type Conn struct {
 	closing   chan struct{}
 	done      chan struct{}
 	err       error // valid when done is closed
+
+	hooks hooks
+	// seq and session are the last numbers; valid when done is closed.
+	seq     uint64
+	session int
 }
 
 // New returns a connection that has not been started. It reports what is wrong with the options; its errors do not
@@ -47,7 +51,7 @@ func New(o Options) (*Conn, error) {
 func (c *Conn) machineConfig() machineConfig {
 	o := &c.opts
 	return machineConfig{
-		uri: c.endpoint.public(), codec: c.endpoint.codec,
+		uri: c.endpoint.public(), codec: c.endpoint.codec, sessions: c.hooks.session,
 		replyTimeout: o.ReplyTimeout, heartbeatInterval: o.HeartbeatInterval, heartbeatTimeout: o.HeartbeatTimeout,
 		stableAfter: o.StableAfter, maxRetries: o.MaxRetries, failFast: o.FailFast, retryRefusals: o.RetryRefusals,
 		reconnectAfter: o.ReconnectAfter, rejoinAfter: o.RejoinAfter, heartbeatEvents: o.HeartbeatEvents,
@@ -74,6 +78,7 @@ func (c *Conn) Serve(ctx context.Context) error {
 	if link != nil {
 		c.err = link
 	}
+	c.seq, c.session = l.seq, l.m.session
 	c.stream.end()
 	close(c.done)
 	return c.err
@@ -133,6 +138,7 @@ func (c *Conn) ended() error {
 func (c *Conn) Close(ctx context.Context) error {
 	c.requestClose()
 	if c.started.CompareAndSwap(false, true) { // never started: nobody else will
+		c.seq, c.session = c.hooks.seq, c.hooks.session
 		c.stream.end()
 		close(c.done)
 	}
@@ -145,137 +151,3 @@ func (c *Conn) Close(ctx context.Context) error {
 }
 
 func (c *Conn) requestClose() { c.closeOnce.Do(func() { close(c.closing) }) }
-
-// do runs f on the loop.
-func (c *Conn) do(ctx context.Context, f command) error {
-	select {
-	case c.commands <- f:
-		return nil
-	case <-c.done:
-		return c.ended()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// await waits for the result of a command that the loop has run.
-func await[T any](ctx context.Context, c *Conn, result <-chan T) (T, error) {
-	var zero T
-	select {
-	case r := <-result:
-		return r, nil
-	case <-ctx.Done():
-		return zero, ctx.Err()
-	case <-c.done:
-	}
-	select { // what came before the end counts
-	case r := <-result:
-		return r, nil
-	default:
-		return zero, c.ended()
-	}
-}
-
-// Join joins a topic and keeps it joined until Leave. It returns the response of the first accepted join; a *JoinError
-// when the join has failed and is not retried; the *LinkError when the connection ended first. When ctx ends first, the
-// topic stays wanted.
-func (c *Conn) Join(ctx context.Context, want Channel) (Payload, error) {
-	if err := want.check(); err != nil {
-		return Payload{}, err
-	}
-	result := make(chan joinResult, 1)
-	err := c.do(ctx, func(l *loop, now time.Time) {
-		if err := l.m.join(now, want); err != nil {
-			result <- joinResult{err: err}
-			return
-		}
-		l.waiters.joins[want.Topic] = append(l.waiters.joins[want.Topic], result)
-	})
-	if err != nil {
-		return Payload{}, err
-	}
-	r, err := await(ctx, c, result)
-	if err != nil {
-		return Payload{}, err
-	}
-	return r.response, r.err
-}
-
-// Leave leaves a topic, and waits until the server has confirmed that or the reply timeout has passed. ErrNotJoined
-// without a join.
-func (c *Conn) Leave(ctx context.Context, topic string) error {
-	result := make(chan error, 1)
-	err := c.do(ctx, func(l *loop, now time.Time) {
-		l.waiters.leaves[topic] = append(l.waiters.leaves[topic], result)
-		if err := l.m.leave(now, topic); err != nil {
-			delete(l.waiters.leaves, topic)
-			result <- err
-			return
-		}
-		// A join that is waited for now is taken back; one that comes before the server's answer is the next.
-		l.waiters.joined(topic, joinResult{err: ErrNotJoined})
-	})
-	if err != nil {
-		return err
-	}
-	left, err := await(ctx, c, result)
-	if errors.Is(err, ErrClosed) {
-		return nil // the channel ended with the connection
-	}
-	return errors.Join(err, left)
-}
-
-// Push sends a message on a joined topic and waits for its reply, of whatever status. A *PushTimeout when none came in
-// time, a *PushError at once when none can come any more. When ctx ends first, the push goes on without a waiter.
-func (c *Conn) Push(ctx context.Context, p Push) (Reply, error) {
-	result := make(chan pushResult, 1)
-	if err := c.send(ctx, p, result); err != nil {
-		return Reply{}, err
-	}
-	r, err := await(ctx, c, result)
-	if err != nil {
-		return Reply{}, err
-	}
-	return r.reply, r.err
-}
-
-// Send sends a message as Push does, and does not wait: how it ends is told by the stream, by exactly one PushReply,
-// PushTimeout or PushError with the push's Index. It waits while more than 1 MiB is still to be written. The payload must
-// not change before the end of the push.
-func (c *Conn) Send(ctx context.Context, p Push) error { return c.send(ctx, p, nil) }
-
-func (c *Conn) send(ctx context.Context, p Push, result chan pushResult) error {
-	if err := p.check(c.endpoint.codec); err != nil {
-		return err
-	}
-	return c.do(ctx, func(l *loop, now time.Time) {
-		l.waiters.pushIDs++
-		id := l.waiters.pushIDs
-		if result != nil {
-			l.waiters.pushes[id] = result
-		}
-		l.m.push(now, id, p)
-	})
-}
-
-// Heartbeat sends a heartbeat now and returns the time to its answer. It fails without a session, when the session ends
-// before the answer, and with a *HeartbeatError when the answer is another than "ok".
-func (c *Conn) Heartbeat(ctx context.Context) (time.Duration, error) {
-	result := make(chan beatResult, 1)
-	err := c.do(ctx, func(l *loop, now time.Time) {
-		ref := l.m.ask(now)
-		if ref == "" {
-			result <- beatResult{err: errNoSession}
-			return
-		}
-		l.waiters.beats[ref] = result
-	})
-	if err != nil {
-		return 0, err
-	}
-	r, err := await(ctx, c, result)
-	if err != nil {
-		return 0, err
-	}
-	return r.rtt, r.err
-}

@@ -16,6 +16,18 @@ import (
 	"github.com/gorilla/websocket"
 )
 
+// waitTurn waits until the connection may dial, and returns how long that took.
+func (c *Conn) waitTurn(ctx context.Context) (time.Duration, *LinkError) {
+	if c.hooks.turn == nil {
+		return 0, nil
+	}
+	begun := time.Now()
+	if err := c.hooks.turn(ctx); err != nil {
+		return 0, classify(StageCredentials, err)
+	}
+	return time.Since(begun), nil
+}
+
 // dial opens a session's transport. It takes ConnectTimeout at most.
 func (c *Conn) dial(ctx context.Context, onControl func(kind, data string)) (transport, Timings, *LinkError) {
 	ctx, cancel := context.WithTimeout(ctx, c.opts.ConnectTimeout)

@@ -37,6 +37,11 @@ type Event struct {
 func (e *Event) Clone() Event {
 	c := *e
 	c.Payload = c.Payload.clone()
+	if d, ok := c.Detail.(*JoinError); ok {
+		failed := *d
+		failed.Response = d.Response.clone()
+		c.Detail = &failed
+	}
 	return c
 }
 

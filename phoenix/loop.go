@@ -34,7 +34,9 @@ type loop struct {
 type dialResult struct {
 	transport transport
 	timings   Timings
-	err       *LinkError
+	// waited is how long the dial waited for its turn.
+	waited time.Duration
+	err    *LinkError
 }
 
 type preparedParams struct {
@@ -54,6 +56,7 @@ func newLoop(c *Conn) *loop {
 		conn: c, dials: make(chan dialResult, 1), prepared: make(chan preparedParams), out: newOutbox(),
 		wakeUp: time.NewTimer(time.Hour), waiters: newWaiters(),
 	}
+	l.seq = c.hooks.seq
 	l.m = newMachine(c.machineConfig(), &l.seq)
 	return l
 }
@@ -146,7 +149,7 @@ func (l *loop) dialEnded(now time.Time, r dialResult) {
 	switch {
 	case r.err != nil:
 		l.m.dialFailed(now, r.err)
-	case l.m.dialed(now, r.timings):
+	case l.m.dialed(now, r.waited, r.timings):
 		l.session = l.conn.startSession(r.transport, l.out)
 		l.dropped = false
 	default:
@@ -165,6 +168,9 @@ func (l *loop) carryOut(b *batch) {
 	if len(out.frames) > 0 {
 		l.out.put(out.frames)
 	}
+	for _, s := range out.sent {
+		l.waiters.sent(s)
+	}
 	for _, p := range out.prepares {
 		l.prepare(p)
 	}
@@ -177,9 +183,12 @@ func (l *loop) carryOut(b *batch) {
 	case hangUpDrop:
 		l.drop()
 	}
+	if changed := l.conn.hooks.changed; changed != nil && out.changed {
+		changed()
+	}
 	clear(out.notes)
 	clear(out.frames)
-	*out = output{events: out.events, notes: out.notes[:0], frames: out.frames[:0], prepares: out.prepares[:0], beats: out.beats[:0]}
+	*out = output{events: out.events, notes: out.notes[:0], frames: out.frames[:0], prepares: out.prepares[:0], beats: out.beats[:0], sent: out.sent[:0]}
 }
 
 // closeNormal is the WebSocket close code of an end that is meant.
@@ -193,6 +202,9 @@ func (l *loop) emit(b *batch) {
 	}
 	for _, beat := range out.beats {
 		l.waiters.beat(beat)
+		if told := l.conn.opts.OnHeartbeat; told != nil {
+			told(beat.rtt)
+		}
 	}
 	if b != nil {
 		b.presence = out.presence
@@ -215,6 +227,11 @@ func (l *loop) dial() {
 	out := l.out
 	l.helpers.Go(func() {
 		defer cancel()
+		waited, err := l.conn.waitTurn(ctx)
+		if err != nil {
+			l.dials <- dialResult{err: err}
+			return
+		}
 		t, timings, err := l.conn.dial(ctx, func(kind, data string) {
 			if trace := l.conn.opts.Trace; trace != nil {
 				trace(TraceFrame{Kind: kind, Data: []byte(data)})
@@ -223,7 +240,7 @@ func (l *loop) dial() {
 				out.pong(data)
 			}
 		})
-		l.dials <- dialResult{t, timings, err}
+		l.dials <- dialResult{t, timings, waited, err}
 	})
 }
 

@@ -45,6 +45,8 @@ type machine struct {
 type machineConfig struct {
 	uri   string
 	codec codec
+	// sessions is how many there were before, of the same name: theirs goes on from there.
+	sessions int
 
 	replyTimeout, heartbeatInterval, heartbeatTimeout, stableAfter time.Duration
 
@@ -79,10 +81,14 @@ type output struct {
 	presence int
 	frames   []outFrame
 	beats    []beatAnswer
+	// sent are the pushes among the frames.
+	sent     []sentPush
 	prepares []prepare
 	dial     bool
 	// hangUp ends the session or the dial under way.
 	hangUp hangUp
+	// changed says that what status tells is not what it was.
+	changed bool
 }
 
 // hangUp is how to end a link.
@@ -124,6 +130,7 @@ func newMachine(c machineConfig, seq *uint64) *machine {
 	m := &machine{
 		machineConfig: c,
 		seq:           seq,
+		session:       c.sessions,
 		channels:      map[string]*channel{},
 		pushes:        map[string]*push{},
 		names:         map[string]string{},
@@ -131,6 +138,17 @@ func newMachine(c machineConfig, seq *uint64) *machine {
 	m.beat.init(m)
 	m.link.init(m)
 	return m
+}
+
+// setPhase and setState are how a phase and a channel's state change, so that no change goes unnoticed.
+func (m *machine) setPhase(p phase) {
+	m.phase = p
+	m.out.changed = true
+}
+
+func (m *machine) setState(c *channel, s channelState) {
+	c.state = s
+	m.out.changed = true
 }
 
 // next returns the time of the earliest deadline, zero if there is none.

@@ -70,6 +70,7 @@ func (m *machine) join(now time.Time, want Channel) error {
 	c.settled.fire = func(time.Time) { c.retries = 0 }
 	m.channels[want.Topic] = c
 	m.order = append(m.order, c)
+	m.out.changed = true
 	m.startJoins(now)
 	return nil
 }
@@ -98,7 +99,8 @@ func (m *machine) startJoins(now time.Time) {
 			continue
 		}
 		m.prepareIDs++
-		c.state, c.prepare = channelPreparing, m.prepareIDs
+		m.setState(c, channelPreparing)
+		c.prepare = m.prepareIDs
 		m.out.prepares = append(m.out.prepares, prepare{c.prepare, c.Channel})
 	}
 }
@@ -120,7 +122,8 @@ func (m *machine) prepared(now time.Time, id uint64, params Payload, err error) 
 
 func (m *machine) sendJoin(now time.Time, c *channel, params Payload) {
 	m.refs++
-	c.state, c.joinRef, c.beganAt = channelJoining, strconv.FormatUint(m.refs, 10), now
+	m.setState(c, channelJoining)
+	c.joinRef, c.beganAt = strconv.FormatUint(m.refs, 10), now
 	e := m.emit(now, c.Topic, &Joining{Rejoin: c.joined, Attempt: c.retries + 1})
 	e.Ref, e.JoinRef = c.joinRef, c.joinRef
 	m.answers.set(&c.timer, m.answerTime(now).Add(m.replyTimeout))
@@ -135,7 +138,8 @@ func (m *machine) joinReplied(now time.Time, c *channel, f *frame) {
 		return
 	}
 	c.timer.stop()
-	c.state, c.joinedAt = channelJoined, f.at
+	m.setState(c, channelJoined)
+	c.joinedAt = f.at
 	j := &Joined{Rejoin: c.joined, Took: max(0, f.at.Sub(c.beganAt))}
 	if c.joined {
 		j.Gap = max(0, f.at.Sub(c.lostAt))
@@ -168,7 +172,7 @@ func joinReason(f *frame) JoinReason {
 // failJoin ends an attempt to join that began, with the reason and what belongs to it; at is the time of the event.
 func (m *machine) failJoin(now, at time.Time, c *channel, failed JoinError) {
 	ref := c.joinRef
-	c.reset()
+	m.reset(c)
 	failed.Topic, failed.Retry = c.Topic, m.scheduleRejoin(now, c, failed.Reason != JoinTimeout)
 	failed.Attempt = c.attempt(failed.Retry)
 	e := m.emit(at, c.Topic, &failed)
@@ -195,20 +199,22 @@ func (m *machine) scheduleRejoin(now time.Time, c *channel, refused bool) Retry 
 	}
 	delay := m.rejoinAfter(c.retries)
 	c.retries++
-	c.state = channelBackoff
+	m.setState(c, channelBackoff)
 	m.clock.set(&c.timer, now.Add(delay))
 	return Retry{Will: true, In: delay}
 }
 
 // forget stops wanting c.
 func (m *machine) forget(c *channel) {
+	m.out.changed = true
 	delete(m.channels, c.Topic)
 	m.order = slices.DeleteFunc(m.order, func(o *channel) bool { return o == c })
 }
 
 // reset takes c off the wire: nothing that comes for its old join is its own any more, and no timer of it fires.
-func (c *channel) reset() {
-	c.state, c.joinRef, c.leaveRef, c.prepare = channelWaiting, "", "", 0
+func (m *machine) reset(c *channel) {
+	m.setState(c, channelWaiting)
+	c.joinRef, c.leaveRef, c.prepare = "", "", 0
 	c.timer.stop()
 	c.settled.stop()
 }
@@ -221,7 +227,7 @@ func (m *machine) channelDue(now time.Time, c *channel) {
 		m.sendLeave(c)
 		m.failJoin(now, now, c, JoinError{Reason: JoinTimeout})
 	case channelBackoff:
-		c.state = channelWaiting
+		m.setState(c, channelWaiting)
 		m.startJoins(now)
 	case channelLeaving:
 		m.left(now, now, c)

@@ -26,7 +26,7 @@ func (m *machine) leave(now time.Time, topic string) error {
 	case channelLeaving:
 	case channelJoined, channelJoining:
 		c.leaveRef = m.sendLeave(c)
-		c.state = channelLeaving
+		m.setState(c, channelLeaving)
 		c.settled.stop()
 		m.answers.set(&c.timer, m.answerTime(now).Add(m.replyTimeout))
 		m.startJoins(now)
@@ -39,7 +39,7 @@ func (m *machine) leave(now time.Time, topic string) error {
 // left ends a leave: answered, overtaken by a close, or not answered in time (rule 8).
 func (m *machine) left(now, at time.Time, c *channel) {
 	ref, again := c.joinRef, c.again
-	c.reset()
+	m.reset(c)
 	m.failPushes(now, c, PushCancelled)
 	e := m.emit(at, c.Topic, &Left{})
 	e.JoinRef = ref
@@ -78,7 +78,7 @@ func (m *machine) loseChannel(now time.Time, f *frame, c *channel, reason ErrorR
 		return
 	}
 	ref := c.joinRef
-	c.reset()
+	m.reset(c)
 	c.lostAt = f.at
 	retry := m.scheduleRejoin(now, c, false)
 	var d Detail = &Errored{Reason: reason, Retry: retry}
@@ -110,7 +110,7 @@ func (m *machine) loseChannels(now time.Time, again bool, err *LinkError) {
 			continue
 		}
 		wasJoined := c.state == channelJoined
-		c.reset()
+		m.reset(c)
 		c.retries = 0
 		if wasJoined {
 			c.lostAt = since

@@ -41,22 +41,22 @@ func (m *machine) start(now time.Time) {
 }
 
 func (m *machine) startDial(now time.Time) {
-	m.phase = dialing
+	m.setPhase(dialing)
 	m.link.dialedAt = now
 	m.out.dial = true
 	m.emit(now, "", &Connecting{URI: m.uri, Attempt: m.link.retries + 1})
 }
 
-// dialed begins a session: the socket is open. False means that nobody wants it any more: close it, and call dialFailed.
-func (m *machine) dialed(now time.Time, t Timings) bool {
+// dialed begins a session: the socket is open. The dial waited for its turn before it began. False means that nobody wants it any more: close it, and call dialFailed.
+func (m *machine) dialed(now time.Time, waited time.Duration, t Timings) bool {
 	if m.phase != dialing {
 		return false
 	}
-	m.phase = up
+	m.setPhase(up)
 	m.session++
 	m.written = 0
 	m.link.upAt, m.link.heardAt, m.link.longUp, m.link.cause = now, now, false, nil
-	c := &Connected{Reconnect: m.session > 1, Took: now.Sub(m.link.dialedAt), Timings: t}
+	c := &Connected{Reconnect: m.session > m.sessions+1, Took: now.Sub(m.link.dialedAt) - waited, Timings: t}
 	if c.Reconnect {
 		c.Outage = now.Sub(m.link.lostAt)
 	}
@@ -94,7 +94,7 @@ func (m *machine) linkLost(now time.Time, err *LinkError, attempted uint64) {
 func (m *machine) lost(now time.Time, err *LinkError, attempted uint64) {
 	wasUp, wasClosing := m.phase != dialing, m.phase == closing
 	if !wasClosing {
-		m.phase = waiting // what ends now must not write to a dead session (rule 18)
+		m.setPhase(waiting) // what ends now must not write to a dead session (rule 18)
 	}
 	d := &Disconnected{Reason: err.Reason, Code: err.Code, HTTPStatus: err.HTTPStatus, Text: err.Detail()}
 	if wasUp {
@@ -140,14 +140,14 @@ func (m *machine) mayRetry(err *LinkError) (again, exhausted bool) {
 func (m *machine) retry(now time.Time, err *LinkError) {
 	delay := max(m.reconnectAfter(m.link.retries), err.RetryAfter)
 	m.link.retries++
-	m.phase = waiting
+	m.setPhase(waiting)
 	m.emit(now, "", &Reconnecting{Attempt: m.link.retries, MaxAttempts: m.maxRetries, Delay: delay, Reason: err.Reason})
 	m.clock.set(&m.link.redial, now.Add(delay))
 }
 
 // drop ends a session that is dead, for a reason of our own.
 func (m *machine) drop(cause *LinkError) {
-	m.phase = dropping
+	m.setPhase(dropping)
 	m.link.cause = cause
 	m.beat.stop()
 	m.out.hangUp = hangUpDrop
@@ -160,25 +160,25 @@ func (m *machine) close(now time.Time) {
 		m.link.redial.stop()
 		m.finish(nil)
 	case dialing:
-		m.phase = closing
+		m.setPhase(closing)
 		m.out.hangUp = hangUpDrop
 	case up:
-		m.phase = closing
+		m.setPhase(closing)
 		m.beat.stop()
 		m.out.hangUp = hangUpClose
 		m.clock.set(&m.link.linger, now.Add(closeTimeout))
 	case dropping:
-		m.phase = closing
+		m.setPhase(closing)
 		m.link.cause = nil
 	}
 }
 
 // finish ends the connection. Whoever waits for a channel waits in vain.
 func (m *machine) finish(err *LinkError) {
-	m.phase = done
+	m.setPhase(done)
 	m.link.err = err
 	for _, c := range m.order {
-		c.reset()
+		m.reset(c)
 	}
 	clear(m.channels)
 	m.order = nil
@@ -196,6 +196,7 @@ func (m *machine) checkJoined() {
 	}
 	m.link.ready = true
 	if m.link.longUp {
+		m.out.changed = m.out.changed || m.link.retries > 0
 		m.link.retries = 0
 	}
 }

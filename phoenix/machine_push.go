@@ -18,6 +18,12 @@ type push struct {
 	timeout      timer
 }
 
+// A sentPush is a push that is handed to the writer.
+type sentPush struct {
+	id  uint64
+	ref string
+}
+
 // push starts a push and returns nothing: its end is an event that carries id. While the join of its channel is on the
 // wire it waits for the answer; without a channel it fails at once.
 func (m *machine) push(now time.Time, id uint64, req Push) {
@@ -50,6 +56,7 @@ func (m *machine) sendPush(now time.Time, p *push) {
 	m.refs++
 	p.ref, p.joinRef, p.at = strconv.FormatUint(m.refs, 10), p.channel.joinRef, now
 	m.pushes[p.ref] = p
+	m.out.sent = append(m.out.sent, sentPush{p.id, p.ref})
 	p.frame = m.send(&message{joinRef: p.joinRef, ref: p.ref, topic: p.Topic, event: p.Name, payload: p.Payload})
 	p.Payload = Payload{} // encoded: no need to keep it in memory twice
 }

@@ -20,7 +20,7 @@ func (d *modelDriver) dialEnds(roll int) {
 
 func (d *modelDriver) connected() {
 	wanted := false
-	d.do(cause{name: causeDialed}, func() { wanted = d.m.dialed(d.now, Timings{}) })
+	d.do(cause{name: causeDialed}, func() { wanted = d.m.dialed(d.now, 0, Timings{}) })
 	if !wanted {
 		d.do(cause{name: causeDialFailed}, func() { d.m.dialFailed(d.now, nil) })
 	}

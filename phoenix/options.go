@@ -54,6 +54,9 @@ type Options struct {
 	// Skip, if set, is asked for every message of a channel, on the goroutine that reads, before its payload is looked at; true
 	// drops it. It must not keep its arguments.
 	Skip func(topic, event []byte) bool
+	// OnHeartbeat, if set, is called for each answered heartbeat with its round trip, on the connection's own goroutine, which
+	// it holds up.
+	OnHeartbeat func(rtt time.Duration)
 	// HeartbeatEvents adds a Heartbeat event for each answer to a heartbeat.
 	HeartbeatEvents bool
 	// Presence keeps track of who is present in each channel, and adds PresenceJoin, PresenceLeave and PresenceSync events

@@ -161,7 +161,7 @@ func (p *transcriptReplay) answered(l *transcriptLine) error {
 	}
 	if answer.Status == http.StatusSwitchingProtocols {
 		p.expect("connected")
-		p.run(func() { p.m.dialed(p.now, Timings{}) })
+		p.run(func() { p.m.dialed(p.now, 0, Timings{}) })
 		return nil
 	}
 	p.over = true

@@ -7,24 +7,33 @@ import (
 
 // waiters are the calls that wait for an event, by what they wait for. The loop owns them.
 type waiters struct {
-	pushes map[uint64]chan pushResult
-	joins  map[string][]chan joinResult
-	leaves map[string][]chan error
-	beats  map[string]chan beatResult
+	pushes map[uint64]chan<- answer
+	refs   map[uint64]chan<- refResult
+	joins  map[string][]joinWaiter
+	leaves map[string][]chan<- answer
+	beats  map[string]chan<- beatResult
 	// connected is closed by the first session.
 	connected chan struct{}
 	open      bool
 	pushIDs   uint64
 }
 
-type pushResult struct {
-	reply Reply
+// An answer is the event that a call has waited for, or why it comes to nothing. The channels of all calls have room for
+// their one answer: the loop never waits for a caller.
+type answer struct {
+	event Event // a clone
 	err   error
 }
 
-type joinResult struct {
-	response Payload
-	err      error
+// A joinWaiter waits for the end of a join, or with first for the first answer to one.
+type joinWaiter struct {
+	answer chan<- answer
+	first  bool
+}
+
+type refResult struct {
+	ref string
+	err error
 }
 
 type beatResult struct {
@@ -37,12 +46,13 @@ var errNoSession = errors.New("there is no open session")
 
 func newWaiters() waiters {
 	return waiters{
-		pushes: map[uint64]chan pushResult{}, joins: map[string][]chan joinResult{}, leaves: map[string][]chan error{},
-		beats: map[string]chan beatResult{}, connected: make(chan struct{}),
+		pushes: map[uint64]chan<- answer{}, refs: map[uint64]chan<- refResult{},
+		joins: map[string][]joinWaiter{}, leaves: map[string][]chan<- answer{},
+		beats: map[string]chan<- beatResult{}, connected: make(chan struct{}),
 	}
 }
 
-// event tells the calls that wait for e. Their channels have room for one result: the loop never waits for a caller.
+// event tells the calls that wait for e.
 func (w *waiters) event(e *Event) {
 	switch d := e.Detail.(type) {
 	case *Connected:
@@ -56,48 +66,65 @@ func (w *waiters) event(e *Event) {
 			c <- beatResult{err: errNoSession}
 		}
 	case *PushReply:
-		w.push(e, pushResult{reply: Reply{Status: d.Status, Latency: d.Latency}})
+		w.pushEnded(e, nil)
 	case *PushTimeout:
-		w.push(e, pushResult{err: d})
+		w.pushEnded(e, d)
 	case *PushError:
-		w.push(e, pushResult{err: d})
+		w.pushEnded(e, d)
 	case *Joined:
-		w.joined(e.Topic, joinResult{response: e.Payload.clone()})
+		w.joinAnswered(e, true)
 	case *JoinError:
-		if !d.Retry.Will && len(w.joins[e.Topic]) > 0 {
-			failed := *d
-			failed.Response = d.Response.clone()
-			w.joined(e.Topic, joinResult{err: &failed})
-		}
+		w.joinAnswered(e, !d.Retry.Will)
 	case *Left:
-		w.left(e.Topic)
+		for _, c := range w.leaves[e.Topic] {
+			c <- answer{event: e.Clone()}
+		}
+		delete(w.leaves, e.Topic)
 	}
 }
 
-func (w *waiters) push(e *Event, r pushResult) {
-	c, ok := w.pushes[e.push]
-	if !ok {
-		return
+// pushEnded tells the call that waits for the end of a push. err is why the push had no reply: one that waits to be written
+// never will be.
+func (w *waiters) pushEnded(e *Event, err error) {
+	if c, ok := w.pushes[e.push]; ok {
+		delete(w.pushes, e.push)
+		c <- answer{event: e.Clone()}
 	}
-	delete(w.pushes, e.push)
-	if r.err == nil {
-		r.reply.Payload = e.Payload.clone()
+	if c, ok := w.refs[e.push]; ok {
+		delete(w.refs, e.push)
+		c <- refResult{err: err}
 	}
-	c <- r
 }
 
-func (w *waiters) joined(topic string, r joinResult) {
-	for _, c := range w.joins[topic] {
-		c <- r
+// sent tells the call that waits for a push to be handed to the writer.
+func (w *waiters) sent(s sentPush) {
+	if c, ok := w.refs[s.id]; ok {
+		delete(w.refs, s.id)
+		c <- refResult{ref: s.ref}
+	}
+}
+
+// joinAnswered tells the calls that wait for e, an answer to a join. If it is not final, that is who waits for the first.
+func (w *waiters) joinAnswered(e *Event, final bool) {
+	var left []joinWaiter
+	for _, j := range w.joins[e.Topic] {
+		if !final && !j.first {
+			left = append(left, j)
+			continue
+		}
+		j.answer <- answer{event: e.Clone()}
+	}
+	if delete(w.joins, e.Topic); left != nil {
+		w.joins[e.Topic] = left
+	}
+}
+
+// joinFailed ends the calls that wait for a join that will have no answer.
+func (w *waiters) joinFailed(topic string, err error) {
+	for _, j := range w.joins[topic] {
+		j.answer <- answer{err: err}
 	}
 	delete(w.joins, topic)
-}
-
-func (w *waiters) left(topic string) {
-	for _, c := range w.leaves[topic] {
-		c <- nil
-	}
-	delete(w.leaves, topic)
 }
 
 func (w *waiters) beat(b beatAnswer) {
@@ -120,9 +147,12 @@ func (w *waiters) fail(link *LinkError) {
 		err = link
 	}
 	for topic := range w.joins {
-		w.joined(topic, joinResult{err: err})
+		w.joinFailed(topic, err)
 	}
-	for topic := range w.leaves {
-		w.left(topic)
+	for topic, calls := range w.leaves {
+		delete(w.leaves, topic)
+		for _, c := range calls {
+			c <- answer{err: err}
+		}
 	}
 }
