@@ -41,7 +41,7 @@ func (q *Queue) makeRoom(c *Chunk) {
 // when not everything fits, or when it fits again.
 func (q *Queue) admitEach(c *Chunk) {
 	for i := range c.Len() {
-		line, seq := c.record(i)
+		line, seq := c.Record(i)
 		if q.overrun || !q.fits(cost(len(line), 1)) || !q.placeAnnouncement(cost(len(line), 1)) {
 			q.lost.add(seq)
 			q.overrun = q.policy == Fail

@@ -1,7 +1,7 @@
 package router
 
 // recordOverhead is what a record occupies beside its bytes: its mark.
-const recordOverhead = 16
+const recordOverhead = 24
 
 // maxRecords bounds the marks of a chunk, which very short records would otherwise let outgrow the bytes.
 const maxRecords = 4096
@@ -17,6 +17,8 @@ const maxRecords = 4096
 type Chunk struct {
 	buf   []byte
 	marks []mark
+	// origin is that of the records that are committed.
+	origin *Origin
 	// first is the number of records, and start the number of bytes, at the front that have been dropped.
 	first, start int
 	full         int   // length of buf from which on the chunk is full
@@ -25,10 +27,11 @@ type Chunk struct {
 	next         *Chunk
 }
 
-// A mark says where a record ends in its chunk's buffer.
+// A mark says where a record ends in its chunk's buffer, and where it comes from.
 type mark struct {
-	end int
-	seq uint64
+	end    int
+	seq    uint64
+	origin *Origin
 }
 
 // Buffer returns the buffer to append the next record to. What was appended becomes a record with [Chunk.Commit].
@@ -41,7 +44,7 @@ func (c *Chunk) Commit(buf []byte, seq uint64) {
 		return
 	}
 	c.buf = buf
-	c.marks = append(c.marks, mark{end: len(buf), seq: seq})
+	c.marks = append(c.marks, mark{end: len(buf), seq: seq, origin: c.origin})
 }
 
 // Bytes returns the records, one behind the other.
@@ -68,8 +71,8 @@ func (c *Chunk) hasRoom(bytes, records int) bool {
 	return !c.Full() && len(c.buf)+bytes <= cap(c.buf) && len(c.marks)+records <= maxRecords
 }
 
-// record returns the i-th record, counted from the first that has not been dropped.
-func (c *Chunk) record(i int) (line []byte, seq uint64) {
+// Record returns the i-th record and its number. An announcement has that of the last record which it announces.
+func (c *Chunk) Record(i int) (line []byte, seq uint64) {
 	i += c.first
 	start := c.start
 	if i > c.first {
@@ -77,6 +80,9 @@ func (c *Chunk) record(i int) (line []byte, seq uint64) {
 	}
 	return c.buf[start:c.marks[i].end], c.marks[i].seq
 }
+
+// OriginOf returns where the i-th record comes from, or the records which it announces as lost.
+func (c *Chunk) OriginOf(i int) *Origin { return c.marks[c.first+i].origin }
 
 // append adds a record by copying it.
 func (c *Chunk) append(line []byte, seq uint64) {
@@ -88,13 +94,13 @@ func (c *Chunk) appendAll(o *Chunk) {
 	shift := len(c.buf) - o.start
 	c.buf = append(c.buf, o.Bytes()...)
 	for _, m := range o.marks[o.first:] {
-		c.marks = append(c.marks, mark{end: m.end + shift, seq: m.seq})
+		c.marks = append(c.marks, mark{end: m.end + shift, seq: m.seq, origin: m.origin})
 	}
 }
 
 // drop removes the first record and returns what it cost and its number.
 func (c *Chunk) drop() (charge int64, seq uint64) {
-	line, seq := c.record(0)
+	line, seq := c.Record(0)
 	c.start += len(line)
 	c.first++
 	return cost(len(line), 1), seq

@@ -28,7 +28,7 @@ type record struct {
 	seq  uint64
 }
 
-func (r record) cost() int { return len(r.line) + 16 }
+func (r record) cost() int { return len(r.line) + 24 }
 
 func (m *model) used() int {
 	n := m.taken

@@ -35,20 +35,3 @@ func ParsePolicy(name string) (Policy, error) {
 	}
 	return 0, fmt.Errorf("%q is none of block, drop-newest, drop-oldest, fail", name)
 }
-
-// A Loss is one episode of lost records: a gap at one place in the stream.
-type Loss struct {
-	// Count is how many records are missing.
-	Count uint64
-	// FirstSeq and LastSeq are the sequence numbers of the first and the last of them. Records between them that were
-	// never put, because a filter took them, are not counted.
-	FirstSeq, LastSeq uint64
-}
-
-func (l *Loss) add(seq uint64) {
-	if l.Count == 0 {
-		l.FirstSeq = seq
-	}
-	l.Count++
-	l.LastSeq = seq
-}

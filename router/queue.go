@@ -16,7 +16,7 @@ var ErrClosed = errors.New("the output queue is closed")
 // A Queue is a bounded queue of records between producers and one consumer, and does what its [Policy] says when it is
 // full. Any number of goroutines may put; one takes. It has no goroutine of its own.
 //
-// The limit counts what the records occupy, each with 16 bytes beside its own, from Put until Release. It yields for one
+// The limit counts what the records occupy, each with 24 bytes beside its own, from Put until Release. It yields for one
 // record: when nothing waits, the next record is admitted whatever its size, and under Block the next chunk, so that a
 // record larger than the limit reaches a reader that keeps up. The memory of a queue is therefore bounded by the limit and
 // an eighth of it, plus 8 MiB, plus the largest record twice.
@@ -33,6 +33,7 @@ type Queue struct {
 
 	mu         sync.Mutex
 	head, tail *Chunk // waiting
+	maxRecords int
 	used       int64  // cost of what waits and of what is taken and not yet released
 	slack      int64  // memory wasted by the waiting chunks before the tail
 	lost       Loss   // not yet announced: under DropOldest the gap before head, else the gap after tail
@@ -58,11 +59,34 @@ func NewQueue(limit int64, p Policy, announce func(dst []byte, l Loss) []byte) *
 	}
 }
 
-// Chunk returns an empty chunk to fill. A producer that has nothing to put should hold none: an idle one costs memory.
+// LimitRecords makes n records the most that wait or are taken and not yet given back, besides the limit of bytes, which
+// yields in the same way: when nothing waits, the next record is admitted. It has to be called before anything else; 0 is
+// no limit.
+func (q *Queue) LimitRecords(n int) { q.maxRecords = n }
+
+// Len returns how many records wait, and their bytes.
+func (q *Queue) Len() (records int, bytes int64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for c := q.head; c != nil; c = c.next {
+		records += c.Len()
+		bytes += int64(len(c.Bytes()))
+	}
+	return records, bytes
+}
+
+// Chunk returns an empty chunk to fill with records that nobody counts. A producer that has nothing to put should hold none: an idle one costs memory.
 func (q *Queue) Chunk() *Chunk {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.pool.get()
+}
+
+// ChunkOf returns an empty chunk to fill with records of o.
+func (q *Queue) ChunkOf(o *Origin) *Chunk {
+	c := q.Chunk()
+	c.origin = o
+	return c
 }
 
 // Put appends the chunk's records to the queue and takes ownership of the chunk, also when it returns an error.
@@ -165,6 +189,19 @@ func (q *Queue) Release(c *Chunk) {
 	q.mu.Unlock()
 	signal(q.room)
 }
+
+// GiveBack gives back a chunk that was taken and delivered in part: its first delivered records were delivered, the next
+// lost records were not and are not going to be, and the others wait again, as the first of all. The lost ones are counted
+// as dropped and announced like other losses, so the next Take returns their announcement, and the one after that the rest.
+//
+// The chunk must be the last one taken of those that were not given back. An announcement that is among the lost ones is not
+// repeated at once, or a consumer that gets rid of no announcement would get no further: its loss is announced together
+// with the next one, or at the end of the input.
+func (q *Queue) GiveBack(c *Chunk, delivered, lost int) { q.Release(c) }
+
+// ReleaseFirst gives back a chunk of which the first n records were delivered and the others are lost: [Queue.GiveBack]
+// with nothing left.
+func (q *Queue) ReleaseFirst(c *Chunk, n int) { q.GiveBack(c, n, c.Len()-n) }
 
 // CloseInput says that the input is at its end, because of err if it is not nil. Take returns what waits, and then err or
 // io.EOF. Only the first call counts.

@@ -68,9 +68,9 @@ func wantDrain(t *testing.T, q *router.Queue, want string) {
 	}
 }
 
-// Each record "N xxx\n" of these tests occupies 6+16 bytes, so three fit into a queue of 70, and an announcement occupies
-// about 11+16.
-const three = 70
+// Each record "N xxx\n" of these tests occupies 6+24 bytes, so three fit into a queue of 94, and an announcement occupies
+// about 11+24.
+const three = 94
 
 func TestBlockRefusesWhatDoesNotFit(t *testing.T) {
 	q := router.NewQueue(three, router.Block, nil)
