@@ -11,9 +11,9 @@ type hooks struct {
 	session int
 	// turn waits until the connection may dial; the time is neither ConnectTimeout's nor that of Connected.Took. Nil: at once.
 	turn func(ctx context.Context) error
-	// changed is called by the loop after the state of the link or of a channel has changed; it must not block. Nil: nobody
-	// cares.
-	changed func()
+	// changed is called by the loop after the state of the link or of a channel has changed, with that of the link; it must
+	// not block. Nil: nobody cares.
+	changed func(link LinkStatus)
 }
 
 // numbers returns the number of the last event and of the last session, for the next run to go on from. They are valid when

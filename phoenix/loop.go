@@ -184,7 +184,7 @@ func (l *loop) carryOut(b *batch) {
 		l.drop()
 	}
 	if changed := l.conn.hooks.changed; changed != nil && out.changed {
-		changed()
+		changed(l.m.linkStatus())
 	}
 	clear(out.notes)
 	clear(out.frames)

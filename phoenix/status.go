@@ -55,17 +55,7 @@ func (c *Conn) Status(ctx context.Context) (Status, error) {
 }
 
 func (m *machine) status() Status {
-	s := Status{Session: m.session, Retries: m.link.retries}
-	switch m.phase {
-	case dialing, waiting:
-		s.Link = StatusConnecting
-	case up:
-		s.Link = StatusConnected
-	case dropping, closing:
-		s.Link = StatusDisconnecting
-	default:
-		s.Link = StatusDisconnected
-	}
+	s := Status{Link: m.linkStatus(), Session: m.session, Retries: m.link.retries}
 	for _, c := range m.order {
 		cs := ChannelStatus{Topic: c.Topic, State: c.state.String()}
 		if c.state == channelJoined {
@@ -74,4 +64,16 @@ func (m *machine) status() Status {
 		s.Channels = append(s.Channels, cs)
 	}
 	return s
+}
+
+func (m *machine) linkStatus() LinkStatus {
+	switch m.phase {
+	case dialing, waiting:
+		return StatusConnecting
+	case up:
+		return StatusConnected
+	case dropping, closing:
+		return StatusDisconnecting
+	}
+	return StatusDisconnected
 }
