@@ -15,27 +15,50 @@ import (
 const maxJSON = 1 << 20
 
 // JSON returns the value as JSON: key order and the spelling of decimal numbers are kept, variables in strings filled in.
-func (n Node) JSON() (json.RawMessage, error) { return n.appendJSON(nil, nil) }
+func (n Node) JSON() (json.RawMessage, error) {
+	return n.appendJSON(nil, &jsonForm{scalar: Node.appendFilled})
+}
 
-// appendJSON appends the JSON of n, which is inside the nodes of parents.
-func (n Node) appendJSON(dst []byte, parents []*yaml.Node) ([]byte, error) {
+// RawJSON is JSON, but variables are not filled in.
+func (n Node) RawJSON() (json.RawMessage, error) {
+	return n.appendJSON(nil, &jsonForm{scalar: Node.appendRaw})
+}
+
+// MaskedJSON is JSON with mask in place of each value that is neither a map nor a list.
+func (n Node) MaskedJSON(mask string) (json.RawMessage, error) {
+	return n.appendJSON(nil, &jsonForm{scalar: func(_ Node, dst []byte) ([]byte, error) {
+		return AppendJSONString(dst, mask), nil
+	}})
+}
+
+// A jsonForm is how a value is written as JSON.
+type jsonForm struct {
+	scalar func(n Node, dst []byte) ([]byte, error)
+	// parents are what is being written, from the outside to the inside.
+	parents []*yaml.Node
+}
+
+// appendJSON appends the JSON of n.
+func (n Node) appendJSON(dst []byte, form *jsonForm) ([]byte, error) {
 	t := n.target()
-	if slices.Contains(parents, t) {
+	if slices.Contains(form.parents, t) {
 		return nil, n.Errorf("write it out", "this alias refers to what it is part of")
 	}
 	if len(dst) > maxJSON {
 		return nil, n.Errorf("make it smaller", "the value is larger than 1 MiB")
 	}
+	form.parents = append(form.parents, t)
+	defer func() { form.parents = form.parents[:len(form.parents)-1] }()
 	switch t.Kind {
 	case yaml.MappingNode:
-		return n.appendObject(dst, append(parents, t))
+		return n.appendObject(dst, form)
 	case yaml.SequenceNode:
-		return n.appendArray(dst, append(parents, t))
+		return n.appendArray(dst, form)
 	}
-	return n.appendScalar(dst)
+	return form.scalar(n, dst)
 }
 
-func (n Node) appendObject(dst []byte, parents []*yaml.Node) ([]byte, error) {
+func (n Node) appendObject(dst []byte, form *jsonForm) ([]byte, error) {
 	fields, err := n.Fields()
 	if err != nil {
 		return nil, err
@@ -46,14 +69,14 @@ func (n Node) appendObject(dst []byte, parents []*yaml.Node) ([]byte, error) {
 			dst = append(dst, ',')
 		}
 		dst = append(AppendJSONString(dst, f.Name), ':')
-		if dst, err = f.Value.appendJSON(dst, parents); err != nil {
+		if dst, err = f.Value.appendJSON(dst, form); err != nil {
 			return nil, err
 		}
 	}
 	return append(dst, '}'), nil
 }
 
-func (n Node) appendArray(dst []byte, parents []*yaml.Node) ([]byte, error) {
+func (n Node) appendArray(dst []byte, form *jsonForm) ([]byte, error) {
 	items, err := n.Items()
 	if err != nil {
 		return nil, err
@@ -63,14 +86,27 @@ func (n Node) appendArray(dst []byte, parents []*yaml.Node) ([]byte, error) {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		if dst, err = item.appendJSON(dst, parents); err != nil {
+		if dst, err = item.appendJSON(dst, form); err != nil {
 			return nil, err
 		}
 	}
 	return append(dst, ']'), nil
 }
 
-func (n Node) appendScalar(dst []byte) ([]byte, error) {
+// appendFilled appends a scalar, variables filled in.
+func (n Node) appendFilled(dst []byte) ([]byte, error) {
+	if n.target().ShortTag() != "!!str" {
+		return n.appendRaw(dst)
+	}
+	text, err := n.Text()
+	if err != nil {
+		return nil, err
+	}
+	return AppendJSONString(dst, text), nil
+}
+
+// appendRaw appends a scalar as it is written.
+func (n Node) appendRaw(dst []byte) ([]byte, error) {
 	switch t := n.target(); t.ShortTag() {
 	case "!!null":
 		return append(dst, "null"...), nil
@@ -79,11 +115,7 @@ func (n Node) appendScalar(dst []byte) ([]byte, error) {
 	case "!!int", "!!float":
 		return n.appendNumber(dst)
 	}
-	text, err := n.Text()
-	if err != nil {
-		return nil, err
-	}
-	return AppendJSONString(dst, text), nil
+	return AppendJSONString(dst, n.Raw()), nil
 }
 
 // appendNumber keeps the spelling of a number that is one in JSON, too: it may have more digits than any type here.

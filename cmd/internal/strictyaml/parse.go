@@ -17,10 +17,14 @@ type document struct {
 	lookup func(string) (string, bool)
 }
 
-// Parse parses a file of one document; file is its name in errors, lookup finds the variables that its values refer to. The
-// node of an empty file is a mapping without fields.
+// Parse parses a file of one document, YAML or JSON; file is its name in errors, lookup finds the variables that its values refer to. The
+// node of an empty file is a mapping without fields. An error is an [*Error], or several joined.
 func Parse(file string, data []byte, lookup func(string) (string, bool)) (Node, error) {
 	doc := &document{file: file, lookup: lookup}
+	if object := parseJSON(data); object != nil {
+		top := Node{doc: doc, n: object}
+		return top, top.check()
+	}
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	var root yaml.Node
 	switch err := decoder.Decode(&root); {
@@ -63,40 +67,44 @@ func (d *document) syntaxError(err error) *Error {
 // check reports what is wrong anywhere in the tree, whoever reads which part of it: keys given twice, and YAML that means
 // something only to the program it was written for.
 func (n Node) check() error {
+	var wrong []error
+	n.walk(func(found error) { wrong = append(wrong, found) })
+	return errors.Join(wrong...)
+}
+
+// walk tells report of all that is wrong in the tree.
+func (n Node) walk(report func(error)) {
 	if n.n.Kind == yaml.AliasNode {
-		return nil // what it refers to is checked where it stands
+		return // what it refers to is checked where it stands
 	}
 	if !plainTags[n.n.ShortTag()] {
-		return n.Errorf("quote a text that begins with an exclamation mark", "there is a tag (!name) that means nothing here")
+		report(n.Errorf("quote a text that begins with an exclamation mark", "there is a tag (!name) that means nothing here"))
 	}
-	if n.n.Kind != yaml.MappingNode {
-		return n.checkAll(n.n.Content)
+	if n.n.Kind == yaml.MappingNode {
+		n.walkKeys(report)
 	}
+	for _, c := range n.n.Content {
+		// The keys are among them: their tags are checked there.
+		n.at(c).walk(report)
+	}
+}
+
+func (n Node) walkKeys(report func(error)) {
 	first := map[string]int{}
 	for i := 0; i < len(n.n.Content); i += 2 {
 		key := n.at(n.n.Content[i])
 		name := key.n.Value
 		switch {
 		case key.n.Kind != yaml.ScalarNode:
-			return key.Errorf("a key is a name", "a key is a map, a list or an alias")
+			report(key.Errorf("a key is a name", "a key is a map, a list or an alias"))
 		case key.n.ShortTag() == "!!merge":
-			return key.Errorf("connections share keys by defaults:", "merging (<<) is not supported")
+			report(key.Errorf("connections share keys by defaults:", "merging (<<) is not supported"))
 		case first[name] > 0:
-			return key.Errorf("take one of them out", "the key %s is given twice, first in line %d", name, first[name])
-		}
-		first[name] = key.n.Line
-	}
-	// The keys are among them: their tags are checked there.
-	return n.checkAll(n.n.Content)
-}
-
-func (n Node) checkAll(content []*yaml.Node) error {
-	for _, c := range content {
-		if err := n.at(c).check(); err != nil {
-			return err
+			report(key.Errorf("take one of them out", "the key %s is given twice, first in line %d", name, first[name]))
+		default:
+			first[name] = key.n.Line
 		}
 	}
-	return nil
 }
 
 // plainTags are the tags of what can be written without one.
