@@ -98,7 +98,7 @@ func (q *Queue) Put(ctx context.Context, c *Chunk) error {
 	for waited := false; ; waited = true {
 		if done, err := q.offer(c); done {
 			if waited {
-				signal(q.room) // there may be some left for another producer
+				poke(q.room) // there may be some left for another producer
 			}
 			return err
 		}
@@ -134,7 +134,7 @@ func (q *Queue) offer(c *Chunk) (done bool, err error) {
 		return false, nil
 	}
 	q.admit(c)
-	signal(q.ready)
+	poke(q.ready)
 	if q.overrun {
 		return true, ErrFull
 	}
@@ -187,7 +187,7 @@ func (q *Queue) Release(c *Chunk) {
 	q.used -= c.charged
 	q.pool.put(c)
 	q.mu.Unlock()
-	signal(q.room)
+	poke(q.room)
 }
 
 // GiveBack gives back a chunk that was taken and delivered in part: its first delivered records were delivered, the next
@@ -236,8 +236,8 @@ func (q *Queue) Abort(err error) {
 	close(q.dead)
 }
 
-// signal leaves a token in a channel with room for one, unless there is one already.
-func signal(c chan struct{}) {
+// poke leaves a token in a channel with room for one, unless there is one already.
+func poke(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
 	default:
