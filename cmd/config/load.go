@@ -1,0 +1,36 @@
+package config
+
+// FileOptions declares the options of commands that are about a config file as a whole: which one.
+func (s *Selection) FileOptions() []Option {
+	return []Option{
+		{Flag: "config", Shorthand: "f", Env: "PHX_CONFIG", Value: s.pathValue(),
+			Usage: "config `FILE`; - for stdin (default $XDG_CONFIG_HOME/phx/phx.yaml)", Example: "phx.yaml"},
+	}
+}
+
+// Load reads the config file, which there must be. It reads it anew at each call; the standard input can be read once. An error
+// is a [*UsageError], a [*ReadError], or a positioned one of the file.
+func (s *Selection) Load(lookupEnv func(string) (string, bool), stdin *Stdin) (*File, error) {
+	if s.path == stdinPath && s.file != nil {
+		return nil, &UsageError{
+			Message: "the configuration came from standard input, and cannot be read again",
+			Advice:  "start with --config FILE to be able to reload",
+		}
+	}
+	data, err := s.read(lookupEnv, stdin)
+	if err != nil {
+		return nil, err
+	}
+	if s.path == "" {
+		return nil, &UsageError{
+			Message: "there is no config file",
+			Advice:  "give one with --config or in PHX_CONFIG; the default is $XDG_CONFIG_HOME/phx/phx.yaml",
+		}
+	}
+	file, err := ParseFile(pathName(s.path), data, lookupEnv)
+	if err != nil {
+		return nil, err
+	}
+	s.file = file
+	return file, nil
+}
