@@ -4,6 +4,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"phx/phoenix"
+	"phx/router"
 )
 
 // Names of labels.
@@ -26,7 +27,7 @@ type collector struct{ source Source }
 // descriptions are those of what a collector collects.
 type descriptions struct {
 	status, up, required, sessions, reconnects, joins, channels, messages *prometheus.Desc
-	delivered, dropped, waiting                                           *prometheus.Desc
+	delivered, dropped, sinkUp, waiting, waitingBytes                     *prometheus.Desc
 }
 
 // describe is a function and no variable: commands that have no metrics do not pay for them at their start.
@@ -40,14 +41,16 @@ func describe() descriptions {
 		up: desc("phx_connection_up", "Whether the connection has an open socket.", labelConnection),
 		required: desc("phx_connection_required", "Whether readiness depends on the connection.",
 			labelConnection),
-		sessions:   desc("phx_connection_sessions_total", "Successful connects.", labelConnection),
-		reconnects: desc("phx_connection_reconnects_total", "Successful connects after the loss of a session.", labelConnection),
-		joins:      desc("phx_channel_joins_total", "Answered joins, by result: joined or join_error.", labelConnection, "result"),
-		channels:   desc("phx_channels", "Wanted channels by state.", labelConnection, "state"),
-		messages:   desc("phx_messages_received_total", "Messages that the server sent on channels.", labelConnection),
-		delivered:  desc("phx_sink_signals_delivered_total", "Signals that the sink took.", labelSink, labelConnection),
-		dropped:    desc("phx_sink_signals_dropped_total", "Signals that the sink lost.", labelSink, labelConnection),
-		waiting:    desc("phx_sink_queue_signals", "Signals waiting in the queue of the sink.", labelSink),
+		sessions:     desc("phx_connection_sessions_total", "Successful connects.", labelConnection),
+		reconnects:   desc("phx_connection_reconnects_total", "Successful connects after the loss of a session.", labelConnection),
+		joins:        desc("phx_channel_joins_total", "Answered joins, by result: joined or join_error.", labelConnection, "result"),
+		channels:     desc("phx_channels", "Wanted channels by state.", labelConnection, "state"),
+		messages:     desc("phx_messages_received_total", "Messages that the server sent on channels.", labelConnection),
+		delivered:    desc("phx_sink_signals_delivered_total", "Signals that the sink took.", labelSink, labelConnection),
+		dropped:      desc("phx_sink_signals_dropped_total", "Signals that the sink lost.", labelSink, labelConnection),
+		sinkUp:       desc("phx_sink_up", "0 for a sink that has given up.", labelSink),
+		waiting:      desc("phx_sink_queue_signals", "Signals waiting in the queue of the sink.", labelSink),
+		waitingBytes: desc("phx_sink_queue_bytes", "Size of the signals waiting in the queue of the sink.", labelSink),
 	}
 }
 
@@ -55,7 +58,8 @@ func describe() descriptions {
 func (c collector) Describe(out chan<- *prometheus.Desc) {
 	d := describe()
 	for _, desc := range []*prometheus.Desc{
-		d.status, d.up, d.required, d.sessions, d.reconnects, d.joins, d.channels, d.messages, d.delivered, d.dropped, d.waiting,
+		d.status, d.up, d.required, d.sessions, d.reconnects, d.joins, d.channels, d.messages,
+		d.delivered, d.dropped, d.sinkUp, d.waiting, d.waitingBytes,
 	} {
 		out <- desc
 	}
@@ -67,16 +71,8 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	for _, connection := range c.source.Connections() {
 		s.connection(connection)
 	}
-	told := map[string]bool{}
 	for _, sink := range c.source.Sinks() {
-		if !told[sink.Sink] {
-			told[sink.Sink] = true
-			s.gauge(s.waiting, float64(sink.Waiting), sink.Sink)
-		}
-		if sink.Connection != "" {
-			s.count(s.delivered, sink.Delivered, sink.Sink, sink.Connection)
-			s.count(s.dropped, sink.Dropped, sink.Sink, sink.Connection)
-		}
+		s.sink(sink)
 	}
 }
 
@@ -100,6 +96,17 @@ func (s *series) connection(c ConnectionMetrics) {
 	for _, state := range channelStates {
 		s.gauge(s.channels, float64(c.Channels[state]), c.Name, state)
 	}
+}
+
+func (s *series) sink(r router.SinkStats) {
+	if r.Connection != "" {
+		s.count(s.delivered, r.Delivered, r.Sink, r.Connection)
+		s.count(s.dropped, r.Dropped, r.Sink, r.Connection)
+		return
+	}
+	s.gauge(s.sinkUp, oneIf(r.Err == nil), r.Sink)
+	s.gauge(s.waiting, float64(r.Waiting), r.Sink)
+	s.gauge(s.waitingBytes, float64(r.WaitingBytes), r.Sink)
 }
 
 func oneIf(is bool) float64 {

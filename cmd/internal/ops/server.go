@@ -7,7 +7,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -24,17 +26,39 @@ const (
 	endTime = time.Second
 )
 
-// Listen listens for the HTTP server of ops. The address is that of the key http.listen.
+// Listen listens for the HTTP server of ops. The address is that of the key http.listen; an error is a *ListenError.
 func Listen(addr string) (net.Listener, error) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
-		var op *net.OpError
-		if errors.As(err, &op) {
-			err = op.Err // without the address and the operation, which are said here
-		}
-		return nil, fmt.Errorf("http.listen: cannot listen on %s: %w (stop who uses it, or choose another address)", addr, err)
+		return nil, &ListenError{Addr: addr, Err: err}
 	}
 	return l, nil
+}
+
+// A ListenError says why nobody can listen on an address.
+type ListenError struct {
+	Addr string
+	Err  error
+}
+
+// Error implements error.
+func (e *ListenError) Error() string {
+	cause := e.Err
+	if call := (*os.SyscallError)(nil); errors.As(cause, &call) {
+		cause = call.Err // without the names of system calls
+	}
+	return fmt.Sprintf("cannot listen on %s (http.listen): %v", e.Addr, cause)
+}
+
+// Unwrap returns Err.
+func (e *ListenError) Unwrap() error { return e.Err }
+
+// Hint says what to do.
+func (e *ListenError) Hint() string {
+	if errors.Is(e.Err, syscall.EADDRINUSE) {
+		return "is there another phx serve? stop who uses the address, or give http.listen another one"
+	}
+	return "check the address of http.listen: HOST:PORT, with a HOST of this machine"
 }
 
 // A Server serves /healthz, /readyz and /metrics.
@@ -95,6 +119,9 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	ready, missing := s.source.Ready(ctx)
 	if !ready {
+		if len(missing) == 0 {
+			missing = []string{"not ready"}
+		}
 		answer(w, http.StatusServiceUnavailable, missing...)
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"phx/phoenix"
+	"phx/router"
 )
 
 // A Source is what is watched. Its methods are called by several goroutines at once. Only Alive and Ready may wait.
@@ -14,9 +15,8 @@ type Source interface {
 	Ready(ctx context.Context) (ready bool, missing []string)
 	// Connections returns one entry for each connection, with unique names.
 	Connections() []ConnectionMetrics
-	// Sinks returns one entry for each pair of a sink and a connection that it has heard of, and one with an empty Connection
-	// for a sink that has not heard of any.
-	Sinks() []SinkMetrics
+	// Sinks returns the stats of the router of all connections.
+	Sinks() []router.SinkStats
 }
 
 // ConnectionMetrics is what there is to know about a connection. The counters count since the start of the process.
@@ -32,13 +32,4 @@ type ConnectionMetrics struct {
 	Messages uint64
 	// Channels counts the wanted channels by phoenix.ChannelStatus.State.
 	Channels map[string]int
-}
-
-// SinkMetrics is what there is to know about a sink, and what it did with the signals of one connection.
-type SinkMetrics struct {
-	Sink, Connection string
-	// Delivered and Dropped count signals since the start of the process.
-	Delivered, Dropped uint64
-	// Waiting is how many signals of all connections are in the sink's queue. It is the same in each entry of the sink.
-	Waiting int
 }

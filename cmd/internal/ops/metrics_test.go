@@ -1,0 +1,223 @@
+package ops
+
+import (
+	"bytes"
+	"io"
+	"log/slog"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+)
+
+// wantSeries are all series of busySource that its entries tell.
+const wantSeries = `
+# HELP phx_build_info Always 1; what runs is in the labels.
+# TYPE phx_build_info gauge
+phx_build_info{goversion="go1",revision="abc",version="v1.2.3"} 1
+# HELP phx_channel_joins_total Answered joins, by result: joined or join_error.
+# TYPE phx_channel_joins_total counter
+phx_channel_joins_total{connection="backend",result="join_error"} 1
+phx_channel_joins_total{connection="backend",result="joined"} 5
+phx_channel_joins_total{connection="other",result="join_error"} 0
+phx_channel_joins_total{connection="other",result="joined"} 0
+# HELP phx_channels Wanted channels by state.
+# TYPE phx_channels gauge
+phx_channels{connection="backend",state="errored"} 1
+phx_channels{connection="backend",state="joined"} 2
+phx_channels{connection="backend",state="joining"} 0
+phx_channels{connection="backend",state="leaving"} 0
+phx_channels{connection="backend",state="waiting"} 0
+phx_channels{connection="other",state="errored"} 0
+phx_channels{connection="other",state="joined"} 0
+phx_channels{connection="other",state="joining"} 0
+phx_channels{connection="other",state="leaving"} 0
+phx_channels{connection="other",state="waiting"} 0
+# HELP phx_connection_reconnects_total Successful connects after the loss of a session.
+# TYPE phx_connection_reconnects_total counter
+phx_connection_reconnects_total{connection="backend"} 2
+phx_connection_reconnects_total{connection="other"} 0
+# HELP phx_connection_required Whether readiness depends on the connection.
+# TYPE phx_connection_required gauge
+phx_connection_required{connection="backend"} 1
+phx_connection_required{connection="other"} 0
+# HELP phx_connection_sessions_total Successful connects.
+# TYPE phx_connection_sessions_total counter
+phx_connection_sessions_total{connection="backend"} 3
+phx_connection_sessions_total{connection="other"} 0
+# HELP phx_connection_status 1 for the status that the connection has, 0 for the others.
+# TYPE phx_connection_status gauge
+phx_connection_status{connection="backend",status="connected"} 1
+phx_connection_status{connection="backend",status="connecting"} 0
+phx_connection_status{connection="backend",status="disconnected"} 0
+phx_connection_status{connection="backend",status="disconnecting"} 0
+phx_connection_status{connection="other",status="connected"} 0
+phx_connection_status{connection="other",status="connecting"} 1
+phx_connection_status{connection="other",status="disconnected"} 0
+phx_connection_status{connection="other",status="disconnecting"} 0
+# HELP phx_connection_up Whether the connection has an open socket.
+# TYPE phx_connection_up gauge
+phx_connection_up{connection="backend"} 1
+phx_connection_up{connection="other"} 0
+# HELP phx_messages_received_total Messages that the server sent on channels.
+# TYPE phx_messages_received_total counter
+phx_messages_received_total{connection="backend"} 1000
+phx_messages_received_total{connection="other"} 0
+# HELP phx_sink_queue_bytes Size of the signals waiting in the queue of the sink.
+# TYPE phx_sink_queue_bytes gauge
+phx_sink_queue_bytes{sink="audit"} 2100
+phx_sink_queue_bytes{sink="hook"} 0
+# HELP phx_sink_queue_signals Signals waiting in the queue of the sink.
+# TYPE phx_sink_queue_signals gauge
+phx_sink_queue_signals{sink="audit"} 7
+phx_sink_queue_signals{sink="hook"} 0
+# HELP phx_sink_signals_delivered_total Signals that the sink took.
+# TYPE phx_sink_signals_delivered_total counter
+phx_sink_signals_delivered_total{connection="backend",sink="audit"} 990
+phx_sink_signals_delivered_total{connection="other",sink="audit"} 1
+# HELP phx_sink_signals_dropped_total Signals that the sink lost.
+# TYPE phx_sink_signals_dropped_total counter
+phx_sink_signals_dropped_total{connection="backend",sink="audit"} 10
+phx_sink_signals_dropped_total{connection="other",sink="audit"} 0
+# HELP phx_sink_up 0 for a sink that has given up.
+# TYPE phx_sink_up gauge
+phx_sink_up{sink="audit"} 1
+phx_sink_up{sink="hook"} 0
+`
+
+var testBuild = BuildInfo{Version: "v1.2.3", Revision: "abc", Go: "go1"}
+
+func TestMetricsTellWhatTheSourceTells(t *testing.T) {
+	m := NewMetrics(busySource(), testBuild)
+	server := httptest.NewServer(m.Handler(quiet))
+	defer server.Close()
+	if err := testutil.ScrapeAndCompare(server.URL, strings.NewReader(wantSeries), ownNames(t, wantSeries)...); err != nil {
+		t.Error(err)
+	}
+}
+
+// ownNames returns the names of the metrics of an exposition.
+func ownNames(t *testing.T, exposition string) []string {
+	t.Helper()
+	return slices.Collect(maps.Keys(parse(t, strings.NewReader(exposition))))
+}
+
+func parse(t *testing.T, exposition io.Reader) map[string]*dto.MetricFamily {
+	t.Helper()
+	parser := expfmt.NewTextParser(model.LegacyValidation)
+	families, err := parser.TextToMetricFamilies(exposition)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return families
+}
+
+func TestMetricsFollowConventions(t *testing.T) {
+	m := NewMetrics(busySource(), testBuild)
+	m.ObservePush("backend", time.Millisecond)
+	m.ObserveHeartbeat("backend", time.Millisecond)
+	problems, err := testutil.GatherAndLint(m.registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, problem := range problems {
+		t.Errorf("%s: %s", problem.Metric, problem.Text)
+	}
+}
+
+func TestMetricsOfTheProcess(t *testing.T) {
+	families := scrape(t, NewMetrics(busySource(), testBuild))
+	for _, name := range []string{"go_goroutines", "go_memstats_heap_alloc_bytes"} {
+		if families[name] == nil {
+			t.Errorf("there is no %s", name)
+		}
+	}
+}
+
+// scrape returns what a scraper gets.
+func scrape(t *testing.T, m *Metrics) map[string]*dto.MetricFamily {
+	t.Helper()
+	w := httptest.NewRecorder()
+	m.Handler(quiet).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	if w.Code != http.StatusOK {
+		t.Fatalf("status %d: %s", w.Code, w.Body)
+	}
+	return parse(t, w.Body)
+}
+
+func TestHistograms(t *testing.T) {
+	m := NewMetrics(&fakeSource{}, testBuild)
+	m.ObservePush("backend", 30*time.Millisecond)
+	m.ObservePush("backend", 2*time.Second)
+	m.ObservePush("other", time.Second)
+	m.ObserveHeartbeat("backend", 400*time.Microsecond)
+
+	families := scrape(t, m)
+	if count, sum := observed(families["phx_push_latency_seconds"], "backend"); count != 2 || sum != 2.03 {
+		t.Errorf("%d pushes of backend took %v s, want 2 and 2.03", count, sum)
+	}
+	if count, sum := observed(families["phx_heartbeat_rtt_seconds"], "backend"); count != 1 || sum != 0.0004 {
+		t.Errorf("%d heartbeats of backend took %v s, want 1 and 0.0004", count, sum)
+	}
+
+	m.Forget("backend")
+	families = scrape(t, m)
+	if count, _ := observed(families["phx_push_latency_seconds"], "backend"); count != 0 {
+		t.Errorf("%d pushes of a connection that is forgotten", count)
+	}
+	if families["phx_heartbeat_rtt_seconds"] != nil {
+		t.Error("heartbeats of a connection that is forgotten")
+	}
+	if count, sum := observed(families["phx_push_latency_seconds"], "other"); count != 1 || sum != 1 {
+		t.Errorf("%d pushes of other took %v s, want 1 and 1", count, sum)
+	}
+}
+
+// observed returns what a histogram has of a connection.
+func observed(family *dto.MetricFamily, connection string) (count uint64, sum float64) {
+	for _, metric := range family.GetMetric() {
+		for _, label := range metric.GetLabel() {
+			if label.GetName() == labelConnection && label.GetValue() == connection {
+				return metric.GetHistogram().GetSampleCount(), metric.GetHistogram().GetSampleSum()
+			}
+		}
+	}
+	return 0, 0
+}
+
+// TestOneWrongSeries: what cannot be told is logged, and all else is told.
+func TestOneWrongSeries(t *testing.T) {
+	source := busySource()
+	source.connections = append(source.connections, ConnectionMetrics{Name: "\xff"})
+	var log bytes.Buffer
+	w := httptest.NewRecorder()
+	NewMetrics(source, testBuild).Handler(slog.New(slog.NewTextHandler(&log, nil))).
+		ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	if w.Code != http.StatusOK {
+		t.Errorf("status %d", w.Code)
+	}
+	up := parse(t, w.Body)["phx_connection_up"]
+	if got := len(up.GetMetric()); got != 2 {
+		t.Errorf("%d connections are told, want 2", got)
+	}
+	if !strings.Contains(log.String(), "UTF-8") {
+		t.Errorf("the log says nothing of what is wrong:\n%s", &log)
+	}
+}
+
+// TestNothingGlobal: two sets of metrics do not get into each other's way, as they would in the default registry.
+func TestNothingGlobal(t *testing.T) {
+	first, second := NewMetrics(busySource(), testBuild), NewMetrics(&fakeSource{}, testBuild)
+	first.ObservePush("backend", time.Second)
+	if families := scrape(t, second); families["phx_push_latency_seconds"] != nil {
+		t.Error("an observation of one is in the other")
+	}
+}
