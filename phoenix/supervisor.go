@@ -1,0 +1,231 @@
+package phoenix
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Errors of a [Supervisor]'s methods.
+var (
+	// ErrUnknownConnection: no connection has this name, or it is being removed.
+	ErrUnknownConnection = errors.New("there is no such connection")
+	// ErrConnectionExists: the name is taken.
+	ErrConnectionExists = errors.New("there is such a connection already")
+	// ErrNotRunning: the connection is stopped, or waits to be started again after a panic.
+	ErrNotRunning = errors.New("the connection is not running")
+	// ErrShutdown: the supervisor starts nothing any more.
+	ErrShutdown = errors.New("the supervisor has been shut down")
+)
+
+// A Supervisor runs many named connections, each on its own: one that hangs, panics or gives up harms no other. Its
+// methods may be called from any goroutine, and wait for the one connection that they are about.
+//
+// What it promises:
+//
+//   - Of each name there is one run at a time. What is asked of a name is done in the order in which it was asked.
+//   - A call that has a context returns at the latest when that ends; what it began goes on.
+//   - A run begins with Start and ends with Stop, or by itself: retries exhausted, refused. One that panics is begun again, as
+//     if it were a dial that failed: after Options.ReconnectAfter, at most Options.MaxRetries times in a row.
+//   - Event.Seq and Event.Session go on from run to run.
+//   - Dials to one server are made one after the other, so that its restart does not bring a herd.
+//   - A connection that is stopped has no goroutine, and nothing else that takes memory but its Spec.
+type Supervisor struct {
+	opts  SupervisorOptions
+	turns *dialTurns
+	// life ends when connections have no time left to close well.
+	life context.Context
+	cut  context.CancelFunc
+
+	// mu guards the registry: which names there are, what is asked of each, and what is shown of it. It is never held while
+	// anything waits or a callback runs.
+	mu      sync.Mutex
+	keepers map[string]*keeper
+	order   []*keeper
+	shut    bool
+	changed broadcast
+}
+
+// SupervisorOptions describe a Supervisor. The zero value is sensible.
+type SupervisorOptions struct {
+	// Logger gets panics of connections. Nil: nothing.
+	Logger *slog.Logger
+	// DialInterval is the mean time between two dials to one server (host and port); each is drawn anew, from nothing to its
+	// double. Default 5 ms; negative: none.
+	DialInterval time.Duration
+	// Ended is told when a connection has ended by itself and is not started again: retries exhausted, refused, panicked too
+	// often. It is called on the connection's own goroutine, which may call any method but those that wait for this
+	// connection: Stop, Restart, Replace and Remove of it, and Shutdown.
+	Ended func(name string, err error)
+}
+
+// A Spec describes a connection of a Supervisor.
+type Spec struct {
+	// Name is not empty, and no other connection's.
+	Name string
+	// Required is told by ConnectionStatus, and means nothing to the Supervisor.
+	Required bool
+	Options  Options
+	// Consume reads the events of a run to their end (io.EOF), on a goroutine of its own. When it returns early, the rest is
+	// dropped; so is everything if it is nil. A panic in it is a panic of the connection.
+	Consume func(events *Stream)
+}
+
+// NewSupervisor returns a supervisor without connections.
+func NewSupervisor(o SupervisorOptions) *Supervisor {
+	setDefault(&o.DialInterval, 5*time.Millisecond)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Supervisor{opts: o, turns: newDialTurns(o.DialInterval), keepers: map[string]*keeper{}}
+	s.life, s.cut = context.WithCancel(context.Background())
+	return s
+}
+
+// Add makes a connection known; Start starts it. It reports what is wrong with the spec, and ErrConnectionExists.
+func (s *Supervisor) Add(spec Spec) error {
+	spec, public, err := spec.checked()
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch k := s.keepers[spec.Name]; {
+	case s.shut:
+		return ErrShutdown
+	case k != nil && k.removing:
+		return fmt.Errorf("%w: %q is still being removed", ErrConnectionExists, spec.Name)
+	case k != nil:
+		return fmt.Errorf("%w: %q", ErrConnectionExists, spec.Name)
+	}
+	k := newKeeper(s, spec, public)
+	s.keepers[spec.Name] = k
+	s.order = append(s.order, k)
+	s.changed.tell()
+	return nil
+}
+
+// checked returns the spec with the defaults of its options, and its URI without what may be a secret.
+func (spec Spec) checked() (Spec, string, error) {
+	if spec.Name == "" {
+		return spec, "", errors.New("the connection has no name")
+	}
+	conn, err := New(spec.Options)
+	if err != nil {
+		return spec, "", fmt.Errorf("connection %q: %w", spec.Name, err)
+	}
+	spec.Options = conn.opts
+	return spec, conn.endpoint.public(), nil
+}
+
+// Replace gives the connection of this name another spec. If it is running, it is stopped and started again.
+func (s *Supervisor) Replace(ctx context.Context, spec Spec) error {
+	spec, public, err := spec.checked()
+	if err != nil {
+		return err
+	}
+	return s.ask(ctx, spec.Name, "replaced", mayStart, func(k *keeper) error { return k.replace(spec, public) })
+}
+
+// Start starts a connection, and does not wait until it is connected. It does nothing if the connection is running. While
+// something else is asked of the connection that takes its time, it returns at once, and the start comes after that.
+func (s *Supervisor) Start(name string) error {
+	done, ahead, err := s.post(name, mayStart, (*keeper).start)
+	if err != nil || ahead {
+		return err
+	}
+	return <-done
+}
+
+// Stop leaves the channels of a connection, closes it and waits for the end of its Consume. It does nothing if the
+// connection is not running. Channels are left, and the link closed, within two seconds each; on a dead link without the
+// server's answer.
+func (s *Supervisor) Stop(ctx context.Context, name string) error {
+	return s.ask(ctx, name, "stopped", mayNotStart, (*keeper).stop)
+}
+
+// Restart stops a connection, if it is running, and starts it.
+func (s *Supervisor) Restart(ctx context.Context, name string) error {
+	return s.ask(ctx, name, "restarted", mayStart, (*keeper).restart)
+}
+
+// Remove stops a connection, and forgets it. The name is free when Remove returns nil.
+func (s *Supervisor) Remove(ctx context.Context, name string) error {
+	return s.ask(ctx, name, "removed", forGood, (*keeper).remove)
+}
+
+// ask asks something of a connection and waits until it is done.
+func (s *Supervisor) ask(ctx context.Context, name, participle string, kind asked, do func(*keeper) error) error {
+	done, _, err := s.post(name, kind, do)
+	if err != nil {
+		return err
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("the connection %q is still being %s: %w", name, participle, ctx.Err())
+	}
+}
+
+// Names returns the names of the connections, in the order of their Add.
+func (s *Supervisor) Names() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	names := make([]string, len(s.order))
+	for i, k := range s.order {
+		names[i] = k.name
+	}
+	return names
+}
+
+// Conn returns a connection's current run, to join, push and leave.
+func (s *Supervisor) Conn(name string) (*Conn, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k := s.keepers[name]
+	switch {
+	case k == nil:
+		return nil, unknown(name)
+	case k.shown.conn == nil:
+		return nil, fmt.Errorf("%w: %q", ErrNotRunning, name)
+	}
+	return k.shown.conn, nil
+}
+
+func unknown(name string) error { return fmt.Errorf("%w: %q", ErrUnknownConnection, name) }
+
+// Shutdown stops all connections at once, and waits for that. Nothing can be started any more. When ctx ends, links that
+// are still open are cut, and Shutdown returns with ctx's error.
+func (s *Supervisor) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	s.shut = true
+	stops := map[string]<-chan error{}
+	for _, k := range s.order {
+		stops[k.name] = k.post((*keeper).stop)
+	}
+	s.mu.Unlock()
+	var late []string
+	for name, done := range stops {
+		select {
+		case <-done:
+			continue
+		case <-ctx.Done():
+		}
+		select {
+		case <-done: // in time, and only seen late
+		default:
+			late = append(late, name)
+		}
+	}
+	s.cut()
+	if late != nil {
+		slices.Sort(late)
+		return fmt.Errorf("%d connections were not stopped in time and have been cut, %q first: %w", len(late), late[0], ctx.Err())
+	}
+	return nil
+}

@@ -1,0 +1,103 @@
+package phoenix
+
+import (
+	"context"
+	"runtime/debug"
+	"sync"
+	"time"
+)
+
+// A run is one life of a supervised connection, from its start to the end of its Consume.
+type run struct {
+	conn  *Conn
+	begun time.Time
+	// over is closed when nothing of the run is left; err is how it ended.
+	over chan struct{}
+	err  error
+}
+
+// leaveTimeout bounds the wait for the server's answers to leaves before a close.
+const leaveTimeout = 2 * time.Second
+
+func startRun(conn *Conn, consume func(*Stream)) *run {
+	r := &run{conn: conn, begun: time.Now(), over: make(chan struct{})}
+	consumed := make(chan error, 1)
+	if consume == nil {
+		consumed <- nil
+	} else {
+		events := conn.Events()
+		go r.consume(events, consume, consumed)
+	}
+	go func() {
+		defer close(r.over)
+		r.err = conn.Serve(context.Background())
+		if err := <-consumed; err != nil {
+			r.err = err
+		}
+	}()
+	return r
+}
+
+// consume runs the consumer. A panic in it ends the run.
+func (r *run) consume(events *Stream, consume func(*Stream), consumed chan<- error) {
+	var err error
+	defer func() {
+		// Whatever the consumer has left is read, so that the loop is not paused before its end.
+		for {
+			if _, end := events.Next(context.Background()); end != nil {
+				break
+			}
+		}
+		consumed <- err
+	}()
+	if err = guard(func() { consume(events) }); err != nil {
+		r.conn.requestClose()
+	}
+}
+
+// guard calls f, and returns its panic as a *PanicError.
+func guard(f func()) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &PanicError{Value: v, Stack: debug.Stack()}
+		}
+	}()
+	f()
+	return nil
+}
+
+// stop leaves the channels, closes the link and waits for the end. When life ends, the link is cut.
+func (r *run) stop(life context.Context) {
+	r.leave(life)
+	if err := r.conn.Close(life); err != nil {
+		r.conn.cut()
+	}
+	<-r.over
+}
+
+// leave leaves all channels at once.
+func (r *run) leave(life context.Context) {
+	ctx, cancel := context.WithTimeout(life, leaveTimeout)
+	defer cancel()
+	status, err := r.conn.Status(ctx)
+	if err != nil {
+		return // of a loop that hangs, nothing can be asked
+	}
+	var leaves sync.WaitGroup
+	for _, c := range status.Channels {
+		leaves.Go(func() { _ = r.conn.Leave(ctx, c.Topic) })
+	}
+	leaves.Wait()
+}
+
+// cut ends the connection without a word to the server.
+func (c *Conn) cut() {
+	c.requestClose()
+	select {
+	case c.commands <- func(l *loop, now time.Time) {
+		l.m.close(now)
+		l.m.out.hangUp = hangUpDrop
+	}:
+	case <-c.done:
+	}
+}
