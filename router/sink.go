@@ -2,8 +2,14 @@ package router
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"maps"
+	"runtime/debug"
+	"slices"
+	"strings"
 	"sync"
+	"time"
 
 	"phx/signal"
 )
@@ -49,13 +55,19 @@ type Sink struct {
 	options SinkOptions
 	log     *slog.Logger
 	queue   *Queue
+	losses  lossLog
+	// encoders write announcements, one for each connection. The queue's lock guards them.
+	encoders map[string]*signal.Encoder
 
 	mu      sync.Mutex
 	origins map[string]*Origin
 
 	done chan struct{} // closed when the drain has ended
-	err  error         // why it ended; valid when done is closed
+	err  error         // why it ended; nil: everything was delivered. Valid when done is closed.
 }
+
+// maxEncoders bounds what a sink remembers of connections that may be long gone. It is no loss to forget them all.
+const maxEncoders = 256
 
 // NewSink returns a sink that does nothing yet. It panics for a policy that a sink cannot have.
 func NewSink(o SinkOptions) *Sink {
@@ -65,7 +77,16 @@ func NewSink(o SinkOptions) *Sink {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Sink{options: o, log: o.Logger.With("sink", o.Name), done: make(chan struct{})}
+	s := &Sink{
+		options:  o,
+		log:      o.Logger.With("sink", o.Name),
+		encoders: make(map[string]*signal.Encoder),
+		origins:  make(map[string]*Origin),
+		done:     make(chan struct{}),
+	}
+	s.losses = lossLog{log: s.log, policy: o.Policy, seen: make(map[string]*seenLoss)}
+	s.queue = NewQueue(o.Bytes, o.Policy, s.announce)
+	s.queue.LimitRecords(o.Records)
 	return s
 }
 
@@ -75,17 +96,87 @@ func (s *Sink) Name() string { return s.options.Name }
 // Format returns the format of the sink's records.
 func (s *Sink) Format() signal.Format { return s.options.Format }
 
-// origin returns what counts the records of a connection at this sink.
+// input is the queue to put records in.
+func (s *Sink) input() *Queue { return s.queue }
+
+// origin returns what counts the records of a connection at this sink: the same one until the connection is forgotten.
 func (s *Sink) origin(connection string) *Origin {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.origins[connection]
+	o := s.origins[connection]
+	if o == nil {
+		o = NewOrigin(connection)
+		s.origins[connection] = o
+	}
+	return o
 }
 
-// start runs the drain on a goroutine of its own. The drain ends early when ctx does.
-func (s *Sink) start(ctx context.Context) {}
+// counters returns the origins there are, in the order of their connections' names.
+func (s *Sink) counters() []*Origin {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.SortedFunc(maps.Values(s.origins), func(a, b *Origin) int {
+		return strings.Compare(a.Connection, b.Connection)
+	})
+}
 
-// end says that nothing more comes. The drain delivers what waits, and then done is closed.
+// forget drops the counters of a connection that is gone for good.
+func (s *Sink) forget(connection string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.origins, connection)
+	s.losses.forget(connection)
+}
+
+// announce is the queue's: it appends the signal of a loss. The queue may ask several times for one that grows meanwhile.
+func (s *Sink) announce(dst []byte, l Loss) []byte {
+	if l.Origin == nil {
+		return dst
+	}
+	connection := l.Origin.Connection
+	encoder := s.encoders[connection]
+	if encoder == nil {
+		if len(s.encoders) == maxEncoders {
+			clear(s.encoders)
+		}
+		encoder = signal.NewEncoder(s.options.Format, connection)
+		s.encoders[connection] = encoder
+	}
+	s.losses.note(l)
+	return encoder.AppendDropped(dst, signal.Dropped{
+		Count: l.Count, Policy: s.options.Policy.String(), FirstSeq: l.FirstSeq, LastSeq: l.LastSeq,
+	}, time.Now())
+}
+
+// start runs the drain on a goroutine of its own, until the input has ended and everything is delivered, or until ctx ends, which
+// the drain obeys soon. Then done is closed.
+func (s *Sink) start(ctx context.Context) {
+	go func() {
+		defer close(s.done)
+		s.err = s.drain(ctx)
+		waiting, _ := s.queue.Len()
+		if s.err != nil {
+			s.queue.Abort(s.err)
+		}
+		s.losses.flush()
+		if s.err != nil {
+			s.log.Error("the sink has ended; it gets no more signals", "err", s.err, "waiting", waiting)
+		}
+	}()
+}
+
+// drain runs the drain. A panic is an error of this sink and nobody else's.
+func (s *Sink) drain(ctx context.Context) (err error) {
+	defer func() {
+		if value := recover(); value != nil {
+			s.log.Error("a bug: the sink panicked", "value", value, "stack", string(debug.Stack()))
+			err = fmt.Errorf("the sink panicked: %v", value)
+		}
+	}()
+	return s.options.Drain.Run(ctx, s.queue)
+}
+
+// end says that nothing more comes.
 func (s *Sink) end() { s.queue.CloseInput(nil) }
 
 // reopen passes on to the drain that a file may have been replaced.
