@@ -9,10 +9,10 @@ import (
 
 // The calls that go to the server and wait for what comes of it.
 
-// do runs f on the loop.
-func (c *Conn) do(ctx context.Context, f command) error {
+// do runs f on the loop, which takes it from queue: urgent or commands.
+func (c *Conn) do(ctx context.Context, queue chan<- command, f command) error {
 	select {
-	case c.commands <- f:
+	case queue <- f:
 		return nil
 	case <-c.done:
 		return c.ended()
@@ -65,7 +65,7 @@ func (c *Conn) join(ctx context.Context, want Channel, first bool) (Event, error
 		return Event{}, err
 	}
 	result := make(chan answer, 1)
-	err := c.do(ctx, func(l *loop, now time.Time) {
+	err := c.do(ctx, c.urgent, func(l *loop, now time.Time) {
 		if err := l.m.join(now, want); err != nil {
 			result <- answer{err: err}
 			return
@@ -108,7 +108,7 @@ func (c *Conn) LeaveEvent(ctx context.Context, topic string) (Event, error) {
 
 func (c *Conn) leave(ctx context.Context, topic string) (<-chan answer, error) {
 	result := make(chan answer, 1)
-	return result, c.do(ctx, func(l *loop, now time.Time) {
+	return result, c.do(ctx, c.urgent, func(l *loop, now time.Time) {
 		l.waiters.leaves[topic] = append(l.waiters.leaves[topic], result)
 		if err := l.m.leave(now, topic); err != nil {
 			delete(l.waiters.leaves, topic)
@@ -172,7 +172,7 @@ func (c *Conn) send(ctx context.Context, p Push, register func(w *waiters, id ui
 	if err := p.check(c.endpoint.codec); err != nil {
 		return err
 	}
-	return c.do(ctx, func(l *loop, now time.Time) {
+	return c.do(ctx, c.commands, func(l *loop, now time.Time) {
 		l.waiters.pushIDs++
 		register(&l.waiters, l.waiters.pushIDs)
 		l.m.push(now, l.waiters.pushIDs, p)
@@ -183,7 +183,7 @@ func (c *Conn) send(ctx context.Context, p Push, register func(w *waiters, id ui
 // before the answer, and with a *HeartbeatError when the answer is another than "ok".
 func (c *Conn) Heartbeat(ctx context.Context) (time.Duration, error) {
 	result := make(chan beatResult, 1)
-	err := c.do(ctx, func(l *loop, now time.Time) {
+	err := c.do(ctx, c.commands, func(l *loop, now time.Time) {
 		ref := l.m.ask(now)
 		if ref == "" {
 			result <- beatResult{err: errNoSession}

@@ -12,11 +12,12 @@ import (
 // its retries are used up. Its methods may be called from any goroutine. Those that talk to the server wait for Serve or
 // Start, if they are called before it.
 type Conn struct {
-	opts      Options
-	endpoint  *endpoint
-	commands  chan command
-	stream    *Stream
-	streaming atomic.Bool
+	opts     Options
+	endpoint *endpoint
+	// commands wait while much is still to be written, urgent ones do not.
+	commands, urgent chan command
+	stream           *Stream
+	streaming        atomic.Bool
 
 	started   atomic.Bool
 	connected chan struct{}
@@ -24,6 +25,8 @@ type Conn struct {
 	closing   chan struct{}
 	done      chan struct{}
 	err       error // valid when done is closed
+	// panicked has room for the first panic.
+	panicked chan *PanicError
 
 	hooks hooks
 	// seq and session are the last numbers; valid when done is closed.
@@ -43,8 +46,9 @@ func New(o Options) (*Conn, error) {
 		return nil, err
 	}
 	return &Conn{
-		opts: o, endpoint: e, commands: make(chan command), stream: newStream(),
+		opts: o, endpoint: e, commands: make(chan command), urgent: make(chan command), stream: newStream(),
 		connected: make(chan struct{}), closing: make(chan struct{}), done: make(chan struct{}),
+		panicked: make(chan *PanicError, 1),
 	}, nil
 }
 
@@ -67,17 +71,14 @@ func (c *Conn) Events() *Stream {
 }
 
 // Serve runs the connection, and returns when it is over and everything that it started has returned: nil if Close or the
-// end of ctx closed it, else the *LinkError of the last link. It can be called once.
+// end of ctx closed it, else the *LinkError of the last link, or a *PanicError. It can be called once.
 func (c *Conn) Serve(ctx context.Context) error {
 	if !c.started.CompareAndSwap(false, true) {
 		return c.startedBefore()
 	}
 	l := newLoop(c)
 	l.waiters.connected = c.connected
-	link := l.run(ctx)
-	if link != nil {
-		c.err = link
-	}
+	c.err = l.run(ctx)
 	c.seq, c.session = l.seq, l.m.session
 	c.stream.end()
 	close(c.done)

@@ -112,7 +112,10 @@ func TestCloseWhileDialing(t *testing.T) {
 		if err := conn.Close(t.Context()); err != nil || time.Since(begun) != 0 {
 			t.Errorf("closed after %v: %v", time.Since(begun), err)
 		}
-		log.want("0s connecting 1")
+		log.want(
+			"0s connecting 1",
+			"1s disconnected closed_by_us",
+		)
 	})
 }
 
@@ -160,6 +163,7 @@ func TestCloseWhileWaitingForRetry(t *testing.T) {
 			"0s connecting 1",
 			"0s disconnected connect_refused",
 			"0s retry 1 in 1h0m0s",
+			"1s disconnected closed_by_us",
 		)
 	})
 }

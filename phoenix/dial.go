@@ -21,6 +21,7 @@ func (c *Conn) waitTurn(ctx context.Context) (time.Duration, *LinkError) {
 	if c.hooks.turn == nil {
 		return 0, nil
 	}
+	defer blame(inHooks)
 	begun := time.Now()
 	if err := c.hooks.turn(ctx); err != nil {
 		return 0, classify(StageCredentials, err)
@@ -135,6 +136,7 @@ func (c *Conn) credentials(ctx context.Context) (Credentials, error) {
 	if c.opts.Credentials == nil {
 		return Credentials{}, nil
 	}
+	defer blame(inCredentials)
 	return c.opts.Credentials(ctx)
 }
 

@@ -29,6 +29,8 @@ type loop struct {
 	wakeUp   *time.Timer
 
 	waiters waiters
+	// panicked is why the loop has stopped, if it was a panic.
+	panicked *PanicError
 }
 
 type dialResult struct {
@@ -61,12 +63,28 @@ func newLoop(c *Conn) *loop {
 	return l
 }
 
-// run runs the connection from its first dial to its end.
-func (l *loop) run(ctx context.Context) *LinkError {
+// run runs the connection from its first dial to its end, and returns how it ended.
+func (l *loop) run(ctx context.Context) error {
 	var cancel context.CancelFunc
 	// What helpers do for us, reading credentials and dialing, does not outlive the connection; but a graceful close
 	// outlives ctx.
 	l.ctx, cancel = context.WithCancel(context.WithoutCancel(ctx))
+	l.serve(ctx)
+	cancel()
+	l.wakeUp.Stop()
+	if err := l.cleanUp(); err != nil {
+		return err
+	}
+	l.waiters.fail(l.m.link.err)
+	if l.m.link.err == nil {
+		return nil
+	}
+	return l.m.link.err
+}
+
+// serve takes inputs until the machine is done, or something panics.
+func (l *loop) serve(ctx context.Context) {
+	defer l.conn.contain(inLoop)
 	for _, want := range l.conn.opts.Channels {
 		if err := l.m.join(time.Now(), want); err != nil {
 			l.conn.opts.Logger.Warn("a topic is named twice; it is joined once", "topic", want.Topic)
@@ -82,9 +100,14 @@ func (l *loop) run(ctx context.Context) *LinkError {
 		select {
 		case r := <-l.dials:
 			l.dialEnded(time.Now(), r)
-		case b := <-batches:
+		case b, ok := <-batches:
+			if !ok { // the reader panicked
+				return
+			}
 			l.receive(time.Now(), b)
 			continue
+		case run := <-l.conn.urgent:
+			run(l, time.Now())
 		case run := <-l.commands():
 			run(l, time.Now())
 		case p := <-l.prepared:
@@ -93,6 +116,8 @@ func (l *loop) run(ctx context.Context) *LinkError {
 			l.m.wake(time.Now())
 		case <-l.conn.stream.room: // looked at again in batches
 		case <-l.out.room: // looked at again in commands
+		case l.panicked = <-l.conn.panicked:
+			return
 		case <-stop:
 			stop = nil
 			l.m.close(time.Now())
@@ -102,11 +127,39 @@ func (l *loop) run(ctx context.Context) *LinkError {
 		}
 		l.carryOut(nil)
 	}
-	cancel()
-	l.wakeUp.Stop()
+}
+
+// cleanUp waits for all that runs for the connection. If something has panicked, it ends what that has left, and returns
+// the panic.
+func (l *loop) cleanUp() error {
+	if l.session != nil {
+		l.session.abort()
+	}
 	l.helpers.Wait()
-	l.waiters.fail(l.m.link.err)
-	return l.m.link.err
+	select {
+	case r := <-l.dials:
+		if r.transport != nil {
+			r.transport.close()
+		}
+	default:
+	}
+	if l.panicked == nil {
+		select {
+		case l.panicked = <-l.conn.panicked:
+		default:
+			return nil
+		}
+	}
+	l.lastWords()
+	return l.panicked
+}
+
+// lastWords tells what a panic has ended. It may panic itself, if the machine did.
+func (l *loop) lastWords() {
+	defer l.conn.contain(inLoop)
+	l.m.out = output{events: l.m.out.events}
+	l.m.abort(time.Now(), errPanicked, l.out.attempted())
+	l.carryOut(nil)
 }
 
 // batches is what the session has read, or nil while reads are paused.
@@ -183,16 +236,33 @@ func (l *loop) carryOut(b *batch) {
 	case hangUpDrop:
 		l.drop()
 	}
-	if changed := l.conn.hooks.changed; changed != nil && out.changed {
-		changed(l.m.linkStatus())
-	}
 	clear(out.notes)
 	clear(out.frames)
+	beats, changed := out.beats, out.changed
 	*out = output{events: out.events, notes: out.notes[:0], frames: out.frames[:0], prepares: out.prepares[:0], beats: out.beats[:0], sent: out.sent[:0]}
+	l.call(beats, changed)
 }
 
 // closeNormal is the WebSocket close code of an end that is meant.
 const closeNormal = 1000
+
+// call calls those who asked to be called, when all is done: if one of them panics, nothing is done twice.
+func (l *loop) call(beats []beatAnswer, changed bool) {
+	if len(beats) > 0 && l.conn.opts.OnHeartbeat != nil {
+		l.callOnHeartbeat(beats)
+	}
+	if changed && l.conn.hooks.changed != nil {
+		defer blame(inHooks)
+		l.conn.hooks.changed(l.m.linkStatus())
+	}
+}
+
+func (l *loop) callOnHeartbeat(beats []beatAnswer) {
+	defer blame(inOnHeartbeat)
+	for _, beat := range beats {
+		l.conn.opts.OnHeartbeat(beat.rtt)
+	}
+}
 
 // emit passes the events on: to the calls that wait for them, and to the stream.
 func (l *loop) emit(b *batch) {
@@ -202,9 +272,6 @@ func (l *loop) emit(b *batch) {
 	}
 	for _, beat := range out.beats {
 		l.waiters.beat(beat)
-		if told := l.conn.opts.OnHeartbeat; told != nil {
-			told(beat.rtt)
-		}
 	}
 	if b != nil {
 		b.presence = out.presence
@@ -226,6 +293,7 @@ func (l *loop) dial() {
 	l.out = newOutbox()
 	out := l.out
 	l.helpers.Go(func() {
+		defer l.conn.contain(inDial)
 		defer cancel()
 		waited, err := l.conn.waitTurn(ctx)
 		if err != nil {
@@ -233,8 +301,8 @@ func (l *loop) dial() {
 			return
 		}
 		t, timings, err := l.conn.dial(ctx, func(kind, data string) {
-			if trace := l.conn.opts.Trace; trace != nil {
-				trace(TraceFrame{Kind: kind, Data: []byte(data)})
+			if l.conn.opts.Trace != nil {
+				l.conn.trace(TraceFrame{Kind: kind, Data: []byte(data)})
 			}
 			if kind == "ping" {
 				out.pong(data)
@@ -258,6 +326,7 @@ func (l *loop) drop() {
 // prepare reads the params of a join, which may block, in a goroutine of its own.
 func (l *loop) prepare(p prepare) {
 	l.helpers.Go(func() {
+		defer l.conn.contain(inParams)
 		ctx, cancel := context.WithTimeout(l.ctx, l.conn.opts.ReplyTimeout)
 		defer cancel()
 		params, err := p.channel.Params(ctx)

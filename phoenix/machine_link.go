@@ -71,7 +71,7 @@ func (m *machine) dialed(now time.Time, waited time.Duration, t Timings) bool {
 // dialFailed ends a dial; err may be nil if it was cancelled.
 func (m *machine) dialFailed(now time.Time, err *LinkError) {
 	if m.phase == closing {
-		m.finish(nil)
+		m.closedByUs(now)
 		return
 	}
 	m.lost(now, err, 0)
@@ -156,9 +156,10 @@ func (m *machine) drop(cause *LinkError) {
 // close ends the connection for good; nothing is retried any more.
 func (m *machine) close(now time.Time) {
 	switch m.phase {
-	case idle, waiting:
-		m.link.redial.stop()
+	case idle:
 		m.finish(nil)
+	case waiting:
+		m.closedByUs(now)
 	case dialing:
 		m.setPhase(closing)
 		m.out.hangUp = hangUpDrop
@@ -170,6 +171,27 @@ func (m *machine) close(now time.Time) {
 	case dropping:
 		m.setPhase(closing)
 		m.link.cause = nil
+	}
+}
+
+// closedByUs ends a connection that has no session, and says so.
+func (m *machine) closedByUs(now time.Time) {
+	m.link.redial.stop()
+	m.emit(now, "", &Disconnected{Reason: ReasonClosedByUs})
+	m.finish(nil)
+}
+
+// abort ends the connection at once, as something of ours has failed: its session or dial is gone. The first attempted frames
+// of the session may have reached the server.
+func (m *machine) abort(now time.Time, cause error, attempted uint64) {
+	switch m.phase {
+	case done:
+	case idle, dialing, waiting:
+		m.closedByUs(now)
+	default:
+		m.setPhase(closing)
+		m.link.cause = &LinkError{Stage: StageSession, Reason: ReasonClosedByUs, Err: cause}
+		m.linkLost(now, nil, attempted)
 	}
 }
 

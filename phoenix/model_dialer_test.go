@@ -1,6 +1,9 @@
 package phoenix
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // The part of the driver that is the network: dials, sessions and their ends.
 
@@ -20,7 +23,8 @@ func (d *modelDriver) dialEnds(roll int) {
 
 func (d *modelDriver) connected() {
 	wanted := false
-	d.do(cause{name: causeDialed}, func() { wanted = d.m.dialed(d.now, 0, Timings{}) })
+	waited := time.Duration(d.rng.Int64N(int64(d.now.Sub(d.ref.link.dialedAt)) + 1))
+	d.do(cause{name: causeDialed, waited: waited}, func() { wanted = d.m.dialed(d.now, waited, Timings{}) })
 	if !wanted {
 		d.do(cause{name: causeDialFailed}, func() { d.m.dialFailed(d.now, nil) })
 	}
@@ -45,6 +49,15 @@ func (d *modelDriver) endLink() {
 		d.open, d.hungUp = false, false
 		d.do(c, func() { d.m.linkLost(d.now, c.err, c.attempted) })
 	}
+}
+
+// abort ends all at once, whatever there is.
+func (d *modelDriver) abort() {
+	err := errors.New("something panicked")
+	c := cause{name: causeAbort, err: &LinkError{Stage: StageSession, Reason: ReasonClosedByUs, Err: err}}
+	c.attempted = uint64(d.rng.IntN(int(d.ref.link.written) + 1))
+	d.dialing, d.open, d.hungUp = false, false, false
+	d.do(c, func() { d.m.abort(d.now, err, c.attempted) })
 }
 
 func (d *modelDriver) dialError() *LinkError {

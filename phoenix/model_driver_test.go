@@ -49,10 +49,12 @@ func newModelDriver(t testing.TB, rng *rand.Rand, seen map[string]int) *modelDri
 func (d *modelDriver) do(c cause, run func()) {
 	d.ref.trace.step(d.now, c)
 	d.ref.begin(d.now, c)
+	before := d.m.status()
 	run()
 	out := d.m.out
 	d.m.out = output{}
 	d.ref.observe(&out)
+	d.ref.checkChanged(out.changed, before, d.m.status())
 	for _, f := range out.frames {
 		d.server.take(readClientFrame(d.ref.t, d.cfg.codec, f))
 	}
@@ -74,6 +76,9 @@ func (d *modelDriver) start() {
 
 // finish closes, and sees that everything ends, and that nothing is alive after it.
 func (d *modelDriver) finish() {
+	if d.rng.IntN(4) == 0 {
+		d.abort()
+	}
 	d.resume()
 	for d.m.phase != done {
 		d.close()

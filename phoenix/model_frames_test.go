@@ -108,7 +108,7 @@ func (r *reference) onMessage(e *Event) {
 // checkFrames checks what is written: its refs, its place, and that it has a cause (rules 1 and 18).
 func (r *reference) checkFrames(frames []outFrame) {
 	if len(frames) > 0 {
-		r.require(r.link.session > 0 && !r.link.redialAt.After(r.now) && r.link.phase != dialing && r.link.phase != done, "frames without a session")
+		r.require(r.link.session > r.cfg.sessions && !r.link.redialAt.After(r.now) && r.link.phase != dialing && r.link.phase != done, "frames without a session")
 	}
 	beats := 0
 	for _, f := range frames {
@@ -167,6 +167,7 @@ func (r *reference) pushWritten(c *refChannel, m *clientFrame) {
 	r.require(m.topic == p.topic && m.event == p.name && m.binary == p.binary, "push %d is written as %v", p.id, m)
 	r.require(p.ref == "", "push %d is written twice", p.id)
 	r.require(c != nil && c.state == channelJoined && m.joinRef == c.joinRef, "push %d with the join_ref %q: want that of a joined channel, %+v", p.id, m.joinRef, c)
+	r.step.sent = append(r.step.sent, sentPush{p.id, m.ref})
 	p.ref, p.joinRef, p.frame, p.sentAt = m.ref, m.joinRef, r.link.written, r.now
 	if p.binary {
 		r.tally("binary push")

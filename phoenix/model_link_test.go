@@ -20,6 +20,8 @@ type refLink struct {
 	ended bool
 	// again is what Disconnected said, retryAfter what the server did.
 	again, exhausted bool
+	// farewell says that a Disconnected is owed by a connection that was closed without a session.
+	farewell bool
 }
 
 // linkEvent checks the events of the link against the input that they come of.
@@ -52,7 +54,7 @@ func (r *reference) onConnecting(d *Connecting) {
 func (r *reference) onConnected(d *Connected) {
 	l := &r.link
 	r.require(r.cause.name == causeDialed && l.phase == dialing, "connected in phase %d", l.phase)
-	want := Connected{Reconnect: l.session > 1, Took: r.now.Sub(l.dialedAt)}
+	want := Connected{Reconnect: l.session > r.cfg.sessions+1, Took: r.now.Sub(l.dialedAt) - r.cause.waited}
 	if want.Reconnect {
 		want.Outage = r.now.Sub(l.lostAt)
 	}
@@ -66,8 +68,13 @@ func (r *reference) onDisconnected(d *Disconnected) {
 	l, err := &r.link, r.cause.err
 	want := Disconnected{}
 	switch {
+	case l.farewell:
+		r.require(*d == Disconnected{Reason: ReasonClosedByUs}, "disconnected %+v, but it was closed without a session", *d)
+		r.tally("closed without a session")
+		l.farewell = false
+		return
 	case r.cause.name == causeDialFailed && l.phase == dialing:
-	case r.cause.name == causeLost && l.phase != dialing:
+	case (r.cause.name == causeLost || r.cause.name == causeAbort) && l.phase != dialing:
 		want.Uptime = r.now.Sub(l.upAt)
 		l.lostAt = r.now
 	default:
@@ -149,7 +156,7 @@ func (r *reference) closing() {
 	l := &r.link
 	switch l.phase {
 	case waiting:
-		l.phase, l.redialAt = done, time.Time{}
+		r.closedWithoutSession()
 	case dialing:
 		l.phase, r.step.hangUp = closing, hangUpDrop
 	case up:
@@ -157,6 +164,24 @@ func (r *reference) closing() {
 		r.beats = refBeats{}
 	case dropping:
 		l.phase = closing
+	}
+}
+
+// closedWithoutSession books the end of a connection that dials, or waits to.
+func (r *reference) closedWithoutSession() {
+	l := &r.link
+	l.phase, l.redialAt, l.farewell = done, time.Time{}, true
+}
+
+// aborting books an end at once.
+func (r *reference) aborting() {
+	switch r.link.phase {
+	case done:
+	case idle, dialing, waiting:
+		r.closedWithoutSession()
+	default:
+		r.link.phase = closing
+		r.tally("aborted")
 	}
 }
 
@@ -196,6 +221,7 @@ func reached(at *time.Time, now time.Time) bool {
 
 func (r *reference) settleLink() {
 	l := &r.link
+	r.require(!l.farewell, "closed without a session, and not told")
 	r.require(!l.again && !l.exhausted, "a loss without its reconnecting or reconnect exhausted")
 	if l.phase == done {
 		clear(r.channels)

@@ -77,6 +77,30 @@ var mutants = []mutant{
 		"if m.link.longUp {", "if m.session > 0 {",
 	},
 	{
+		"a close during a backoff is not told", "machine_link.go",
+		"m.emit(now, \"\", &Disconnected{Reason: ReasonClosedByUs})", "",
+	},
+	{
+		"pushes are forgotten when all ends at once", "machine_link.go",
+		"m.linkLost(now, nil, attempted)", "m.finish(nil)",
+	},
+	{
+		"the sessions of a run are counted from one", "machine.go",
+		"session:       c.sessions,", "",
+	},
+	{
+		"the wait for a turn counts as dialing", "machine_link.go",
+		"now.Sub(m.link.dialedAt) - waited,", "now.Sub(m.link.dialedAt),",
+	},
+	{
+		"a change of a channel is not told", "machine.go",
+		"c.state = s\n\tm.out.changed = true\n", "c.state = s\n",
+	},
+	{
+		"a push is not told as sent", "machine_push.go",
+		"m.out.sent = append(m.out.sent, sentPush{p.id, p.ref})", "",
+	},
+	{
 		"an overdue heartbeat is not noticed", "machine_heartbeat.go",
 		"m.answers.set(&h.overdue, m.answerTime(now).Add(m.heartbeatTimeout))", "",
 	},

@@ -42,6 +42,7 @@ type cause struct {
 	prepareErr error
 	err        *LinkError
 	attempted  uint64
+	waited     time.Duration
 	frame      *serverFrame
 }
 
@@ -50,7 +51,7 @@ const (
 	causeStart, causeDialed, causeDialFailed, causeLost = "start", "dialed", "dial failed", "link lost"
 	causeFrame, causeWake, causePrepared, causeClose    = "frame", "wake", "prepared", "close"
 	causeJoin, causeLeave, causePush, causeAsk          = "join", "leave", "push", "ask"
-	causePause, causeResume                             = "pause", "resume"
+	causePause, causeResume, causeAbort                 = "pause", "resume", "abort"
 )
 
 // refStep is what happened between begin and settle.
@@ -73,6 +74,8 @@ type refStep struct {
 	beats  int
 	dials  int
 	events int
+	// sent are the pushes written.
+	sent []sentPush
 }
 
 // answersClock is the clock of what the server owes us: it stands still while reads are paused (rule 21).
@@ -93,7 +96,9 @@ func (c *answersClock) at(now time.Time) time.Time {
 func (c *answersClock) wall(t time.Time) time.Time { return t.Add(c.stood) }
 
 func newReference(t testing.TB, cfg machineConfig, seen map[string]int) *reference {
-	return &reference{t: t, cfg: cfg, seen: seen, channels: map[string]*refChannel{}, refs: map[string]bool{}}
+	return &reference{
+		t: t, cfg: cfg, seen: seen, link: refLink{session: cfg.sessions}, channels: map[string]*refChannel{}, refs: map[string]bool{},
+	}
 }
 
 // answersNow is the time on the clock of answers.
@@ -133,8 +138,10 @@ func (r *reference) begin(now time.Time, c cause) {
 		r.closing()
 	case causeDialFailed:
 		if r.link.phase == closing {
-			r.link.phase = done // nothing to tell: there was no session
+			r.closedWithoutSession()
 		}
+	case causeAbort:
+		r.aborting()
 	}
 }
 
@@ -147,6 +154,7 @@ func (r *reference) observe(out *output) {
 	r.checkLosses()
 	r.checkPushErrors()
 	r.checkFrames(out.frames)
+	r.require(slices.Equal(out.sent, r.step.sent), "pushes told as sent: %v, want %v", out.sent, r.step.sent)
 	r.checkBeats(out.beats)
 	for _, p := range out.prepares {
 		r.preparing(p)
@@ -192,6 +200,17 @@ func (r *reference) event(e *Event) {
 		r.onHeartbeatTimeout(d)
 	default:
 		r.linkEvent(e)
+	}
+}
+
+// checkChanged: whatever changes the status is told, and what the server says without changing it is not.
+func (r *reference) checkChanged(told bool, before, after Status) {
+	same := before.Link == after.Link && before.Session == after.Session && before.Retries == after.Retries &&
+		slices.Equal(before.Channels, after.Channels)
+	r.require(told || same, "the status changed from %+v to %+v, and nobody was told", before, after)
+	switch r.step.outcome.name {
+	case "message", "skipped message", "push reply", "heartbeat answered", "frame without outcome":
+		r.require(!told, "a change told: %v is none", r.cause.frame)
 	}
 }
 

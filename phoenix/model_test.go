@@ -57,6 +57,7 @@ var modelMustSee = []string{
 	"push error, never written",
 	"heartbeat timeout", "heartbeat waits for a join", "heartbeat while paused",
 	"reconnecting", "retry after", "reconnect exhausted", "refused", "retries forgotten", "close lingers", "closed by us",
+	"closed without a session", "aborted",
 }
 
 func runModel(t *testing.T, seed uint64, verbose bool, seen map[string]int) {
@@ -88,6 +89,7 @@ func modelConfig(rng *rand.Rand) machineConfig {
 		heartbeatEvents:   rng.IntN(2) == 0,
 		reconnectAfter:    Steps(modelDelays(rng)...),
 		rejoinAfter:       Steps(modelDelays(rng)...),
+		sessions:          rng.IntN(3),
 	}
 	if rng.IntN(3) == 0 {
 		c.codec = codecV1{}

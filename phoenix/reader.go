@@ -57,6 +57,8 @@ type reader struct {
 	// current is the batch being filled. The message being read is its buf from start on.
 	current *batch
 	start   int
+	// skipping says that skip is being asked.
+	skipping bool
 	// scratch takes what the network gives. It is not the batch's buffer, because the batch may be handed over during a
 	// read that waits in the middle of a message.
 	scratch []byte
@@ -64,6 +66,7 @@ type reader struct {
 
 // run reads until the session ends, and sends its error behind the last frame.
 func (r *reader) run() {
+	defer r.blame()
 	r.current = newBatch(cap(r.scratch))
 	r.transport.beforeWait(r.handOver)
 	for {
@@ -74,6 +77,17 @@ func (r *reader) run() {
 			return
 		}
 		r.decode(binary)
+	}
+}
+
+// blame says whether it was skip that panicked. It does so once for the reader: a defer for each message would have its cost.
+func (r *reader) blame() {
+	if v := recover(); v != nil {
+		what := inReader
+		if r.skipping {
+			what = inSkip
+		}
+		panic(newPanicError(what, v))
 	}
 }
 
@@ -146,7 +160,9 @@ func (r *reader) wants(f *frame) bool {
 	if r.skip == nil || protocolFrame(f) {
 		return true
 	}
+	r.skipping = true
 	f.skipped = r.skip(f.topic, f.event)
+	r.skipping = false
 	return !f.skipped || r.presence && presenceFrame(f)
 }
 

@@ -13,7 +13,7 @@ type session struct {
 	transport transport
 	out       *outbox
 	// batches carries what was read; the last one has the error that ended the session. In band, so that what came
-	// before the end is delivered before it (rule 22).
+	// before the end is delivered before it (rule 22). It is closed when the reader has returned.
 	batches chan *batch
 	// wrote is closed when the writer has returned, with writeErr if a write failed.
 	wrote    chan struct{}
@@ -29,13 +29,18 @@ const echoTimeout = 500 * time.Millisecond
 func (c *Conn) startSession(t transport, out *outbox) *session {
 	s := &session{transport: t, out: out, batches: make(chan *batch, 1), wrote: make(chan struct{})}
 	r := &reader{
-		transport: t, codec: c.endpoint.codec, skip: c.opts.Skip, presence: c.opts.Presence, trace: c.opts.Trace, log: c.opts.Logger,
+		transport: t, codec: c.endpoint.codec, skip: c.opts.Skip, presence: c.opts.Presence, trace: c.tracer(), log: c.opts.Logger,
 		scratch: make([]byte, c.opts.ReadBuffer), maxMessage: c.opts.MaxMessage, batches: s.batches,
 	}
-	go r.run()
+	go func() {
+		defer close(s.batches)
+		defer c.contain(inReader)
+		r.run()
+	}()
 	go func() {
 		defer close(s.wrote)
-		if s.writeErr = s.write(c.opts.Trace); s.writeErr != nil {
+		defer c.contain(inWriter)
+		if s.writeErr = s.write(c.tracer()); s.writeErr != nil {
 			c.opts.Logger.Debug("writing failed", "error", s.writeErr)
 			t.endReads(time.Now().Add(readLinger))
 		}
@@ -101,4 +106,14 @@ func (s *session) end(err error) (*LinkError, uint64) {
 		link = classify(StageSession, s.writeErr) // it is why reads had a deadline
 	}
 	return link, s.out.attempted()
+}
+
+// abort ends the session at once. Nothing that it has read counts any more.
+func (s *session) abort() {
+	s.out.end()
+	s.transport.close()
+	for b := range s.batches {
+		b.release()
+	}
+	<-s.wrote
 }

@@ -42,7 +42,7 @@ func (c *Conn) Status(ctx context.Context) (Status, error) {
 		return Status{Link: StatusDisconnected}, nil
 	}
 	result := make(chan Status, 1)
-	err := c.do(ctx, func(l *loop, _ time.Time) { result <- l.m.status() })
+	err := c.do(ctx, c.urgent, func(l *loop, _ time.Time) { result <- l.m.status() })
 	if err != nil {
 		select {
 		case <-c.done:

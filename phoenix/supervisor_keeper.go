@@ -3,6 +3,7 @@ package phoenix
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -197,12 +198,7 @@ func (k *keeper) remove() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.keepers, k.name)
-	for i, other := range s.order {
-		if other == k {
-			s.order = append(s.order[:i:i], s.order[i+1:]...)
-			break
-		}
-	}
+	s.order = slices.DeleteFunc(s.order, func(other *keeper) bool { return other == k })
 	k.tell()
 	return nil
 }

@@ -101,3 +101,14 @@ func (c *Conn) cut() {
 	case <-c.done:
 	}
 }
+
+// sessions returns how many sessions there were: live says so while the connection runs.
+func (c *Conn) sessions(live int) int {
+	select {
+	case <-c.done:
+		_, n := c.numbers()
+		return n
+	default:
+		return live
+	}
+}

@@ -118,6 +118,7 @@ func (k *keeper) status(ctx context.Context) (ConnectionStatus, error) {
 		var err error
 		if conn != nil {
 			live, err = conn.Status(ctx)
+			live.Session = conn.sessions(live.Session)
 		}
 		now := k.snapshot()
 		if now.conn != conn {
