@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,6 +19,7 @@ type Notifier struct {
 	log  *slog.Logger
 	// interval is how often the watchdog wants to hear something at least; 0: never.
 	interval time.Duration
+	ready    atomic.Bool
 }
 
 // What systemd puts into the environment: where to send, how often in microseconds, and who is meant.
@@ -79,12 +81,20 @@ func sendTo(socket, message string) error {
 	return err
 }
 
-// Ready tells that the service is ready, for the first time or after a reload.
-func (n *Notifier) Ready() { n.tell("READY=1") }
+// Ready tells that the service is ready.
+func (n *Notifier) Ready() {
+	n.ready.Store(true)
+	n.tell("READY=1")
+}
 
-// Reloading tells that a reload has begun. Ready ends it, whether the reload succeeded or not.
-func (n *Notifier) Reloading() {
+// Reloading tells that a reload has begun; ended, that it is over, whether it succeeded or not. The end is told as readiness, so
+// of a reload before the service was ready nothing is told.
+func (n *Notifier) Reloading() (ended func()) {
+	if !n.ready.Load() {
+		return func() {}
+	}
 	n.tell("RELOADING=1", "MONOTONIC_USEC="+strconv.FormatInt(monotonic().Microseconds(), 10))
+	return n.Ready
 }
 
 // Stopping tells that the service ends.

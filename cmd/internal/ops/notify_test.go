@@ -51,6 +51,7 @@ func TestNotify(t *testing.T) {
 	conn := listenNotify(t, path)
 	notifyEnv(t, path, "", "")
 	n := NewNotifier(quiet)
+	n.Reloading()() // tells nothing yet
 	for _, test := range []struct {
 		tell func()
 		want string
@@ -67,11 +68,15 @@ func TestNotify(t *testing.T) {
 	}
 
 	before := monotonic()
-	n.Reloading()
+	ended := n.Reloading()
 	after := monotonic()
 	text, ok := strings.CutPrefix(receive(t, conn), "RELOADING=1\nMONOTONIC_USEC=")
 	if usec, err := strconv.ParseInt(text, 10, 64); !ok || err != nil || usec < before.Microseconds() || usec > after.Microseconds() {
 		t.Errorf("a reload between %v and %v is told with %q", before, after, text)
+	}
+	ended()
+	if got := receive(t, conn); got != "READY=1" {
+		t.Errorf("the end of a reload is told with %q", got)
 	}
 }
 
@@ -98,7 +103,7 @@ func TestNotifyNobody(t *testing.T) {
 			t.Errorf("socket %q: the log says %q", socket, &log)
 		}
 		n.Ready()
-		n.Reloading()
+		n.Reloading()()
 		n.Status("text")
 		n.Stopping()
 		n.Watchdog(t.Context(), func(context.Context) error {
