@@ -56,51 +56,48 @@ func neverInSegment(r rune) bool {
 func (p Pattern) String() string { return p.text }
 
 // Match reports whether the pattern matches name. It allocates nothing, and takes at most the product of the two lengths.
-func (p Pattern) Match(name string) bool { return matchSegments(p.segments, name) }
-
-// matchSegments compares from the left, and at a mismatch lets the latest `**` take one more segment. Earlier ones never need to
-// take more: what stands between them has been found at its leftmost place.
-func matchSegments[T string | []byte](pattern []string, name T) bool {
-	if len(pattern) == 0 {
-		return len(name) == 0
+//
+// It compares from the left, and at a mismatch lets the latest `**` take one more segment. Earlier ones never need to take more:
+// what stands between them has been found at its leftmost place.
+func (p Pattern) Match(name string) bool {
+	if len(p.segments) == 0 {
+		return name == ""
 	}
-	// at is where the next segment of name begins; len(name)+1 is its end, as each segment is followed by one byte.
-	at, p := 0, 0
+	// at is where the next segment of name begins. Each one is followed by one byte, so that len(name)+1 is the end.
+	at, i := 0, 0
 	stars, from := -1, 0 // the latest `**`, and where in name what follows it was last tried
-	for at <= len(name) || p < len(pattern) {
-		if p < len(pattern) {
-			if pattern[p] == anySegments {
-				stars, from = p, at
-				p++
+	for at <= len(name) || i < len(p.segments) {
+		if i < len(p.segments) {
+			if p.segments[i] == anySegments {
+				stars, from = i, at
+				i++
 				continue
 			}
 			if at > len(name) {
 				return false // a longer run would leave even less
 			}
 			end := segmentEnd(name, at)
-			if pattern[p] == oneSegment || pattern[p] == string(name[at:end]) {
-				at, p = end+1, p+1
+			if p.segments[i] == oneSegment || p.segments[i] == name[at:end] {
+				at, i = end+1, i+1
 				continue
 			}
 		}
 		if stars < 0 || from > len(name) {
 			return false
 		}
-		if stars == len(pattern)-1 {
+		if stars == len(p.segments)-1 {
 			return true // it takes the rest
 		}
 		from = segmentEnd(name, from) + 1
-		at, p = from, stars+1
+		at, i = from, stars+1
 	}
 	return true
 }
 
 // segmentEnd returns where the segment of name that begins at start ends.
-func segmentEnd[T string | []byte](name T, start int) int {
-	for i := start; i < len(name); i++ {
-		if name[i] == '.' {
-			return i
-		}
+func segmentEnd(name string, start int) int {
+	if i := strings.IndexByte(name[start:], '.'); i >= 0 {
+		return start + i
 	}
 	return len(name)
 }

@@ -2,33 +2,253 @@ package router
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 )
 
+// DefaultGrace is the usual [Router.Grace].
+const DefaultGrace = 5 * time.Second
+
+// lastChance is how long a drain has to return after its ctx has ended.
+const lastChance = time.Second
+
+// ErrShutDown is what [Router.Apply] returns after [Router.Shutdown].
+var ErrShutDown = errors.New("the router is shut down")
+
 // A Router leads the signals of connections to sinks and subscriptions.
 type Router struct {
-	// Grace is how long a sink that was taken away may go on to deliver what waits. It is set before the first Apply; New sets 5 s.
+	// Grace is how long a sink that was taken away may go on to deliver what waits. It is set before the first Apply.
 	Grace time.Duration
 
-	log *slog.Logger
+	log   *slog.Logger
+	table atomic.Pointer[table]
+
+	// ctx is that of all drains.
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	mu    sync.Mutex // of changes
+	live  map[*Sink]*running
+	ended bool
+}
+
+// running is a sink that has not ended.
+type running struct {
+	sink    *Sink
+	ctx     context.Context // of the drain
+	cancel  context.CancelFunc
+	leaving bool
+	gone    chan struct{} // closed when nobody has to wait for the sink any more
 }
 
 // New returns a router without sinks, which drops all signals. log is told of what goes wrong; nil: nobody is.
-func New(log *slog.Logger) *Router { return &Router{Grace: 5 * time.Second, log: log} }
+func New(log *slog.Logger) *Router {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	r := &Router{Grace: DefaultGrace, log: log, live: map[*Sink]*running{}}
+	r.ctx, r.cancel = context.WithCancel(context.Background())
+	first, _ := newTable(nil, nil)
+	first.users.Store(1)
+	r.table.Store(first)
+	return r
+}
 
 // Apply makes these the sinks and the routes. A sink that is there already, the same *Sink, goes on; new ones are started; and
 // those that are no longer there get the end of their input, once all that was routed to them is put, and have [Router.Grace] to
-// deliver it, while Apply has long returned. No signal is lost or doubled by the change: each one goes either by the old routes or
-// by the new ones. An error has changed nothing.
-func (r *Router) Apply(sinks []*Sink, routes []Route) error { return nil }
+// deliver it, while Apply has long returned. A sink that replaces one of the same name starts to deliver when that one has ended,
+// so that two never write to one file.
+//
+// No signal is lost or doubled by the change: each one goes either by the old routes or by the new ones. An error has changed
+// nothing.
+func (r *Router) Apply(sinks []*Sink, routes []Route) error {
+	next, err := newTable(sinks, routes)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ended {
+		return ErrShutDown
+	}
+	arriving, err := r.arriving(sinks)
+	if err != nil {
+		return err
+	}
+	next.subscriptions = r.table.Load().subscriptions
+	old := r.swap(next)
+	for _, s := range old.sinks {
+		if !slices.Contains(sinks, s) {
+			leaving := r.live[s]
+			leaving.leaving = true
+			go r.retire(leaving, old)
+		}
+	}
+	for _, a := range arriving {
+		r.startAfter(a, r.leaving(a.sink.Name()))
+	}
+	return nil
+}
+
+// arriving returns those of the sinks that have to be started.
+func (r *Router) arriving(sinks []*Sink) ([]*running, error) {
+	var arriving []*running
+	for _, s := range sinks {
+		known := r.live[s]
+		switch {
+		case known != nil && known.leaving, known == nil && s.hasEnded():
+			return nil, fmt.Errorf("sink %q was taken away before: make a new one", s.Name())
+		case known == nil:
+			arriving = append(arriving, &running{sink: s, gone: make(chan struct{})})
+		}
+	}
+	for _, a := range arriving {
+		a.ctx, a.cancel = context.WithCancel(r.ctx)
+		r.live[a.sink] = a
+	}
+	return arriving, nil
+}
+
+// hasEnded reports whether the drain has ended.
+func (s *Sink) hasEnded() bool {
+	select {
+	case <-s.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// leaving returns the sinks of that name that were taken away and still deliver.
+func (r *Router) leaving(name string) []*running {
+	var found []*running
+	for _, s := range r.live {
+		if s.leaving && s.sink.Name() == name {
+			found = append(found, s)
+		}
+	}
+	return found
+}
+
+// startAfter starts a sink when those before it are gone. Its queue can be filled at once.
+func (r *Router) startAfter(s *running, before []*running) {
+	if len(before) == 0 {
+		s.sink.start(s.ctx)
+		return
+	}
+	go func() {
+		for _, b := range before {
+			<-b.gone
+		}
+		s.sink.start(s.ctx)
+	}()
+}
+
+// retire ends a sink that went by old and older tables.
+func (r *Router) retire(s *running, old *table) {
+	grace, cancel := context.WithTimeout(r.ctx, r.Grace)
+	defer cancel()
+	select {
+	case <-old.idle:
+	case <-grace.Done():
+	}
+	r.finish(grace, s)
+	r.mu.Lock()
+	delete(r.live, s.sink)
+	r.mu.Unlock()
+	close(s.gone)
+}
+
+// finish ends a sink's input and waits until everything is delivered. When ctx ends before, the drain is stopped, and the rest is
+// lost. It reports whether everything was delivered.
+func (r *Router) finish(ctx context.Context, s *running) bool {
+	s.sink.end()
+	select {
+	case <-s.sink.done:
+	case <-ctx.Done():
+	}
+	s.cancel()
+	timer := time.NewTimer(lastChance)
+	defer timer.Stop()
+	select {
+	case <-s.sink.done:
+		return s.sink.err == nil
+	case <-timer.C:
+	}
+	waiting, _ := s.sink.queue.Len()
+	s.sink.queue.Abort(errStuck)
+	r.log.Error("a sink is stuck and was given up; what waits for it is lost", "sink", s.sink.Name(), "waiting", waiting)
+	return false
+}
+
+var errStuck = errors.New("the sink is stuck")
 
 // Reopen tells the sinks that files may have been replaced, as log rotation does.
-func (r *Router) Reopen() {}
+func (r *Router) Reopen() {
+	for _, s := range r.table.Load().sinks {
+		s.reopen()
+	}
+}
 
-// Forget drops the counters of a connection that is gone for good.
-func (r *Router) Forget(connection string) {}
+// Shutdown ends the inputs of all sinks and subscriptions and waits until the sinks have delivered what waits. When ctx ends before,
+// the drains are stopped, for which they have another second; what was not delivered is counted and logged. The error names the
+// sinks that did not deliver everything, those among them that were dead before. From now on nothing is routed. Only the first call
+// does anything.
+func (r *Router) Shutdown(ctx context.Context) error {
+	all, old := r.close()
+	if old == nil {
+		return nil
+	}
+	stop := context.AfterFunc(ctx, r.cancel)
+	defer stop()
+	defer r.cancel()
+	select {
+	case <-old.idle:
+	case <-ctx.Done():
+	}
+	for _, s := range old.subscriptions {
+		s.input().CloseInput(nil)
+	}
+	failed := make([]string, len(all))
+	var wait sync.WaitGroup
+	for i, s := range all {
+		wait.Go(func() {
+			delivered := false
+			if s.leaving {
+				<-s.gone
+				delivered = s.sink.hasEnded() && s.sink.err == nil
+			} else {
+				delivered = r.finish(ctx, s)
+			}
+			if !delivered {
+				failed[i] = s.sink.Name()
+			}
+		})
+	}
+	wait.Wait()
+	failed = slices.DeleteFunc(failed, func(name string) bool { return name == "" })
+	slices.Sort(failed)
+	if len(failed) > 0 {
+		return fmt.Errorf("sinks that did not deliver everything: %s", strings.Join(failed, ", "))
+	}
+	return nil
+}
 
-// Shutdown ends the inputs of all sinks and subscriptions and waits until the sinks have delivered what waits, or ctx ends; what
-// could not be delivered is counted and logged, and the error names the sinks. Nothing is routed any more.
-func (r *Router) Shutdown(ctx context.Context) error { return nil }
+// close makes the router route nothing, and returns the sinks that live and the table before; nil the second time.
+func (r *Router) close() ([]*running, *table) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ended {
+		return nil, nil
+	}
+	r.ended = true
+	last, _ := newTable(nil, nil)
+	return slices.Collect(maps.Values(r.live)), r.swap(last)
+}

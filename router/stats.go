@@ -15,4 +15,34 @@ type SinkStats struct {
 }
 
 // Stats returns, for each sink of now, a row about its queue, and then one for each connection of which it got signals.
-func (r *Router) Stats() []SinkStats { return nil }
+func (r *Router) Stats() []SinkStats {
+	var rows []SinkStats
+	for _, s := range r.table.Load().sinks {
+		rows = append(rows, s.stats()...)
+	}
+	return rows
+}
+
+func (s *Sink) stats() []SinkStats {
+	row := SinkStats{Sink: s.Name()}
+	row.Waiting, row.WaitingBytes = s.queue.Len()
+	select {
+	case <-s.done:
+		row.Err = s.err
+	default:
+	}
+	rows := []SinkStats{row}
+	for _, o := range s.counters() {
+		rows = append(rows, SinkStats{
+			Sink: s.Name(), Connection: o.Connection, Delivered: o.Delivered.Load(), Dropped: o.Dropped.Load(),
+		})
+	}
+	return rows
+}
+
+// Forget drops the counters of a connection that is gone for good. Those of one that has a feed come back.
+func (r *Router) Forget(connection string) {
+	for _, s := range r.table.Load().sinks {
+		s.forget(connection)
+	}
+}
