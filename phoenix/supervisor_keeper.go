@@ -273,7 +273,7 @@ func (k *keeper) ended() {
 	}
 	if o.MaxRetries < 0 || k.panics < o.MaxRetries {
 		var delay time.Duration
-		if failed := guard(func() { delay = o.ReconnectAfter(k.panics) }); failed == nil {
+		if failed := guard(inBackoff, func() { delay = o.ReconnectAfter(k.panics) }); failed == nil {
 			k.panics++
 			k.again = time.After(delay)
 		}
@@ -292,7 +292,7 @@ func (k *keeper) tellEnded(err error) {
 	}
 	k.setCalling(true)
 	defer k.setCalling(false)
-	if failed := guard(func() { ended(k.name, err) }); failed != nil {
+	if failed := guard(inEnded, func() { ended(k.name, err) }); failed != nil {
 		k.log(failed)
 	}
 }
@@ -302,6 +302,12 @@ func (k *keeper) setCalling(calling bool) {
 	defer k.sup.mu.Unlock()
 	k.calling = calling
 }
+
+// What else may panic.
+const (
+	inBackoff = "Options.ReconnectAfter"
+	inEnded   = "SupervisorOptions.Ended"
+)
 
 // log tells of a panic.
 func (k *keeper) log(err error) {

@@ -2,8 +2,6 @@ package phoenix
 
 import (
 	"context"
-	"runtime/debug"
-	"sync"
 	"time"
 )
 
@@ -50,16 +48,16 @@ func (r *run) consume(events *Stream, consume func(*Stream), consumed chan<- err
 		}
 		consumed <- err
 	}()
-	if err = guard(func() { consume(events) }); err != nil {
+	if err = guard(inConsumer, func() { consume(events) }); err != nil {
 		r.conn.requestClose()
 	}
 }
 
-// guard calls f, and returns its panic as a *PanicError.
-func guard(f func()) (err error) {
+// guard calls f, and returns its panic as a *PanicError that blames what.
+func guard(what string, f func()) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = &PanicError{Value: v, Stack: debug.Stack()}
+			err = newPanicError(what, v)
 		}
 	}()
 	f()
@@ -83,18 +81,24 @@ func (r *run) leave(life context.Context) {
 	if err != nil {
 		return // of a loop that hangs, nothing can be asked
 	}
-	var leaves sync.WaitGroup
+	var leaves []<-chan answer
 	for _, c := range status.Channels {
-		leaves.Go(func() { _ = r.conn.Leave(ctx, c.Topic) })
+		left, err := r.conn.leave(ctx, c.Topic)
+		if err != nil {
+			return
+		}
+		leaves = append(leaves, left)
 	}
-	leaves.Wait()
+	for _, left := range leaves {
+		_, _ = await(ctx, r.conn, left)
+	}
 }
 
 // cut ends the connection without a word to the server.
 func (c *Conn) cut() {
 	c.requestClose()
 	select {
-	case c.commands <- func(l *loop, now time.Time) {
+	case c.urgent <- func(l *loop, now time.Time) {
 		l.m.close(now)
 		l.m.out.hangUp = hangUpDrop
 	}:
