@@ -3,20 +3,258 @@ package router
 import (
 	"context"
 	"errors"
+	"io"
+	"io/fs"
 	"log/slog"
+	"os"
+	"sync"
+	"syscall"
+	"time"
 )
 
-// A FileDrain is a [Drain] that appends records to a file.
-type FileDrain struct{}
+// filePermissions are those of a file that a drain creates, less what the umask takes away: as if a shell had redirected to it. Who
+// wants to keep signals from other users sets the umask, as for any log file.
+const filePermissions = 0o644
 
-// NewFileDrain returns a drain that appends to the file at path. [FileDrain.Open] creates it. log may be nil.
-func NewFileDrain(path string, log *slog.Logger) *FileDrain { return &FileDrain{} }
+// An outputFile is what a FileDrain needs of an [os.File].
+type outputFile interface {
+	io.WriteCloser
+	Stat() (fs.FileInfo, error)
+	Truncate(size int64) error
+	SetWriteDeadline(t time.Time) error
+}
 
-// Open implements [Opener].
-func (d *FileDrain) Open() error { return nil }
+// A FileDrain is a [Drain] that appends records to a file, which may be rotated: renamed, and then [FileDrain.Reopen]. When the file
+// cannot be written, the drain tries again until it can; meanwhile records wait in the queue. There are only whole lines in a file:
+// one that was cut off, by a full disk, is completed; or it is taken back, and written whole to the next file.
+type FileDrain struct {
+	path string
+	log  *slog.Logger
+	open func(path string) (outputFile, error)
 
-// Reopen implements [Reopener].
-func (d *FileDrain) Reopen() {}
+	mu     sync.Mutex
+	reopen context.CancelFunc // ends current
+
+	// What follows belongs to the goroutine that runs the drain.
+
+	current context.Context // ends with the next call of Reopen, and when the drain has to end
+	file    outputFile      // nil: to be opened
+	// partial is how many bytes of an unfinished line of ours are at the end of the file, and size that of the file then.
+	partial int
+	size    int64
+	// unfinished says that somebody else, who crashed, left an unfinished line at the end of the file.
+	unfinished bool
+	// failing is true from the first failed write to the next good one.
+	failing bool
+}
+
+// NewFileDrain returns a drain that appends to the file at path. log may be nil.
+func NewFileDrain(path string, log *slog.Logger) *FileDrain {
+	return &FileDrain{path: path, log: orDiscard(log).With("path", path), open: openOutput}
+}
+
+// openOutput opens the file at path. A FIFO that has no reader is the error ENXIO and not, as it otherwise would be, a long wait.
+func openOutput(path string) (outputFile, error) {
+	flags := os.O_WRONLY | os.O_APPEND | os.O_CREATE
+	if info, err := os.Stat(path); err == nil && info.Mode()&fs.ModeNamedPipe != 0 {
+		flags |= syscall.O_NONBLOCK
+	}
+	return os.OpenFile(path, flags, filePermissions)
+}
+
+// Open implements [Opener]: it opens the file, and creates it, so that a wrong path is found before anything was received.
+func (d *FileDrain) Open() error {
+	err := d.ensureOpen()
+	if errors.Is(err, syscall.ENXIO) {
+		return nil // A reader may come.
+	}
+	return err
+}
+
+// Close closes the file of a drain that was opened and is not going to run.
+func (d *FileDrain) Close() error {
+	if d.file == nil {
+		return nil
+	}
+	err := d.file.Close()
+	d.file = nil
+	return err
+}
+
+// Reopen implements [Reopener]: what comes from now on is written to the file that then is at the path. The old one is closed.
+func (d *FileDrain) Reopen() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.reopen != nil {
+		d.reopen()
+	}
+}
+
+// renew makes the next call of Reopen noticed.
+func (d *FileDrain) renew(ctx context.Context) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.reopen != nil {
+		d.reopen()
+	}
+	d.current, d.reopen = context.WithCancel(ctx)
+}
 
 // Run implements [Drain].
-func (d *FileDrain) Run(ctx context.Context, q *Queue) error { return errors.ErrUnsupported }
+func (d *FileDrain) Run(ctx context.Context, q *Queue) error {
+	d.renew(ctx)
+	defer d.Reopen() // ends the context
+	defer d.abandon()
+	for {
+		c, err := q.Take(d.current)
+		switch {
+		case err == nil:
+			n, err := d.write(ctx, c.Bytes())
+			if err != nil {
+				giveBack(q, c, n)
+				return err
+			}
+			q.Release(c)
+		case err == io.EOF:
+			return nil
+		case d.replaced(ctx): // There is nothing to write, but the new file should be there at once.
+			if err := d.ensureOpen(); err != nil {
+				d.failed(err)
+			}
+		default:
+			return err
+		}
+	}
+}
+
+// replaced reports whether Reopen was called, and then gives up the file.
+func (d *FileDrain) replaced(ctx context.Context) bool {
+	if d.current.Err() == nil || ctx.Err() != nil {
+		return false
+	}
+	d.renew(ctx)
+	d.abandon()
+	return true
+}
+
+// write writes p, which consists of whole lines, however often it has to try. An error is the cause of ctx's end; then the first n
+// bytes are written, which are whole lines.
+func (d *FileDrain) write(ctx context.Context, p []byte) (n int, err error) {
+	after := retryAfter()
+	for attempt := 0; ; attempt++ {
+		d.replaced(ctx)
+		written, err := d.append(ctx, p[n+d.partial:])
+		d.partial += written
+		whole := wholeLines(p[n : n+d.partial])
+		n += whole
+		d.partial -= whole
+		if err == nil {
+			d.recovered()
+			return n, nil
+		}
+		if whole > 0 {
+			attempt = 0
+		}
+		d.failed(err)
+		_ = pause(d.current, after(attempt)) // Reopen may help; it ends the pause.
+		if ctx.Err() != nil {
+			return n, context.Cause(ctx)
+		}
+	}
+}
+
+// append writes p to the file and returns how many bytes of it are there.
+func (d *FileDrain) append(ctx context.Context, p []byte) (n int, err error) {
+	if err := d.ensureOpen(); err != nil {
+		return 0, err
+	}
+	// The reader of a FIFO may stand still. Writes to other files cannot be interrupted, and need not.
+	file := d.file
+	stop := context.AfterFunc(ctx, func() { _ = file.SetWriteDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if d.unfinished {
+		if _, err := file.Write([]byte{'\n'}); err != nil {
+			return 0, err
+		}
+		d.unfinished = false
+	}
+	n, err = file.Write(p)
+	if err == nil && n < len(p) {
+		err = io.ErrShortWrite
+	}
+	return n, err
+}
+
+// ensureOpen opens the file if it is not open.
+func (d *FileDrain) ensureOpen() error {
+	if d.file != nil {
+		return nil
+	}
+	file, err := d.open(d.path)
+	if err != nil {
+		return err
+	}
+	d.file = file
+	d.unfinished = endsInLine(d.path, file)
+	return nil
+}
+
+// endsInLine reports whether the last line of the file, which is also at path, has no line break.
+func endsInLine(path string, file outputFile) bool {
+	info, err := file.Stat()
+	if err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
+		return false
+	}
+	reader, err := os.Open(path) // The other one is open for writing alone: whoever may only write can do that.
+	if err != nil {
+		return false
+	}
+	defer reader.Close()
+	var last [1]byte
+	_, err = reader.ReadAt(last[:], info.Size()-1)
+	return err == nil && last[0] != '\n'
+}
+
+// failed is told of each failed write. It logs the first one, and gives up a file that is no longer the one at the path, or not one
+// in which something could be completed.
+func (d *FileDrain) failed(cause error) {
+	level := slog.LevelDebug
+	if !d.failing {
+		level = slog.LevelError
+	}
+	d.failing = true
+	d.log.Log(context.Background(), level, "cannot write the file; signals wait while it is tried again", "err", cause)
+	if d.file == nil {
+		return
+	}
+	if info, err := d.file.Stat(); err == nil && info.Mode().IsRegular() {
+		d.size = info.Size()
+		if named, err := os.Stat(d.path); err == nil && os.SameFile(info, named) {
+			return
+		}
+	}
+	d.abandon()
+}
+
+// recovered is told of each good write.
+func (d *FileDrain) recovered() {
+	if d.failing {
+		d.failing = false
+		d.log.Info("the file can be written again")
+	}
+}
+
+// abandon closes the file, after it took back an unfinished line of ours, unless somebody else has written behind it.
+func (d *FileDrain) abandon() {
+	if d.file == nil {
+		return
+	}
+	if info, err := d.file.Stat(); d.partial > 0 && err == nil && info.Mode().IsRegular() && info.Size() == d.size {
+		_ = d.file.Truncate(d.size - int64(d.partial))
+	}
+	d.partial = 0
+	if err := d.file.Close(); err != nil && !d.failing {
+		d.log.Warn("the file could not be closed; its end may be missing", "err", err)
+	}
+	d.file = nil
+}
