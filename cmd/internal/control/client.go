@@ -1,0 +1,253 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"syscall"
+	"time"
+)
+
+// A Client makes calls to the server behind a socket. Its methods return what the server answers: JSON without a line break. An error
+// is the server's, an [*Error], or says that there is no server there, or is the cause of the end of ctx.
+type Client struct {
+	path string
+	http *http.Client
+}
+
+// NewClient returns a client for the server whose socket is at path. Nothing is opened before the first call.
+func NewClient(path string) *Client {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		address, err := addressOf(path)
+		if err != nil {
+			return nil, err
+		}
+		if err := checkShared(path); err != nil {
+			return nil, err
+		}
+		return new(net.Dialer).DialContext(ctx, "unix", address)
+	}
+	return &Client{path: path, http: &http.Client{
+		Transport:     &http.Transport{DialContext: dial, DisableCompression: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+}
+
+// Close closes what is kept open for further calls.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Connections returns each connection.
+func (c *Client) Connections(ctx context.Context) ([]json.RawMessage, error) {
+	text, err := c.text(ctx, http.MethodGet, connectionsPath, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	var list struct {
+		Connections []json.RawMessage `json:"connections"`
+	}
+	if err := json.Unmarshal(text, &list); err != nil {
+		return nil, c.strange(err)
+	}
+	return list.Connections, nil
+}
+
+// Connection returns a connection; with a state, StateConnected or StateJoined, once it is in that, and an error if that takes
+// longer than timeout, unless it is zero.
+func (c *Client) Connection(ctx context.Context, name, state string, timeout time.Duration) ([]byte, error) {
+	query := url.Values{}
+	if state != "" {
+		query.Set("wait", state)
+	}
+	if timeout > 0 {
+		query.Set("timeout", timeout.String())
+	}
+	return c.text(ctx, http.MethodGet, connectionPath(name), query, nil)
+}
+
+// Add starts a new connection from its entry of a config file. Relative paths in it start at dir.
+func (c *Client) Add(ctx context.Context, entry []byte, dir string) ([]byte, error) {
+	query := url.Values{}
+	if dir != "" {
+		query.Set("dir", dir)
+	}
+	return c.text(ctx, http.MethodPost, connectionsPath, query, entry)
+}
+
+// Remove stops a connection and makes the server forget it.
+func (c *Client) Remove(ctx context.Context, name string) ([]byte, error) {
+	return c.text(ctx, http.MethodDelete, connectionPath(name), nil, nil)
+}
+
+// Start starts a connection that the server knows.
+func (c *Client) Start(ctx context.Context, name string) ([]byte, error) {
+	return c.text(ctx, http.MethodPost, connectionPath(name)+"/start", nil, nil)
+}
+
+// Stop stops a connection.
+func (c *Client) Stop(ctx context.Context, name string) ([]byte, error) {
+	return c.text(ctx, http.MethodPost, connectionPath(name)+"/stop", nil, nil)
+}
+
+// Restart stops a connection and starts it.
+func (c *Client) Restart(ctx context.Context, name string) ([]byte, error) {
+	return c.text(ctx, http.MethodPost, connectionPath(name)+"/restart", nil, nil)
+}
+
+// Reload makes the server read its configuration again, and returns once it has taken effect.
+func (c *Client) Reload(ctx context.Context) ([]byte, error) {
+	return c.text(ctx, http.MethodPost, "/v1/reload", nil, nil)
+}
+
+// Join joins a topic; params is a JSON object, or nil. What could not be joined has an answer, too.
+func (c *Client) Join(ctx context.Context, name, topic string, params json.RawMessage) (Answer, error) {
+	return c.signal(ctx, http.MethodPost, connectionPath(name)+"/channels", joinBody{topic, params})
+}
+
+// Leave leaves a topic.
+func (c *Client) Leave(ctx context.Context, name, topic string) (Answer, error) {
+	return c.signal(ctx, http.MethodDelete, connectionPath(name)+"/channels/"+url.PathEscape(topic), nil)
+}
+
+// Push pushes. What failed on its way has an answer, too.
+func (c *Client) Push(ctx context.Context, name string, p Push) (Answer, error) {
+	body := pushBody{
+		Topic: p.Topic, Event: p.Event, Payload: p.Payload, Base64: p.Binary,
+		TimeoutMS: int64((p.Timeout + time.Millisecond - 1) / time.Millisecond), NoReply: p.NoReply,
+	}
+	return c.signal(ctx, http.MethodPost, connectionPath(name)+"/push", body)
+}
+
+const connectionsPath = "/v1/connections"
+
+func connectionPath(name string) string { return connectionsPath + "/" + url.PathEscape(name) }
+
+// signal makes a call that answers a signal.
+func (c *Client) signal(ctx context.Context, method, path string, body any) (Answer, error) {
+	var text []byte
+	if body != nil {
+		var buffer bytes.Buffer
+		encoder := json.NewEncoder(&buffer)
+		encoder.SetEscapeHTML(false) // a payload goes as it is
+		if err := encoder.Encode(body); err != nil {
+			return Answer{}, err
+		}
+		text = buffer.Bytes()
+	}
+	status, answer, err := c.call(ctx, method, path, nil, text)
+	if err != nil {
+		return Answer{}, err
+	}
+	if status >= http.StatusBadRequest {
+		if err := errorOf(status, answer); err != nil {
+			return Answer{}, err
+		}
+	}
+	if len(answer) == 0 || answer[0] != '{' {
+		return Answer{}, c.strange(fmt.Errorf("HTTP status %d without a signal", status))
+	}
+	return Answer{HTTPStatus: status, Line: answer}, nil
+}
+
+// text makes a call that answers with anything else.
+func (c *Client) text(ctx context.Context, method, path string, query url.Values, body []byte) ([]byte, error) {
+	status, answer, err := c.call(ctx, method, path, query, body)
+	if err != nil {
+		return nil, err
+	}
+	if status < http.StatusMultipleChoices {
+		return answer, nil
+	}
+	if err := errorOf(status, answer); err != nil {
+		return nil, err
+	}
+	return nil, c.strange(fmt.Errorf("HTTP status %d", status))
+}
+
+// call makes a call, and returns the whole answer.
+func (c *Client) call(ctx context.Context, method, path string, query url.Values, body []byte) (status int, answer []byte, err error) {
+	response, err := c.do(ctx, method, path, query, body)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer response.Body.Close()
+	answer, err = io.ReadAll(response.Body)
+	if err != nil {
+		return 0, nil, c.explain(ctx, err)
+	}
+	return response.StatusCode, bytes.TrimSuffix(answer, []byte("\n")), nil
+}
+
+// do sends a request, and returns the response when its header is there.
+func (c *Client) do(ctx context.Context, method, path string, query url.Values, body []byte) (*http.Response, error) {
+	if len(body) > MaxBody {
+		return nil, &Error{
+			Code: exitUsage, Message: fmt.Sprintf("that is too large for one call: %d bytes, and %d are allowed", len(body), MaxBody), Advice: "send less",
+		}
+	}
+	request, err := http.NewRequestWithContext(ctx, method, "http://phx"+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	request.URL.RawQuery = query.Encode()
+	if len(body) > 0 {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	response, err := c.http.Do(request)
+	if err != nil {
+		return nil, c.explain(ctx, err)
+	}
+	return response, nil
+}
+
+// errorOf returns the error in an answer; nil if it has none.
+func errorOf(status int, answer []byte) error {
+	var body errorBody
+	if json.Unmarshal(answer, &body) != nil || body.Error.Message == "" {
+		return nil
+	}
+	code := body.Error.ExitCode
+	if code == 0 {
+		code = exitFailure
+	}
+	return &Error{Status: status, Code: code, Message: body.Error.Message, Advice: body.Error.Hint}
+}
+
+// strange is the error of an answer that no serve gives.
+func (c *Client) strange(err error) error {
+	return &Error{
+		Code: exitFailure, Message: fmt.Sprintf("what answers at %s does not speak like phx serve: %v", c.path, err),
+		Advice: "check --control and PHX_CONTROL, and that both are of one version: phx version",
+	}
+}
+
+// explain makes an error of the transport one for people.
+func (c *Client) explain(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if known := (*Error)(nil); errors.As(err, &known) {
+		return known
+	}
+	e := &Error{
+		Code: exitConnect, Message: fmt.Sprintf("cannot reach phx serve at %s: %s", c.path, systemError(err)),
+		Advice: "check --control and PHX_CONTROL",
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		e.Message = "no phx serve is running: nobody listens on " + c.path
+		e.Advice = "start one: phx serve -f FILE; if it has another socket, name that with --control or PHX_CONTROL"
+	case errors.Is(err, fs.ErrPermission):
+		e.Advice = "its socket is for the user alone who runs it"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		e.Code, e.Message = exitLinkLost, fmt.Sprintf("phx serve at %s has gone before it had answered", c.path)
+		e.Advice = "see its log; what was asked for may have been done"
+	}
+	return e
+}

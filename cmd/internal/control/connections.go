@@ -1,0 +1,159 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"phx/cmd/config"
+)
+
+func listConnections(c *call) error {
+	if _, err := c.query(nil); err != nil {
+		return err
+	}
+	all, err := c.server.backend.Connections(c.r.Context())
+	for i := range all {
+		all[i] = all[i].complete()
+	}
+	if all == nil {
+		all = []Connection{}
+	}
+	return answerWith(c, http.StatusOK, connectionList{all}, err)
+}
+
+// connectionList is what GET /v1/connections answers.
+type connectionList struct {
+	Connections []Connection `json:"connections"`
+}
+
+// complete returns the connection as it is to be in JSON.
+func (c Connection) complete() Connection {
+	if c.Channels == nil {
+		c.Channels = []Channel{}
+	}
+	if c.Counters == nil {
+		c.Counters = map[string]uint64{}
+	}
+	return c
+}
+
+func getConnection(c *call) error {
+	query, err := c.query([]string{"wait", "timeout"})
+	if err != nil {
+		return err
+	}
+	state := query.Get("wait")
+	switch state {
+	case "":
+		if query.Has("timeout") || query.Has("wait") {
+			return BadRequest("for example: ?wait=joined&timeout=30s", "the query has no state to wait for")
+		}
+		return answerConnection(c, http.StatusOK)(c.server.backend.Connection(c.r.Context(), c.name))
+	case StateConnected, StateJoined:
+		return await(c, state, query.Get("timeout"))
+	}
+	return BadRequest("it is connected or joined", "there is no state %q to wait for", state)
+}
+
+// await answers once the connection is in the state.
+func await(c *call, state, timeout string) error {
+	ctx, cancel := context.WithCancel(c.r.Context())
+	defer cancel()
+	defer context.AfterFunc(c.server.closing, cancel)()
+	if timeout != "" {
+		d, err := parseTimeout(timeout)
+		if err != nil {
+			return err
+		}
+		ctx, cancel = context.WithTimeout(ctx, d)
+		defer cancel()
+	}
+	conn, err := c.server.backend.Await(ctx, c.name, state)
+	switch {
+	case err == nil || ctx.Err() == nil || !errors.Is(err, ctx.Err()):
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return &Error{
+			Status: http.StatusGatewayTimeout, Code: exitTimeout,
+			Message: fmt.Sprintf("%s is not %s within %s: it is %s", conn.Name, state, timeout, conn.Status),
+			Advice:  "allow more time, or see the log of serve",
+		}
+	default:
+		return errClosing
+	}
+	return answerConnection(c, http.StatusOK)(conn, err)
+}
+
+// errClosing is the error of a call that would wait for what will not come any more.
+var errClosing = &Error{
+	Status: http.StatusServiceUnavailable, Code: exitLinkLost, Message: "serve is shutting down", Advice: "start it again: phx serve -f FILE",
+}
+
+// answerConnection answers with what a method of the backend returns.
+func answerConnection(c *call, status int) func(Connection, error) error {
+	return func(conn Connection, err error) error { return answerWith(c, status, conn.complete(), err) }
+}
+
+// An entryName is what has to be known of an entry before the backend gets it.
+type entryName struct {
+	Name *string `json:"name"`
+}
+
+func addConnection(c *call) error {
+	query, err := c.query([]string{"dir"})
+	if err != nil {
+		return err
+	}
+	entry, err := c.body()
+	if err != nil {
+		return err
+	}
+	const hint = `for example: {"name":"backend","uri":"ws://localhost:4000/socket"}`
+	var named entryName
+	if err := json.Unmarshal(entry, &named); err != nil {
+		return BadRequest(hint, "the body is wrong: %s", explainJSON(err))
+	}
+	if named.Name == nil || *named.Name == "" {
+		return BadRequest(hint, "the connection has no name")
+	}
+	return answerConnection(c, http.StatusCreated)(c.server.backend.Add(c.r.Context(), entry, query.Get("dir")))
+}
+
+// done is what calls answer that have nothing else to tell.
+type done struct {
+	Name   string `json:"name,omitempty"`
+	Status string `json:"status"`
+}
+
+func removeConnection(c *call) error {
+	err := c.server.backend.Remove(c.r.Context(), c.name)
+	return answerWith(c, http.StatusOK, done{c.name, "removed"}, err)
+}
+
+func startConnection(c *call) error {
+	return answerConnection(c, http.StatusOK)(c.server.backend.Start(c.r.Context(), c.name))
+}
+
+func stopConnection(c *call) error {
+	return answerConnection(c, http.StatusOK)(c.server.backend.Stop(c.r.Context(), c.name))
+}
+
+func restartConnection(c *call) error {
+	return answerConnection(c, http.StatusOK)(c.server.backend.Restart(c.r.Context(), c.name))
+}
+
+func reload(c *call) error {
+	return answerWith(c, http.StatusOK, done{Status: "reloaded"}, c.server.backend.Reload(c.r.Context()))
+}
+
+// parseTimeout parses the time that a call may take.
+func parseTimeout(text string) (time.Duration, error) {
+	d, err := config.ParseDuration(text)
+	if err != nil {
+		return 0, BadRequest("for example: timeout=30s", "timeout %q %v", text, err)
+	}
+	return d, nil
+}

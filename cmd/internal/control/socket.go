@@ -1,0 +1,229 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+)
+
+// DefaultPath is where the socket is when nobody says otherwise: in a directory of this user alone.
+func DefaultPath(lookupEnv func(string) (string, bool)) string {
+	if dir, _ := lookupEnv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "phx", socketName)
+	}
+	dir, _ := lookupEnv("TMPDIR")
+	if dir == "" {
+		dir = "/tmp"
+	}
+	return filepath.Join(dir, sharedDirPrefix+strconv.Itoa(os.Getuid()), socketName)
+}
+
+const (
+	socketName = "control.sock"
+	// sharedDirPrefix begins the name of the default directory where everybody may make directories.
+	sharedDirPrefix = "phx-"
+)
+
+// Listen listens on the Unix socket at path, which only this user can connect to. It makes the directory, for this user alone, if there
+// is none. A socket file that a dead server left is taken over; a living server there is an [*Error] with exit code 1, and so is all else
+// that stands in the way; a path that cannot be a socket's is one with exit code 2. Closing the listener removes the socket, if it is still its own.
+func Listen(path string) (net.Listener, error) {
+	address, err := addressOf(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := makeDir(path); err != nil {
+		return nil, err
+	}
+	held, err := lock(path + ".lock")
+	if err != nil {
+		if errors.Is(err, errLocked) {
+			return nil, errLiving(path)
+		}
+		return nil, listenError(path, err)
+	}
+	l, err := bind(path, address)
+	if err != nil {
+		held.release()
+		return nil, err
+	}
+	l.held = held
+	return l, nil
+}
+
+// A listener is a socket with the lock that makes it ours.
+type listener struct {
+	net.Listener
+	path string
+	info fs.FileInfo
+	held *fileLock
+	once sync.Once
+	err  error
+}
+
+// Close closes the socket, and removes it unless somebody has put another one in its place.
+func (l *listener) Close() error {
+	l.once.Do(func() {
+		if info, err := os.Lstat(l.path); err == nil && os.SameFile(info, l.info) {
+			l.err = os.Remove(l.path)
+		}
+		l.err = errors.Join(l.err, l.Listener.Close())
+		l.held.release()
+	})
+	return l.err
+}
+
+// bind makes the socket. The caller holds the lock, so that no other server does the same.
+func bind(path, address string) (*listener, error) {
+	if err := removeStale(path, address); err != nil {
+		return nil, err
+	}
+	config := net.ListenConfig{Control: restrict}
+	socket, err := listenRestricted(&config, address)
+	if err != nil {
+		return nil, listenError(path, err)
+	}
+	socket.(*net.UnixListener).SetUnlinkOnClose(false) // we do that ourselves, and look before
+	l := &listener{Listener: socket, path: path}
+	if err = os.Chmod(path, 0o600); err == nil {
+		l.info, err = os.Lstat(path)
+	}
+	if err != nil {
+		_ = socket.Close()
+		return nil, listenError(path, err)
+	}
+	return l, nil
+}
+
+// removeStale removes a socket on which nobody listens.
+func removeStale(path, address string) error {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return listenError(path, err)
+	case info.Mode()&fs.ModeSocket == 0:
+		return &Error{
+			Code: exitFailure, Message: "there is something at " + path + " that is no socket, and stays as it is",
+			Advice: "move it away, or choose another path for the control socket",
+		}
+	}
+	conn, err := net.Dial("unix", address)
+	switch {
+	case err == nil:
+		_ = conn.Close()
+		return errLiving(path)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		err = os.Remove(path)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return listenError(path, err)
+	}
+	return nil
+}
+
+// errLiving says that there is a server already.
+func errLiving(path string) error {
+	return &Error{
+		Code: exitFailure, Message: "another phx serve is running: it listens on " + path,
+		Advice: "`phx ctl list` talks to it; stop it, or choose another path for the control socket of this one",
+	}
+}
+
+// listenError is the error of a socket that cannot be made.
+func listenError(path string, err error) error {
+	return &Error{
+		Code: exitFailure, Message: fmt.Sprintf("cannot listen on the control socket %s: %s", path, systemError(err)),
+		Advice: "check its directory, or choose another path for it",
+	}
+}
+
+// systemError returns the message of err without the system calls and paths before it.
+func systemError(err error) string {
+	if errno := syscall.Errno(0); errors.As(err, &errno) {
+		return errno.Error()
+	}
+	return err.Error()
+}
+
+// addressOf returns the address of the socket at path.
+func addressOf(path string) (string, error) {
+	const advice = "choose a shorter path for the control socket, for example in /run or /tmp"
+	if path == "" {
+		return "", &Error{Code: exitUsage, Message: "the path of the control socket is empty", Advice: "for example: /run/phx/control.sock"}
+	}
+	address := path
+	if strings.HasPrefix(address, "@") {
+		address = "./" + address // a file of that name, and no abstract socket, which has no owner
+	}
+	if limit := len(syscall.RawSockaddrUnix{}.Path); len(address) >= limit {
+		return "", &Error{
+			Code: exitUsage, Advice: advice,
+			Message: fmt.Sprintf("the path of the control socket, %s, has %d bytes; the system allows %d", path, len(path), limit-1),
+		}
+	}
+	return address, nil
+}
+
+// makeDir makes the directory of the socket, if there is none.
+func makeDir(path string) error {
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return &Error{
+			Code: exitFailure, Message: fmt.Sprintf("cannot make the directory of the control socket, %s: %s", dir, systemError(err)),
+			Advice: "make it, or choose another path for the control socket",
+		}
+	}
+	return checkShared(path)
+}
+
+// checkShared refuses the default directory where everybody may make directories, if somebody else has made it: who owns it can put
+// a socket there. Other directories are the choice of whoever configured them.
+func checkShared(path string) error {
+	dir := filepath.Dir(path)
+	if filepath.Base(dir) != sharedDirPrefix+strconv.Itoa(os.Getuid()) {
+		return nil
+	}
+	info, err := os.Lstat(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // and so is the socket, which says more
+	}
+	if err != nil {
+		return listenError(path, err)
+	}
+	what := ""
+	switch {
+	case !info.IsDir():
+		what = "is no directory"
+	case !ours(info):
+		what = "belongs to somebody else"
+	case info.Mode().Perm()&0o077 != 0:
+		what = fmt.Sprintf("is open to others (mode %04o)", info.Mode().Perm())
+	default:
+		return nil
+	}
+	return &Error{
+		Code: exitFailure, Message: fmt.Sprintf("the directory of the control socket, %s, %s", dir, what),
+		Advice: "remove it, or make it yours alone (chmod 700); or choose another path, with XDG_RUNTIME_DIR or for the socket itself",
+	}
+}
+
+// restrict is called with a socket before it has a name.
+func restrict(_, _ string, raw syscall.RawConn) error {
+	return raw.Control(func(fd uintptr) { restrictSocket(int(fd)) })
+}
+
+// listenRestricted listens so that nobody else can connect, not even before the mode is set.
+func listenRestricted(config *net.ListenConfig, address string) (net.Listener, error) {
+	defer restrictFiles()()
+	return config.Listen(context.Background(), "unix", address)
+}

@@ -1,0 +1,226 @@
+package control
+
+import (
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+)
+
+func TestListenIsForThisUserAlone(t *testing.T) {
+	path := socketPath(t)
+	l, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for file, want := range map[string]fs.FileMode{filepath.Dir(path): fs.ModeDir | 0o700, path: fs.ModeSocket | 0o600} {
+		info, err := os.Stat(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode() != want {
+			t.Errorf("%s has mode %v", file, info.Mode())
+		}
+	}
+}
+
+func TestListenWhereALivingServerIs(t *testing.T) {
+	path := socketPath(t)
+	l, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = Listen(path)
+	if exitCode(err) != exitFailure || !strings.Contains(err.Error(), "another phx serve is running: it listens on "+path) {
+		t.Errorf("a second one: %v", err)
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	left, err := os.ReadDir(filepath.Dir(path))
+	if err != nil || len(left) != 0 {
+		t.Errorf("left: %v %v", left, err)
+	}
+	if l, err = Listen(path); err != nil {
+		t.Fatalf("once it is closed: %v", err)
+	}
+	l.Close()
+}
+
+// TestListenWhereSomethingElseListens is about a server that knows nothing of locks.
+func TestListenWhereSomethingElseListens(t *testing.T) {
+	path := socketPath(t)
+	if err := os.Mkdir(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	other, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if _, err := Listen(path); exitCode(err) != exitFailure {
+		t.Errorf("%v", err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Errorf("its socket: %v", err)
+	}
+}
+
+// leaveStale leaves the socket of a dead server at path.
+func leaveStale(t *testing.T, path string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	dead, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead.SetUnlinkOnClose(false)
+	dead.Close()
+}
+
+func TestListenTakesOverTheSocketOfADeadServer(t *testing.T) {
+	path := socketPath(t)
+	leaveStale(t, path)
+	l, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	conn, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+}
+
+// TestOneOfManyStartersWins: they find a stale socket at the same time.
+func TestOneOfManyStartersWins(t *testing.T) {
+	path := socketPath(t)
+	for range 20 {
+		leaveStale(t, path)
+		var group sync.WaitGroup
+		won := make(chan net.Listener, 8)
+		for range cap(won) {
+			group.Go(func() {
+				l, err := Listen(path)
+				if err == nil {
+					won <- l
+				} else if exitCode(err) != exitFailure || !strings.Contains(err.Error(), "another phx serve") {
+					t.Error(err)
+				}
+			})
+		}
+		group.Wait()
+		if len(won) != 1 {
+			t.Fatalf("%d have won", len(won))
+		}
+		conn, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatalf("the winner has no socket: %v", err)
+		}
+		conn.Close()
+		(<-won).Close()
+	}
+}
+
+func TestListenRemovesOnlyItsOwnSocket(t *testing.T) {
+	path := socketPath(t)
+	l, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	other, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Errorf("the other's socket: %v", err)
+	}
+}
+
+func TestListenRefuses(t *testing.T) {
+	path := socketPath(t)
+	file := filepath.Join(filepath.Dir(filepath.Dir(path)), "file")
+	if err := os.WriteFile(file, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		path, message string
+		code          int
+	}{
+		{file, "that is no socket, and stays as it is", exitFailure},
+		{filepath.Join(file, "s"), "cannot make the directory of the control socket, " + file + ": not a directory", exitFailure},
+		{"", "is empty", exitUsage},
+		{filepath.Join(os.TempDir(), strings.Repeat("x", 120)), "bytes; the system allows", exitUsage},
+	}
+	for _, tt := range tests {
+		_, err := Listen(tt.path)
+		if exitCode(err) != tt.code || !strings.Contains(err.Error(), tt.message) {
+			t.Errorf("%s: %v, want %q and exit code %d", tt.path, err, tt.message, tt.code)
+		}
+	}
+	if text, err := os.ReadFile(file); err != nil || string(text) != "precious" {
+		t.Errorf("the file: %q %v", text, err)
+	}
+}
+
+func TestTheSharedDirectory(t *testing.T) {
+	temp := filepath.Dir(filepath.Dir(socketPath(t)))
+	lookup := func(env map[string]string) func(string) (string, bool) {
+		return func(name string) (string, bool) {
+			value, ok := env[name]
+			return value, ok
+		}
+	}
+	path := DefaultPath(lookup(map[string]string{"TMPDIR": temp}))
+	dir := filepath.Join(temp, "phx-"+strconv.Itoa(os.Getuid()))
+	if path != filepath.Join(dir, "control.sock") {
+		t.Fatal(path)
+	}
+	for _, runtimeDir := range []string{"", "not/absolute"} {
+		if got := DefaultPath(lookup(map[string]string{"TMPDIR": temp, "XDG_RUNTIME_DIR": runtimeDir})); got != path {
+			t.Errorf("with %q: %s", runtimeDir, got)
+		}
+	}
+	if got := DefaultPath(lookup(map[string]string{"XDG_RUNTIME_DIR": "/run/user/7"})); got != "/run/user/7/phx/control.sock" {
+		t.Error(got)
+	}
+	l, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	const open = "is open to others (mode 0755)"
+	if _, err := Listen(path); exitCode(err) != exitFailure || !strings.Contains(err.Error(), open) {
+		t.Errorf("open to others: %v", err)
+	}
+	if _, err := NewClient(path).Connections(t.Context()); exitCode(err) != exitFailure || !strings.Contains(err.Error(), open) {
+		t.Errorf("a client there: %v", err)
+	}
+	if err := os.Rename(dir, dir+"-real"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(dir+"-real", dir); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Listen(path); exitCode(err) != exitFailure || !strings.Contains(err.Error(), "is no directory") {
+		t.Errorf("a link of somebody: %v", err)
+	}
+}

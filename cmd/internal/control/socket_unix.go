@@ -1,0 +1,62 @@
+//go:build unix
+
+package control
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"syscall"
+)
+
+// errLocked says that another process has the lock.
+var errLocked = errors.New("it is locked")
+
+// A fileLock is a lock on a file that lasts until it is released or the process ends.
+type fileLock struct{ file *os.File }
+
+// lock takes the lock of the file at path, which it makes, or returns errLocked.
+func lock(path string) (*fileLock, error) {
+	for {
+		file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		if err := flock(file); err != nil {
+			_ = file.Close()
+			return nil, err
+		}
+		// Whoever had it before may have removed the file while we waited to open it: then ours locks nothing.
+		if opened, err := file.Stat(); err == nil {
+			if there, err := os.Lstat(path); err == nil && os.SameFile(opened, there) {
+				return &fileLock{file}, nil
+			}
+		}
+		_ = file.Close()
+	}
+}
+
+func flock(file *os.File) error {
+	for {
+		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		switch {
+		case errors.Is(err, syscall.EINTR):
+		case errors.Is(err, syscall.EWOULDBLOCK):
+			return errLocked
+		default:
+			return err
+		}
+	}
+}
+
+// release gives the lock back, and removes its file.
+func (l *fileLock) release() {
+	_ = os.Remove(l.file.Name()) // while it is locked: who opens it now sees that it is gone
+	_ = l.file.Close()
+}
+
+// ours reports whether a file belongs to this user.
+func ours(info fs.FileInfo) bool {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int(stat.Uid) == os.Getuid()
+}
