@@ -89,7 +89,7 @@ func (c *client) resolve() error {
 }
 
 func (c *client) runBounded(ctx context.Context, run func(context.Context) error) error {
-	ctx, stop := interruptible(ctx, c.factory.die)
+	ctx, stop := interruptible(ctx, c.factory.die, endingSignals...)
 	defer stop()
 	if c.maxTime > 0 {
 		var cancel context.CancelFunc

@@ -68,7 +68,7 @@ func parseListen(text string) (string, error) {
 }
 
 func demoRun(ctx context.Context, o *demoOptions) error {
-	ctx, stop := interruptible(ctx, o.factory.die)
+	ctx, stop := interruptible(ctx, o.factory.die, endingSignals...)
 	defer stop()
 	options := []phoenixtest.Option{phoenixtest.WithAddr(o.listen)}
 	export := ""

@@ -11,13 +11,13 @@ import (
 // endingSignals are the process signals that end a command.
 var endingSignals = []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP}
 
-// interruptible returns a context that the first INT, TERM or HUP ends, its cause a *killedError: the command leaves and
+// interruptible returns a context that the first of the given signals ends, its cause a *killedError: the command leaves and
 // closes, and then dies of the signal. A second one is immediate, by die. Signals that the process was started to ignore,
 // as by nohup, stay ignored. stop ends the watch.
-func interruptible(parent context.Context, die func(syscall.Signal)) (ctx context.Context, stop func()) {
+func interruptible(parent context.Context, die func(syscall.Signal), signals ...syscall.Signal) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	received := make(chan os.Signal, 2)
-	for _, sig := range endingSignals {
+	for _, sig := range signals {
 		if !ossignal.Ignored(sig) {
 			ossignal.Notify(received, sig)
 		}

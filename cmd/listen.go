@@ -167,19 +167,6 @@ func (o *listenOptions) skip() func(topic, event []byte) bool {
 	}
 }
 
-// ready tells whoever waits for it that every topic is joined.
-func (o *listenOptions) ready() error {
-	if o.readyFile != "" {
-		if err := writeReadyFile(o.readyFile); err != nil {
-			return err
-		}
-	}
-	if o.readyFD > 0 {
-		return writeReadyFD(o.readyFD)
-	}
-	return nil
-}
-
 // compilePredicates compiles --until and --fail-on, nil for one that is not given.
 func (o *listenOptions) compilePredicates() (until, failOn *predicate, err error) {
 	if o.until != "" {

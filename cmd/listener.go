@@ -184,7 +184,7 @@ func (ln *listener) answered(topic string) error {
 		return nil
 	}
 	ln.limits.start(ln.duration, ln.idle, func() { ln.end(errDone) })
-	return ln.ready()
+	return tellReady(ln.readyFile, ln.readyFD)
 }
 
 // lost takes a topic that is out for good.

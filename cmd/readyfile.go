@@ -22,6 +22,19 @@ func removeReadyFile(path string) error {
 	return nil
 }
 
+// tellReady writes the file, if there is a path, and to the open file of the number, if it is not 0.
+func tellReady(path string, fd int) error {
+	if path != "" {
+		if err := writeReadyFile(path); err != nil {
+			return err
+		}
+	}
+	if fd > 0 {
+		return writeReadyFD(fd)
+	}
+	return nil
+}
+
 // writeReadyFile writes the file under another name first: it is there at once and whole.
 func writeReadyFile(path string) error {
 	next := path + "." + strconv.Itoa(os.Getpid())
@@ -50,7 +63,7 @@ func writeReadyFD(fd int) error {
 
 func readyError(name string, err error) error {
 	return &failure{
-		code: exitWrite, message: fmt.Sprintf("cannot write that listen is ready to %s: %s", name, systemError(err)), err: err,
+		code: exitWrite, message: fmt.Sprintf("cannot write that everything is ready to %s: %s", name, systemError(err)), err: err,
 		hint: "check --ready-file or --ready-fd",
 	}
 }

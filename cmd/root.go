@@ -40,6 +40,7 @@ channels, pushes events, and prints what the server sends as signals, one JSON o
 		newJoinCmd(f),
 		newPushCmd(f),
 		newListenCmd(f),
+		newServeCmd(f),
 		newDemoCmd(f),
 		newCompletionCmd(f),
 		newVersionCmd(f),

@@ -1,0 +1,252 @@
+package bridge
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	"phx/cmd/config"
+	"phx/cmd/internal/control"
+	"phx/phoenix"
+)
+
+// The calls of the control API: the Bridge is a [control.Backend].
+var _ control.Backend = (*Bridge)(nil)
+
+// Connections implements [control.Backend].
+func (b *Bridge) Connections(ctx context.Context) ([]control.Connection, error) {
+	list := []control.Connection{}
+	for _, name := range b.supervisor.Names() {
+		c, err := b.Connection(ctx, name)
+		var unknown *control.Error
+		switch {
+		case errors.As(err, &unknown): // removed meanwhile
+		case err != nil:
+			return nil, err
+		default:
+			list = append(list, c)
+		}
+	}
+	return list, nil
+}
+
+// Connection implements [control.Backend].
+func (b *Bridge) Connection(ctx context.Context, name string) (control.Connection, error) {
+	status, err := b.supervisor.Status(ctx, name)
+	if err != nil {
+		return control.Connection{}, callError(name, err)
+	}
+	return b.describe(status), nil
+}
+
+// describe makes of a status what the API tells.
+func (b *Bridge) describe(s phoenix.ConnectionStatus) control.Connection {
+	d := control.Connection{
+		Name: s.Name, Status: string(s.Link), URI: s.URI, Session: s.Session, Since: s.Since.UTC(), Required: s.Required,
+		Channels: make([]control.Channel, len(s.Channels)), Counters: map[string]uint64{},
+	}
+	if s.Link == phoenix.StatusConnecting {
+		d.Attempt = s.Retries + 1
+	}
+	for i, c := range s.Channels {
+		d.Channels[i] = control.Channel{Topic: c.Topic, State: c.State}
+		if !c.JoinedAt.IsZero() {
+			d.Channels[i].JoinedAt = c.JoinedAt.UTC()
+		}
+	}
+	if c := b.connection(s.Name); c != nil {
+		d.Counters = c.counters.all()
+	}
+	if s.Err != nil {
+		d.Error = s.Err.Error()
+	}
+	return d
+}
+
+// Await implements [control.Backend].
+func (b *Bridge) Await(ctx context.Context, name, state string) (control.Connection, error) {
+	c := b.connection(name)
+	if c == nil {
+		return control.Connection{}, control.UnknownConnection(name)
+	}
+	status, err := b.supervisor.Await(ctx, name, func(s phoenix.ConnectionStatus) bool {
+		if state == control.StateJoined {
+			return len(missingOf(&s, c.settings.Load())) == 0
+		}
+		return s.Link == phoenix.StatusConnected
+	})
+	if errors.Is(err, phoenix.ErrUnknownConnection) {
+		return control.Connection{}, control.UnknownConnection(name)
+	}
+	return b.describe(status), err
+}
+
+// Add implements [control.Backend].
+func (b *Bridge) Add(ctx context.Context, entry []byte, dir string) (control.Connection, error) {
+	if dir == "" {
+		dir = b.opts.Dir
+	}
+	e, err := config.ParseEntry(filepath.Join(dir, "connection"), entry, b.opts.LookupEnv)
+	if err != nil {
+		return control.Connection{}, badEntry(err)
+	}
+	p, err := b.planConnection(e)
+	if err != nil {
+		return control.Connection{}, badEntry(err)
+	}
+	p.added.Store(true)
+	b.changing.Lock()
+	err = b.add(p)
+	b.changing.Unlock()
+	if err != nil {
+		return control.Connection{}, callError(p.name, err)
+	}
+	if warning := p.connection.Warning(); warning != "" {
+		b.log.Warn(warning)
+	}
+	return b.Start(ctx, p.name)
+}
+
+// badEntry is the error of a call with a connection that is configured wrongly.
+func badEntry(err error) error {
+	hint := ""
+	if hinted := (interface{ Hint() string })(nil); errors.As(err, &hinted) {
+		hint = hinted.Hint()
+	}
+	return control.BadRequest(hint, "%v", err)
+}
+
+// Remove implements [control.Backend].
+func (b *Bridge) Remove(ctx context.Context, name string) error {
+	b.changing.Lock()
+	defer b.changing.Unlock()
+	return callError(name, b.remove(ctx, name))
+}
+
+// Start implements [control.Backend].
+func (b *Bridge) Start(ctx context.Context, name string) (control.Connection, error) {
+	return b.after(ctx, name, b.supervisor.Start(name))
+}
+
+// Stop implements [control.Backend].
+func (b *Bridge) Stop(ctx context.Context, name string) (control.Connection, error) {
+	return b.after(ctx, name, b.supervisor.Stop(ctx, name))
+}
+
+// Restart implements [control.Backend].
+func (b *Bridge) Restart(ctx context.Context, name string) (control.Connection, error) {
+	return b.after(ctx, name, b.supervisor.Restart(ctx, name))
+}
+
+// after answers a call that changed a connection with the connection as it is then.
+func (b *Bridge) after(ctx context.Context, name string, err error) (control.Connection, error) {
+	if err != nil {
+		return control.Connection{}, callError(name, err)
+	}
+	return b.Connection(ctx, name)
+}
+
+// Join implements [control.Backend].
+func (b *Bridge) Join(ctx context.Context, name, topic string, params json.RawMessage) (control.Answer, error) {
+	conn, c, err := b.running(name)
+	if err != nil {
+		return control.Answer{}, err
+	}
+	want := c.settings.Load().connection.UnreadChannels(topic)[0]
+	if params != nil {
+		payload := phoenix.Payload{Data: bytes.Clone(params)}
+		want.Params = func(context.Context) (phoenix.Payload, error) { return payload, nil }
+	}
+	ev, err := conn.JoinEvent(ctx, want)
+	return answer(name, &ev, err)
+}
+
+// Leave implements [control.Backend].
+func (b *Bridge) Leave(ctx context.Context, name, topic string) (control.Answer, error) {
+	conn, _, err := b.running(name)
+	if err != nil {
+		return control.Answer{}, err
+	}
+	ev, err := conn.LeaveEvent(ctx, topic)
+	return answer(name, &ev, err)
+}
+
+// Push implements [control.Backend].
+func (b *Bridge) Push(ctx context.Context, name string, p control.Push) (control.Answer, error) {
+	conn, _, err := b.running(name)
+	if err != nil {
+		return control.Answer{}, err
+	}
+	push := phoenix.Push{Topic: p.Topic, Name: p.Event, Payload: phoenix.Payload{Data: p.Payload}, Timeout: p.Timeout}
+	if p.Binary != nil {
+		push.Payload = phoenix.Binary(p.Binary)
+	}
+	if !p.NoReply {
+		ev, err := conn.PushEvent(ctx, push)
+		return answer(name, &ev, err)
+	}
+	ref, err := conn.SendRef(ctx, push)
+	if lost := (*phoenix.PushError)(nil); errors.As(err, &lost) {
+		// Its event is in the stream; here it is told without its number.
+		return answer(name, &phoenix.Event{Time: time.Now(), Topic: p.Topic, Name: p.Event, Detail: lost}, nil)
+	}
+	if err != nil {
+		return control.Answer{}, callError(name, err)
+	}
+	return control.NewRefAnswer(ref), nil
+}
+
+// running returns the connection of a name and its current run.
+func (b *Bridge) running(name string) (*phoenix.Conn, *connection, error) {
+	conn, err := b.supervisor.Conn(name)
+	c := b.connection(name)
+	switch {
+	case err != nil:
+		return nil, nil, callError(name, err)
+	case c == nil: // removed meanwhile
+		return nil, nil, control.UnknownConnection(name)
+	}
+	return conn, c, nil
+}
+
+// callError makes of an error of a connection one that says what to do about it, with the exit code that other commands have.
+func callError(name string, err error) error {
+	var link *phoenix.LinkError
+	known := &control.Error{Status: http.StatusConflict, Code: 1}
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, phoenix.ErrUnknownConnection):
+		return control.UnknownConnection(name)
+	case errors.Is(err, phoenix.ErrConnectionExists):
+		known.Message = fmt.Sprintf("serve has a connection %q already", name)
+		known.Advice = "give the new one another name, or `phx ctl remove` the old one"
+	case errors.Is(err, phoenix.ErrNotRunning), errors.Is(err, phoenix.ErrClosed), errors.As(err, &link):
+		known.Code = exitLinkLost
+		known.Message = fmt.Sprintf("the connection %q is not running", name)
+		known.Advice = "`phx ctl start " + name + "` starts it"
+	case errors.Is(err, phoenix.ErrJoined):
+		known.Message, known.Advice = "the topic is joined already, or wanted", "leave it first, to join it with other params"
+	case errors.Is(err, phoenix.ErrNotJoined):
+		known.Code = exitChannel
+		known.Message, known.Advice = "the topic is not joined", "`phx ctl status "+name+"` shows the channels"
+	case errors.Is(err, context.DeadlineExceeded):
+		known.Status, known.Code = http.StatusGatewayTimeout, exitTimeout
+		known.Message, known.Advice = "not finished in time", "see in serve's log what the server is doing"
+	default:
+		return err
+	}
+	return known
+}
+
+// The exit codes of the errors above; see `phx help exit-codes`.
+const (
+	exitTimeout  = 28
+	exitLinkLost = 56
+	exitChannel  = 66
+)

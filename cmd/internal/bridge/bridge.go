@@ -1,0 +1,165 @@
+// Package bridge is `phx serve` at work: it makes the connections, sinks and routes of a config file, keeps them as they should
+// be while the file and the world change, and does what the control API asks for.
+//
+// Three parts do the work, and know nothing of each other: a [phoenix.Supervisor] runs the connections, a [router.Router] takes
+// their signals to the sinks, and between them stands, for each run of a connection, one goroutine that reads its events
+// and feeds the router. The bridge owns what they do not: which configuration is in effect, and the counters of a connection,
+// which outlive its runs.
+package bridge
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"phx/cmd/config"
+	"phx/cmd/internal/ops"
+	"phx/phoenix"
+	"phx/router"
+)
+
+// Options are what a bridge is made with.
+type Options struct {
+	// Load reads the configuration, anew at each call.
+	Load func() (*config.File, error)
+	// Where compiles the jq expression of a route or a subscriber.
+	Where func(expr string) (func(ctx context.Context, line []byte) (bool, error), error)
+	// LookupEnv finds the variables that entries added at run time refer to; Dir is where their relative paths begin.
+	LookupEnv func(name string) (string, bool)
+	Dir       string
+	// Stdout is where the sink of that name writes.
+	Stdout io.Writer
+	// Build is what the metrics say about the program.
+	Build  ops.BuildInfo
+	Logger *slog.Logger
+	// LogEvent logs an event of a connection's life to that connection's log.
+	LogEvent func(log *slog.Logger, ev *phoenix.Event)
+	// Trace gets every frame; nil: nobody does.
+	Trace func(phoenix.TraceFrame)
+	// Reloading is called when a reload begins, and what it returns when the reload has ended, whether it succeeded or not.
+	Reloading func() (ended func())
+}
+
+// A Bridge is the connections, sinks and routes of a config file, at work. Its methods may be called from any goroutine.
+type Bridge struct {
+	opts       Options
+	log        *slog.Logger
+	supervisor *phoenix.Supervisor
+	router     *router.Router
+	metrics    *ops.Metrics
+	failed     chan error
+
+	// changing is held while the configuration changes: by a reload, by an addition, by a removal, one at a time.
+	changing sync.Mutex
+	// serve and sinks are of the configuration in effect; changing guards them.
+	serve *config.Serve
+	sinks []sink
+
+	// mu guards connections, which others look into while the configuration changes. It is held for the look alone.
+	mu          sync.RWMutex
+	connections map[string]*connection
+}
+
+// New reads the configuration and makes everything that it asks for; nothing is connected yet. Files of sinks are opened, so
+// that a wrong path is found now.
+func New(o Options) (*Bridge, error) {
+	b := &Bridge{
+		opts: o, log: o.Logger, router: router.New(o.Logger), failed: make(chan error, 1),
+		connections: map[string]*connection{},
+	}
+	b.metrics = ops.NewMetrics(b.Source(), o.Build)
+	b.supervisor = phoenix.NewSupervisor(phoenix.SupervisorOptions{Logger: o.Logger, Ended: b.ended})
+	p, err := b.plan()
+	if err != nil {
+		return nil, err
+	}
+	if err := b.routeBy(p); err != nil {
+		return nil, errors.Join(err, b.router.Shutdown(context.Background()))
+	}
+	for _, c := range p.connections {
+		if err := b.add(c); err != nil {
+			return nil, errors.Join(err, b.router.Shutdown(context.Background()))
+		}
+	}
+	b.serve = p.serve
+	p.warn(b.log)
+	return b, nil
+}
+
+// StartAll starts every connection.
+func (b *Bridge) StartAll() error {
+	var all error
+	for _, name := range b.supervisor.Names() {
+		all = errors.Join(all, b.supervisor.Start(name))
+	}
+	return all
+}
+
+// Config returns the settings of the control API and the HTTP server, which stay as they are for as long as the bridge lives.
+func (b *Bridge) Config() (config.ControlSocket, config.HTTPListen) {
+	b.changing.Lock()
+	defer b.changing.Unlock()
+	return b.serve.Control, b.serve.HTTP
+}
+
+// An EndedError says that a required connection is over: it has used up its retries, or cannot be retried.
+type EndedError struct {
+	Connection, URI string
+	Err             error
+}
+
+// Error names the connection.
+func (e *EndedError) Error() string {
+	return "the required connection " + e.Connection + " is over: " + e.Err.Error()
+}
+
+// Unwrap returns how it ended.
+func (e *EndedError) Unwrap() error { return e.Err }
+
+// Failed hands out, once, the [*EndedError] of the first required connection that is over.
+func (b *Bridge) Failed() <-chan error { return b.failed }
+
+// ended takes the end of a connection that the supervisor does not start again.
+func (b *Bridge) ended(name string, err error) {
+	c := b.connection(name)
+	if c == nil {
+		return
+	}
+	if !c.settings.Load().connection.Required {
+		c.log.Error("the connection is over; the others go on", "error", err, "to_bring_it_back", "phx ctl start "+name)
+		return
+	}
+	select {
+	case b.failed <- &EndedError{Connection: name, URI: c.settings.Load().connection.Address(), Err: err}:
+	default: // another one was first
+	}
+}
+
+// Reopen has the files of the sinks opened anew, after somebody has moved them.
+func (b *Bridge) Reopen() { b.router.Reopen() }
+
+// leaveShare is the part of the time for an end that leaving and closing may take; the rest is for delivering what is queued.
+const leaveShare = 0.6
+
+// Shutdown ends every connection, and then every sink when it has delivered what it holds, all before ctx ends. What could not
+// be delivered by then is counted and logged.
+func (b *Bridge) Shutdown(ctx context.Context) error {
+	b.changing.Lock() // for good: nothing is changed any more
+	leave := ctx
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		leave, cancel = context.WithTimeout(ctx, time.Duration(leaveShare*float64(time.Until(deadline))))
+		defer cancel()
+	}
+	return errors.Join(b.supervisor.Shutdown(leave), b.router.Shutdown(ctx))
+}
+
+// connection returns the connection of a name, nil if there is none.
+func (b *Bridge) connection(name string) *connection {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.connections[name]
+}

@@ -1,0 +1,82 @@
+package bridge
+
+import (
+	"fmt"
+
+	"phx/cmd/config"
+	"phx/router"
+)
+
+// A sink is a sink of the configuration in effect.
+type sink struct {
+	*router.Sink
+	fingerprint string
+}
+
+// routeBy makes the sinks and routes those of a plan. A sink whose settings are the same goes on, with what it holds. When it
+// fails, nothing has changed.
+func (b *Bridge) routeBy(p *plan) error {
+	var sinks []sink
+	for _, wanted := range p.serve.Sinks {
+		s, ok := b.runningSink(wanted)
+		if !ok {
+			made, err := b.newSink(wanted)
+			if err != nil {
+				return err
+			}
+			s = sink{made, wanted.Fingerprint}
+		}
+		sinks = append(sinks, s)
+	}
+	bare := make([]*router.Sink, len(sinks))
+	for i, s := range sinks {
+		bare[i] = s.Sink
+	}
+	if err := b.router.Apply(bare, p.serve.Routes); err != nil {
+		return err
+	}
+	b.sinks = sinks
+	return nil
+}
+
+// runningSink returns the sink that has these settings already.
+func (b *Bridge) runningSink(wanted config.Sink) (sink, bool) {
+	for _, s := range b.sinks {
+		if s.Name() == wanted.Name && s.fingerprint == wanted.Fingerprint {
+			return s, true
+		}
+	}
+	return sink{}, false
+}
+
+// newSink makes a sink. What it needs is opened, so that what is wrong with it is known before anything has changed.
+func (b *Bridge) newSink(s config.Sink) (*router.Sink, error) {
+	drain := b.newDrain(s)
+	if opener, ok := drain.(router.Opener); ok {
+		if err := opener.Open(); err != nil {
+			return nil, fmt.Errorf("the sink %s cannot work: %w", s.Name, err)
+		}
+	}
+	return router.NewSink(router.SinkOptions{
+		Name: s.Name, Format: s.Format, Records: s.Records, Bytes: s.Bytes, Policy: s.WhenFull, Drain: drain, Logger: b.log,
+	}), nil
+}
+
+func (b *Bridge) newDrain(s config.Sink) router.Drain {
+	log := b.log.With("sink", s.Name)
+	switch {
+	case s.Stdout:
+		return router.WriterDrain(b.opts.Stdout)
+	case s.File != nil:
+		return router.NewFileDrain(s.File.Path, log)
+	case s.Exec != nil:
+		return router.NewExecDrain(router.ExecOptions{Command: s.Exec.Command, Dir: s.Exec.Dir, Logger: log})
+	case s.Webhook != nil:
+		w := s.Webhook
+		w.Logger = log
+		return router.NewWebhookDrain(router.WebhookOptions{
+			URL: w.URL, Binary: w.Binary, Headers: w.Headers, Secret: w.Secret, Timeout: w.Timeout, MaxRetries: w.MaxRetries, Logger: log,
+		})
+	}
+	return router.Discard()
+}

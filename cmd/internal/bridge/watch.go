@@ -1,0 +1,117 @@
+package bridge
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"phx/cmd/internal/ops"
+	"phx/phoenix"
+	"phx/router"
+)
+
+// lookTime bounds a look at one connection.
+const lookTime = time.Second
+
+// Alive implements [ops.Source]: the registries of connections answer, which everything else needs.
+func (b *Bridge) Alive(context.Context) error {
+	b.supervisor.Names()
+	b.connection("")
+	return nil
+}
+
+// Ready implements [ops.Source]: every required connection is connected, and each of its auto_join_channels is joined.
+func (b *Bridge) Ready(ctx context.Context) (ready bool, missing []string) {
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	for _, name := range b.supervisor.Names() {
+		c := b.connection(name)
+		if c == nil || !c.settings.Load().connection.Required {
+			continue
+		}
+		status, err := b.supervisor.Status(ctx, name)
+		if err != nil {
+			missing = append(missing, fmt.Sprintf("%s: no status: %v", name, err))
+			continue
+		}
+		missing = append(missing, missingOf(&status, c.settings.Load())...)
+	}
+	return len(missing) == 0, missing
+}
+
+// missingOf says what is missing for a connection to be ready.
+func missingOf(s *phoenix.ConnectionStatus, wanted *settings) []string {
+	if s.Link != phoenix.StatusConnected {
+		return []string{s.Name + ": " + string(s.Link)}
+	}
+	var missing []string
+	for _, c := range s.Channels {
+		if c.State != "joined" {
+			missing = append(missing, fmt.Sprintf("%s: %s: %s", s.Name, c.Topic, c.State))
+		}
+	}
+	for _, topic := range wanted.connection.AutoJoin() {
+		if !slices.ContainsFunc(s.Channels, func(c phoenix.ChannelStatus) bool { return c.Topic == topic }) {
+			missing = append(missing, fmt.Sprintf("%s: %s: left", s.Name, topic))
+		}
+	}
+	return missing
+}
+
+// WatchReady calls tell with what [Bridge.Ready] says, now and whenever that changes, until ctx ends.
+func (b *Bridge) WatchReady(ctx context.Context, tell func(ready bool, missing []string)) {
+	var last []string
+	for first := true; ; first = false {
+		changed := b.supervisor.Changed() // before the look, so that no change is missed
+		ready, missing := b.Ready(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if first || !slices.Equal(missing, last) {
+			last = missing
+			tell(ready, missing)
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Metrics returns what is measured.
+func (b *Bridge) Metrics() *ops.Metrics { return b.metrics }
+
+// A source is the bridge as others watch it. It is a type of its own because the control API, too, asks for Connections.
+type source struct{ *Bridge }
+
+// Source returns the bridge as what is watched.
+func (b *Bridge) Source() ops.Source { return source{b} }
+
+// Connections implements [ops.Source].
+func (s source) Connections() []ops.ConnectionMetrics {
+	ctx, cancel := context.WithTimeout(context.Background(), lookTime)
+	defer cancel()
+	var list []ops.ConnectionMetrics
+	for _, name := range s.supervisor.Names() {
+		c := s.connection(name)
+		status, err := s.supervisor.Status(ctx, name)
+		if c == nil || err != nil {
+			continue // removed meanwhile, or stuck
+		}
+		m := ops.ConnectionMetrics{
+			Name: name, Status: status.Link, Required: status.Required, Channels: map[string]int{},
+			Sessions: uint64(status.Session), Reconnects: c.counters.reconnects.Load(),
+			Joined: c.counters.joins.Load(), JoinErrors: c.counters.joinErrors.Load(), Messages: c.counters.messages.Load(),
+		}
+		for _, channel := range status.Channels {
+			m.Channels[channel.State]++
+		}
+		list = append(list, m)
+	}
+	return list
+}
+
+// Sinks implements [ops.Source].
+func (s source) Sinks() []router.SinkStats { return s.router.Stats() }

@@ -1,0 +1,102 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"phx/cmd/config"
+	"phx/cmd/internal/bridge"
+	"phx/cmd/internal/ops"
+)
+
+type serveOptions struct {
+	factory   *factory
+	selection config.Selection
+	logging   config.Logging
+	control   string
+	readyFile string
+	readyFD   int
+
+	log      *slog.Logger
+	notifier *ops.Notifier
+}
+
+func newServeCmd(f *factory) *cobra.Command {
+	o := &serveOptions{factory: f}
+	c := &cobra.Command{
+		Use:   "serve",
+		Short: "Many named connections, supervised, routed",
+		Long: `Keeps the connections of a config file up, and takes their signals to its sinks: stdout, files, programs,
+webhooks. It runs until it is told to stop; HUP makes it read the config again and open its files anew. While it
+runs, phx ctl shows and steers it.`,
+		Example: `  phx serve -f phx.yaml
+  phx serve -f phx.yaml --log-format json 2>> serve.log | jq -r .type
+  kill -HUP $(pidof phx)    # or: phx ctl reload`,
+		Args: cobra.NoArgs,
+	}
+	c.Flags().SortFlags = false
+	set := config.NewSet(o.selection.FileOptions(), o.options(), o.logging.Options())
+	set.Bind(c.Flags())
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		if err := errors.Join(set.Resolve(f.streams.LookupEnv), o.logging.Check()); err != nil {
+			return err
+		}
+		o.log = newLogger(f.streams.Err, o.logging, slog.LevelInfo)
+		f.logJSON = o.logging.Format == config.LogJSON
+		return serveRun(c.Context(), o)
+	}
+	return c
+}
+
+func (o *serveOptions) options() []config.Option {
+	return []config.Option{
+		{Flag: "control", Env: "PHX_CONTROL", Value: config.Text(&o.control, ""),
+			Usage: "Unix socket at `PATH` for phx ctl (default the config's control.socket, else $XDG_RUNTIME_DIR/phx/control.sock)", Example: "/run/phx/control.sock"},
+		{Flag: "ready-file", Value: config.Text(&o.readyFile, ""),
+			Usage: "`FILE` to write once every required connection is connected and joined; one left over is removed at the start", Example: "ready"},
+		{Flag: "ready-fd", Value: config.Count(&o.readyFD, ""),
+			Usage: "number `N` of an open file to write a line to, and close, then", Example: "3"},
+	}
+}
+
+func serveRun(ctx context.Context, o *serveOptions) error {
+	ctx, stop := interruptible(ctx, o.factory.die, syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	defer surviveBrokenPipes()()
+	o.notifier = ops.NewNotifier(o.log)
+	if err := removeReadyFile(o.readyFile); err != nil {
+		return err
+	}
+	b, err := bridge.New(o.bridgeOptions())
+	if err != nil {
+		return err
+	}
+	s := &server{serveOptions: o, bridge: b}
+	err = s.open()
+	if err == nil {
+		err = s.run(ctx)
+	}
+	return errors.Join(err, s.close(ctx))
+}
+
+func (o *serveOptions) bridgeOptions() bridge.Options {
+	options := bridge.Options{
+		Load:      func() (*config.File, error) { return o.selection.Load(o.factory.streams.LookupEnv, o.factory.stdin) },
+		Where:     compileWhere,
+		LookupEnv: o.factory.streams.LookupEnv,
+		Dir:       o.selection.Dir(),
+		Stdout:    o.factory.streams.Out,
+		Build:     serveBuildInfo(),
+		Logger:    o.log,
+		LogEvent:  logLifecycle,
+		Reloading: o.notifier.Reloading,
+	}
+	if o.logging.Trace {
+		options.Trace = newTracer(o.factory.streams.Err, o.logging.Format)
+	}
+	return options
+}
