@@ -119,7 +119,7 @@ func (d *FileDrain) Run(ctx context.Context, q *Queue) error {
 			return nil
 		case d.replaced(ctx): // There is nothing to write, but the new file should be there at once.
 			if err := d.ensureOpen(); err != nil {
-				d.failed(err)
+				d.failed(ctx, err)
 			}
 		default:
 			return err
@@ -155,7 +155,7 @@ func (d *FileDrain) write(ctx context.Context, p []byte) (n int, err error) {
 		if whole > 0 {
 			attempt = 0
 		}
-		d.failed(err)
+		d.failed(ctx, err)
 		_ = pause(d.current, after(attempt)) // Reopen may help; it ends the pause.
 		if ctx.Err() != nil {
 			return n, context.Cause(ctx)
@@ -217,13 +217,15 @@ func endsInLine(path string, file outputFile) bool {
 
 // failed is told of each failed write. It logs the first one, and gives up a file that is no longer the one at the path, or not one
 // in which something could be completed.
-func (d *FileDrain) failed(cause error) {
+func (d *FileDrain) failed(ctx context.Context, cause error) {
 	level := slog.LevelDebug
 	if !d.failing {
 		level = slog.LevelError
 	}
-	d.failing = true
-	d.log.Log(context.Background(), level, "cannot write the file; signals wait while it is tried again", "err", cause)
+	if ctx.Err() == nil {
+		d.failing = true
+		d.log.Log(ctx, level, "cannot write the file; signals wait while it is tried again", "error", cause)
+	}
 	if d.file == nil {
 		return
 	}
@@ -254,7 +256,7 @@ func (d *FileDrain) abandon() {
 	}
 	d.partial = 0
 	if err := d.file.Close(); err != nil && !d.failing {
-		d.log.Warn("the file could not be closed; its end may be missing", "err", err)
+		d.log.Warn("the file could not be closed; its end may be missing", "error", err)
 	}
 	d.file = nil
 }

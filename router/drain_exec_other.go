@@ -1,0 +1,13 @@
+//go:build !unix
+
+package router
+
+import "os/exec"
+
+// isolate does nothing: there are no process groups.
+func isolate(*exec.Cmd) {}
+
+// terminate kills: there is no signal that asks.
+func terminate(command *exec.Cmd) { kill(command) }
+
+func kill(command *exec.Cmd) { _ = command.Process.Kill() }

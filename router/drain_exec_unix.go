@@ -1,0 +1,46 @@
+//go:build unix
+
+package router
+
+import (
+	"os"
+	"os/exec"
+	"os/signal"
+	"strconv"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// isolate keeps from the child what is ours: descriptors that we inherited, signals that we ignore, and signals for our process
+// group, such as those of a terminal. It is to end with us where the system can do that.
+func isolate(command *exec.Cmd) {
+	closeInherited()
+	// A child inherits what is ignored, and not what is caught. For us both are the same: a write fails with EPIPE.
+	if signal.Ignored(syscall.SIGPIPE) {
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	}
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	endWithUs(command.SysProcAttr)
+}
+
+// closeInherited makes sure that descriptors which we got from whoever started us, and of which only we may know what they are for,
+// are not passed on. Our own never are.
+var closeInherited = sync.OnceFunc(func() {
+	entries, err := os.ReadDir("/dev/fd")
+	if err != nil {
+		return
+	}
+	for _, entry := range entries {
+		if fd, err := strconv.Atoi(entry.Name()); err == nil && fd > 2 {
+			unix.CloseOnExec(fd)
+		}
+	}
+})
+
+// terminate asks the child's process group to end.
+func terminate(command *exec.Cmd) { _ = syscall.Kill(-command.Process.Pid, syscall.SIGTERM) }
+
+// kill ends the child's process group.
+func kill(command *exec.Cmd) { _ = syscall.Kill(-command.Process.Pid, syscall.SIGKILL) }
