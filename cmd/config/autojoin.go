@@ -38,22 +38,21 @@ func (c *Connection) autoJoinOf(topic string) *autoJoin {
 }
 
 func (c *Connection) autoJoinValue() Value {
-	return Value{read: func(n strictyaml.Node) error {
+	return Value{shape: autoJoinShape, masked: maskedAutoJoin, read: func(n strictyaml.Node) error {
 		items, err := n.Items()
 		if err != nil {
 			return err
 		}
+		var wrong problems
 		for _, item := range items {
 			channel, err := c.readAutoJoin(item)
-			if err != nil {
-				return err
+			if err == nil && c.autoJoinOf(channel.topic) != nil {
+				err = item.Errorf("name each topic once", "the topic %q is given twice", channel.topic)
 			}
-			if c.autoJoinOf(channel.topic) != nil {
-				return item.Errorf("name each topic once", "the topic %q is given twice", channel.topic)
-			}
+			wrong.add(err)
 			c.autoJoin = append(c.autoJoin, channel)
 		}
-		return nil
+		return wrong.err()
 	}}
 }
 
@@ -74,7 +73,7 @@ func (c *Connection) readAutoJoin(n strictyaml.Node) (autoJoin, error) {
 			case "params":
 				channel.params, err = readParams(field.Value)
 			case "secret_params":
-				channel.secrets, err = c.readPairs("secret_params", field.Value)
+				channel.secrets, err = c.secrets().readPairs("secret_params", field.Value)
 			default:
 				err = field.Key.Errorf("known here: topic, params, secret_params", "the key %q is not known here", field.Name)
 			}
@@ -90,8 +89,11 @@ func (c *Connection) readAutoJoin(n strictyaml.Node) (autoJoin, error) {
 	if channel.topic, err = topic.Text(); err != nil {
 		return channel, err
 	}
-	if channel.topic == "" {
+	switch channel.topic {
+	case "":
 		return channel, topic.Errorf("a right one: room:lobby", "the topic is empty")
+	case "phoenix":
+		return channel, topic.Errorf("a right one: room:lobby", "the topic phoenix is the socket's own")
 	}
 	return channel, channel.check(n)
 }

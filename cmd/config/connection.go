@@ -76,7 +76,7 @@ func (c *Connection) Options() []Option {
 
 func (c *Connection) identityOptions() []Option {
 	return []Option{
-		{Flag: "uri", Shorthand: "u", Env: "PHX_URI", Key: "uri", Secret: true, Value: Checked(&c.URI, "", checkURI),
+		{Flag: "uri", Shorthand: "u", Env: "PHX_URI", Key: "uri", Secret: true, Value: c.uriValue(),
 			Usage: "`URI` of the socket: ws, wss, http or https; /websocket is appended", Example: "ws://localhost:4000/socket"},
 		{Flag: "name", Key: "name", Value: c.nameValue(),
 			Usage: "`NAME` of the connection in signals", Example: "backend"},
@@ -92,7 +92,7 @@ func (c *Connection) identityOptions() []Option {
 		// It is an option of listen, too; the other commands tell nothing of presence.
 		{Key: "presence", Value: keyOnly(&c.Presence)},
 		{Key: "required", Value: keyOnly(&c.Required)},
-		{Key: "transport", Value: Value{parse: onlyWebSocket}, Example: "websocket"},
+		{Key: "transport", Value: Value{parse: onlyWebSocket, shape: choiceShape("websocket"), def: "websocket"}, Example: "websocket"},
 		{Flag: "vsn", Key: "vsn", Value: Choice(&c.vsn, "2.0.0", "1.0.0"),
 			Usage: "`VERSION` of the wire format: 2.0.0 or 1.0.0", Example: "2.0.0"},
 	}
@@ -123,19 +123,28 @@ func (c *Connection) timingOptions() []Option {
 	}
 }
 
+func (c *Connection) uriValue() Value {
+	v := Checked(&c.URI, "", checkURI).shaped(uriShape)
+	v.masked = maskedURL
+	return v
+}
+
 func (c *Connection) nameValue() Value {
-	return Checked(&c.Name, "default", func(text string) (string, error) {
+	v := Checked(&c.Name, "default", func(text string) (string, error) {
 		if err := signal.CheckName(text); err != nil {
 			return "", fmt.Errorf("cannot be used: %w", err)
 		}
 		return text, nil
-	})
+	}).shaped(nameShape)
+	v.def = nil // it is the entry's key
+	return v
 }
 
 // maxRetriesValue leaves maxRetries nil unless somebody says how many: that counts for more than the command's default.
 func (c *Connection) maxRetriesValue() Value {
 	v := Checked(&c.maxRetries, "", parseRetries)
-	v.shown = strconv.Itoa(c.retry.Max)
+	v.shown, v.def = strconv.Itoa(c.retry.Max), c.retry.Max
+	v.shape = retriesShape
 	v.read = func(n strictyaml.Node) error {
 		text, err := n.Text()
 		if err != nil {
@@ -159,7 +168,7 @@ func parseRetries(text string) (*int, error) {
 
 func (c *Connection) noReconnectValue() Value {
 	v := Switch(&c.noReconnect)
-	v.read = keyOnly(&c.keys.reconnect).read
+	v.read, v.def = keyOnly(&c.keys.reconnect).read, true
 	return v
 }
 

@@ -82,15 +82,9 @@ func (c *Connection) credentials(ctx context.Context) (phoenix.Credentials, erro
 		creds.Params.Add(p.name, value)
 	}
 	for _, h := range c.headers {
-		value, err := h.value.Text(ctx)
+		value, err := h.readLine(ctx)
 		if err != nil {
 			return creds, err
-		}
-		if err := checkHeaderValue(value); err != nil {
-			return creds, &UsageError{
-				Message: fmt.Sprintf("the value of %s %v", h.value.option, err),
-				Advice:  "a header is a single line: check what is in " + h.value.name(),
-			}
 		}
 		creds.Header.Add(h.name, value)
 	}
@@ -103,6 +97,21 @@ func (c *Connection) credentials(ctx context.Context) (phoenix.Credentials, erro
 	}
 	creds.TLS, err = c.tls.config(ctx)
 	return creds, err
+}
+
+// readLine reads the value of a header.
+func (p pair) readLine(ctx context.Context) (string, error) {
+	value, err := p.value.Text(ctx)
+	if err != nil {
+		return "", err
+	}
+	if err := checkHeaderValue(value); err != nil {
+		return "", &UsageError{
+			Message: fmt.Sprintf("the value of %s %v", p.value.option, err),
+			Advice:  "a header is a single line: check what is in " + p.value.name(),
+		}
+	}
+	return value, nil
 }
 
 // readAuthToken returns the token and whether there is one.

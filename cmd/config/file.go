@@ -16,6 +16,10 @@ type File struct {
 	Name string
 	// Entries are its connections, in the order of the file.
 	Entries []*Entry
+
+	defaults fields
+	// serve holds the values of serveKeys that there are.
+	serve fields
 }
 
 // An Entry is a connection of a config file.
@@ -25,6 +29,9 @@ type Entry struct {
 	// named says that it was asked for by its name, and not only found in the file.
 	named         bool
 	own, defaults fields
+	// key is what it stands under, and at is where that is.
+	key string
+	at  strictyaml.Node
 }
 
 // fields are the values by their keys; those of nested maps have names with dots, such as tls.ca_file.
@@ -39,8 +46,18 @@ var (
 	serveKeys = []string{"sinks", "routes", "control", "http"}
 )
 
-// ParseFile parses a config file; name is its name in messages. Its errors are positioned [*strictyaml.Error]s.
+// ParseFile parses a config file; name is its name in messages. An error is all that is wrong, joined, each a positioned
+// [*strictyaml.Error].
 func ParseFile(name string, data []byte, lookupEnv func(string) (string, bool)) (*File, error) {
+	f, err := parseFile(name, data, lookupEnv)
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// parseFile is ParseFile that returns what could be understood, too, nil if nothing.
+func parseFile(name string, data []byte, lookupEnv func(string) (string, bool)) (*File, error) {
 	root, err := strictyaml.Parse(name, data, lookupEnv)
 	if err != nil {
 		return nil, err
@@ -49,32 +66,33 @@ func ParseFile(name string, data []byte, lookupEnv func(string) (string, bool)) 
 	if err != nil {
 		return nil, err
 	}
-	f, keys := &File{Name: name}, connectionKeys()
-	defaults, shared := fields{}, fields{}
+	f, keys := &File{Name: name, defaults: fields{}, serve: fields{}}, connectionKeys()
+	shared := fields{}
+	var wrong problems
 	var connections strictyaml.Node
 	for _, field := range top {
 		switch {
 		case field.Name == "connections":
 			connections = field.Value
 		case field.Name == "defaults":
-			err = keys.collect(field.Value, "", defaults)
+			wrong.add(keys.collect(field.Value, "", f.defaults))
 		case slices.Contains(sharedKeys, field.Name):
 			shared[field.Name] = field.Value
-		case !slices.Contains(serveKeys, field.Name):
+		case slices.Contains(serveKeys, field.Name):
+			f.serve[field.Name] = field.Value
+		default:
 			known := append([]string{"connections", "defaults"}, append(slices.Clone(sharedKeys), serveKeys...)...)
-			err = field.Key.Errorf("known here: "+strings.Join(known, ", "), "the key %q is not known here", field.Name)
-		}
-		if err != nil {
-			return nil, err
+			wrong.add(field.Key.Errorf("known here: "+strings.Join(known, ", "), "the key %q is not known here", field.Name))
 		}
 	}
 	for key, value := range shared {
-		defaults[key] = value
+		f.defaults[key] = value
 	}
-	return f, f.addEntries(connections, keys, defaults)
+	wrong.add(f.addEntries(connections, keys))
+	return f, wrong.err()
 }
 
-func (f *File) addEntries(connections strictyaml.Node, keys keySet, defaults fields) error {
+func (f *File) addEntries(connections strictyaml.Node, keys keySet) error {
 	if !connections.Exists() {
 		return nil
 	}
@@ -82,22 +100,22 @@ func (f *File) addEntries(connections strictyaml.Node, keys keySet, defaults fie
 	if err != nil {
 		return err
 	}
+	var wrong problems
 	for _, field := range list {
-		e := &Entry{own: fields{}, defaults: defaults}
-		if err := keys.collect(field.Value, "", e.own); err != nil {
-			return err
-		}
+		e := &Entry{own: fields{}, defaults: f.defaults, key: field.Name, at: field.Key}
+		wrong.add(keys.collect(field.Value, "", e.own))
 		where, err := e.findName(field)
-		if err != nil {
-			return err
+		if err == nil && f.entry(e.Name) != nil {
+			err = where.Errorf("give each its own name", "a second connection is called %q", e.Name)
 		}
-		if f.entry(e.Name) != nil {
-			return where.Errorf("give each its own name", "a second connection is called %q", e.Name)
+		if err != nil {
+			wrong.add(err)
+			continue
 		}
 		e.own["name"] = where
 		f.Entries = append(f.Entries, e)
 	}
-	return nil
+	return wrong.err()
 }
 
 // findName finds out what the entry that stands under a key is called, and returns where that is written.

@@ -16,12 +16,19 @@ import (
 type keySet []string
 
 // connectionKeys are those that the options of a connection declare.
-func connectionKeys() keySet {
-	var keys keySet
-	for _, o := range NewConnection(Retry{}).Options() {
-		if o.Key != "" && !slices.Contains(sharedKeys, o.Key) {
-			keys = append(keys, o.Key)
-		}
+func connectionKeys() keySet { return keysOf(connectionOptions(NewConnection(Retry{}))) }
+
+// connectionOptions are the options of a connection that have a key there.
+func connectionOptions(c *Connection) []Option {
+	return slices.DeleteFunc(c.Options(), func(o Option) bool {
+		return o.Key == "" || slices.Contains(sharedKeys, o.Key)
+	})
+}
+
+func keysOf(options []Option) keySet {
+	keys := make(keySet, len(options))
+	for i, o := range options {
+		keys[i] = o.Key
 	}
 	return keys
 }
@@ -32,21 +39,19 @@ func (keys keySet) collect(n strictyaml.Node, prefix string, found fields) error
 	if err != nil {
 		return err
 	}
+	var wrong problems
 	for _, field := range list {
 		key := prefix + field.Name
 		switch {
 		case slices.Contains(keys, key):
 			found[key] = field.Value
 		case len(keys.under(key+".")) > 0:
-			err = keys.collect(field.Value, key+".", found)
+			wrong.add(keys.collect(field.Value, key+".", found))
 		default:
-			err = field.Key.Errorf("known here: "+strings.Join(keys.under(prefix), ", "), "the key %q is not known here", field.Name)
-		}
-		if err != nil {
-			return err
+			wrong.add(field.Key.Errorf("known here: "+strings.Join(keys.under(prefix), ", "), "the key %q is not known here", field.Name))
 		}
 	}
-	return nil
+	return wrong.err()
 }
 
 // under returns the names of the keys right below a prefix.
@@ -97,6 +102,10 @@ func (o *setting) wrongKey(n strictyaml.Node, err error) error {
 
 // msec makes the key of a duration a number of milliseconds.
 func msec(v Value) Value {
+	v.shape, v.def = msecShape(1), nil
+	if d, err := ParseDuration(v.shown); err == nil {
+		v.def = d.Milliseconds()
+	}
 	v.read = func(n strictyaml.Node) error {
 		text, err := msecText(n)
 		if err != nil {
@@ -112,6 +121,12 @@ func msec(v Value) Value {
 
 // msecList makes the key of a list of durations a list of milliseconds.
 func msecList(v Value) Value {
+	var delays []int64
+	for text := range strings.SplitSeq(v.shown, ",") {
+		d, _ := ParseDuration(text) // it is a default
+		delays = append(delays, d.Milliseconds())
+	}
+	v.shape, v.def = shape{"type": "array", "minItems": 1, "items": msecShape(0)}, delays
 	v.read = func(n strictyaml.Node) error {
 		items, err := n.Items()
 		if err != nil {
@@ -161,7 +176,7 @@ func readBool(n strictyaml.Node) (bool, error) {
 
 // keyOnly is a switch that there is only in config files.
 func keyOnly(v *bool) Value {
-	return Value{read: func(n strictyaml.Node) (err error) {
+	return Value{shape: boolShape, def: *v, read: func(n strictyaml.Node) (err error) {
 		*v, err = readBool(n)
 		return err
 	}}
@@ -170,6 +185,7 @@ func keyOnly(v *bool) Value {
 // negated makes a switch the opposite of its key: --no-jitter, jitter: false.
 func negated(v *bool) Value {
 	value := Switch(v)
+	value.def = true
 	value.read = func(n strictyaml.Node) error {
 		on, err := readBool(n)
 		*v = !on
@@ -180,6 +196,7 @@ func negated(v *bool) Value {
 
 // fileOf makes the key of an option that names a file a path beside the config file.
 func fileOf(key string, v **Source, value Value) Value {
+	value.shape, value.masked = wordShape, strictyaml.Node.RawTexts
 	value.read = func(n strictyaml.Node) error {
 		path, err := n.Text()
 		switch {
@@ -188,7 +205,7 @@ func fileOf(key string, v **Source, value Value) Value {
 		case path == "":
 			return n.Errorf("give the name of a file", "%s is empty", key)
 		}
-		*v = newFileSource(sourceName(key, n), n.Beside(path))
+		*v = &Source{option: sourceName(key, n), at: n, path: n.Beside(path)}
 		return nil
 	}
 	return value

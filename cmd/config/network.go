@@ -26,13 +26,19 @@ func (n *networkOptions) options() []Option {
 			Usage: "`URL` to send as the Origin header (default none: Phoenix accepts that)", Example: "https://example.com"},
 		{Flag: "unix-socket", Value: Checked(&n.unixSocket, "", parsePath),
 			Usage: "connect to the Unix socket at `PATH`; --uri still names host and path of the request", Example: "/run/backend.sock"},
-		{Flag: "proxy", Key: "proxy", Secret: true, Value: Checked(&n.proxyURL, "", parseProxy),
+		{Flag: "proxy", Key: "proxy", Secret: true, Value: n.proxyValue(),
 			Usage: "connect through the proxy at `URL`: http, socks5 or socks5h, user:password@ included (default as $HTTPS_PROXY, $HTTP_PROXY and $NO_PROXY say)", Example: "http://proxy.example.com:3128"},
 		{Flag: "compress", Value: Switch(&n.compress),
 			Usage: "offer compression (permessage-deflate) to the server: less on the wire, more work"},
 		{Flag: "require-wss", Key: "require_wss", Value: Switch(&n.requireWSS),
 			Usage: "refuse a ws:// URI, unless it is that of this machine"},
 	}
+}
+
+func (n *networkOptions) proxyValue() Value {
+	v := Checked(&n.proxyURL, "", parseProxy).shaped(proxyShape)
+	v.masked = maskedProxy
+	return v
 }
 
 // parseOrigin takes what a browser would send: scheme and host, without a path.

@@ -8,9 +8,9 @@ import (
 )
 
 func (c *Connection) paramsValue() Value {
-	value := Repeated(&c.params, parseParam)
+	value := Repeated(&c.params, parseParam).shaped(paramsShape)
 	value.read = func(n strictyaml.Node) error {
-		pairs, err := c.readPairs("params", n)
+		pairs, err := c.secrets().readPairs("params", n)
 		if err != nil {
 			return err
 		}
@@ -26,9 +26,9 @@ func (c *Connection) paramsValue() Value {
 }
 
 func (c *Connection) headersValue() Value {
-	value := Repeated(&c.headers, parseHeader)
+	value := Repeated(&c.headers, parseHeader).shaped(headersShape(upgradeHeaders...))
 	value.read = func(n strictyaml.Node) error {
-		pairs, err := c.readHeaders(n)
+		pairs, err := c.secrets().readHeaders(n, isUpgradeHeader, "the upgrade itself")
 		if err != nil {
 			return err
 		}
@@ -47,96 +47,107 @@ func addMissing(list, others []pair, same func(name string) string) []pair {
 }
 
 // readPairs reads a map of names to values that may be secrets.
-func (c *Connection) readPairs(key string, n strictyaml.Node) ([]pair, error) {
+func (r secretReader) readPairs(key string, n strictyaml.Node) ([]pair, error) {
 	list, err := n.Fields()
 	if err != nil {
 		return nil, err
 	}
 	pairs := make([]pair, len(list))
+	var wrong problems
 	for i, field := range list {
-		value, err := c.readSecret(key+"."+field.Name, field.Value)
-		if err != nil {
-			return nil, err
-		}
+		value, err := r.read(key+"."+field.Name, field.Value)
+		wrong.add(err)
 		pairs[i] = pair{field.Name, value}
 	}
-	return pairs, nil
+	return pairs, wrong.err()
 }
 
 const headersAdvice = "a right one: {X-Api-Key: value}, or a list of pairs: [[X-Api-Key, value]]"
 
-// readHeaders reads a map of names to values, or a list of pairs.
-func (c *Connection) readHeaders(n strictyaml.Node) ([]pair, error) {
-	var pairs []pair
-	add := func(name string, at, value strictyaml.Node) error {
-		header, err := c.readHeader(name, at, value)
-		pairs = append(pairs, header)
-		return err
-	}
-	switch {
-	case n.IsMap():
-		list, err := n.Fields()
-		if err != nil {
-			return nil, err
-		}
-		for _, field := range list {
-			if err := add(field.Name, field.Key, field.Value); err != nil {
-				return nil, err
-			}
-		}
-	case n.IsList():
-		list, err := n.Items()
-		if err != nil {
-			return nil, err
-		}
-		for _, item := range list {
-			two, err := item.Items()
-			if err != nil {
-				return nil, err
-			}
-			if len(two) != 2 {
-				return nil, item.Errorf(headersAdvice, "this is not a pair of name and value")
-			}
-			name, err := two[0].Text()
-			if err != nil {
-				return nil, err
-			}
-			if err := add(name, two[0], two[1]); err != nil {
-				return nil, err
-			}
-		}
-	default:
-		return nil, n.Errorf(headersAdvice, "headers are a map or a list")
-	}
-	return pairs, nil
+// A headerField is a header in a file: at is where its name stands, or else its value.
+type headerField struct {
+	name      string
+	at, value strictyaml.Node
 }
 
-func (c *Connection) readHeader(name string, at, value strictyaml.Node) (pair, error) {
-	switch {
-	case !isHeaderName(name):
-		return pair{}, at.Errorf(headersAdvice, "%q cannot be the name of a header", name)
-	case isUpgradeHeader(name):
-		return pair{}, at.Errorf("take it out", "the header %s belongs to the upgrade itself", name)
+// headerFields returns the headers of a map of names to values, or of a list of pairs.
+func headerFields(n strictyaml.Node) ([]headerField, error) {
+	var headers []headerField
+	if n.IsMap() {
+		list, err := n.Fields()
+		for _, field := range list {
+			headers = append(headers, headerField{field.Name, field.Key, field.Value})
+		}
+		return headers, err
 	}
-	source, err := c.readSecret("headers."+name, value)
+	if !n.IsList() {
+		return nil, n.Errorf(headersAdvice, "headers are a map or a list")
+	}
+	list, err := n.Items()
+	if err != nil {
+		return nil, err
+	}
+	var wrong problems
+	for _, item := range list {
+		two, err := item.Items()
+		if err == nil && len(two) != 2 {
+			err = item.Errorf(headersAdvice, "this is not a pair of name and value")
+		}
+		if err != nil {
+			wrong.add(err)
+			continue
+		}
+		name, err := two[0].Text()
+		wrong.add(err)
+		headers = append(headers, headerField{name, two[0], two[1]})
+	}
+	return headers, wrong.err()
+}
+
+// readHeaders reads headers whose values may be secrets. Those that taken reports belong to owner.
+func (r secretReader) readHeaders(n strictyaml.Node, taken func(name string) bool, owner string) ([]pair, error) {
+	list, err := headerFields(n)
+	if err != nil {
+		return nil, err
+	}
+	var wrong problems
+	var pairs []pair
+	for _, h := range list {
+		if taken(h.name) {
+			wrong.add(h.at.Errorf("take it out", "the header %s belongs to %s", h.name, owner))
+			continue
+		}
+		header, err := r.readHeader(h)
+		wrong.add(err)
+		pairs = append(pairs, header)
+	}
+	return pairs, wrong.err()
+}
+
+func (r secretReader) readHeader(h headerField) (pair, error) {
+	if !isHeaderName(h.name) {
+		return pair{}, h.at.Errorf(headersAdvice, "%q cannot be the name of a header", h.name)
+	}
+	source, err := r.read("headers."+h.name, h.value)
 	if err != nil {
 		return pair{}, err
 	}
 	if err := checkHeaderValue(source.literal); err != nil {
-		return pair{}, value.Errorf(headersAdvice, "the value of the header %s %v", name, err)
+		return pair{}, h.value.Errorf(headersAdvice, "the value of the header %s %v", h.name, err)
 	}
-	return pair{name, source}, nil
+	return pair{h.name, source}, nil
 }
 
 // authTokenValue is a file by its flag, the token itself by its variable, and any secret by its key.
 func (c *Connection) authTokenValue() Value {
-	value := Checked(&c.authToken, "", fileParser("--auth-token-file"))
+	value := Checked(&c.authToken, "", fileParser("--auth-token-file")).shaped(refTo("secret"))
+	value.masked = maskedSecret
 	value.parseEnv = func(text string) error {
 		c.authToken = &Source{literal: text}
 		return nil
 	}
 	value.read = func(n strictyaml.Node) error {
-		token, err := c.readSecret("auth_token", n)
+		token, err := c.secrets().read("auth_token", n)
 		if err != nil {
 			return err
 		}

@@ -6,19 +6,32 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"time"
 
 	"phx/cmd/internal/strictyaml"
 )
 
 const secretAdvice = "right ones: a text, {env: VARIABLE}, {file: PATH} or {command: [PROGRAM, ARGUMENT]}"
 
-// readSecret reads a value that may be elsewhere: a text, {env: V}, {file: F} or {command: [...]}. key is its name in
-// errors.
-func (c *Connection) readSecret(key string, n strictyaml.Node) (*Source, error) {
+// A secretReader reads values that may be elsewhere, for one owner.
+type secretReader struct {
+	// patience is how long a command may take, asked when it is run.
+	patience func() time.Duration
+	// note logs something about a secret, which is not part of it.
+	note func(level slog.Level, message string, args ...any)
+}
+
+// secrets reads the connection's.
+func (c *Connection) secrets() secretReader {
+	return secretReader{patience: func() time.Duration { return c.ConnectTimeout }, note: c.note}
+}
+
+// read reads a text, {env: V}, {file: F} or {command: [...]}. key is its name in errors.
+func (r secretReader) read(key string, n strictyaml.Node) (*Source, error) {
 	name := sourceName(key, n)
 	if !n.IsMap() {
 		text, err := n.Text()
-		return &Source{option: name, literal: text}, err
+		return &Source{option: name, at: n, literal: text}, err
 	}
 	list, err := n.Fields()
 	if err != nil {
@@ -34,10 +47,10 @@ func (c *Connection) readSecret(key string, n strictyaml.Node) (*Source, error) 
 	case "file":
 		s := &Source{}
 		err := fileOf(key+".file", &s, Value{}).read(field.Value)
-		s.note = c.note
+		s.note = r.note
 		return s, err
 	case "command":
-		return c.readCommandSecret(name, field.Value)
+		return r.readCommand(name, field.Value)
 	}
 	return nil, field.Key.Errorf(secretAdvice, "the key %q is not known here", field.Name)
 }
@@ -52,37 +65,45 @@ func readEnvSecret(name string, n strictyaml.Node) (*Source, error) {
 	if !ok || value == "" {
 		return nil, n.Errorf("set it", "the variable %s is not set, or empty", variable)
 	}
-	return &Source{option: name, literal: value}, nil
+	return &Source{option: name, at: n, literal: value}, nil
 }
 
-func (c *Connection) readCommandSecret(name string, n strictyaml.Node) (*Source, error) {
-	items, err := n.Items()
+func (r secretReader) readCommand(name string, n strictyaml.Node) (*Source, error) {
+	words, err := readCommand(n, secretAdvice)
 	if err != nil {
 		return nil, err
 	}
-	var words []string
-	for _, item := range items {
-		word, err := item.Text()
-		if err != nil {
-			return nil, err
-		}
-		words = append(words, word)
-	}
-	if len(words) == 0 || words[0] == "" {
-		return nil, n.Errorf(secretAdvice, "there is no program in this list")
-	}
-	if strings.ContainsRune(words[0], os.PathSeparator) {
-		words[0] = n.Beside(words[0]) // as with files; a bare name is looked for in PATH
-	}
-	run := &secretCommand{name: name, words: words, note: c.note}
-	return &Source{option: name, run: func(ctx context.Context) (string, error) {
-		ctx, cancel := context.WithTimeout(ctx, c.ConnectTimeout)
+	run := &secretCommand{name: name, words: words, note: r.note}
+	return &Source{option: name, at: n, words: words, run: func(ctx context.Context) (string, error) {
+		ctx, cancel := context.WithTimeout(ctx, r.patience())
 		defer cancel()
 		return run.output(ctx)
 	}}, nil
 }
 
-// note logs something about a secret, which is not part of it.
+// readCommand reads a list of a program and its arguments. A program with a slash in its name is beside the file; another is
+// looked for in PATH.
+func readCommand(n strictyaml.Node, advice string) ([]string, error) {
+	items, err := n.Items()
+	if err != nil {
+		return nil, err
+	}
+	words := make([]string, len(items))
+	for i, item := range items {
+		if words[i], err = item.Text(); err != nil {
+			return nil, err
+		}
+	}
+	if len(words) == 0 || words[0] == "" {
+		return nil, n.Errorf(advice, "there is no program in this list")
+	}
+	if strings.ContainsRune(words[0], os.PathSeparator) {
+		words[0] = n.Beside(words[0])
+	}
+	return words, nil
+}
+
+// note logs to the connection's logger.
 func (c *Connection) note(level slog.Level, message string, args ...any) {
 	if c.Logger != nil {
 		c.Logger.Log(context.Background(), level, message, args...)

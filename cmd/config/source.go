@@ -8,6 +8,8 @@ import (
 	"os"
 	"strings"
 	"sync"
+
+	"phx/cmd/internal/strictyaml"
 )
 
 // A Source is a text that may change while the program runs: a literal, a file, the standard input or what a command prints.
@@ -18,6 +20,10 @@ type Source struct {
 	literal string
 	path    string
 	run     func(context.Context) (string, error)
+	// words are the command that run runs.
+	words []string
+	// at is where a config file says so; none for what comes from elsewhere.
+	at strictyaml.Node
 
 	// note is told, once, if others can read the file; nil: nobody is.
 	note   func(level slog.Level, message string, args ...any)

@@ -25,7 +25,7 @@ func (t *tlsOptions) options() []Option {
 			Usage: "`FILE` with the private key (PEM) of --cert, read at every dial (default the file of --cert)", Example: "client.key"},
 		{Flag: "insecure", Shorthand: "k", Key: "tls.insecure_skip_verify", Value: Switch(&t.insecure),
 			Usage: "accept any certificate of the server, whatever --cacert says: whoever stands between can read and change everything"},
-		{Flag: "server-name", Key: "tls.server_name", Value: Checked(&t.serverName, "", parseServerName),
+		{Flag: "server-name", Key: "tls.server_name", Value: Checked(&t.serverName, "", parseServerName).shaped(hostShape),
 			Usage: "`NAME` that the server's certificate must be for (default the host of --uri); also sent as SNI", Example: "example.com"},
 	}
 }

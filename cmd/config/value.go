@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -19,8 +20,13 @@ type Value struct {
 	parseEnv func(text string) error
 	// read reads the value of the key in a config file; nil: it is a text like the flag's.
 	read func(n strictyaml.Node) error
-	// shown is the default as help shows it.
+	// shown is the default as help shows it, def that of the key, as JSON has it; nil: none.
 	shown string
+	def   any
+	// shape is what the value of the key looks like.
+	shape shape
+	// masked returns the value of the key with nothing in it that may be secret; nil: there cannot be.
+	masked func(n strictyaml.Node) (json.RawMessage, error)
 	// isSwitch says that the flag works without an argument.
 	isSwitch bool
 	// repeats says that each occurrence counts, and not only the last.
@@ -30,7 +36,7 @@ type Value struct {
 // Text is a value that is taken as it is.
 func Text(v *string, def string) Value {
 	*v = def
-	return Value{shown: def, parse: func(text string) error {
+	return Value{shown: def, shape: textShape, parse: func(text string) error {
 		*v = text
 		return nil
 	}}
@@ -50,7 +56,11 @@ func Checked[T any](v *T, def string, parse func(string) (T, error)) Value {
 			panic("config: the default " + def + " " + err.Error())
 		}
 	}
-	return Value{shown: def, parse: set}
+	value := Value{shown: def, shape: textShape, parse: set}
+	if def != "" {
+		value.def = def
+	}
+	return value
 }
 
 // Repeated is a value of which each occurrence adds to v. Nothing is split.
@@ -66,7 +76,7 @@ func Repeated[T any](v *[]T, parse func(string) (T, error)) Value {
 
 // Switch is a value that is on when its flag is given.
 func Switch(v *bool) Value {
-	return Value{isSwitch: true, read: keyOnly(v).read, parse: func(text string) error {
+	return Value{isSwitch: true, read: keyOnly(v).read, shape: boolShape, def: false, parse: func(text string) error {
 		parsed, err := strconv.ParseBool(text)
 		if err != nil {
 			return errors.New("is neither true nor false")
@@ -83,7 +93,13 @@ func Choice(v *string, choices ...string) Value {
 			return "", fmt.Errorf("is none of %s", strings.Join(choices, ", "))
 		}
 		return text, nil
-	})
+	}).shaped(choiceShape(choices...))
+}
+
+// shaped is the value with another shape of its key.
+func (v Value) shaped(s shape) Value {
+	v.shape = s
+	return v
 }
 
 // Duration is a value of more than no time.
@@ -113,7 +129,7 @@ func Durations(v *[]time.Duration, def string) Value {
 }
 
 // Size is a value of one or more bytes.
-func Size(v *int64, def string) Value { return Checked(v, def, ParseSize) }
+func Size(v *int64, def string) Value { return Checked(v, def, ParseSize).shaped(sizeShape) }
 
 // Count is a number of at least 1; without a default, 0 stands for none given.
 func Count(v *int, def string) Value {

@@ -24,6 +24,20 @@ func (n Node) RawJSON() (json.RawMessage, error) {
 	return n.appendJSON(nil, &jsonForm{scalar: Node.appendRaw})
 }
 
+// RawTexts is RawJSON for who reads the values with [Node.Text]: a number or a boolean that JSON spells in another way is a text.
+func (n Node) RawTexts() (json.RawMessage, error) {
+	return n.appendJSON(nil, &jsonForm{scalar: func(n Node, dst []byte) ([]byte, error) {
+		tag, raw := n.target().ShortTag(), n.Raw()
+		switch {
+		case tag == "!!null":
+			return append(dst, "null"...), nil
+		case tag != "!!str" && json.Valid([]byte(raw)):
+			return append(dst, raw...), nil
+		}
+		return AppendJSONString(dst, raw), nil
+	}})
+}
+
 // MaskedJSON is JSON with mask in place of each value that is neither a map nor a list.
 func (n Node) MaskedJSON(mask string) (json.RawMessage, error) {
 	return n.appendJSON(nil, &jsonForm{scalar: func(_ Node, dst []byte) ([]byte, error) {

@@ -1,0 +1,248 @@
+package config
+
+import (
+	"errors"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"phx/cmd/internal/strictyaml"
+	"phx/router"
+	"phx/signal"
+)
+
+// What the queue of a sink holds unless it is told otherwise. Whatever it is told, it is not more than maxQueueBytes by default: a number
+// of signals says little about memory.
+const (
+	defaultQueue  = 10000
+	maxQueueBytes = 64 << 20
+)
+
+// sinkKinds are the keys of which a sink has exactly one.
+var sinkKinds = []string{"file", "exec", "webhook", "stdout", "discard"}
+
+// builtInSinks can be routed to without being in the file. A sink of such a name is of that kind.
+var builtInSinks = []string{"stdout", "discard"}
+
+const sinkAdvice = "right ones: {file: {path: signals.ndjson}}, {exec: {command: [./handle.sh]}}, {webhook: {url: https://example.com/hook}}, {stdout: {}}, {discard: {}}"
+
+// sinkOptions declares what a sink can have.
+func sinkOptions(s *Sink) []Option {
+	file, exec := &FileSink{}, &ExecSink{}
+	s.File, s.Exec, s.Webhook = file, exec, &WebhookSink{}
+	return slices.Concat([]Option{
+		{Key: "file.path", Value: pathBeside(&file.Path)},
+		{Key: "exec.command", Value: commandValue(&exec.Command)},
+		{Key: "exec.dir", Value: pathBeside(&exec.Dir)},
+	}, webhookOptions(s.Webhook), []Option{
+		{Key: "stdout", Value: emptyValue()},
+		{Key: "discard", Value: emptyValue()},
+		{Key: "format", Value: s.formatValue(), Example: "cloudevents"},
+		{Key: "queue", Value: s.queueValue(), Example: "10000, or a size: 16MiB"},
+		{Key: "when_full", Value: s.whenFullValue(), Example: "drop-oldest"},
+	})
+}
+
+func (s *Sink) formatValue() Value {
+	v := Checked(&s.Format, signal.FormatSignal.String(), func(text string) (signal.Format, error) {
+		format, err := signal.ParseFormat(text)
+		if err != nil {
+			return 0, errors.New("is none of " + strings.Join(signal.Formats(), ", "))
+		}
+		return format, nil
+	})
+	v.shape = choiceShape(signal.Formats()...)
+	return v
+}
+
+// queueValue is a number of signals, or a size with its unit.
+func (s *Sink) queueValue() Value {
+	s.Records, s.Bytes = defaultQueue, maxQueueBytes
+	return Value{def: defaultQueue, shape: queueShape, parse: func(text string) error {
+		if n, err := strconv.Atoi(text); err == nil && n > 0 {
+			s.Records = n
+			return nil
+		}
+		size, err := ParseSize(text)
+		if err != nil {
+			return errors.New("is neither a number of signals nor a size with KiB, MiB or GiB")
+		}
+		s.Records, s.Bytes = 0, size
+		return nil
+	}}
+}
+
+// whenFullValue takes the policies that keep a sink from holding up others.
+func (s *Sink) whenFullValue() Value {
+	dropping := []string{router.DropOldest.String(), router.DropNewest.String()}
+	v := Checked(&s.WhenFull, dropping[0], func(text string) (router.Policy, error) {
+		policy, err := router.ParsePolicy(text)
+		switch {
+		case err != nil:
+			return 0, errors.New("is none of " + strings.Join(dropping, ", "))
+		case policy == router.Block:
+			return 0, errors.New("is not for sinks: a slow one would hold up all the others, and the connections; a full one can only lose signals, and tells which")
+		case policy == router.Fail:
+			return 0, errors.New("is not for sinks: a slow one would end all the others; a full one can only lose signals, and tells which")
+		}
+		return policy, nil
+	})
+	v.shape = choiceShape(dropping...)
+	return v
+}
+
+// emptyValue is what is said by its key alone: {}.
+func emptyValue() Value {
+	return Value{shape: emptyShape, read: func(n strictyaml.Node) error {
+		if n.IsNull() {
+			return nil
+		}
+		list, err := n.Fields()
+		if err == nil && len(list) > 0 {
+			err = list[0].Key.Errorf("write {}", "the key %q is not known here: there is nothing to set", list[0].Name)
+		}
+		return err
+	}}
+}
+
+func commandValue(v *[]string) Value {
+	const advice = "a right one: command: [./handle.sh, ARGUMENT]"
+	return Value{shape: commandShape, masked: strictyaml.Node.RawTexts, read: func(n strictyaml.Node) (err error) {
+		*v, err = readCommand(n, advice)
+		return err
+	}}
+}
+
+// readSinks reads the sinks of the file.
+func (r *serveReader) readSinks() {
+	n, said := r.file.serve["sinks"]
+	if !said {
+		return
+	}
+	list, err := n.Fields()
+	r.wrong.add(err)
+	for _, field := range list {
+		sink, err := readSink(field)
+		if err != nil {
+			r.wrong.add(err)
+			r.broken = append(r.broken, field.Name)
+			continue
+		}
+		r.wrong.add(r.checkBeside(sink, field))
+		r.serve.Sinks = append(r.serve.Sinks, sink)
+		r.sinks = append(r.sinks, field.Key)
+	}
+}
+
+// checkBeside refuses a sink that would write where another one does.
+func (r *serveReader) checkBeside(s Sink, field strictyaml.Field) error {
+	for _, other := range r.serve.Sinks {
+		switch {
+		case s.Stdout && other.Stdout:
+			return field.Key.Errorf("lead routes to one of them", "the sink %s writes to stdout, as %s does", s.Name, other.Name)
+		case s.File != nil && other.File != nil && absolute(s.File.Path) == absolute(other.File.Path):
+			return field.Key.Errorf("give each its own file", "the sink %s writes to the same file as %s", s.Name, other.Name)
+		}
+	}
+	return nil
+}
+
+// readSink reads one sink.
+func readSink(field strictyaml.Field) (Sink, error) {
+	s := Sink{Name: field.Name}
+	if !isSinkName(s.Name) {
+		return s, field.Key.Errorf("a right one: audit", "%q cannot be the name of a sink: it is made of letters, digits, - and _", s.Name)
+	}
+	kind, err := sinkKind(field)
+	if err != nil {
+		return s, err
+	}
+	found, err := readOptions(field.Value, sinkOptions(&s))
+	if err != nil {
+		return s, err
+	}
+	for _, needed := range []string{"file.path", "exec.command", "webhook.url"} {
+		group, name, _ := strings.Cut(needed, ".")
+		if _, said := found[needed]; group == kind && !said {
+			return s, field.Key.Errorf(sinkAdvice, "the sink %s has no %s", s.Name, name)
+		}
+	}
+	if slices.Contains(builtInSinks, s.Name) && s.Name != kind {
+		return s, field.Key.Errorf("give it another name", "the sink %s is of the kind %s, and its name stands for another", s.Name, kind)
+	}
+	if format, said := found["format"]; kind == "webhook" && said && s.Format != signal.FormatCloudEvents {
+		return s, format.Errorf("take the key out: it is cloudevents", "a webhook is sent CloudEvents, and no other format")
+	}
+	s.keep(kind)
+	return s, nil
+}
+
+// isSinkName reports whether a sink can be called so. Names stand in logs and in metrics.
+func isSinkName(name string) bool { return name != "" && signal.Sanitize(name) == name }
+
+// sinkKind returns the one kind that a sink has.
+func sinkKind(field strictyaml.Field) (string, error) {
+	list, err := field.Value.Fields()
+	if err != nil {
+		return "", err
+	}
+	kind := ""
+	for _, f := range list {
+		switch {
+		case !slices.Contains(sinkKinds, f.Name):
+		case kind != "":
+			return "", f.Key.Errorf("make two sinks of it, and lead routes to both", "the sink %s is of two kinds, %s and %s", field.Name, kind, f.Name)
+		default:
+			kind = f.Name
+		}
+	}
+	if kind == "" {
+		return "", field.Key.Errorf(sinkAdvice, "the sink %s is of no kind: it needs one of %s", field.Name, strings.Join(sinkKinds, ", "))
+	}
+	return kind, nil
+}
+
+// keep forgets what belongs to other kinds, and completes the sink.
+func (s *Sink) keep(kind string) {
+	s.Stdout, s.Discard = kind == "stdout", kind == "discard"
+	if kind != "file" {
+		s.File = nil
+	}
+	if kind != "exec" {
+		s.Exec = nil
+	}
+	if kind != "webhook" {
+		s.Webhook = nil
+	} else {
+		s.Format = signal.FormatCloudEvents
+		s.Webhook.finish()
+	}
+	s.Fingerprint = s.fingerprint()
+}
+
+// fingerprint hashes everything that makes a difference.
+func (s *Sink) fingerprint() string {
+	settings := []any{s.Name, s.Format.String(), s.Records, s.Bytes, s.WhenFull.String(), s.Stdout, s.Discard, s.File, s.Exec}
+	if w := s.Webhook; w != nil {
+		settings = append(settings, w.URL, w.Binary, w.Timeout, w.MaxRetries, canonicalPairs(w.headers, http.CanonicalHeaderKey), w.secret.canonical())
+	}
+	return hashOf(settings)
+}
+
+// builtIn returns a sink that the file does not have.
+func builtIn(name string) Sink {
+	s := Sink{Name: name}
+	sinkOptions(&s) // sets the defaults
+	s.keep(name)
+	return s
+}
+
+// absolute returns a path that can be compared with others.
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return filepath.Clean(path)
+}
