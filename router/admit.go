@@ -12,7 +12,7 @@ func (q *Queue) admit(c *Chunk) {
 	case q.policy == DropOldest:
 		q.makeRoom(c)
 		q.enqueue(c)
-	case q.lost.Count == 0 && q.used+c.cost() <= q.limit && !q.overrun:
+	case len(q.back.list) == 0 && q.within(c.weight()) && !q.overrun:
 		q.enqueue(c)
 	default:
 		q.admitEach(c)
@@ -22,79 +22,133 @@ func (q *Queue) admit(c *Chunk) {
 
 // makeRoom drops the oldest of the waiting records, and then of c's, until the rest fits or is a single record.
 func (q *Queue) makeRoom(c *Chunk) {
-	for q.head != nil && q.used+c.cost() > q.limit {
-		charge, seq := q.head.drop()
-		q.lost.add(seq)
-		q.used -= charge
-		q.head.charged -= charge
-		if q.head.Len() == 0 {
-			q.pool.put(q.pop())
-		}
+	for q.head != nil && !q.within(c.weight()) {
+		q.dropFirst()
 	}
-	for c.Len() > 1 && q.used+c.cost() > q.limit {
-		_, seq := c.drop()
-		q.lost.add(seq)
+	q.joinGaps()
+	for c.Len() > 1 && !q.within(c.weight()) {
+		_, l, _ := c.drop()
+		q.lose(&q.front, l)
 	}
 }
 
-// admitEach copies those of c's records that fit, and the announcement of a loss before the first of them. It is the way in
-// when not everything fits, or when it fits again.
+// dropFirst moves the first waiting record to the gap before it. An announcement was one of a gap that now is part of that.
+func (q *Queue) dropFirst() {
+	c := q.head
+	w, l, announced := c.drop()
+	c.charged = c.charged.minus(w)
+	q.used = q.used.minus(w)
+	q.waiting = q.waiting.minus(w)
+	if announced {
+		q.front.add(l)
+	} else {
+		q.lose(&q.front, l)
+	}
+	if c.Len() == 0 {
+		q.pool.put(q.pop())
+	}
+}
+
+// joinGaps makes one gap of that before what waits and those that are announced at once behind it.
+func (q *Queue) joinGaps() {
+	for q.head != nil && len(q.front.list) > 0 {
+		if _, announced := q.head.lossOf(0); !announced {
+			return
+		}
+		q.dropFirst()
+	}
+}
+
+// lose counts the loss of a single record and adds it to those at a place.
+func (q *Queue) lose(place *losses, l Loss) {
+	l.Origin.dropped(1)
+	place.add(l)
+}
+
+// admitEach copies those of c's records that fit, and the announcements of losses before the first of them. It is the way
+// in when not everything fits, or when it fits again.
 func (q *Queue) admitEach(c *Chunk) {
 	for i := range c.Len() {
-		line, seq := c.Record(i)
-		if q.overrun || !q.fits(cost(len(line), 1)) || !q.placeAnnouncement(cost(len(line), 1)) {
-			q.lost.add(seq)
+		line, _ := c.Record(i)
+		w := weightOf(line)
+		if q.overrun || !q.fits(w) || !q.placeAnnouncements(w) {
+			l, _ := c.lossOf(i)
+			q.lose(&q.back, l)
 			q.overrun = q.policy == Fail
 			continue
 		}
-		q.enqueueRecord(line, seq)
+		q.makeTail(w)
+		q.tail.append(c, i)
+		q.charge(q.tail, w)
 	}
 }
 
-// fits reports whether records of that cost may be added.
-func (q *Queue) fits(charge int64) bool { return q.head == nil || q.used+charge <= q.limit }
+// within reports whether the limits allow for so much more.
+func (q *Queue) within(w weight) bool {
+	w = w.plus(q.used)
+	return w.cost() <= q.limit && (q.maxRecords <= 0 || w.records <= q.maxRecords)
+}
 
-// enqueueRecord appends a copy of a record to the queue.
-func (q *Queue) enqueueRecord(line []byte, seq uint64) {
-	if q.tail == nil || !q.tail.hasRoom(len(line), 1) {
+// fits reports whether so much more may be added.
+func (q *Queue) fits(w weight) bool { return q.head == nil || q.within(w) }
+
+// makeTail makes sure that the last chunk has room for so much more.
+func (q *Queue) makeTail(w weight) {
+	if q.tail == nil || !q.tail.hasRoom(w) {
 		q.link(q.pool.get())
 	}
-	q.tail.append(line, seq)
-	q.charge(cost(len(line), 1))
 }
 
 // enqueue appends c to the queue: as it is, or copied into the last chunk if that has room for it. Many chunks with little
 // in each would hold far more memory than they count for.
 func (q *Queue) enqueue(c *Chunk) {
-	charge := c.cost()
-	if q.tail != nil && q.tail.hasRoom(len(c.Bytes()), c.Len()) {
+	w := c.weight()
+	if q.tail != nil && q.tail.hasRoom(w) {
 		q.tail.appendAll(c)
 		q.pool.put(c)
 	} else {
 		q.link(c)
 	}
-	q.charge(charge)
+	q.charge(q.tail, w)
 }
 
-func (q *Queue) charge(charge int64) {
-	q.tail.charged += charge
-	q.used += charge
+// charge counts what was added to a waiting chunk.
+func (q *Queue) charge(c *Chunk, w weight) {
+	c.charged = c.charged.plus(w)
+	q.used = q.used.plus(w)
+	q.waiting = q.waiting.plus(w)
 }
 
-// link makes c the last chunk. Nothing is going to be added to the one before it, so what that wastes is settled now.
+// link makes c the last chunk.
 func (q *Queue) link(c *Chunk) {
-	t := q.tail
-	q.tail = c
-	if t == nil {
+	if q.tail == nil {
 		q.head = c
-		return
+	} else {
+		q.settle(q.tail)
+		q.tail.next = c
 	}
-	if waste := t.footprint() - t.charged; waste > t.footprint()/8 && q.slack+waste > maxSlack {
-		q.pool.put(t.trim())
+	q.tail = c
+}
+
+// linkFirst makes c, of which nothing is charged yet, the first chunk.
+func (q *Queue) linkFirst(c *Chunk) {
+	q.charge(c, c.weight())
+	if q.head == nil {
+		q.tail = c
+	} else {
+		q.settle(c)
+		c.next = q.head
 	}
-	t.next = c
-	t.slack = t.footprint() - t.charged
-	q.slack += t.slack
+	q.head = c
+}
+
+// settle counts what a chunk wastes to which nothing is going to be added, and trims it if it is too much.
+func (q *Queue) settle(c *Chunk) {
+	if waste := c.footprint() - c.charged.cost(); waste > c.footprint()/8 && q.slack+waste > maxSlack {
+		q.pool.put(c.trim())
+	}
+	c.slack = c.footprint() - c.charged.cost()
+	q.slack += c.slack
 }
 
 // pop unlinks the first chunk; it stays charged.
@@ -104,6 +158,7 @@ func (q *Queue) pop() *Chunk {
 	if q.head == nil {
 		q.tail = nil
 	}
+	q.waiting = q.waiting.minus(c.charged)
 	q.slack -= c.slack
 	c.next, c.slack = nil, 0
 	return c

@@ -1,46 +1,64 @@
 package router
 
-// announcementDue reports whether the place of the loss in the stream has come. A gap at the end of what waits is
-// announced as soon as it is reached, not when the next record comes; under Fail none comes, and the gap is complete only at
-// the end of the input.
-func (q *Queue) announcementDue() bool {
-	switch {
-	case q.lost.Count == 0:
-		return false
-	case q.policy == DropOldest:
-		return true
-	case q.policy == Fail:
-		return q.head == nil && q.inputErr != nil
+// gapReached reports whether there is a gap before the next record, so that its announcement comes next. The gap behind
+// what waits is reached when nothing waits, not when the next record comes; under Fail none comes, and that gap is complete
+// only at the end of the input. There, what was announced in vain is announced once more.
+func (q *Queue) gapReached() bool {
+	ended := q.inputErr != nil
+	if q.head == nil && (q.policy != Fail || ended) {
+		q.front.addAll(q.back.list)
+		q.back.clear()
 	}
-	return q.head == nil
+	if q.head == nil && ended {
+		q.front.addEarlier(&q.refused)
+		q.front.addAll(q.refused.list)
+		q.refused.clear()
+	}
+	return len(q.front.list) > 0
 }
 
-// announcement ends the episode of loss and returns its announcement in a chunk of its own, charged as taken.
+// announcement ends the episodes of loss at the gap before what waits, and returns their announcements in a chunk of their
+// own, charged as taken.
 func (q *Queue) announcement() *Chunk {
 	c := q.pool.get()
-	c.Commit(q.announce(c.Buffer(), q.lost), q.lost.LastSeq)
-	q.lost = Loss{}
-	c.charged = c.cost()
-	q.used += c.charged
+	q.front.addEarlier(&q.refused)
+	q.appendAnnouncements(c, &q.front)
+	q.front.clear()
+	c.charged = c.weight()
+	q.used = q.used.plus(c.charged)
 	return c
 }
 
-// placeAnnouncement enqueues the announcement of the gap at the end of the queue, if there is one, provided that a record
-// of the given cost fits behind it, and reports whether it does. An announcement counts against the limit like a record:
+// placeAnnouncements enqueues the announcements of the gap behind what waits, if there is one, provided that a record of the
+// given weight fits behind it, and reports whether it does. An announcement counts against the limits like a record:
 // otherwise a stream of which each second record is lost would fill the memory with announcements.
-func (q *Queue) placeAnnouncement(charge int64) bool {
-	if q.lost.Count == 0 {
+func (q *Queue) placeAnnouncements(record weight) bool {
+	if len(q.back.list) == 0 {
 		return true
 	}
-	q.scratch = q.announce(q.scratch[:0], q.lost)
-	if len(q.scratch) == 0 {
-		q.lost = Loss{}
-		return true
-	}
-	if !q.fits(charge + cost(len(q.scratch), 1)) {
+	q.back.addEarlier(&q.refused)
+	c := &q.scratch
+	c.reset()
+	q.appendAnnouncements(c, &q.back)
+	w := c.weight()
+	if !q.fits(w.plus(record)) {
 		return false
 	}
-	q.enqueueRecord(q.scratch, q.lost.LastSeq)
-	q.lost = Loss{}
+	q.back.clear()
+	if w.records > 0 {
+		q.makeTail(w)
+		q.tail.appendAll(c)
+		q.charge(q.tail, w)
+	}
 	return true
+}
+
+// appendAnnouncements appends those of a place to c.
+func (q *Queue) appendAnnouncements(c *Chunk, place *losses) {
+	if q.announce == nil {
+		return
+	}
+	for _, l := range place.list {
+		c.commitAnnouncement(q.announce(c.Buffer(), l), l)
+	}
 }

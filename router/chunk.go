@@ -1,12 +1,11 @@
 package router
 
-// recordOverhead is what a record occupies beside its bytes: its mark.
-const recordOverhead = 24
+import (
+	"cmp"
+	"slices"
+)
 
-// maxRecords bounds the marks of a chunk, which very short records would otherwise let outgrow the bytes.
-const maxRecords = 4096
-
-// A Chunk is a run of whole records, the unit in which they travel through a [Queue]. It comes from [Queue.Chunk], and
+// A Chunk is a run of whole records, the unit in which they travel through a [Queue]. It comes from [Queue.ChunkOf], and
 // belongs to one goroutine at a time: the producer until [Queue.Put], the consumer from [Queue.Take] to
 // [Queue.Release].
 //
@@ -17,21 +16,30 @@ const maxRecords = 4096
 type Chunk struct {
 	buf   []byte
 	marks []mark
-	// origin is that of the records that are committed.
+	notes []note // of the announcements among the records
+	// origin is that of all records, unless the chunk is mixed: some are of others or are announcements.
 	origin *Origin
-	// first is the number of records, and start the number of bytes, at the front that have been dropped.
+	mixed  bool
+	// first is the number of records, and start the number of bytes, at the front that are gone.
 	first, start int
-	full         int   // length of buf from which on the chunk is full
-	charged      int64 // what the queue counts against its limit for this chunk
-	slack        int64 // what the queue counts as wasted by this chunk
+	full, most   int    // length of buf, and number of records, from which on the chunk is full
+	charged      weight // what the queue counts for this chunk: nothing until it is put
+	slack        int64  // what the queue counts as wasted by this chunk
 	next         *Chunk
 }
 
-// A mark says where a record ends in its chunk's buffer, and where it comes from.
+// A mark says where a record ends in its chunk's buffer, and what it is. An announcement has the origin and the last seq of
+// what it announces.
 type mark struct {
 	end    int
 	seq    uint64
 	origin *Origin
+}
+
+// A note says that the record with a mark is an announcement, and has what the mark has not of the loss.
+type note struct {
+	mark            int
+	count, firstSeq uint64
 }
 
 // Buffer returns the buffer to append the next record to. What was appended becomes a record with [Chunk.Commit].
@@ -47,6 +55,17 @@ func (c *Chunk) Commit(buf []byte, seq uint64) {
 	c.marks = append(c.marks, mark{end: len(buf), seq: seq, origin: c.origin})
 }
 
+// commitAnnouncement is Commit for the announcement of l.
+func (c *Chunk) commitAnnouncement(buf []byte, l Loss) {
+	if len(buf) == len(c.buf) {
+		return
+	}
+	c.notes = append(c.notes, note{mark: len(c.marks), count: l.Count, firstSeq: l.FirstSeq})
+	c.marks = append(c.marks, mark{end: len(buf), seq: l.LastSeq, origin: l.Origin})
+	c.buf = buf
+	c.mixed = true
+}
+
 // Bytes returns the records, one behind the other.
 func (c *Chunk) Bytes() []byte { return c.buf[c.start:] }
 
@@ -54,24 +73,9 @@ func (c *Chunk) Bytes() []byte { return c.buf[c.start:] }
 func (c *Chunk) Len() int { return len(c.marks) - c.first }
 
 // Full reports whether the chunk is large enough for it to be put before more is appended.
-func (c *Chunk) Full() bool { return len(c.buf) >= c.full || len(c.marks) >= maxRecords }
+func (c *Chunk) Full() bool { return len(c.buf) >= c.full || len(c.marks) >= c.most }
 
-// cost is what the chunk's records count against a limit.
-func (c *Chunk) cost() int64 { return cost(len(c.buf)-c.start, c.Len()) }
-
-// cost is what a number of records of so many bytes altogether count against a limit.
-func cost(bytes, records int) int64 { return int64(bytes) + int64(records)*recordOverhead }
-
-// footprint is the memory that the chunk occupies.
-func (c *Chunk) footprint() int64 { return cost(cap(c.buf), cap(c.marks)) }
-
-// hasRoom reports whether so many more bytes and records fit in. A full chunk has none, although its buffer may have grown
-// for a huge record: what followed in there would keep the memory of that record when it is dropped.
-func (c *Chunk) hasRoom(bytes, records int) bool {
-	return !c.Full() && len(c.buf)+bytes <= cap(c.buf) && len(c.marks)+records <= maxRecords
-}
-
-// Record returns the i-th record and its number. An announcement has that of the last record which it announces.
+// Record returns the i-th record and its number. That of an announcement is the last one which it announces.
 func (c *Chunk) Record(i int) (line []byte, seq uint64) {
 	i += c.first
 	start := c.start
@@ -81,34 +85,119 @@ func (c *Chunk) Record(i int) (line []byte, seq uint64) {
 	return c.buf[start:c.marks[i].end], c.marks[i].seq
 }
 
-// OriginOf returns where the i-th record comes from, or the records which it announces as lost.
+// OriginOf returns where the i-th record comes from. For an announcement it is where the lost records come from.
 func (c *Chunk) OriginOf(i int) *Origin { return c.marks[c.first+i].origin }
 
-// append adds a record by copying it.
-func (c *Chunk) append(line []byte, seq uint64) {
-	c.Commit(append(c.buf, line...), seq)
+// lossOf returns the loss that the i-th record announces, or that its own loss would be.
+func (c *Chunk) lossOf(i int) (l Loss, announced bool) {
+	m := c.marks[c.first+i]
+	l = Loss{Origin: m.origin, Count: 1, FirstSeq: m.seq, LastSeq: m.seq}
+	at, announced := slices.BinarySearchFunc(c.notes, c.first+i, func(n note, mark int) int { return cmp.Compare(n.mark, mark) })
+	if announced {
+		l.Count, l.FirstSeq = c.notes[at].count, c.notes[at].firstSeq
+	}
+	return l, announced
+}
+
+// tally tells count how many records of which origin there are from the i-th to before the j-th, without announcements. It
+// may tell several times of an origin.
+func (c *Chunk) tally(i, j int, count func(o *Origin, records int)) {
+	if !c.mixed {
+		count(c.origin, j-i)
+		return
+	}
+	var last *Origin
+	n := 0
+	notes := c.notes
+	for m := c.first + i; m < c.first+j; m++ {
+		for len(notes) > 0 && notes[0].mark < m {
+			notes = notes[1:]
+		}
+		if len(notes) > 0 && notes[0].mark == m {
+			continue
+		}
+		if o := c.marks[m].origin; o != last {
+			count(last, n)
+			last, n = o, 0
+		}
+		n++
+	}
+	count(last, n)
+}
+
+// hasRoom reports whether so many more bytes and records fit in. A full chunk has none, although its buffer may have grown
+// for a huge record: what followed in there would keep the memory of that record when it is dropped.
+func (c *Chunk) hasRoom(w weight) bool {
+	return !c.Full() && len(c.buf)+int(w.bytes) <= cap(c.buf) && len(c.marks)+w.records <= c.most
+}
+
+// append adds the i-th record of o, which is no announcement, by copying it.
+func (c *Chunk) append(o *Chunk, i int) {
+	line, seq := o.Record(i)
+	c.takeOver(o)
+	c.buf = append(c.buf, line...)
+	c.marks = append(c.marks, mark{end: len(c.buf), seq: seq, origin: o.OriginOf(i)})
 }
 
 // appendAll adds the records of o by copying them.
 func (c *Chunk) appendAll(o *Chunk) {
+	c.takeOver(o)
 	shift := len(c.buf) - o.start
+	shiftMarks := len(c.marks) - o.first
 	c.buf = append(c.buf, o.Bytes()...)
 	for _, m := range o.marks[o.first:] {
 		c.marks = append(c.marks, mark{end: m.end + shift, seq: m.seq, origin: m.origin})
 	}
+	for _, n := range o.notes {
+		c.notes = append(c.notes, note{mark: n.mark + shiftMarks, count: n.count, firstSeq: n.firstSeq})
+	}
 }
 
-// drop removes the first record and returns what it cost and its number.
-func (c *Chunk) drop() (charge int64, seq uint64) {
-	line, seq := c.Record(0)
-	c.start += len(line)
-	c.first++
-	return cost(len(line), 1), seq
+// takeOver makes origin and mixed right for records of o besides those that c has.
+func (c *Chunk) takeOver(o *Chunk) {
+	if len(c.marks) == 0 {
+		c.origin, c.mixed = o.origin, o.mixed
+	}
+	c.mixed = c.mixed || o.mixed || c.origin != o.origin
+}
+
+// drop removes the first record and returns its weight and what its loss is; one that is announced is none of its own.
+func (c *Chunk) drop() (w weight, l Loss, announced bool) {
+	l, announced = c.lossOf(0)
+	return c.skip(1), l, announced
+}
+
+// skip removes the first n records and returns their weight.
+func (c *Chunk) skip(n int) weight {
+	before := c.weight()
+	if n > 0 {
+		c.first += n
+		c.start = c.marks[c.first-1].end
+	}
+	gone := 0
+	for gone < len(c.notes) && c.notes[gone].mark < c.first {
+		gone++
+	}
+	c.notes = slices.Delete(c.notes, 0, gone)
+	return before.minus(c.weight())
+}
+
+// truncate removes the records from the n-th on.
+func (c *Chunk) truncate(n int) {
+	n += c.first
+	end := c.start
+	if n > c.first {
+		end = c.marks[n-1].end
+	}
+	for len(c.notes) > 0 && c.notes[len(c.notes)-1].mark >= n {
+		c.notes = c.notes[:len(c.notes)-1]
+	}
+	c.marks, c.buf = c.marks[:n], c.buf[:end]
 }
 
 // trim exchanges c's storage for one that fits, and returns a chunk with the old storage.
 func (c *Chunk) trim() *Chunk {
-	fitting := &Chunk{full: c.full, charged: c.charged}
+	fitting := &Chunk{full: c.full, most: c.most, charged: c.charged}
 	fitting.buf = make([]byte, 0, len(c.buf)-c.start)
 	fitting.marks = make([]mark, 0, c.Len())
 	fitting.appendAll(c)
@@ -118,5 +207,5 @@ func (c *Chunk) trim() *Chunk {
 
 // reset empties the chunk and keeps its storage.
 func (c *Chunk) reset() {
-	*c = Chunk{buf: c.buf[:0], marks: c.marks[:0], full: c.full}
+	*c = Chunk{buf: c.buf[:0], marks: c.marks[:0], notes: c.notes[:0], full: c.full, most: c.most}
 }

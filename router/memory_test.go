@@ -43,8 +43,8 @@ func TestMemoryIsBounded(t *testing.T) {
 				if got, most := q.occupied(), limit+limit/8+8<<20; got > most {
 					t.Errorf("%d MiB for a limit of %d MiB, want at most %d", got>>20, limit>>20, most>>20)
 				}
-				if q.used < limit*9/10 {
-					t.Errorf("only %d MiB of %d used", q.used>>20, limit>>20)
+				if q.used.cost() < limit*9/10 {
+					t.Errorf("only %d MiB of %d used", q.used.cost()>>20, limit>>20)
 				}
 				checkSlack(t, q)
 			})
@@ -61,7 +61,7 @@ func fill(q *Queue, record []byte, perChunk int, total int64) {
 		for c.Len() < perChunk && !c.Full() {
 			c.Commit(append(c.Buffer(), record...), 1)
 		}
-		put += c.cost()
+		put += c.weight().cost()
 		if q.Put(ctx, c) == ctx.Err() {
 			return
 		}
@@ -71,20 +71,21 @@ func fill(q *Queue, record []byte, perChunk int, total int64) {
 // checkSlack compares the queue's running totals with a count, and those of an emptied queue with nothing.
 func checkSlack(t *testing.T, q *Queue) {
 	t.Helper()
-	var used, slack int64
+	var used weight
+	var slack int64
 	for c := q.head; c != nil; c = c.next {
-		used += c.cost()
+		used = used.plus(c.weight())
 		slack += c.slack
 	}
-	if used != q.used || slack != q.slack {
-		t.Errorf("used %d and slack %d, a count says %d and %d", q.used, q.slack, used, slack)
+	if used != q.used || used != q.waiting || slack != q.slack {
+		t.Errorf("used %v, waiting %v, slack %d, a count says %v and %d", q.used, q.waiting, q.slack, used, slack)
 	}
 	q.CloseInput(nil)
 	if err := Copy(t.Context(), io.Discard, q); err != nil {
 		t.Errorf("Copy: %v", err)
 	}
-	if q.used != 0 || q.slack != 0 {
-		t.Errorf("used %d and slack %d when empty", q.used, q.slack)
+	if q.used != (weight{}) || q.waiting != (weight{}) || q.slack != 0 {
+		t.Errorf("used %v, waiting %v, slack %d when empty", q.used, q.waiting, q.slack)
 	}
 	if got := q.occupied(); got > 4<<20 {
 		t.Errorf("an emptied queue holds %d KiB", got>>10)
@@ -107,9 +108,9 @@ func TestHugeRecordLeavesNoMemory(t *testing.T) {
 	put(make([]byte, limit*9/10), []byte("first\n"), []byte("second\n"))
 	put(make([]byte, limit/5)) // loses the huge one
 	if got := q.occupied(); got > limit/2 {
-		t.Errorf("%d MiB are held for %d MiB", got>>20, q.used>>20)
+		t.Errorf("%d MiB are held for %d MiB", got>>20, q.used.cost()>>20)
 	}
-	last := q.limit - q.used - recordOverhead + 1
+	last := q.limit - q.used.cost() - recordOverhead + 1
 	put(make([]byte, last)) // is one byte too long for the first to stay
 	for _, want := range []int{len("lost 2\n"), len("second\n"), limit / 5, int(last)} {
 		c, err := q.Take(t.Context())
@@ -127,8 +128,8 @@ func TestAbortFreesWhatWaits(t *testing.T) {
 	q := NewQueue(32<<20, Block, nil)
 	fill(q, make([]byte, 400), 1, 32<<20)
 	q.Abort(nil)
-	if q.used != 0 || q.occupied() > 4<<20 {
-		t.Errorf("an aborted queue counts %d and holds %d KiB", q.used, q.occupied()>>10)
+	if q.used != (weight{}) || q.occupied() > 4<<20 {
+		t.Errorf("an aborted queue counts %v and holds %d KiB", q.used, q.occupied()>>10)
 	}
 }
 

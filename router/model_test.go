@@ -2,67 +2,115 @@ package router_test
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"io"
-	"math/rand/v2"
-	"strconv"
-	"strings"
-	"testing"
+	"slices"
 
 	"phx/router"
 )
 
 // A model is the queue as its documentation has it, record by record and slow.
 type model struct {
-	limit   int
-	policy  router.Policy
-	waiting []record
-	taken   int // cost of what is taken
-	lost    router.Loss
-	failed  bool
+	limit, records int
+	policy         router.Policy
+	announce       func(dst []byte, l router.Loss) []byte
+	waiting        []item
+	taken          [][]item // and not given back
+	// front and back are the losses at the gaps before and behind what waits, refused those announced in vain.
+	front, back, refused gap
+	failed, ended        bool
+	counts               map[*router.Origin]*counts
 }
 
-type record struct {
-	line []byte
-	seq  uint64
+// counts are what became of the records of an origin.
+type counts struct{ put, delivered, dropped uint64 }
+
+// An item is a record, or an announcement of its loss.
+type item struct {
+	line      []byte
+	loss      router.Loss // of the record itself, if it is lost
+	announces bool
 }
 
-func (r record) cost() int { return len(r.line) + 24 }
-
-func (m *model) used() int {
-	n := m.taken
-	for _, r := range m.waiting {
-		n += r.cost()
+func (it item) cost() int {
+	if it.announces {
+		return len(it.line) + 48
 	}
-	return n
+	return len(it.line) + 24
 }
 
-func (m *model) fits(charge int) bool { return len(m.waiting) == 0 || m.used()+charge <= m.limit }
+// A gap is the losses at one place.
+type gap []router.Loss
 
-func (m *model) lose(seq uint64) {
-	if m.lost.Count == 0 {
-		m.lost.FirstSeq = seq
+func (g *gap) add(l router.Loss) {
+	if i := g.find(l.Origin); i >= 0 {
+		(*g)[i].Count += l.Count
+		(*g)[i].LastSeq = l.LastSeq
+		return
 	}
-	m.lost.Count++
-	m.lost.LastSeq = seq
+	*g = append(*g, l)
 }
 
-// put reports what Put should return: 'y' for nil, 'w' for waiting, 'f' for ErrFull.
-func (m *model) put(chunk []record) byte {
-	total := 0
-	for _, r := range chunk {
-		total += r.cost()
-	}
-	if m.policy == router.Block {
-		if !m.fits(total) {
-			return 'w'
+func (g *gap) find(o *router.Origin) int {
+	return slices.IndexFunc(*g, func(l router.Loss) bool { return l.Origin == o })
+}
+
+// addEarlier takes from refused what is of the same origins as g's losses.
+func (g *gap) addEarlier(refused *gap) {
+	for i, l := range *g {
+		if at := refused.find(l.Origin); at >= 0 {
+			whole := gap{(*refused)[at]}
+			whole.add(l)
+			(*g)[i] = whole[0]
+			*refused = slices.Delete(*refused, at, at+1)
 		}
-		m.waiting = append(m.waiting, chunk...)
-		return 'y'
 	}
-	for _, r := range chunk {
-		m.putRecord(r)
+}
+
+// announcements returns g as items.
+func (m *model) announcements(g gap) (items []item) {
+	for _, l := range g {
+		if line := m.announce(nil, l); len(line) > 0 {
+			items = append(items, item{line: line, loss: l, announces: true})
+		}
+	}
+	return items
+}
+
+func (m *model) fits(items ...item) bool {
+	if len(m.waiting) == 0 {
+		return true
+	}
+	cost, records := 0, 0
+	for _, list := range append(slices.Clone(m.taken), m.waiting, items) {
+		for _, it := range list {
+			cost += it.cost()
+			records++
+		}
+	}
+	return cost <= m.limit && (m.records == 0 || records <= m.records)
+}
+
+// lose adds an item to a gap.
+func (m *model) lose(g *gap, it item) {
+	g.add(it.loss)
+	if !it.announces {
+		m.counts[it.loss.Origin].dropped++
+	}
+}
+
+// put reports what Put should return: 'y' for nil, 'w' for waiting, 'f' for ErrFull, 'c' for ErrClosed.
+func (m *model) put(chunk []item) byte {
+	for _, it := range chunk {
+		m.counts[it.loss.Origin].put++
+	}
+	if m.ended || m.policy == router.Block && !m.fits(chunk...) {
+		for _, it := range chunk {
+			m.counts[it.loss.Origin].dropped++
+		}
+		return map[bool]byte{true: 'c', false: 'w'}[m.ended]
+	}
+	for _, it := range chunk {
+		m.putRecord(it)
 	}
 	if m.failed {
 		return 'f'
@@ -70,203 +118,139 @@ func (m *model) put(chunk []record) byte {
 	return 'y'
 }
 
-func (m *model) putRecord(r record) {
+func (m *model) putRecord(it item) {
 	switch m.policy {
 	case router.DropOldest:
-		for !m.fits(r.cost()) {
-			m.lose(m.waiting[0].seq)
+		for !m.fits(it) {
+			m.lose(&m.front, m.waiting[0])
 			m.waiting = m.waiting[1:]
 		}
-	case router.DropNewest:
-		if m.lost.Count > 0 && m.fits(r.cost()) {
-			a := record{line: announce(nil, m.lost)}
-			if !m.fits(a.cost() + r.cost()) {
-				m.lose(r.seq)
-				return
-			}
-			m.waiting = append(m.waiting, a)
-			m.lost = router.Loss{}
-		} else if !m.fits(r.cost()) {
-			m.lose(r.seq)
-			return
-		}
-	case router.Fail:
-		if m.failed || !m.fits(r.cost()) {
-			m.failed = true
-			m.lose(r.seq)
+		m.joinGaps()
+	case router.DropNewest, router.Fail:
+		if m.failed || !m.fits(it) || !m.placeAnnouncements(it) {
+			m.lose(&m.back, it)
+			m.failed = m.policy == router.Fail
 			return
 		}
 	}
-	m.waiting = append(m.waiting, r)
+	m.waiting = append(m.waiting, it)
 }
 
-// due returns the announcement that has to come out next, if any.
-func (m *model) due(ended bool) []byte {
-	atEnd := len(m.waiting) == 0 && (m.policy != router.Fail || ended)
-	if m.lost.Count == 0 || m.policy != router.DropOldest && !atEnd {
-		return nil
+// placeAnnouncements makes the gap behind what waits announcements if they and it fit.
+func (m *model) placeAnnouncements(it item) bool {
+	m.back.addEarlier(&m.refused)
+	announcements := m.announcements(m.back)
+	if !m.fits(append(slices.Clone(announcements), it)...) {
+		return false
 	}
-	return announce(nil, m.lost)
+	m.waiting = append(m.waiting, announcements...)
+	m.back = nil
+	return true
+}
+
+func (m *model) joinGaps() {
+	for len(m.front) > 0 && len(m.waiting) > 0 && m.waiting[0].announces {
+		m.front.add(m.waiting[0].loss)
+		m.waiting = m.waiting[1:]
+	}
+}
+
+// due returns the announcements that have to come out next, if any, and ends their episodes.
+func (m *model) due() []item {
+	if len(m.waiting) == 0 && (m.policy != router.Fail || m.ended) {
+		for _, l := range m.back {
+			m.front.add(l)
+		}
+		m.back = nil
+	}
+	m.front.addEarlier(&m.refused)
+	if len(m.waiting) == 0 && m.ended {
+		m.front = append(m.front, m.refused...)
+		m.refused = nil
+	}
+	announcements := m.announcements(m.front)
+	m.front = nil
+	return announcements
 }
 
 // take accepts got as the next chunk, or says what is wrong with it.
-func (m *model) take(got []byte, ended bool) error {
-	if a := m.due(ended); a != nil {
-		if !bytes.Equal(got, a) {
-			return fmt.Errorf("took %q, want the announcement %q", got, a)
+func (m *model) take(got []byte) error {
+	if due := m.due(); len(due) > 0 {
+		if want := lines(due); !bytes.Equal(got, want) {
+			return fmt.Errorf("took %q, want the announcement %q", got, want)
 		}
-		m.lost = router.Loss{}
-		m.taken += record{line: a}.cost()
+		m.taken = append(m.taken, due)
 		return nil
 	}
-	if len(got) == 0 {
-		return errors.New("took an empty chunk")
-	}
-	for len(got) > 0 {
-		if len(m.waiting) == 0 || !bytes.HasPrefix(got, m.waiting[0].line) {
+	n := 0
+	for left := got; len(left) > 0; n++ {
+		if n == len(m.waiting) || !bytes.HasPrefix(left, m.waiting[n].line) {
 			return fmt.Errorf("took %q where only %d other records wait", got, len(m.waiting))
 		}
-		got = got[len(m.waiting[0].line):]
-		m.taken += m.waiting[0].cost()
-		m.waiting = m.waiting[1:]
+		left = left[len(m.waiting[n].line):]
 	}
+	if len(got) == 0 {
+		return fmt.Errorf("took an empty chunk where %d records wait", len(m.waiting))
+	}
+	m.taken = append(m.taken, m.waiting[:n:n])
+	m.waiting = m.waiting[n:]
 	return nil
 }
 
-// TestModel compares queues with the model under random puts, takes and releases, and then checks the promise itself: each
-// record came out once and in order, or one announcement counts it.
-func TestModel(t *testing.T) {
-	for _, policy := range []router.Policy{router.Block, router.DropNewest, router.DropOldest, router.Fail} {
-		t.Run(policy.String(), func(t *testing.T) {
-			for seed := range uint64(500) {
-				g := newGame(seed, policy)
-				if err := g.play(200); err != nil {
-					t.Fatalf("seed %d: %v", seed, err)
-				}
-				if err := checkStream(g.put, g.out.Bytes()); err != nil {
-					t.Fatalf("seed %d: %v", seed, err)
-				}
+// deliver counts items as delivered.
+func (m *model) deliver(items []item) {
+	for _, it := range items {
+		if !it.announces {
+			m.counts[it.loss.Origin].delivered++
+		}
+	}
+}
+
+// giveBack does what GiveBack does with the items of the chunk taken last.
+func (m *model) giveBack(delivered, lost int) {
+	items := m.taken[len(m.taken)-1]
+	m.taken = m.taken[:len(m.taken)-1]
+	m.deliver(items[:delivered])
+	gone, rest := items[delivered:delivered+lost], items[delivered+lost:]
+	since := m.front
+	m.front = nil
+	isRecord := func(it item) bool { return !it.announces }
+	for _, it := range gone {
+		if slices.ContainsFunc(gone, isRecord) {
+			m.lose(&m.front, it)
+		} else if !m.ended || len(m.waiting)+len(rest) > 0 {
+			m.refused.add(it.loss)
+		}
+	}
+	if len(since) > 0 {
+		n := len(rest)
+		for n > 0 && rest[n-1].announces {
+			n--
+		}
+		var behind gap
+		for _, it := range rest[n:] {
+			behind.add(it.loss)
+		}
+		for _, l := range since {
+			behind.add(l)
+		}
+		rest = rest[:n]
+		if n == 0 {
+			for _, l := range behind {
+				m.front.add(l)
 			}
-		})
+		} else {
+			rest = append(slices.Clone(rest), m.announcements(behind)...)
+		}
 	}
+	m.waiting = append(slices.Clone(rest), m.waiting...)
+	m.joinGaps()
 }
 
-// A game is a queue and a model that are treated alike.
-type game struct {
-	*rand.Rand
-	q     *router.Queue
-	m     model
-	seq   uint64
-	put   []uint64 // accepted by Put, or counted as lost
-	held  []*router.Chunk
-	out   bytes.Buffer
-	ended bool
-}
-
-func newGame(seed uint64, p router.Policy) *game {
-	r := rand.New(rand.NewPCG(seed, uint64(p)))
-	limit := []int{0, 100, 1000, 20_000}[r.IntN(4)]
-	return &game{Rand: r, q: router.NewQueue(int64(limit), p, announce), m: model{limit: limit, policy: p}}
-}
-
-// play makes random moves and then empties the queue.
-func (g *game) play(moves int) error {
-	hurry := g.IntN(10) // how often the consumer moves
-	for range moves {
-		var err error
-		switch n := g.IntN(20); {
-		case n <= hurry:
-			_, err = g.takeChunk()
-		case n <= 2*hurry:
-			g.release()
-		default:
-			err = g.putChunk()
-		}
-		if err != nil {
-			return err
-		}
+// lines returns the bytes of items.
+func lines(items []item) (all []byte) {
+	for _, it := range items {
+		all = append(all, it.line...)
 	}
-	g.q.CloseInput(nil)
-	g.ended = true
-	for {
-		g.release()
-		if more, err := g.takeChunk(); err != nil || !more {
-			return err
-		}
-	}
-}
-
-// padding is what follows the number in the longest record.
-var padding = strings.Repeat(" ", 2000) + "\n"
-
-func (g *game) putChunk() error {
-	c := g.q.Chunk()
-	var records []record
-	for range g.IntN(6) {
-		g.seq += 1 + uint64(g.IntN(3))
-		line := append(strconv.AppendUint(nil, g.seq, 10), padding[len(padding)-1-g.IntN([]int{10, 100, 2000}[g.IntN(3)]):]...)
-		records = append(records, record{line, g.seq})
-		c.Commit(append(c.Buffer(), line...), g.seq)
-	}
-	err := g.q.Put(canceled, c)
-	if len(records) == 0 {
-		return err
-	}
-	want := map[byte]error{'y': nil, 'w': canceled.Err(), 'f': router.ErrFull}[g.m.put(records)]
-	if err != want {
-		return fmt.Errorf("Put: %v, want %v", err, want)
-	}
-	if err != canceled.Err() {
-		for _, r := range records {
-			g.put = append(g.put, r.seq)
-		}
-	}
-	return nil
-}
-
-func (g *game) takeChunk() (more bool, err error) {
-	c, err := g.q.Take(canceled)
-	if err != nil {
-		if want := map[bool]error{true: io.EOF, false: canceled.Err()}[g.ended]; err != want {
-			return false, fmt.Errorf("Take: %v, want %v", err, want)
-		}
-		if n := len(g.m.waiting); n > 0 || g.m.due(g.ended) != nil {
-			return false, fmt.Errorf("Take: %v, with %d records waiting", err, n)
-		}
-		return false, nil
-	}
-	g.out.Write(c.Bytes())
-	g.held = append(g.held, c)
-	return true, g.m.take(c.Bytes(), g.ended)
-}
-
-// release gives back all chunks, in any order.
-func (g *game) release() {
-	g.Shuffle(len(g.held), func(i, j int) { g.held[i], g.held[j] = g.held[j], g.held[i] })
-	for _, c := range g.held {
-		g.q.Release(c)
-	}
-	g.held, g.m.taken = nil, 0
-}
-
-// checkStream reads what came out, and compares it with the numbers of the records that went in.
-func checkStream(put []uint64, out []byte) error {
-	for line := range bytes.Lines(out) {
-		seq, err := strconv.ParseUint(string(bytes.TrimSpace(line)), 10, 64)
-		l := router.Loss{Count: 1, FirstSeq: seq, LastSeq: seq}
-		if err != nil {
-			if _, err := fmt.Sscanf(string(line), "lost %d %d-%d", &l.Count, &l.FirstSeq, &l.LastSeq); err != nil {
-				return fmt.Errorf("a line %q came out", line)
-			}
-		}
-		n := int(l.Count)
-		if n == 0 || n > len(put) || put[0] != l.FirstSeq || put[n-1] != l.LastSeq {
-			return fmt.Errorf("%q came out where %d was next", line, put[:min(len(put), 10)])
-		}
-		put = put[n:]
-	}
-	if len(put) > 0 {
-		return fmt.Errorf("%d neither came out nor were announced", put)
-	}
-	return nil
+	return all
 }

@@ -21,10 +21,11 @@ var ErrClosed = errors.New("the output queue is closed")
 // record larger than the limit reaches a reader that keeps up. The memory of a queue is therefore bounded by the limit and
 // an eighth of it, plus 8 MiB, plus the largest record twice.
 type Queue struct {
-	limit    int64
-	policy   Policy
-	announce func(dst []byte, l Loss) []byte
-	pool     pool
+	limit      int64
+	maxRecords int // 0: no limit
+	policy     Policy
+	announce   func(dst []byte, l Loss) []byte
+	pool       pool
 
 	ready  chan struct{} // holds a token when there may be something to take
 	room   chan struct{} // holds a token when there may be room
@@ -33,14 +34,16 @@ type Queue struct {
 
 	mu         sync.Mutex
 	head, tail *Chunk // waiting
-	maxRecords int
-	used       int64  // cost of what waits and of what is taken and not yet released
+	waiting    weight // of what waits
+	used       weight // of what waits and of what is taken and not yet given back
 	slack      int64  // memory wasted by the waiting chunks before the tail
-	lost       Loss   // not yet announced: under DropOldest the gap before head, else the gap after tail
+	front      losses // not yet announced, at the gap before head
+	back       losses // not yet announced, at the gap after tail: under DropNewest and Fail
+	refused    losses // announced, but the announcement was lost
 	overrun    bool   // under Fail: a record has been lost
 	inputErr   error  // why the input ended; io.EOF: it was complete
 	abortErr   error  // why the consumer gave up
-	scratch    []byte // announcement being weighed
+	scratch    Chunk  // announcements being weighed
 }
 
 // NewQueue returns an empty queue for limit bytes. A loss becomes one record, which announce appends to dst; nothing
@@ -51,7 +54,10 @@ func NewQueue(limit int64, p Policy, announce func(dst []byte, l Loss) []byte) *
 		limit:    limit,
 		policy:   p,
 		announce: announce,
-		pool:     pool{size: chunkSize(limit)},
+		pool:     pool{size: chunkSize(limit), most: maxRecords},
+		front:    losses{name: front},
+		back:     losses{name: back},
+		refused:  losses{name: refused},
 		ready:    make(chan struct{}, 1),
 		room:     make(chan struct{}, 1),
 		closed:   make(chan struct{}),
@@ -59,23 +65,23 @@ func NewQueue(limit int64, p Policy, announce func(dst []byte, l Loss) []byte) *
 	}
 }
 
-// LimitRecords makes n records the most that wait or are taken and not yet given back, besides the limit of bytes, which
-// yields in the same way: when nothing waits, the next record is admitted. It has to be called before anything else; 0 is
-// no limit.
-func (q *Queue) LimitRecords(n int) { q.maxRecords = n }
+// LimitRecords makes n the most records that wait or are taken and not yet given back, besides the limit of bytes and with
+// the same exception: when nothing waits, the next record is admitted. It has to be called before the queue is used; 0 is no
+// limit.
+func (q *Queue) LimitRecords(n int) {
+	q.maxRecords = n
+	q.pool.most = chunkRecords(n)
+}
 
-// Len returns how many records wait, and their bytes.
+// Len returns how many records wait, announcements included, and their bytes.
 func (q *Queue) Len() (records int, bytes int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for c := q.head; c != nil; c = c.next {
-		records += c.Len()
-		bytes += int64(len(c.Bytes()))
-	}
-	return records, bytes
+	return q.waiting.records, q.waiting.bytes
 }
 
-// Chunk returns an empty chunk to fill with records that nobody counts. A producer that has nothing to put should hold none: an idle one costs memory.
+// Chunk returns an empty chunk to fill with records of no origin, which nobody counts. A producer that has nothing to put
+// should hold none: an idle one costs memory.
 func (q *Queue) Chunk() *Chunk {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -107,7 +113,9 @@ func (q *Queue) Put(ctx context.Context, c *Chunk) error {
 		case <-q.closed:
 		case <-q.dead:
 		case <-ctx.Done():
-			q.Release(c)
+			q.mu.Lock()
+			defer q.mu.Unlock()
+			q.refuse(c)
 			return context.Cause(ctx)
 		}
 	}
@@ -119,10 +127,10 @@ func (q *Queue) offer(c *Chunk) (done bool, err error) {
 	defer q.mu.Unlock()
 	switch {
 	case q.abortErr != nil:
-		q.pool.put(c)
+		q.refuse(c)
 		return true, q.abortErr
 	case q.inputErr != nil:
-		q.pool.put(c)
+		q.refuse(c)
 		if q.inputErr == io.EOF {
 			return true, ErrClosed
 		}
@@ -130,7 +138,7 @@ func (q *Queue) offer(c *Chunk) (done bool, err error) {
 	case c.Len() == 0:
 		q.pool.put(c)
 		return true, nil
-	case q.policy == Block && q.head != nil && q.used+c.cost() > q.limit:
+	case q.policy == Block && !q.fits(c.weight()):
 		return false, nil
 	}
 	q.admit(c)
@@ -141,11 +149,17 @@ func (q *Queue) offer(c *Chunk) (done bool, err error) {
 	return true, nil
 }
 
+// refuse counts a chunk as lost that does not get in.
+func (q *Queue) refuse(c *Chunk) {
+	c.tally(0, c.Len(), (*Origin).dropped)
+	q.pool.put(c)
+}
+
 // Take returns the next records; the consumer gives the chunk back with [Queue.Release] once they are written. It waits for
 // them until ctx ends, and then returns the cause. After CloseInput it returns what is left and then io.EOF, or the error
 // given there; after Abort the error given there.
 //
-// The announcement of a loss is a chunk of its own, at the place in the stream where the records are missing.
+// A loss is announced at the place in the stream where the records are missing, by one record for each origin.
 func (q *Queue) Take(ctx context.Context) (*Chunk, error) {
 	for {
 		if c, err := q.poll(); c != nil || err != nil {
@@ -168,7 +182,7 @@ func (q *Queue) poll() (*Chunk, error) {
 	if q.abortErr != nil {
 		return nil, q.abortErr
 	}
-	if q.announcementDue() {
+	if q.gapReached() {
 		c := q.announcement()
 		if c.Len() > 0 {
 			return c, nil
@@ -181,27 +195,18 @@ func (q *Queue) poll() (*Chunk, error) {
 	return nil, q.inputErr
 }
 
-// Release gives back a chunk that was taken, which makes room for others, or one that is not going to be put.
+// Release gives back a chunk that was taken, which counts its records as delivered and makes room for others, or one that
+// is not going to be put. What was not delivered, or not as a whole, is given back with [Queue.GiveBack].
 func (q *Queue) Release(c *Chunk) {
+	if c.charged.records > 0 {
+		c.tally(0, c.Len(), (*Origin).delivered)
+	}
 	q.mu.Lock()
-	q.used -= c.charged
+	q.used = q.used.minus(c.charged)
 	q.pool.put(c)
 	q.mu.Unlock()
 	poke(q.room)
 }
-
-// GiveBack gives back a chunk that was taken and delivered in part: its first delivered records were delivered, the next
-// lost records were not and are not going to be, and the others wait again, as the first of all. The lost ones are counted
-// as dropped and announced like other losses, so the next Take returns their announcement, and the one after that the rest.
-//
-// The chunk must be the last one taken of those that were not given back. An announcement that is among the lost ones is not
-// repeated at once, or a consumer that gets rid of no announcement would get no further: its loss is announced together
-// with the next one, or at the end of the input.
-func (q *Queue) GiveBack(c *Chunk, delivered, lost int) { q.Release(c) }
-
-// ReleaseFirst gives back a chunk of which the first n records were delivered and the others are lost: [Queue.GiveBack]
-// with nothing left.
-func (q *Queue) ReleaseFirst(c *Chunk, n int) { q.GiveBack(c, n, c.Len()-n) }
 
 // CloseInput says that the input is at its end, because of err if it is not nil. Take returns what waits, and then err or
 // io.EOF. Only the first call counts.
@@ -218,22 +223,26 @@ func (q *Queue) CloseInput(err error) {
 }
 
 // Abort says that nobody is going to take any more: Put and Take return err, or ErrClosed for nil, at once, also those
-// that wait, and what waits is gone. Only the first call counts.
-func (q *Queue) Abort(err error) {
+// that wait, and what waits is gone. It returns how many records that were, counted as dropped; what is taken is not among
+// them, and still has to be given back. Only the first call counts.
+func (q *Queue) Abort(err error) (dropped int) {
 	if err == nil {
 		err = ErrClosed
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.abortErr != nil {
-		return
+		return 0
 	}
 	q.abortErr = err
+	dropped = q.waiting.records - q.waiting.notes
 	for q.head != nil {
-		q.used -= q.head.charged
-		q.pop()
+		c := q.pop()
+		q.used = q.used.minus(c.charged)
+		c.tally(0, c.Len(), (*Origin).dropped)
 	}
 	close(q.dead)
+	return dropped
 }
 
 // poke leaves a token in a channel with room for one, unless there is one already.

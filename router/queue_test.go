@@ -69,7 +69,7 @@ func wantDrain(t *testing.T, q *router.Queue, want string) {
 }
 
 // Each record "N xxx\n" of these tests occupies 6+24 bytes, so three fit into a queue of 94, and an announcement occupies
-// about 11+24.
+// about 11+48.
 const three = 94
 
 func TestBlockRefusesWhatDoesNotFit(t *testing.T) {
@@ -109,7 +109,7 @@ func TestRecordLargerThanLimit(t *testing.T) {
 		{router.DropOldest, "(lost 2 1-2) 3", "5"},
 	} {
 		t.Run(c.policy.String(), func(t *testing.T) {
-			q := router.NewQueue(three+10, c.policy, announce)
+			q := router.NewQueue(three+34, c.policy, announce)
 			mustPut(t, q, "xxx", 1)
 			mustPut(t, q, huge, 2)
 			mustPut(t, q, "xxx", 3)
