@@ -305,6 +305,7 @@ func (k *keeper) setCalling(calling bool) {
 
 // What else may panic.
 const (
+	inConsume = "Spec.Consume"
 	inBackoff = "Options.ReconnectAfter"
 	inEnded   = "SupervisorOptions.Ended"
 )

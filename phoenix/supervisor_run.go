@@ -48,7 +48,7 @@ func (r *run) consume(events *Stream, consume func(*Stream), consumed chan<- err
 		}
 		consumed <- err
 	}()
-	if err = guard(inConsumer, func() { consume(events) }); err != nil {
+	if err = guard(inConsume, func() { consume(events) }); err != nil {
 		r.conn.requestClose()
 	}
 }
