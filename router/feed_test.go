@@ -1,0 +1,205 @@
+package router
+
+import (
+	"context"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"phx/phoenix"
+	"phx/signal"
+)
+
+// TestLinesOfAllFormats: each sink gets what an encoder of its format writes, whichever was encoded first, and huge lines, too.
+func TestLinesOfAllFormats(t *testing.T) {
+	events := []*phoenix.Event{
+		tick(1), messageOf("a b", "\x01", 2), tick(3),
+		{Time: tick(4).Time, Seq: 4, Detail: &phoenix.Connecting{Attempt: 1}},
+	}
+	huge := messageOf("room:lobby", "huge", 5)
+	huge.Payload = phoenix.JSON(`"` + strings.Repeat("x", 300<<10) + `"`)
+	events = append(events, huge, tick(6))
+	where := func(context.Context, []byte) (bool, error) { return true, nil }
+
+	r := New(nil)
+	var sinks []*Sink
+	var routes []Route
+	recorders := map[string]*recorder{}
+	formats := map[string]signal.Format{}
+	for i := range 12 {
+		name := "sink" + strconv.Itoa(i)
+		formats[name] = signal.Format(i % 4)
+		recorders[name] = &recorder{}
+		sinks = append(sinks, NewSink(SinkOptions{Name: name, Format: formats[name], Bytes: 1 << 30, Policy: DropOldest, Drain: recorders[name]}))
+		route := Route{To: []string{name}}
+		if i < 8 {
+			route.Where = where
+		}
+		routes = append(routes, route)
+	}
+	apply(t, r, sinks, routes)
+	f := r.Feed("backend")
+	for _, ev := range events {
+		f.Put(ev)
+	}
+	f.Flush()
+	shutdown(t, r)
+	for name, format := range formats {
+		var want []string
+		for _, ev := range events {
+			if line := lineOf(format, "backend", ev); line != "" {
+				want = append(want, line)
+			}
+		}
+		if got := recorders[name].lines["backend"]; !slices.Equal(got, want) {
+			t.Errorf("%s (%v): %d lines %.300q, want %d", name, format, len(got), got, len(want))
+		}
+	}
+}
+
+// TestFeedFlushesByItself: a sink that gets little of much does not wait for it.
+func TestFeedFlushesByItself(t *testing.T) {
+	r := New(nil)
+	rare := mustCompile(t, "**.rare")
+	s := r.Subscribe(Filter{Match: &rare}, signal.FormatSignal, 1<<20)
+	f := r.Feed("backend")
+	f.Put(messageOf("room:lobby", "rare", 1))
+	for seq := range uint64(mostPuts - 1) {
+		f.Put(tick(seq + 2))
+	}
+	if n, _ := s.queue.Len(); n != 1 {
+		t.Errorf("%d signals handed over after %d events, want 1", n, mostPuts)
+	}
+	if f.table != nil {
+		t.Error("the feed still uses its table")
+	}
+}
+
+// TestUnknownEvent: what has no signal goes nowhere.
+func TestUnknownEvent(t *testing.T) {
+	r := New(nil)
+	s := r.Subscribe(Filter{}, signal.FormatSignal, 1<<20)
+	f := r.Feed("backend")
+	f.Put(&phoenix.Event{Seq: 1})
+	f.Flush()
+	if n, _ := s.queue.Len(); n != 0 {
+		t.Errorf("%d signals of an event that has none", n)
+	}
+}
+
+// TestDecisionsStayBounded: a server that invents topics fills no memory.
+func TestDecisionsStayBounded(t *testing.T) {
+	r := New(nil)
+	apply(t, r, []*Sink{roomySink("out", Discard())}, toAll("out"))
+	f := r.Feed("backend")
+	most := 0
+	for i := range 20_000 {
+		f.Put(messageOf("room:"+strconv.Itoa(i), strings.Repeat("e", i%200), uint64(i+1)))
+		most = max(most, len(f.decisions.kept))
+		if f.decisions.size > decisionCache {
+			t.Fatalf("%d bytes of decisions", f.decisions.size)
+		}
+	}
+	f.Put(messageOf(strings.Repeat("t", 2*decisionCache), "e", 20_001))
+	if f.decisions.size > decisionCache {
+		t.Errorf("%d bytes of decisions", f.decisions.size)
+	}
+	if most < 30 {
+		t.Errorf("never more than %d decisions kept", most)
+	}
+	f.Flush()
+	shutdown(t, r)
+}
+
+// usual is a router as many have one: a few routes, one of them for little, one with a where.
+func usual(tb testing.TB) *Router {
+	compile := func(text string) *Pattern {
+		p, err := CompilePattern(text)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		return &p
+	}
+	never := func(context.Context, []byte) (bool, error) { return false, nil }
+	r := New(nil)
+	err := r.Apply([]*Sink{
+		roomySink("out", Discard()), roomySink("copy", Discard()),
+		NewSink(SinkOptions{Name: "hook", Format: signal.FormatCloudEvents, Bytes: 1 << 30, Policy: DropOldest, Drain: Discard()}),
+	}, []Route{
+		{To: []string{"out"}},
+		{Filter: Filter{Match: compile("phoenix.backend.**")}, To: []string{"copy", "out"}},
+		{Filter: Filter{Subscribe: compile("jido.protocol.phoenix.backend")}, To: []string{"hook"}},
+		{Filter: Filter{Match: compile("phoenix.connection.*"), Where: never}, To: []string{"hook"}},
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return r
+}
+
+// TestFeedAllocatesNothing in the steady state.
+func TestFeedAllocatesNothing(t *testing.T) {
+	r := usual(t)
+	f := r.Feed("backend")
+	events := []*phoenix.Event{tick(1), messageOf("room:lobby", "tock", 2), messageOf("room:1", "tick", 3)}
+	allocs := testing.AllocsPerRun(2000, func() {
+		for _, ev := range events {
+			f.Put(ev)
+		}
+		f.Flush()
+	})
+	if allocs > 0 {
+		t.Errorf("%v allocations for three events", allocs)
+	}
+	shutdown(t, r)
+}
+
+// TestIdleFeedHoldsLittle: no chunk, and little memory. (A second format costs about 3 KiB.)
+func TestIdleFeedHoldsLittle(t *testing.T) {
+	r := New(nil)
+	apply(t, r, []*Sink{roomySink("out", Discard()), roomySink("copy", Discard())}, []Route{
+		{To: []string{"out"}},
+		{Filter: Filter{Where: whereOdd}, To: []string{"copy"}},
+	})
+	const n = 500
+	feeds := make([]*Feed, n)
+	before := heap()
+	for i := range feeds {
+		f := r.Feed("backend")
+		f.Put(&phoenix.Event{Seq: 1, Detail: &phoenix.Connecting{Attempt: 1}})
+		f.Put(&phoenix.Event{Seq: 2, Detail: &phoenix.Connected{}})
+		f.Put(&phoenix.Event{Seq: 3, Topic: "room:lobby", Detail: &phoenix.Joined{}})
+		f.Put(tick(4))
+		f.Flush()
+		if f.table != nil || len(f.collected) > 0 || f.scratch != nil {
+			t.Fatal("an idle feed holds something")
+		}
+		feeds[i] = f
+	}
+	// What waits is the sinks', and the pools'.
+	shutdown(t, r)
+	if each := (int64(heap()) - int64(before)) / n; each > 8<<10 {
+		t.Errorf("an idle feed holds %d bytes", each)
+	} else {
+		t.Logf("an idle feed holds %d bytes", each)
+	}
+	runtime.KeepAlive(feeds)
+}
+
+func BenchmarkFeed(b *testing.B) {
+	for name, batch := range map[string]int{"busy": 100, "one at a time": 1} {
+		b.Run(name, func(b *testing.B) {
+			f := usual(b).Feed("backend")
+			ev := tick(1)
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				f.Put(ev)
+				if i%batch == 0 {
+					f.Flush()
+				}
+			}
+		})
+	}
+}
