@@ -41,10 +41,7 @@ func newOneShot(f *factory) *client {
 // context that ends at a process signal and at --max-time, its cause the error that the command then returns.
 func (c *client) bind(command *cobra.Command, run func(ctx context.Context) error) {
 	command.Flags().SortFlags = false
-	c.set = config.NewSet(c.own, c.connection.Options(), c.output.Options(), c.logging.Options(), []config.Option{
-		{Flag: "max-time", Value: config.Duration(&c.maxTime, ""), Example: "30s",
-			Usage: "`TIME` for the whole command; not finished by then: exit 28"},
-	})
+	c.set = config.NewSet(c.own, c.connection.Options(), c.output.Options(), c.logging.Options(), []config.Option{maxTimeOption(&c.maxTime)})
 	c.choice = config.NewSet(c.selection.Options())
 	c.choice.Bind(command.Flags())
 	c.set.Bind(command.Flags())
@@ -52,8 +49,14 @@ func (c *client) bind(command *cobra.Command, run func(ctx context.Context) erro
 		if err := c.resolve(); err != nil {
 			return err
 		}
-		return c.runBounded(command.Context(), run)
+		return c.factory.runBounded(command.Context(), c.maxTime, c.renderer, run)
 	}
+}
+
+// maxTimeOption declares --max-time.
+func maxTimeOption(v *time.Duration) config.Option {
+	return config.Option{Flag: "max-time", Value: config.Duration(v, ""), Example: "30s",
+		Usage: "`TIME` for the whole command; not finished by then: exit 28"}
 }
 
 // resolve parses the options and makes the log and the renderer of them.
@@ -88,12 +91,13 @@ func (c *client) resolve() error {
 	return err
 }
 
-func (c *client) runBounded(ctx context.Context, run func(context.Context) error) error {
-	ctx, stop := interruptible(ctx, c.factory.die, endingSignals...)
+// runBounded runs a command that prints with r, until a process signal ends it, or maxTime, unless that is zero.
+func (f *factory) runBounded(ctx context.Context, maxTime time.Duration, r *renderer, run func(context.Context) error) error {
+	ctx, stop := interruptible(ctx, f.die, endingSignals...)
 	defer stop()
-	if c.maxTime > 0 {
+	if maxTime > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, c.maxTime, maxTimeError(c.maxTime))
+		ctx, cancel = context.WithTimeoutCause(ctx, maxTime, maxTimeError(maxTime))
 		defer cancel()
 	}
 	if err := run(ctx); err != nil {
@@ -103,7 +107,7 @@ func (c *client) runBounded(ctx context.Context, run func(context.Context) error
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return c.renderer.result()
+	return r.result()
 }
 
 // options returns what to make a connection of. The command may add to it.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,17 +19,17 @@ type listenOptions struct {
 	topics []string
 
 	events, excluded []glob.Glob
-	count            int
-	until, failOn    string
-	duration, idle   time.Duration
-	lifecycle        bool
-	presence         bool
-	keepGoing        bool
-	exitOnClose      bool
-	readyFile        string
-	readyFD          int
-	buffer           int64
-	whenFull         router.Policy
+	conditions
+	count          int
+	duration, idle time.Duration
+	lifecycle      bool
+	presence       bool
+	keepGoing      bool
+	exitOnClose    bool
+	readyFile      string
+	readyFD        int
+	buffer         int64
+	whenFull       router.Policy
 }
 
 // listenRetries is how often listen tries again, once it has joined: before that a person is waiting to see it work.
@@ -64,17 +65,14 @@ Without a TOPIC it joins the auto_join_channels of the connection in the config 
 }
 
 func (o *listenOptions) ownOptions() []config.Option {
-	return []config.Option{
+	return slices.Concat([]config.Option{
 		{Flag: "event", Value: config.Repeated(&o.events, glob.Compile),
 			Usage: "print only messages whose event matches the `GLOB` (repeat)", Example: "'new_*'"},
 		{Flag: "exclude-event", Value: config.Repeated(&o.excluded, glob.Compile),
 			Usage: "do not print messages whose event matches the `GLOB` (repeat)", Example: "presence_diff"},
 		{Flag: "count", Shorthand: "c", Value: config.Count(&o.count, ""),
 			Usage: "end after `N` records; signals of --lifecycle do not count", Example: "3"},
-		{Flag: "until", Value: config.Text(&o.until, ""),
-			Usage: "end when the jq `EXPR` is true of a signal that is printed", Example: "'.data.payload.n >= 3'"},
-		{Flag: "fail-on", Value: config.Text(&o.failOn, ""),
-			Usage: "end with exit code 1 when the jq `EXPR` is true of a signal that is printed", Example: "'.data.payload.error'"},
+	}, o.conditions.flags(), []config.Option{
 		{Flag: "duration", Value: config.Duration(&o.duration, ""),
 			Usage: "end after this `TIME`, counted from when every topic is joined", Example: "1m"},
 		{Flag: "idle-timeout", Value: config.Duration(&o.idle, ""),
@@ -95,7 +93,7 @@ func (o *listenOptions) ownOptions() []config.Option {
 			Usage: "`SIZE` of what may wait for the reader of stdout", Example: "64MiB"},
 		{Flag: "when-full", Value: config.Checked(&o.whenFull, router.Block.String(), router.ParsePolicy),
 			Usage: "what then: `POLICY` is block, drop-newest, drop-oldest or fail", Example: "drop-oldest"},
-	}
+	})
 }
 
 func listenRun(ctx context.Context, o *listenOptions) error {
@@ -136,7 +134,7 @@ func listenRun(ctx context.Context, o *listenOptions) error {
 	if errors.Is(err, errDone) {
 		err = nil
 	}
-	return firstError(err, ln.failed, out.finish(ctx), ln.result())
+	return firstError(err, ln.failed, out.finish(ctx), ln.judge.result())
 }
 
 // firstError returns the first of errs that is not nil.
@@ -165,19 +163,6 @@ func (o *listenOptions) skip() func(topic, event []byte) bool {
 	return func(_, event []byte) bool {
 		return len(o.events) > 0 && !matches(o.events, event) || matches(o.excluded, event)
 	}
-}
-
-// compilePredicates compiles --until and --fail-on, nil for one that is not given.
-func (o *listenOptions) compilePredicates() (until, failOn *predicate, err error) {
-	if o.until != "" {
-		if until, err = compilePredicate("--until", o.until); err != nil {
-			return nil, nil, err
-		}
-	}
-	if o.failOn != "" {
-		failOn, err = compilePredicate("--fail-on", o.failOn)
-	}
-	return until, failOn, err
 }
 
 // lastTopic reports whether topic is the last of those that are still listened to, and takes it off.

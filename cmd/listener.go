@@ -3,8 +3,6 @@ package cmd
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strconv"
 
 	"phx/phoenix"
 	"phx/router"
@@ -22,12 +20,10 @@ type listener struct {
 	// end ends run with a cause.
 	end context.CancelCauseFunc
 
-	until, failOn *predicate
-	// plain encodes what the predicates see.
+	judge *judge
+	// plain encodes what the judge sees.
 	plain *signal.Encoder
 	line  []byte
-	// predicateErrors counts the records on which one of them failed.
-	predicateErrors int
 
 	// open is the topics that are joined or will be; waiting those without a first answer.
 	open, waiting map[string]bool
@@ -47,7 +43,7 @@ func newListener(o *listenOptions) (*listener, error) {
 	}
 	ln.plain = signal.NewEncoder(signal.FormatSignal, o.connection.Name)
 	var err error
-	if ln.until, ln.failOn, err = o.compilePredicates(); err != nil {
+	if ln.judge, err = o.conditions.compile(o.log); err != nil {
 		return nil, err
 	}
 	return ln, removeReadyFile(o.readyFile)
@@ -106,30 +102,11 @@ func (ln *listener) print(ctx context.Context, ev *phoenix.Event) error {
 			return err
 		}
 	}
-	if ln.until == nil && ln.failOn == nil {
+	if ln.judge.idle() {
 		return nil
 	}
 	ln.line = ln.plain.Append(ln.line[:0], ev)
-	switch {
-	case ln.matches(ctx, "--fail-on", ln.failOn):
-		return &failure{code: exitFailure, message: "--fail-on matched signal " + strconv.FormatUint(ev.Seq, 10), hint: "it is the last one printed"}
-	case ln.matches(ctx, "--until", ln.until):
-		return errDone
-	}
-	return nil
-}
-
-// matches applies a predicate to the current line. One that fails on a record is logged, and remembered for the exit code.
-func (ln *listener) matches(ctx context.Context, option string, p *predicate) bool {
-	if p == nil {
-		return false
-	}
-	matched, err := p.match(ctx, ln.line)
-	if err != nil && ctx.Err() == nil {
-		ln.predicateErrors++
-		ln.log.Error(option + " failed on a record: " + oneLine(err.Error()))
-	}
-	return matched
+	return ln.judge.see(ctx, ln.line, ev.Seq)
 }
 
 // flush passes the current chunk on to the output, and waits for room if that is the policy.
@@ -200,18 +177,6 @@ func (ln *listener) lost(topic string, err error) error {
 		return errDone // with the first failure's exit code
 	}
 	return ln.answered(topic)
-}
-
-// result is what the predicates have to say about the exit code.
-func (ln *listener) result() error {
-	if ln.predicateErrors == 0 {
-		return nil
-	}
-	return &failure{
-		code:    exitJQRun,
-		message: fmt.Sprintf("--until or --fail-on failed on %s", records(ln.predicateErrors)),
-		hint:    `an expression may look before it leaps: .data.payload? // empty`,
-	}
 }
 
 // close leaves and closes. A person who interrupts still gets what had been received, the story's end included; whoever had

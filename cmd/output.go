@@ -21,31 +21,34 @@ type output struct {
 	drain context.Context
 }
 
-// startOutput starts the output of listen. It calls end when the reader has gone, or a write has failed.
+// startOutput starts the output of listen. It calls end as [startQueue] does.
 func startOutput(ctx context.Context, end context.CancelCauseFunc, o *listenOptions) (*output, error) {
 	// A loss is announced like any other signal, from whichever goroutine finds it, so by a renderer of its own.
 	announcer, err := newRenderer(o.client.output, o.connection.Name, o.factory.streams, o.log)
 	if err != nil {
 		return nil, err
 	}
-	drain, cancelDrain := context.WithCancelCause(context.WithoutCancel(ctx))
 	var line []byte
-	announce := func(dst []byte, l router.Loss) []byte {
-		o.log.Warn("signals were lost: the reader of stdout is too slow", "count", l.Count, "policy", o.whenFull)
-		line = announcer.encoder.AppendDropped(line[:0], signal.Dropped{
-			Count: l.Count, Policy: o.whenFull.String(), FirstSeq: l.FirstSeq, LastSeq: l.LastSeq,
-		}, time.Now())
-		return announcer.appendLine(drain, dst, line)
-	}
-	out := &output{
-		queue:   router.NewQueue(o.buffer, o.whenFull, announce),
-		written: make(chan error, 1),
-		drain:   drain,
-	}
+	return startQueue(ctx, end, o.factory.streams, func(drain context.Context) *router.Queue {
+		return router.NewQueue(o.buffer, o.whenFull, func(dst []byte, l router.Loss) []byte {
+			o.log.Warn("signals were lost: the reader of stdout is too slow", "count", l.Count, "policy", o.whenFull)
+			line = announcer.encoder.AppendDropped(line[:0], signal.Dropped{
+				Count: l.Count, Policy: o.whenFull.String(), FirstSeq: l.FirstSeq, LastSeq: l.LastSeq,
+			}, time.Now())
+			return announcer.appendLine(drain, dst, line)
+		})
+	}), nil
+}
+
+// startQueue starts an output with the queue that newQueue makes, which is told when it may wait for the reader no longer. It calls
+// end when the reader has gone, or a write has failed.
+func startQueue(ctx context.Context, end context.CancelCauseFunc, s *Streams, newQueue func(drain context.Context) *router.Queue) *output {
+	drain, cancelDrain := context.WithCancelCause(context.WithoutCancel(ctx))
+	out := &output{queue: newQueue(drain), written: make(chan error, 1), drain: drain}
 	stopGrace := context.AfterFunc(ctx, func() {
 		time.AfterFunc(drainGrace(ctx), func() { cancelDrain(context.Cause(ctx)) })
 	})
-	gone, unwatch := watchReader(o.factory.streams)
+	gone, unwatch := watchReader(s)
 	finished := make(chan struct{})
 	go func() {
 		select {
@@ -56,7 +59,7 @@ func startOutput(ctx context.Context, end context.CancelCauseFunc, o *listenOpti
 		}
 	}()
 	go func() {
-		err := router.Copy(drain, o.factory.streams.Out, out.queue)
+		err := router.Copy(drain, s.Out, out.queue)
 		if wrote := (*router.WriteError)(nil); errors.As(err, &wrote) {
 			err = writeError(wrote.Err)
 			end(err)
@@ -69,7 +72,7 @@ func startOutput(ctx context.Context, end context.CancelCauseFunc, o *listenOpti
 		unwatch()
 		cancelDrain(nil)
 	}
-	return out, nil
+	return out
 }
 
 // drainGrace is how long the reader may take for what is queued once ctx has ended: the time to leave and close, or next

@@ -11,13 +11,9 @@ import (
 
 type pushOptions struct {
 	*client
+	pushSource
 	topic, event string
-	// payload is the third argument; given says that there is one.
-	payload string
-	given   bool
 
-	lines       string
-	binary      bool
 	maxInflight int
 	until       string
 }
@@ -70,7 +66,7 @@ func (o *pushOptions) takeArgs(args []string) error {
 
 // pushRun joins before it reads: who is not let in has lost no input.
 func pushRun(ctx context.Context, o *pushOptions) error {
-	in, err := o.openInput()
+	in, err := o.open(o.factory)
 	if err != nil {
 		return err
 	}

@@ -27,7 +27,7 @@ func (in *pushInput) whole(r io.Reader) func() ([]byte, error) {
 }
 
 // checkBinary refuses what --binary cannot be combined with.
-func (o *pushOptions) checkBinary() error {
+func (o *pushSource) checkBinary() error {
 	if o.binary && o.lines != "" {
 		return usageError("choose one of them", "--binary makes one payload of the whole input, --lines one of each line")
 	}

@@ -26,8 +26,17 @@ type pushInput struct {
 	file *os.File
 }
 
-// openInput opens the input that the arguments name.
-func (o *pushOptions) openInput() (*pushInput, error) {
+// A pushSource is what the command line says about the input.
+type pushSource struct {
+	// payload is the argument; given says that there is one.
+	payload string
+	given   bool
+	lines   string
+	binary  bool
+}
+
+// open opens the input.
+func (o *pushSource) open(f *factory) (*pushInput, error) {
 	if err := o.checkBinary(); err != nil {
 		return nil, err
 	}
@@ -36,7 +45,7 @@ func (o *pushOptions) openInput() (*pushInput, error) {
 	path, isFile := strings.CutPrefix(o.payload, "@")
 	switch {
 	case !o.given || o.payload == "-" || isFile && path == "-":
-		stdin, err := o.openStdin()
+		stdin, err := o.openStdin(f)
 		if err != nil {
 			return nil, err
 		}
@@ -65,11 +74,11 @@ func (o *pushOptions) openInput() (*pushInput, error) {
 	return in, nil
 }
 
-func (o *pushOptions) openStdin() (io.Reader, error) {
-	if o.factory.streams.InTerminal && !o.given {
+func (o *pushSource) openStdin(f *factory) (io.Reader, error) {
+	if f.streams.InTerminal && !o.given {
 		return nil, usageError("give it as an argument, or pipe it in; - reads the terminal", "there is no PAYLOAD, and stdin is a terminal")
 	}
-	return o.factory.stdin.Claim("the payload")
+	return f.stdin.Claim("the payload")
 }
 
 func (in *pushInput) values(r *jsonstream.Reader) func() ([]byte, error) {
