@@ -113,7 +113,7 @@ func TestACallThatIsGivenUp(t *testing.T) {
 	if _, err := NewClient(socketPath(t)).Connections(ctx); !errors.Is(err, enough) {
 		t.Error(err)
 	}
-	if _, err := NewClient("x").Push(t.Context(), "b", Push{Payload: []byte(`"` + strings.Repeat("a", MaxBody) + `"`)}); exitCode(err) != exitUsage {
+	if _, err := NewClient("x").Add(t.Context(), make([]byte, MaxBody+1), ""); exitCode(err) != exitUsage {
 		t.Error(err)
 	}
 }
