@@ -17,23 +17,27 @@ type run struct {
 // leaveTimeout bounds the wait for the server's answers to leaves before a close.
 const leaveTimeout = 2 * time.Second
 
-func startRun(conn *Conn, consume func(*Stream)) *run {
-	r := &run{conn: conn, begun: time.Now(), over: make(chan struct{})}
+func newRun(conn *Conn) *run {
+	return &run{conn: conn, begun: time.Now(), over: make(chan struct{})}
+}
+
+// start starts the connection and its consumer. ended is called when nothing is left of them.
+func (r *run) start(consume func(*Stream), ended func()) {
 	consumed := make(chan error, 1)
 	if consume == nil {
 		consumed <- nil
 	} else {
-		events := conn.Events()
+		events := r.conn.Events()
 		go r.consume(events, consume, consumed)
 	}
 	go func() {
-		defer close(r.over)
-		r.err = conn.Serve(context.Background())
+		r.err = r.conn.Serve(context.Background())
 		if err := <-consumed; err != nil {
 			r.err = err
 		}
+		close(r.over)
+		ended()
 	}()
-	return r
 }
 
 // consume runs the consumer. A panic in it ends the run.
