@@ -147,8 +147,8 @@ func (c *Conn) PushEvent(ctx context.Context, p Push) (Event, error) {
 }
 
 // Send sends a message as Push does, and does not wait: how it ends is told by the stream, by exactly one PushReply,
-// PushTimeout or PushError with the push's Index. It waits while more than 1 MiB is still to be written. The payload must
-// not change before the end of the push.
+// PushTimeout or PushError with the push's Index. Like all that pushes, it waits while more than 1 MiB is still to be
+// written. The payload must not change before the end of the push.
 func (c *Conn) Send(ctx context.Context, p Push) error {
 	return c.send(ctx, p, func(*waiters, uint64) {})
 }

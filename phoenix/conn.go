@@ -135,7 +135,8 @@ func (c *Conn) ended() error {
 }
 
 // Close closes the connection with code 1000 and waits for its end, at most as long as ctx lasts; the close goes on
-// when ctx ends. Pushes without a reply fail. It does not leave the channels: the server ends them with the socket.
+// when ctx ends. Pushes without a reply fail. It does not leave the channels: the server ends them with the socket. The stream
+// is told by a Disconnected, also if there was no session.
 func (c *Conn) Close(ctx context.Context) error {
 	c.requestClose()
 	if c.started.CompareAndSwap(false, true) { // never started: nobody else will

@@ -3,6 +3,7 @@ package phoenix_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -208,6 +209,24 @@ func TestCredentialsTimeout(t *testing.T) {
 		var link *phoenix.LinkError
 		if !errors.As(conn.Err(), &link) || link.Stage != phoenix.StageCredentials || calls.Load() != 1 {
 			t.Errorf("error %v after %d calls", conn.Err(), calls.Load())
+		}
+	})
+}
+
+// OnHeartbeat is called for each answer, with its round trip, and makes no event.
+func TestOnHeartbeat(t *testing.T) {
+	bubble(t, slowJoins(time.Second), func(t *testing.T, srv *phoenixtest.Server) {
+		var trips []time.Duration
+		conn, events := start(t, srv, phoenix.Options{OnHeartbeat: func(rtt time.Duration) { trips = append(trips, rtt) }})
+		log := record(t, events)
+		settle(29500 * time.Millisecond)
+		go func() { _, _ = conn.Join(t.Context(), phoenix.Channel{Topic: "room:1"}) }() // holds up the first
+		settle(time.Minute)
+		if want := []time.Duration{time.Second / 2, 0}; !slices.Equal(trips, want) {
+			t.Errorf("round trips %v, want %v", trips, want)
+		}
+		if n := len(log.all()); n != 4 {
+			t.Errorf("%d events, want those of the link and the join", n)
 		}
 	})
 }

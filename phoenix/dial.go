@@ -61,6 +61,7 @@ func (c *Conn) dial(ctx context.Context, onControl func(kind, data string)) (tra
 	}
 	url, header := c.endpoint.request(credentials)
 	stop := context.AfterFunc(ctx, func() {
+		defer c.contain(inDial)
 		if conn := stages.conn(); conn != nil {
 			_ = conn.Close()
 		}

@@ -18,7 +18,8 @@
 //	}
 //
 // A [Conn] is one connection; [Options] say where to and how patiently. [Conn.Serve] runs it, or [Conn.Start] in the
-// background. [Conn.Join], [Conn.Push] and [Conn.Leave] wait for the server's answer; [Conn.Send] does not. Everything that
+// background. [Conn.Join], [Conn.Push] and [Conn.Leave] wait for the server's answer, which [Conn.JoinEvent],
+// [Conn.PushEvent] and [Conn.LeaveEvent] return as its event (TestEventsOfCalls); [Conn.Send] does not wait. Everything that
 // happens, messages above all, comes as an [Event] out of the [Stream] of [Conn.Events].
 //
 // A connection has sessions, one for each open WebSocket. A channel is a topic that is wanted: it is joined in every
@@ -31,7 +32,8 @@
 // There is one stream a connection, and its order is that of the wire (rule 7; TestOrderOfManyMessages). That holds for
 // everything in it: a reply comes behind the messages that the server sent before it, and [Disconnected] behind everything
 // that was received in its session (rule 22; TestFramesBeforeTheEnd). What hangs on a lost link ends behind it: first the
-// pushes, then the channels (TestPushesOfLostLink). [Event.Seq] counts without a hole; messages that Options.Skip drops are
+// pushes, then the channels (TestPushesOfLostLink). A Close, or the end of Serve's context, is told by a last [Disconnected],
+// during a dial or a backoff, too (TestCloseWhileDialing, TestCloseWhileWaitingForRetry). [Event.Seq] counts without a hole; messages that Options.Skip drops are
 // counted (TestSkip).
 //
 // # Concurrency
@@ -43,8 +45,12 @@
 // answer may be behind events that it has not taken: it can Send, or wait in another goroutine.
 //
 // Callbacks run on goroutines of the connection: Options.Skip and Options.Trace on those that read and write, which they
-// hold up. Options.Credentials and Channel.Params may block; their context ends with ConnectTimeout and ReplyTimeout
-// (TestCredentialsTimeout, TestParamsFail).
+// hold up, and Options.OnHeartbeat on the one that does all else (TestOnHeartbeat). Options.Credentials and Channel.Params may
+// block; their context ends with ConnectTimeout and ReplyTimeout (TestCredentialsTimeout, TestParamsFail).
+//
+// A panic of a callback, or of anything else that runs for a connection, ends that connection and nothing else: its socket is
+// closed, the stream says how the link and the pushes ended, and ends, calls that wait fail, and Serve returns a [PanicError]
+// (TestPanics, TestPanicWhileCallsWait).
 //
 // [Conn.Serve] returns when everything that it started has returned; the tests run in testing/synctest bubbles, which
 // check that.
@@ -78,10 +84,12 @@
 // and the server is pushed back on by TCP. Meanwhile heartbeats are written, and the time in which the server owes us
 // answers stands still (rule 21; TestTimeoutsAfterPause). A server that is not read from for long closes the link; what
 // was received before is still delivered (TestConsumerTooSlowForServer). A link that dies meanwhile is ended by the
-// kernel, on Linux, when it acknowledges nothing for HeartbeatInterval and HeartbeatTimeout (TestUserTimeout). While more
-// than 1 MiB waits to be written, all methods but Close wait. A message is at most Options.MaxMessage long, decompressed;
-// a larger one ends the session (TestMessageTooBig, TestCompressedMessageTooBig). So large is the presence state of a
-// channel at most, and 1 MiB the diffs that wait for it.
+// kernel, on Linux, when it acknowledges nothing for HeartbeatInterval and HeartbeatTimeout (TestUserTimeout).
+//
+// While more than 1 MiB waits to be written, what would add to it waits: Push, PushEvent, Send, SendRef and Heartbeat. Status,
+// Close, and what joins and leaves a topic do not (TestWriteBacklog). A message is at most Options.MaxMessage long,
+// decompressed; a larger one ends the session (TestMessageTooBig, TestCompressedMessageTooBig). So large is the presence state
+// of a channel at most, and 1 MiB the diffs that wait for it.
 //
 // Not bounded are the pushes under way: their number is in the hands of who calls Send.
 //

@@ -54,8 +54,8 @@ type Options struct {
 	// Skip, if set, is asked for every message of a channel, on the goroutine that reads, before its payload is looked at; true
 	// drops it. It must not keep its arguments.
 	Skip func(topic, event []byte) bool
-	// OnHeartbeat, if set, is called for each answered heartbeat with its round trip, on the connection's own goroutine, which
-	// it holds up.
+	// OnHeartbeat, if set, is called for each answered heartbeat with its round trip, on the goroutine that runs the connection:
+	// it must not wait, and must not call the connection's methods.
 	OnHeartbeat func(rtt time.Duration)
 	// HeartbeatEvents adds a Heartbeat event for each answer to a heartbeat.
 	HeartbeatEvents bool

@@ -31,7 +31,6 @@ const (
 	inTrace       = "Options.Trace"
 	inOnHeartbeat = "Options.OnHeartbeat"
 	inHooks       = "the supervisor"
-	inConsumer    = "the consumer of the events"
 )
 
 // Error says in one line what panicked, with the value and nothing else that the connection knows.
