@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"os/signal"
 	"strconv"
-	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -27,7 +26,7 @@ func isolate(command *exec.Cmd) {
 
 // closeInherited makes sure that descriptors which we got from whoever started us, and of which only we may know what they are for,
 // are not passed on. Our own never are.
-var closeInherited = sync.OnceFunc(func() {
+func closeInherited() {
 	entries, err := os.ReadDir("/dev/fd")
 	if err != nil {
 		return
@@ -37,7 +36,7 @@ var closeInherited = sync.OnceFunc(func() {
 			unix.CloseOnExec(fd)
 		}
 	}
-})
+}
 
 // terminate asks the child's process group to end.
 func terminate(command *exec.Cmd) { _ = syscall.Kill(-command.Process.Pid, syscall.SIGTERM) }

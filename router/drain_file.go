@@ -160,6 +160,7 @@ func (d *FileDrain) write(ctx context.Context, p []byte) (n int, err error) {
 		if ctx.Err() != nil {
 			return n, context.Cause(ctx)
 		}
+		d.checkFile()
 	}
 }
 
@@ -215,22 +216,30 @@ func endsInLine(path string, file outputFile) bool {
 	return err == nil && last[0] != '\n'
 }
 
-// failed is told of each failed write. It logs the first one, and gives up a file that is no longer the one at the path, or not one
-// in which something could be completed.
-func (d *FileDrain) failed(ctx context.Context, cause error) {
+// failed is told of each failed write. It logs the first one.
+func (d *FileDrain) failed(ctx context.Context, err error) {
+	if d.file != nil {
+		if info, err := d.file.Stat(); err == nil {
+			d.size = info.Size()
+		}
+	}
+	if ctx.Err() != nil {
+		return
+	}
 	level := slog.LevelDebug
 	if !d.failing {
 		level = slog.LevelError
 	}
-	if ctx.Err() == nil {
-		d.failing = true
-		d.log.Log(ctx, level, "cannot write the file; signals wait while it is tried again", "error", cause)
-	}
+	d.failing = true
+	d.log.Log(ctx, level, "cannot write the file; signals wait while it is tried again", "error", err)
+}
+
+// checkFile gives up a file that is no longer the one at the path, or none in which something can be completed.
+func (d *FileDrain) checkFile() {
 	if d.file == nil {
 		return
 	}
 	if info, err := d.file.Stat(); err == nil && info.Mode().IsRegular() {
-		d.size = info.Size()
 		if named, err := os.Stat(d.path); err == nil && os.SameFile(info, named) {
 			return
 		}

@@ -1,0 +1,177 @@
+package router
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+)
+
+// A tightDisk is a file on a disk that has room for so many bytes.
+type tightDisk struct {
+	*os.File
+	room  *int
+	fails *int
+}
+
+func (d tightDisk) Write(p []byte) (int, error) {
+	fitting := p[:min(len(p), *d.room)]
+	n, err := d.File.Write(fitting)
+	*d.room -= n
+	if err == nil && n < len(p) {
+		*d.fails++
+		err = syscall.ENOSPC
+	}
+	return n, err
+}
+
+// onTightDisk puts two lines to a drain whose disk has no room for the second half of the second, and lets something happen when the
+// drain has noticed. It returns the directory, when the drain has ended.
+func onTightDisk(t *testing.T, happens func(d *FileDrain, path string, room *int, cancel func())) (dir string, err error, o *Origin) {
+	t.Helper()
+	dir = t.TempDir()
+	path := filepath.Join(dir, "signals")
+	synctest.Test(t, func(t *testing.T) {
+		room, fails := len("first\nsec"), 0
+		d := NewFileDrain(path, nil)
+		d.open = func(path string) (outputFile, error) {
+			file, err := openOutput(path)
+			return tightDisk{file.(*os.File), &room, &fails}, err
+		}
+		q := NewQueue(1<<20, DropOldest, func(dst []byte, _ Loss) []byte { return dst })
+		o = NewOrigin("backend")
+		c := q.ChunkOf(o)
+		c.Commit(append(c.Buffer(), "first\n"...), 1)
+		c.Commit(append(c.Buffer(), "second\n"...), 2)
+		if err := q.Put(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		q.CloseInput(nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		ended := make(chan error)
+		go func() { ended <- d.Run(ctx, q) }()
+		synctest.Wait()
+		if fails != 1 {
+			t.Errorf("%d writes have failed, want one before the pause", fails)
+		}
+		happens(d, path, &room, cancel)
+		err = <-ended
+	})
+	return dir, err, o
+}
+
+func wantText(t *testing.T, path, want string) {
+	t.Helper()
+	if got, err := os.ReadFile(path); err != nil || string(got) != want {
+		t.Errorf("%s has %q, %v, want %q", filepath.Base(path), got, err, want)
+	}
+}
+
+func TestFullDiskThatGetsRoom(t *testing.T) {
+	dir, err, o := onTightDisk(t, func(_ *FileDrain, _ string, room *int, _ func()) { *room = 100 })
+	wantText(t, filepath.Join(dir, "signals"), "first\nsecond\n")
+	if err != nil || o.Delivered.Load() != 2 {
+		t.Errorf("Run: %v, %d delivered", err, o.Delivered.Load())
+	}
+}
+
+// Whichever way the file is replaced, the old one keeps whole lines, and the new one gets the whole of the line that was cut.
+func TestFullDiskAndAnotherFile(t *testing.T) {
+	for name, replace := range map[string]func(d *FileDrain, path string) error{
+		"moved and reopened": func(d *FileDrain, path string) error {
+			defer d.Reopen()
+			return os.Rename(path, path+".old")
+		},
+		"moved": func(_ *FileDrain, path string) error { return os.Rename(path, path+".old") },
+		"exchanged": func(_ *FileDrain, path string) error {
+			if err := os.Rename(path, path+".old"); err != nil {
+				return err
+			}
+			return os.WriteFile(path, nil, 0o600)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, err, o := onTightDisk(t, func(d *FileDrain, path string, room *int, _ func()) {
+				if err := replace(d, path); err != nil {
+					t.Error(err)
+				}
+				*room = len("second") // and then there is none again
+				go func() {
+					synctest.Wait()
+					*room = 100
+				}()
+			})
+			if err != nil || o.Delivered.Load() != 2 {
+				t.Errorf("Run: %v, %d delivered", err, o.Delivered.Load())
+			}
+			wantText(t, filepath.Join(dir, "signals.old"), "first\n")
+			wantText(t, filepath.Join(dir, "signals"), "second\n")
+		})
+	}
+}
+
+func TestFullDiskUntilTheEnd(t *testing.T) {
+	dir, err, o := onTightDisk(t, func(_ *FileDrain, _ string, _ *int, cancel func()) { cancel() })
+	wantText(t, filepath.Join(dir, "signals"), "first\n")
+	if err != context.Canceled || o.Delivered.Load() != 1 || o.Dropped.Load() != 1 {
+		t.Errorf("Run: %v, %d delivered, %d dropped", err, o.Delivered.Load(), o.Dropped.Load())
+	}
+}
+
+// What somebody else has written behind our unfinished line is theirs.
+func TestFullDiskAndSomebodyElse(t *testing.T) {
+	dir, _, _ := onTightDisk(t, func(_ *FileDrain, path string, _ *int, cancel func()) {
+		other, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_, _ = other.WriteString("!\n")
+		other.Close()
+		cancel()
+	})
+	wantText(t, filepath.Join(dir, "signals"), "first\nsec!\n")
+}
+
+func TestOutputLines(t *testing.T) {
+	var printed strings.Builder
+	l := &lineLogger{log: textLog(&printed)}
+	for _, text := range []string{"on", "e\ntwo\r\n", "\n", strings.Repeat("x", 3000), strings.Repeat("y", 3000) + "\nend\xff"} {
+		if n, err := l.Write([]byte(text)); n != len(text) || err != nil {
+			t.Errorf("Write: %d, %v", n, err)
+		}
+	}
+	l.flush()
+	l.flush()
+	want := "one|two||" + strings.Repeat("x", 3000) + strings.Repeat("y", maxOutputLine-3000) + "…|end\uFFFD|"
+	if printed.String() != want {
+		t.Errorf("logged %q", printed.String())
+	}
+}
+
+// textLog logs messages alone, each with a '|' behind it.
+func textLog(w *strings.Builder) *slog.Logger {
+	return slog.New(slog.NewTextHandler(messages{w}, &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key != slog.MessageKey {
+			return slog.Attr{}
+		}
+		return a
+	}}))
+}
+
+type messages struct{ to *strings.Builder }
+
+func (m messages) Write(p []byte) (int, error) {
+	text := strings.TrimSuffix(strings.TrimPrefix(string(p), "msg="), "\n")
+	if unquoted, err := strconv.Unquote(text); err == nil {
+		text = unquoted
+	}
+	m.to.WriteString(text + "|")
+	return len(p), nil
+}
