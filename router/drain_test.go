@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"iter"
 	"log/slog"
 	"strings"
 	"sync"
@@ -143,4 +144,16 @@ func TestWriterDrain(t *testing.T) {
 		t.Errorf("Run: %v, and wrote %q", err, out.String())
 	}
 	s.wantCounted(t, 2, 0)
+}
+
+// splitMessages goes through the messages of a log, as far as they are quoted.
+func splitMessages(logged string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for line := range strings.Lines(logged) {
+			_, rest, _ := strings.Cut(line, `msg="`)
+			if message, _, ok := strings.Cut(rest, `"`); ok && !yield(message) {
+				return
+			}
+		}
+	}
 }
