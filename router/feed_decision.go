@@ -93,24 +93,25 @@ func (f *Feed) newDecision(ev *phoenix.Event) *decision {
 	if s.typ == "" {
 		return d // there is no signal of such an event
 	}
-	sure := map[*outlet]bool{}
-	for r := range f.table.rules {
-		if !r.wantsNames(&s) {
-			continue
-		}
-		outlets := f.outletsOf(r.to)
-		if r.Where != nil {
-			d.asks = append(d.asks, ask{rule: r, outlets: outlets})
-			continue
-		}
-		for _, o := range outlets {
-			if !sure[o] {
-				sure[o] = true
-				d.always = append(d.always, o)
-			}
-		}
+	for _, r := range f.table.routes {
+		f.decideBy(r, &s, d)
+	}
+	for _, subscription := range f.table.subscriptions {
+		f.decideBy(&subscription.rule, &s, d)
 	}
 	return d
+}
+
+// decideBy adds to d what a rule makes of a subject.
+func (f *Feed) decideBy(r *rule, s *subject, d *decision) {
+	switch {
+	case !r.wantsNames(s):
+	case r.Where != nil:
+		d.asks = append(d.asks, ask{rule: r, outlets: f.outletsOf(r.to)})
+	default:
+		// That some of them get the signal anyway is seen when it is given to them.
+		d.always = append(d.always, f.outletsOf(r.to)...)
+	}
 }
 
 // outletsOf returns the outlets for targets, made or remembered.

@@ -36,6 +36,7 @@ type Router struct {
 
 	mu    sync.Mutex // of changes
 	live  map[*Sink]*running
+	past  map[string]counts // of the sinks that are gone, by name
 	ended bool
 }
 
@@ -53,7 +54,7 @@ func New(log *slog.Logger) *Router {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	r := &Router{Grace: DefaultGrace, log: log, live: map[*Sink]*running{}}
+	r := &Router{Grace: DefaultGrace, log: log, live: map[*Sink]*running{}, past: map[string]counts{}}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	first, _ := newTable(nil, nil)
 	first.users.Store(1)
@@ -162,6 +163,7 @@ func (r *Router) retire(s *running, old *table) {
 	r.finish(grace, s)
 	r.mu.Lock()
 	delete(r.live, s.sink)
+	r.keepCounts(s.sink)
 	r.mu.Unlock()
 	close(s.gone)
 }

@@ -314,6 +314,54 @@ func TestStatsTellWhatWaits(t *testing.T) {
 	}
 }
 
+// TestCountersGoOn when a sink is replaced by another one of its name, while the first still delivers and afterwards.
+func TestCountersGoOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := New(nil)
+		f := r.Feed("backend")
+		var seq uint64
+		put := func() {
+			seq++
+			f.Put(tick(seq))
+			f.Flush()
+			synctest.Wait()
+		}
+		check := func(when string, delivered, dropped uint64) {
+			t.Helper()
+			want := SinkStats{Sink: "out", Connection: "backend", Delivered: delivered, Dropped: dropped}
+			if rows := r.Stats(); len(rows) != 2 || rows[1] != want {
+				t.Errorf("%s: %+v, want %+v", when, rows, want)
+			}
+		}
+		// The first one delivers two signals and is stuck with the third.
+		stuck := drainFunc(func(ctx context.Context, q *Queue) error {
+			for range 2 {
+				c, err := q.Take(ctx)
+				if err != nil {
+					return err
+				}
+				q.Release(c)
+			}
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		apply(t, r, []*Sink{roomySink("out", stuck)}, toAll("out"))
+		put()
+		put()
+		put()
+		apply(t, r, []*Sink{roomySink("out", Discard())}, toAll("out"))
+		check("while the first one is leaving", 2, 0)
+		time.Sleep(r.Grace)
+		put()
+		check("when it is gone", 3, 1)
+		r.Forget("backend")
+		if rows := r.Stats(); len(rows) != 1 {
+			t.Errorf("after Forget: %+v", rows)
+		}
+		shutdown(t, r)
+	})
+}
+
 // reopened counts calls of Reopen.
 type reopened struct {
 	recorder

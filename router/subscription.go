@@ -101,9 +101,6 @@ func (s *Subscription) origin(connection string) *Origin {
 
 // announce is the queue's: it appends the signal of a loss.
 func (s *Subscription) announce(dst []byte, l Loss) []byte {
-	if l.Origin == nil {
-		return dst
-	}
 	return signal.NewEncoder(s.format, l.Origin.Connection).AppendDropped(dst, signal.Dropped{
 		Count: l.Count, Policy: DropOldest.String(), FirstSeq: l.FirstSeq, LastSeq: l.LastSeq,
 	}, time.Now())

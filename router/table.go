@@ -72,20 +72,6 @@ func newTable(sinks []*Sink, routes []Route) (*table, error) {
 	return t, nil
 }
 
-// rules gives the routes, and then those of the subscriptions.
-func (t *table) rules(yield func(*rule) bool) {
-	for _, r := range t.routes {
-		if !yield(r) {
-			return
-		}
-	}
-	for _, s := range t.subscriptions {
-		if !yield(&s.rule) {
-			return
-		}
-	}
-}
-
 // with returns a table that differs in its subscriptions.
 func (t *table) with(subscriptions []*Subscription) *table {
 	return &table{sinks: t.sinks, routes: t.routes, subscriptions: subscriptions, idle: make(chan struct{})}
