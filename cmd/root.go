@@ -41,6 +41,7 @@ channels, pushes events, and prints what the server sends as signals, one JSON o
 		newPushCmd(f),
 		newListenCmd(f),
 		newServeCmd(f),
+		newCtlCmd(f),
 		newDemoCmd(f),
 		newCompletionCmd(f),
 		newVersionCmd(f),
