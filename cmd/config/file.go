@@ -181,11 +181,15 @@ func (f *File) advice() string {
 	if len(f.Entries) == 0 {
 		return "it has no connections"
 	}
+	return "name one of its connections with -n: " + strings.Join(f.names(), ", ")
+}
+
+func (f *File) names() []string {
 	names := make([]string, len(f.Entries))
 	for i, e := range f.Entries {
 		names[i] = e.Name
 	}
-	return "name one of its connections with -n: " + strings.Join(names, ", ")
+	return names
 }
 
 // ranked returns the entry's own keys, before or behind the environment: whoever names a connection wants that one,

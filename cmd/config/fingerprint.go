@@ -33,11 +33,9 @@ func (c *Connection) fingerprint() string {
 	for i, channel := range c.autoJoin {
 		channels[i] = []any{channel.topic, canonicalJSON(channel.params), canonicalPairs(channel.secrets, asIs)}
 	}
-	// The default, which [phoenix.Options] has, too: who writes it out says nothing new.
-	heartbeatTimeout := cmp.Or(c.heartbeatTimeout, min(defaultHeartbeatTimeout, c.heartbeatInterval))
 	return hashOf([]any{
 		c.Name, c.URI, c.vsn, c.Required, c.Presence, c.noJitter, retries, failFast, c.maxMessage,
-		c.ConnectTimeout, c.ReplyTimeout, c.heartbeatInterval, heartbeatTimeout, c.reconnectAfter, c.rejoinAfter,
+		c.ConnectTimeout, c.ReplyTimeout, c.heartbeatInterval, c.effectiveHeartbeatTimeout(), c.reconnectAfter, c.rejoinAfter,
 		canonicalPairs(c.params, asIs), canonicalPairs(c.headers, http.CanonicalHeaderKey), c.authToken.canonical(), channels,
 		c.tls.ca.canonical(), c.tls.cert.canonical(), c.tls.key.canonical(), c.tls.serverName, c.tls.insecure,
 		proxy, c.network.origin, c.network.unixSocket, c.network.compress,
@@ -45,6 +43,11 @@ func (c *Connection) fingerprint() string {
 }
 
 const defaultHeartbeatTimeout = 10 * time.Second
+
+// effectiveHeartbeatTimeout is what package phoenix makes of it: who writes the default out says nothing new.
+func (c *Connection) effectiveHeartbeatTimeout() time.Duration {
+	return cmp.Or(c.heartbeatTimeout, min(defaultHeartbeatTimeout, c.heartbeatInterval))
+}
 
 func asIs(name string) string { return name }
 

@@ -1,5 +1,7 @@
 package config
 
+import "path/filepath"
+
 // FileOptions declares the options of commands that are about a config file as a whole: which one.
 func (s *Selection) FileOptions() []Option {
 	return []Option{
@@ -17,20 +19,38 @@ func (s *Selection) Load(lookupEnv func(string) (string, bool), stdin *Stdin) (*
 			Advice:  "start with --config FILE to be able to reload",
 		}
 	}
-	data, err := s.read(lookupEnv, stdin)
+	name, data, err := s.Read(lookupEnv, stdin)
 	if err != nil {
 		return nil, err
 	}
-	if s.path == "" {
-		return nil, &UsageError{
-			Message: "there is no config file",
-			Advice:  "give one with --config or in PHX_CONFIG; the default is $XDG_CONFIG_HOME/phx/phx.yaml",
-		}
-	}
-	file, err := ParseFile(pathName(s.path), data, lookupEnv)
+	file, err := ParseFile(name, data, lookupEnv)
 	if err != nil {
 		return nil, err
 	}
 	s.file = file
 	return file, nil
+}
+
+// Read returns what is in the config file, which there must be, and its name in messages. An error is a [*UsageError] or a
+// [*ReadError].
+func (s *Selection) Read(lookupEnv func(string) (string, bool), stdin *Stdin) (name string, data []byte, err error) {
+	data, err = s.read(lookupEnv, stdin)
+	if err != nil {
+		return "", nil, err
+	}
+	if s.path == "" {
+		return "", nil, &UsageError{
+			Message: "there is no config file",
+			Advice:  "give one with --config or in PHX_CONFIG; the default is $XDG_CONFIG_HOME/phx/phx.yaml",
+		}
+	}
+	return pathName(s.path), data, nil
+}
+
+// Dir is where the relative paths of the file begin.
+func (s *Selection) Dir() string {
+	if s.path == stdinPath {
+		return "."
+	}
+	return filepath.Dir(s.path)
 }

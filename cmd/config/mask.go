@@ -47,6 +47,9 @@ func maskedSecret(n strictyaml.Node) (json.RawMessage, error) {
 	if n.IsMap() {
 		return n.RawTexts()
 	}
+	if text, err := n.Text(); err != nil || text == "" { // which says that there is none
+		return jsonText(""), err
+	}
 	return jsonText(mask), nil
 }
 

@@ -24,6 +24,12 @@ func (p *problems) add(err error) {
 	}
 }
 
+func (p *problems) addAll(errs []error) {
+	for _, err := range errs {
+		p.add(err)
+	}
+}
+
 // ordered returns what was found in the order of the file, each once: what is wrong with the defaults is found for each connection.
 func (p *problems) ordered() []error {
 	slices.SortStableFunc(p.found, comparePlaces)

@@ -8,6 +8,7 @@ import (
 	"phx/cmd/internal/strictyaml"
 	"phx/router"
 	"phx/router/glob"
+	"phx/signal"
 )
 
 // routeOptions declares what a route can have, but where it leads to.
@@ -140,7 +141,7 @@ func (r *serveReader) readRoute(n strictyaml.Node) {
 	case n.IsMap():
 		r.wrong.add(n.Errorf("say where it leads: to: [stdout]", "the route leads nowhere"))
 	}
-	if matches && route.Match != nil {
+	if route.Match != nil {
 		r.warnings.add(r.neverMatches(match, route.Match.String(), "phoenix"))
 	}
 	if route.Subscribe != nil {
@@ -217,15 +218,21 @@ func (r *serveReader) warnOfSinks() {
 	}
 }
 
-// neverMatches warns of a pattern that no type, or no bus topic, can match because each begins with the given segments, nil if
-// there may be one.
+// neverMatches warns of a pattern that no type, or no bus topic, can match: each begins with the given segments, and the name of a
+// connection or, of a type, a reserved word. It is nil if there may be one.
 func (r *serveReader) neverMatches(n strictyaml.Node, pattern string, first ...string) error {
 	for i, segment := range strings.Split(pattern, ".") {
 		switch {
-		case segment == "**" || i >= len(first):
+		case segment == "**":
 			return nil
-		case segment != "*" && segment != first[i]:
-			return n.Errorf("", "the pattern matches nothing: every signal has %s in place of %q", first[i], segment)
+		case segment == "*":
+		case i < len(first) && segment != first[i]:
+			return n.Errorf("", "the pattern matches nothing: every signal has %s in place of %s", first[i], segment)
+		case i == len(first):
+			reserved := signal.CheckName(segment) != nil
+			if !reserved && len(r.file.Entries) > 0 && r.file.entry(segment) == nil {
+				return n.Errorf("", "no connection of this file is called %s: there are %s", segment, strings.Join(r.file.names(), ", "))
+			}
 		}
 	}
 	return nil

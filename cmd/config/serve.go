@@ -57,6 +57,9 @@ type Sink struct {
 
 	// Fingerprint is equal for equal settings, the name among them, and tells nothing of them.
 	Fingerprint string
+
+	// found are the keys that the file has; nil for a built-in sink.
+	found fields
 }
 
 // A FileSink appends to a file.
@@ -93,6 +96,15 @@ type Where = func(ctx context.Context, line []byte) (bool, error)
 // Serve reads the keys that a server has besides connections, and the defaults, which may be nobody's. compileWhere compiles a jq
 // expression; its error is shown at the place of the expression. An error is as that of [ParseFile].
 func (f *File) Serve(compileWhere func(expr string) (Where, error)) (*Serve, error) {
+	serve, warnings, err := f.readServe(compileWhere)
+	if err != nil {
+		return nil, err
+	}
+	serve.Warnings = texts(warnings)
+	return serve, nil
+}
+
+func (f *File) readServe(compileWhere func(expr string) (Where, error)) (serve *Serve, warnings []error, err error) {
 	r := &serveReader{file: f, compileWhere: compileWhere, serve: &Serve{}, led: map[string]bool{}}
 	r.readDefaults()
 	r.readSinks()
@@ -100,11 +112,7 @@ func (f *File) Serve(compileWhere func(expr string) (Where, error)) (*Serve, err
 	r.warnOfSinks()
 	r.wrong.add(r.readOne("control", controlOptions(&r.serve.Control)))
 	r.wrong.add(r.readOne("http", httpOptions(&r.serve.HTTP)))
-	if err := r.wrong.err(); err != nil {
-		return nil, err
-	}
-	r.serve.Warnings = texts(r.warnings.ordered())
-	return r.serve, nil
+	return r.serve, r.warnings.ordered(), r.wrong.err()
 }
 
 // A serveReader reads what a file says to a server.

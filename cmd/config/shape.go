@@ -138,3 +138,16 @@ func described(text string, s shape) shape {
 	}
 	return with
 }
+
+// takesNumbers reports whether a text that is a number, or true or false, may be written without quotes, and is by most.
+func (s shape) takesNumbers() bool {
+	switch s["type"] {
+	case "integer", "boolean":
+		return true
+	case "array":
+		items, _ := s["items"].(shape)
+		return items.takesNumbers()
+	}
+	choices, _ := s["anyOf"].([]shape)
+	return slices.ContainsFunc(choices, shape.takesNumbers)
+}

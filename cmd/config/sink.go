@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/json"
 	"errors"
 	"net/http"
 	"path/filepath"
@@ -95,7 +96,8 @@ func (s *Sink) whenFullValue() Value {
 
 // emptyValue is what is said by its key alone: {}.
 func emptyValue() Value {
-	return Value{shape: emptyShape, read: func(n strictyaml.Node) error {
+	nothing := func(strictyaml.Node) (json.RawMessage, error) { return json.RawMessage("{}"), nil }
+	return Value{shape: emptyShape, masked: nothing, read: func(n strictyaml.Node) error {
 		if n.IsNull() {
 			return nil
 		}
@@ -175,8 +177,24 @@ func readSink(field strictyaml.Field) (Sink, error) {
 	if format, said := found["format"]; kind == "webhook" && said && s.Format != signal.FormatCloudEvents {
 		return s, format.Errorf("take the key out: it is cloudevents", "a webhook is sent CloudEvents, and no other format")
 	}
+	s.found = found
 	s.keep(kind)
 	return s, nil
+}
+
+// kind returns which of sinkKinds the sink is.
+func (s *Sink) kind() string {
+	switch {
+	case s.File != nil:
+		return "file"
+	case s.Exec != nil:
+		return "exec"
+	case s.Webhook != nil:
+		return "webhook"
+	case s.Stdout:
+		return "stdout"
+	}
+	return "discard"
 }
 
 // isSinkName reports whether a sink can be called so. Names stand in logs and in metrics.
@@ -212,6 +230,8 @@ func (s *Sink) keep(kind string) {
 	}
 	if kind != "exec" {
 		s.Exec = nil
+	} else if s.Exec.Dir != "" && filepath.Base(s.Exec.Command[0]) != s.Exec.Command[0] {
+		s.Exec.Command[0] = absolute(s.Exec.Command[0]) // else it would be looked for from there
 	}
 	if kind != "webhook" {
 		s.Webhook = nil

@@ -2,6 +2,7 @@ package config
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -87,10 +88,17 @@ func (w *WebhookSink) headersValue() Value {
 func (w *WebhookSink) secretValue() Value {
 	return Value{shape: refTo("secret"), masked: maskedSecret, read: func(n strictyaml.Node) (err error) {
 		w.secret, err = w.secrets().read("webhook.secret", n)
-		if err == nil && w.secret.isLiteral() && w.secret.literal == "" {
-			err = n.Errorf(secretAdvice, "the secret is empty")
+		if err != nil || !w.secret.isLiteral() {
+			return err
 		}
-		return err
+		if w.secret.literal == "" {
+			return n.Errorf(secretAdvice, "the secret is empty")
+		}
+		encoded, isEncoded := strings.CutPrefix(w.secret.literal, "whsec_")
+		if _, err := base64.StdEncoding.DecodeString(encoded); isEncoded && err != nil {
+			return n.Errorf("copy all of it, or take another key, which does not begin with whsec_", "what follows whsec_ is not base64")
+		}
+		return nil
 	}}
 }
 

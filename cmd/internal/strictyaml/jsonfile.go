@@ -3,6 +3,7 @@ package strictyaml
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -84,8 +85,21 @@ func FromJSON(object []byte) ([]byte, error) {
 	var out bytes.Buffer
 	encoder := yaml.NewEncoder(&out)
 	encoder.SetIndent(2)
-	err := encoder.Encode(parseJSON(object))
+	root := parseJSON(object)
+	flowLists(root)
+	err := encoder.Encode(root)
 	return out.Bytes(), err
+}
+
+// flowLists puts lists of texts and numbers on one line each.
+func flowLists(n *yaml.Node) {
+	isNested := func(c *yaml.Node) bool { return len(c.Content) > 0 }
+	if n.Kind == yaml.SequenceNode && !slices.ContainsFunc(n.Content, isNested) {
+		n.Style = yaml.FlowStyle
+	}
+	for _, c := range n.Content {
+		flowLists(c)
+	}
 }
 
 // Quote returns the text that stands for text where variables are filled in.

@@ -1,0 +1,172 @@
+package cmd
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	"phx/cmd/config"
+	"phx/cmd/internal/strictyaml"
+)
+
+func newConfigCmd(f *factory) *cobra.Command {
+	c := &cobra.Command{
+		Use:   "config",
+		Short: "Look into config files",
+		Long: `Checks and shows config files. Nothing is connected to, and no command of a secret is run; of the environment, only
+the variables that the file refers to count.`,
+		Args: noUnknownCommand,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	c.AddCommand(newConfigValidateCmd(f), newConfigShowCmd(f), newConfigSchemaCmd(f))
+	return c
+}
+
+type configValidateOptions struct {
+	factory   *factory
+	selection config.Selection
+	verbose   bool
+}
+
+func newConfigValidateCmd(f *factory) *cobra.Command {
+	o := &configValidateOptions{factory: f}
+	c := &cobra.Command{
+		Use:   "validate",
+		Short: "Check a config file as serve does",
+		Long: `Says nothing and exits 0 if phx serve would take the file. Otherwise all that is wrong is said, each with
+FILE:LINE:COLUMN, and the exit code is 2. What is allowed, and hardly wanted, is warned of.`,
+		Example: `  phx config validate -f phx.yaml && systemctl reload phx`,
+		Args:    cobra.NoArgs,
+	}
+	set := config.NewSet(o.selection.FileOptions(), []config.Option{
+		{Flag: "verbose", Shorthand: "v", Value: config.Switch(&o.verbose), Usage: "say what was checked"},
+	})
+	set.Bind(c.Flags())
+	c.RunE = func(*cobra.Command, []string) error {
+		if err := set.Resolve(f.streams.LookupEnv); err != nil {
+			return err
+		}
+		return configValidateRun(o)
+	}
+	return c
+}
+
+func configValidateRun(o *configValidateOptions) error {
+	lookupEnv := o.factory.streams.LookupEnv
+	name, data, err := o.selection.Read(lookupEnv, o.factory.stdin)
+	if err != nil {
+		return err
+	}
+	findings, err := config.Validate(name, data, lookupEnv, compileWhere)
+	if err != nil {
+		return wrongConfig(err)
+	}
+	log := newLogger(o.factory.streams.Err, config.Logging{Verbose: o.verbose}, slog.LevelWarn)
+	for _, warning := range findings.Warnings {
+		log.Warn(warning)
+	}
+	log.Info(name+" is right", "connections", findings.Connections, "sinks", findings.Sinks, "routes", findings.Routes)
+	return nil
+}
+
+// A configError is several things that are wrong with a config file.
+type configError struct {
+	errors []error
+	text   string
+}
+
+// wrongConfig makes an error of those joined in err that says what to do about each, and not about the first alone.
+func wrongConfig(err error) error {
+	all := flatten(err)
+	if len(all) == 1 {
+		return err
+	}
+	e := &configError{errors: all}
+	for i, one := range all {
+		if i > 0 {
+			e.text += "\n"
+		}
+		e.text += one.Error()
+		if hint := hintOf(one); hint != "" && i < len(all)-1 {
+			e.text += "\n  " + hint
+		}
+	}
+	return e
+}
+
+// Error returns what is wrong, and what to do about all but the last.
+func (e *configError) Error() string { return e.text }
+
+// Hint says what to do about the last.
+func (e *configError) Hint() string { return "  " + hintOf(e.errors[len(e.errors)-1]) }
+
+// ExitCode is that of a wrong config.
+func (e *configError) ExitCode() int { return exitUsage }
+
+type configShowOptions struct {
+	factory   *factory
+	selection config.Selection
+	name      string
+	asJSON    bool
+}
+
+func newConfigShowCmd(f *factory) *cobra.Command {
+	o := &configShowOptions{factory: f}
+	c := &cobra.Command{
+		Use:   "show",
+		Short: "Print what a config file comes to",
+		Long: `Prints the configuration in effect: connections with the defaults of the file and those built in, variables filled in,
+sinks and routes. What may be secret is ***, and where a secret is to be found stays as it is written.`,
+		Example: `  phx config show -f phx.yaml -n backend
+  phx config show --json | jq -r '.connections[].uri'`,
+		Args: cobra.NoArgs,
+	}
+	set := config.NewSet(o.selection.FileOptions(), []config.Option{
+		{Flag: "connection", Shorthand: "n", Value: config.Text(&o.name, ""), Usage: "only the connection `NAME`", Example: "backend"},
+		{Flag: "json", Value: config.Switch(&o.asJSON), Usage: "print a JSON object, not YAML"},
+	})
+	set.Bind(c.Flags())
+	c.RunE = func(*cobra.Command, []string) error {
+		if err := set.Resolve(f.streams.LookupEnv); err != nil {
+			return err
+		}
+		return configShowRun(o)
+	}
+	return c
+}
+
+func configShowRun(o *configShowOptions) error {
+	file, err := o.selection.Load(o.factory.streams.LookupEnv, o.factory.stdin)
+	var shown json.RawMessage
+	if err == nil {
+		shown, err = file.Show(o.name, compileWhere)
+	}
+	if err != nil {
+		return wrongConfig(err)
+	}
+	text := append(shown, '\n')
+	if !o.asJSON {
+		if text, err = strictyaml.FromJSON(shown); err != nil {
+			return fmt.Errorf("the configuration cannot be written as YAML: %w", err)
+		}
+	}
+	_, err = o.factory.streams.Out.Write(text)
+	return writeError(err)
+}
+
+func newConfigSchemaCmd(f *factory) *cobra.Command {
+	return &cobra.Command{
+		Use:   "schema",
+		Short: "Print a JSON Schema of config files, for editors",
+		Long: `Prints a JSON Schema (draft 2020-12) of config files. With it an editor completes keys and marks mistakes: put
+# yaml-language-server: $schema=phx.schema.json at the top of the file.`,
+		Example: `  phx config schema > phx.schema.json`,
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := f.streams.Out.Write(config.Schema())
+			return writeError(err)
+		},
+	}
+}
