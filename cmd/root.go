@@ -42,6 +42,7 @@ channels, pushes events, and prints what the server sends as signals, one JSON o
 		newListenCmd(f),
 		newServeCmd(f),
 		newCtlCmd(f),
+		newConfigCmd(f),
 		newDemoCmd(f),
 		newCompletionCmd(f),
 		newVersionCmd(f),
