@@ -52,8 +52,8 @@ var childModes = map[string]func(in *bufio.Reader) int{
 	},
 	// closed does not want its input, but does not end.
 	"closed": func(*bufio.Reader) int {
-		os.Stdin.Close()
 		keep("closed\n")
+		os.Stdin.Close()
 		select {}
 	},
 	// stuck does nothing, not even end.

@@ -1,0 +1,278 @@
+package router_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"phx/router"
+)
+
+// An endpoint answers requests as it is told, in memory, and remembers what was posted and when.
+type endpoint struct {
+	answers []string // status, then headers "Name: value", divided by '|'; the last one repeats. "hang" is none, "fail" an error.
+	posted  []string // bodies
+	after   []time.Duration
+	last    time.Time
+	request *http.Request // the last one
+}
+
+var errNetwork = errors.New("no route to the endpoint")
+
+// RoundTrip implements [http.RoundTripper].
+func (e *endpoint) RoundTrip(r *http.Request) (*http.Response, error) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	if e.last.IsZero() {
+		e.last = time.Now()
+	}
+	e.posted = append(e.posted, string(body))
+	e.after = append(e.after, time.Since(e.last))
+	e.last, e.request = time.Now(), r
+	parts := strings.Split(e.answers[min(len(e.posted), len(e.answers))-1], "|")
+	switch parts[0] {
+	case "hang":
+		<-r.Context().Done()
+		return nil, r.Context().Err()
+	case "fail":
+		return nil, errNetwork
+	}
+	status, err := strconv.Atoi(parts[0])
+	if err != nil {
+		return nil, err
+	}
+	header := http.Header{}
+	for _, line := range parts[1:] {
+		name, value, _ := strings.Cut(line, ": ")
+		header.Set(name, value)
+	}
+	return &http.Response{StatusCode: status, Header: header, Body: io.NopCloser(strings.NewReader(header.Get("Body")))}, nil
+}
+
+// postAll puts some lines to a webhook in one chunk and runs it to its end. For more options there is change.
+func postAll(t *testing.T, e *endpoint, lines []string, change func(*router.WebhookOptions)) (s source, logged string) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		log, book := newLog()
+		options := router.WebhookOptions{URL: "https://user:hunter2@example.com/hook?key=hunter3", Transport: e, Logger: log}
+		if change != nil {
+			change(&options)
+		}
+		s = source{router.NewQueue(1<<20, router.DropOldest, func(dst []byte, l router.Loss) []byte {
+			return fmt.Appendf(dst, "{\"lost\":\"%d %d-%d\"}\n", l.Count, l.FirstSeq, l.LastSeq)
+		}), router.NewOrigin("backend")}
+		s.put(t, 1, lines...)
+		s.CloseInput(nil)
+		if err := router.NewWebhookDrain(options).Run(t.Context(), s.Queue); err != nil {
+			t.Errorf("Run: %v", err)
+		}
+		logged = book.String()
+	})
+	wantLacks(t, "the log", logged, "hunter")
+	return s, logged
+}
+
+func wantPosted(t *testing.T, e *endpoint, want ...string) {
+	t.Helper()
+	if got := strings.Join(e.posted, " "); got != strings.Join(want, " ") {
+		t.Errorf("posted %q, want %q", e.posted, want)
+	}
+}
+
+const line1, line2, line3 = `{"id":"1"}`, `{"id":"2"}`, `{"id":"3"}`
+
+func TestWebhookPostsInOrder(t *testing.T) {
+	e := &endpoint{answers: []string{"200", "204", "202"}}
+	s, logged := postAll(t, e, []string{line1, line2, line3}, nil)
+	wantPosted(t, e, line1, line2, line3)
+	s.wantCounted(t, 3, 0)
+	if logged != "" {
+		t.Errorf("logged %s", logged)
+	}
+	r := e.request
+	if r.Method != http.MethodPost || r.URL.RawQuery != "key=hunter3" || r.Header.Get("User-Agent") != "phx" ||
+		r.Header.Get("Content-Type") != "application/cloudevents+json; charset=utf-8" {
+		t.Errorf("posted by %s to %s with %v", r.Method, r.URL, r.Header)
+	}
+	if user, password, _ := r.BasicAuth(); user != "user" || password != "hunter2" {
+		t.Errorf("posted as %s with %s", user, password)
+	}
+}
+
+// Failures that may pass are tried again, after a growing delay.
+func TestWebhookTriesAgain(t *testing.T) {
+	e := &endpoint{answers: []string{"500", "429", "fail", "hang", "503", "599", "200"}}
+	s, logged := postAll(t, e, []string{line1, line2}, nil)
+	wantPosted(t, e, line1, line1, line1, line1, line1, line1, line1, line2)
+	s.wantCounted(t, 2, 0)
+	for i, ceiling := range []time.Duration{0, 100, 200, 400, 800 + 10_000, 1600, 3200} {
+		ceiling *= time.Millisecond
+		if got := e.after[i]; got > ceiling || got < ceiling/2 {
+			t.Errorf("attempt %d was %v after the one before, want half of %v to all of it", i, got, ceiling)
+		}
+	}
+	wantContains(t, "the log", logged, "url=https://example.com/hook", "500 Internal Server Error", "works again")
+	if n := strings.Count(logged, "\n"); n != 2 {
+		t.Errorf("logged %d lines:\n%s", n, logged)
+	}
+}
+
+// A signal that is lost is announced before the next one, also when it is the last.
+func TestWebhookGivesUp(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		answers []string
+		posted  []string
+		logged  string
+		lost    uint64
+	}{
+		{"refused", []string{"400|Body: no {field}", "200"}, []string{line1, `{"lost":"1 1-1"}`, line2}, "400 Bad Request: no {field}", 1},
+		{"redirect", []string{"302|Location: https://other.example/", "200"}, []string{line1, `{"lost":"1 1-1"}`, line2}, "redirects are not followed", 1},
+		{"retries", []string{"500", "fail", "500", "200"}, []string{line1, line1, line1, `{"lost":"1 1-1"}`, line2}, "500", 1},
+		{"last", []string{"200", "410", "200"}, []string{line1, line2, `{"lost":"1 2-2"}`}, "410 Gone", 1},
+		{"all", []string{"401"}, []string{line1, `{"lost":"1 1-1"}`, line2, `{"lost":"2 1-2"}`}, "401 Unauthorized", 2},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			e := &endpoint{answers: test.answers}
+			s, logged := postAll(t, e, []string{line1, line2}, func(o *router.WebhookOptions) {
+				o.MaxRetries = 2
+			})
+			wantPosted(t, e, test.posted...)
+			s.wantCounted(t, 2-test.lost, test.lost)
+			wantContains(t, "the log", logged, "which is lost", test.logged)
+		})
+	}
+}
+
+func TestWebhookRetriesTenTimes(t *testing.T) {
+	for retries, attempts := range map[int]int{0: 11, -1: 1, 3: 4} {
+		e := &endpoint{answers: []string{"500"}}
+		s, _ := postAll(t, e, []string{line1}, func(o *router.WebhookOptions) { o.MaxRetries = retries })
+		if n := strings.Count(strings.Join(e.posted, " "), line1); n != attempts {
+			t.Errorf("with MaxRetries %d there were %d attempts, want %d", retries, n, attempts)
+		}
+		s.wantCounted(t, 0, 1)
+	}
+}
+
+func TestWebhookHonoursRetryAfter(t *testing.T) {
+	for _, test := range []struct {
+		value string
+		want  time.Duration
+	}{
+		{"7", 7 * time.Second},
+		{"1.5", 1500 * time.Millisecond},
+		{"86400", 5 * time.Minute},
+		{"99999999999999999999", 5 * time.Minute},
+		{"Sat, 01 Jan 2000 00:00:42 GMT", 42 * time.Second}, // bubbles begin in 2000
+		{"Sat, 01 Jan 2050 00:00:42 GMT", 5 * time.Minute},
+		{"Fri, 01 Jan 1999 00:00:42 GMT", 0},
+		{"-3", 0},
+		{"soon", 0},
+	} {
+		e := &endpoint{answers: []string{"503|Retry-After: " + test.value, "200"}}
+		postAll(t, e, []string{line1}, nil)
+		if got := e.after[1]; got != test.want && (test.want > 0 || got > 100*time.Millisecond) {
+			t.Errorf("Retry-After: %s led to a delay of %v, want %v", test.value, got, test.want)
+		}
+	}
+}
+
+// A wait and a request that hangs end with the context, and what is left counts as lost.
+func TestWebhookEndsWithItsContext(t *testing.T) {
+	for _, answer := range []string{"503|Retry-After: 200", "hang"} {
+		synctest.Test(t, func(t *testing.T) {
+			e := &endpoint{answers: []string{"200", answer}}
+			s := newSource()
+			s.put(t, 1, line1, line2, line3)
+			ctx, cancel := context.WithCancelCause(t.Context())
+			ended := running(ctx, router.NewWebhookDrain(router.WebhookOptions{URL: "http://example.com", Transport: e}), s.Queue)
+			synctest.Wait()
+			cause := errors.New("cause")
+			cancel(cause)
+			if err := ended(); err != cause {
+				t.Errorf("Run: %v", err)
+			}
+			wantPosted(t, e, line1, line2)
+			s.wantCounted(t, 1, 2)
+		})
+	}
+}
+
+// What is posted slowly is counted before the chunk is done.
+func TestWebhookCountsEarly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := &endpoint{answers: []string{"503|Retry-After: 2", "200", "hang"}}
+		s := newSource()
+		s.put(t, 1, line1, line2, line3)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := running(ctx, router.NewWebhookDrain(router.WebhookOptions{URL: "http://example.com", Transport: e}), s.Queue)
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		s.wantCounted(t, 1, 0)
+		cancel()
+		if err := ended(); err != context.Canceled {
+			t.Errorf("Run: %v", err)
+		}
+	})
+}
+
+// Headers and the secret are asked for once a signal, and again while they are not to be had. A server that repeats them does not get
+// them into the log.
+func TestWebhookSecretsChange(t *testing.T) {
+	asked := 0
+	e := &endpoint{answers: []string{"500", "200", "403|Body: you sent token-2 \n and c2lnbmVy" + strings.Repeat(" word", 100)}}
+	s, logged := postAll(t, e, []string{line1, line2}, func(o *router.WebhookOptions) {
+		o.Headers = func(context.Context) (http.Header, error) {
+			asked++
+			if asked == 1 {
+				return nil, errors.New("the vault is closed")
+			}
+			return http.Header{
+				"X-Key": {"token-" + strconv.Itoa(asked-1)}, "Authorization": {"Bearer hunter4"}, "Host": {"inner.example"}, "Content-Type": {"text/plain"},
+			}, nil
+		}
+		o.Secret = func(context.Context) ([]byte, error) { return []byte("c2lnbmVy"), nil }
+	})
+	wantPosted(t, e, line1, line1, line2, `{"lost":"1 2-2"}`)
+	s.wantCounted(t, 1, 1)
+	wantContains(t, "the log", logged, "the vault is closed", "you sent … and … word", `word…"`)
+	wantLacks(t, "the log", logged, "token", "c2lnbmVy")
+	r := e.request
+	if r.Header.Get("X-Key") != "token-3" || r.Header.Get("Authorization") != "Bearer hunter4" || r.Host != "inner.example" ||
+		r.Header.Get("Host") != "" || r.Header.Get("Content-Type") != "application/cloudevents+json; charset=utf-8" {
+		t.Errorf("posted to %s with %v", r.Host, r.Header)
+	}
+}
+
+func TestWebhookIsNotAURL(t *testing.T) {
+	for _, url := range []string{"", "example.com/hook", "ftp://user:hunter2@example.com", "http://user:hunter2@:x y", "http:///hunter2"} {
+		d := router.NewWebhookDrain(router.WebhookOptions{URL: url})
+		err := d.Run(canceled, newSource().Queue)
+		if err == nil || strings.Contains(err.Error(), "hunter") || err.Error() != d.Open().Error() {
+			t.Errorf("Run with the URL %q: %v", url, err)
+		}
+	}
+}
+
+// What is no event is lost, and not retried.
+func TestWebhookNeedsEvents(t *testing.T) {
+	for _, test := range []struct {
+		line   string
+		binary bool
+	}{{"[1]", false}, {`{"data":{},"metadata":{}}`, true}} {
+		e := &endpoint{answers: []string{"200"}}
+		s, logged := postAll(t, e, []string{test.line, line2}, func(o *router.WebhookOptions) { o.Binary = test.binary })
+		s.wantCounted(t, 1, 1)
+		wantContains(t, "the log", logged, "needs the format cloudevents")
+	}
+}

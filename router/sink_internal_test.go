@@ -1,0 +1,220 @@
+package router
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"phx/signal"
+)
+
+// newTestSink returns a sink for five records, and its log.
+func newTestSink(t *testing.T, p Policy, d Drain) (*Sink, *strings.Builder) {
+	t.Helper()
+	logged := &strings.Builder{}
+	noTime := func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}
+	log := slog.New(slog.NewTextHandler(logged, &slog.HandlerOptions{ReplaceAttr: noTime}))
+	return NewSink(SinkOptions{Name: "audit", Format: signal.FormatSignal, Records: 5, Bytes: 1 << 20, Policy: p, Drain: d, Logger: log}), logged
+}
+
+// putNumbered puts count records, numbered from first on.
+func putNumbered(t *testing.T, s *Sink, connection string, first, count uint64) {
+	t.Helper()
+	c := s.queue.ChunkOf(s.origin(connection))
+	for seq := first; seq < first+count; seq++ {
+		c.Commit(fmt.Appendf(c.Buffer(), "%s %d\n", connection, seq), seq)
+	}
+	if err := s.queue.Put(t.Context(), c); err != nil {
+		t.Errorf("Put: %v", err)
+	}
+}
+
+func TestSinkPolicies(t *testing.T) {
+	for _, p := range []Policy{Block, Fail} {
+		func() {
+			defer func() {
+				if text := fmt.Sprint(recover()); !strings.Contains(text, "not "+p.String()) {
+					t.Errorf("a sink with %s: %s", p, text)
+				}
+			}()
+			NewSink(SinkOptions{Policy: p})
+		}()
+	}
+}
+
+// A sink announces what it lost to its own output, for each connection, and logs it.
+func TestSinkAnnouncesLosses(t *testing.T) {
+	for _, test := range []struct {
+		policy Policy
+		want   string // the types of the announcements in place
+	}{
+		{DropOldest, "(a 3 1-3) b 7|b 8|a 9|a 10|a 11|"},
+		{DropNewest, "a 1|a 2|a 3|b 7|b 8|(a 3 9-11) "},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			var out strings.Builder
+			s, logged := newTestSink(t, test.policy, WriterDrain(&out))
+			putNumbered(t, s, "a", 1, 3)
+			putNumbered(t, s, "b", 7, 2)
+			putNumbered(t, s, "a", 9, 3)
+			s.start(t.Context())
+			s.end()
+			<-s.done
+			if s.err != nil {
+				t.Errorf("the drain ended: %v", s.err)
+			}
+			if got := readable(t, out.String()); got != test.want {
+				t.Errorf("the output has %s, want %s", got, test.want)
+			}
+			wantLine := `level=WARN msg="signals were lost" sink=audit connection=a count=`
+			if !strings.Contains(logged.String(), wantLine) {
+				t.Errorf("the log lacks %s:\n%s", wantLine, logged)
+			}
+			for _, o := range s.counters() {
+				if o.Connection == "a" && o.Delivered.Load()+o.Dropped.Load() != 6 {
+					t.Errorf("%d delivered and %d dropped, of 6", o.Delivered.Load(), o.Dropped.Load())
+				}
+			}
+		})
+	}
+}
+
+// readable shortens the announcements in an output and its line breaks.
+func readable(t *testing.T, text string) string {
+	t.Helper()
+	var short strings.Builder
+	for line := range strings.Lines(text) {
+		if !strings.HasPrefix(line, "{") {
+			short.WriteString(strings.TrimSuffix(line, "\n") + "|")
+			continue
+		}
+		var d struct {
+			Type string
+			Data struct {
+				Connection string `json:"connection_name"`
+				Count      int
+				First      int `json:"first_seq"`
+				Last       int `json:"last_seq"`
+			}
+		}
+		if err := json.Unmarshal([]byte(line), &d); err != nil || d.Type != "phoenix.signal.dropped" {
+			t.Errorf("%v: %s", err, line)
+		}
+		fmt.Fprintf(&short, "(%s %d %d-%d) ", d.Data.Connection, d.Data.Count, d.Data.First, d.Data.Last)
+	}
+	return short.String()
+}
+
+// A sink that loses all the time logs that now and then.
+func TestSinkLogsLossesTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, logged := newTestSink(t, DropOldest, nil)
+		loss := Loss{Origin: s.origin("a"), Count: 1, FirstSeq: 1, LastSeq: 1}
+		lines := func() string {
+			synctest.Wait()
+			defer logged.Reset()
+			return strings.ReplaceAll(logged.String(), ` sink=audit connection=a`, "")
+		}
+		s.announce(nil, loss)
+		if got, want := lines(), "level=WARN msg=\"signals were lost\" count=1 policy=drop-oldest first_seq=1 last_seq=1\n"; got != want {
+			t.Errorf("logged %s, want %s", got, want)
+		}
+		for range 3 { // the same, which grows while it is weighed
+			loss.Count, loss.LastSeq = loss.Count+2, loss.LastSeq+2
+			s.announce(nil, loss)
+			s.announce(nil, loss)
+		}
+		s.announce(nil, Loss{Origin: s.origin("a"), Count: 5, FirstSeq: 20, LastSeq: 24})
+		if got := lines(); got != "" {
+			t.Errorf("logged at once %s", got)
+		}
+		time.Sleep(lossLogInterval)
+		if got, want := lines(), "level=WARN msg=\"signals were lost\" count=11 policy=drop-oldest first_seq=1 last_seq=24\n"; got != want {
+			t.Errorf("logged %s, want %s", got, want)
+		}
+		s.forget("a")
+		if n := len(s.counters()); n != 0 {
+			t.Errorf("%d connections are known", n)
+		}
+	})
+}
+
+// What a drain that gave up has not delivered is counted, and nobody waits for it.
+func TestSinkDies(t *testing.T) {
+	for name, run := range map[string]drainFunc{
+		"error": func(context.Context, *Queue) error { return &WriteError{Err: io.ErrClosedPipe} },
+		"panic": func(context.Context, *Queue) error { panic("a bug in a drain") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, logged := newTestSink(t, DropOldest, run)
+			putNumbered(t, s, "a", 1, 3)
+			s.start(t.Context())
+			<-s.done
+			if n := s.origin("a").Dropped.Load(); n != 3 || s.err == nil {
+				t.Errorf("%d records count as dropped after %v", n, s.err)
+			}
+			if err := s.queue.Put(t.Context(), record(s.queue, s.origin("a"))); !errors.Is(err, s.err) {
+				t.Errorf("Put to a dead sink: %v", err)
+			}
+			if !strings.Contains(logged.String(), "the sink has ended") {
+				t.Errorf("logged %s", logged)
+			}
+		})
+	}
+}
+
+func record(q *Queue, o *Origin) *Chunk {
+	c := q.ChunkOf(o)
+	c.Commit(append(c.Buffer(), "x\n"...), 1)
+	return c
+}
+
+// Only drains that can do it are told to reopen.
+func TestSinkReopens(t *testing.T) {
+	s, _ := newTestSink(t, DropNewest, Discard())
+	s.reopen()
+	d := &reopening{}
+	s, _ = newTestSink(t, DropNewest, d)
+	s.reopen()
+	if !d.reopened {
+		t.Error("the drain was not told")
+	}
+	if s.Name() != "audit" || s.Format() != signal.FormatSignal || s.input() != s.queue {
+		t.Errorf("the sink is %s, %s", s.Name(), s.Format())
+	}
+}
+
+type reopening struct {
+	discard
+	reopened bool
+}
+
+func (r *reopening) Reopen() { r.reopened = true }
+
+// Encoders are kept, but not for ever.
+func TestSinkForgetsEncoders(t *testing.T) {
+	s := NewSink(SinkOptions{Policy: DropOldest, Bytes: 1000})
+	for i := range maxEncoders + 1 {
+		if s.announce(nil, Loss{Origin: NewOrigin(fmt.Sprint("c", i)), Count: 1}) == nil {
+			t.Fatal("there is no announcement")
+		}
+	}
+	if len(s.encoders) != 1 {
+		t.Errorf("%d encoders are kept", len(s.encoders))
+	}
+	if got := s.announce(nil, Loss{Count: 1}); got != nil {
+		t.Errorf("announced %s of nobody", got)
+	}
+}
