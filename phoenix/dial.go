@@ -29,6 +29,9 @@ func (c *Conn) waitTurn(ctx context.Context) (time.Duration, *LinkError) {
 	return time.Since(begun), nil
 }
 
+// writeBuffers are gorilla's, 4 KiB each. They are shared: a connection that has nothing to write needs none.
+var writeBuffers = new(sync.Pool)
+
 // dial opens a session's transport. It takes ConnectTimeout at most.
 func (c *Conn) dial(ctx context.Context, onControl func(kind, data string)) (transport, Timings, *LinkError) {
 	ctx, cancel := context.WithTimeout(ctx, c.opts.ConnectTimeout)
@@ -55,6 +58,7 @@ func (c *Conn) dial(ctx context.Context, onControl func(kind, data string)) (tra
 		TLSClientConfig: cmp.Or(credentials.TLS, c.opts.TLS),
 		Subprotocols:    subprotocols(credentials),
 		ReadBufferSize:  c.opts.ReadBuffer,
+		WriteBufferPool: writeBuffers,
 		// A context that ends must end a dial that waits for the server's answer, too.
 		HandshakeTimeout:  c.opts.ConnectTimeout,
 		EnableCompression: c.opts.Compress,
