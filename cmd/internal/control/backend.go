@@ -59,7 +59,7 @@ type Connection struct {
 	// Session counts successful connects; Attempt is the number of the current dial in a row of failures.
 	Session int `json:"session"`
 	Attempt int `json:"attempt"`
-	// Since says since when Status is what it is, in UTC.
+	// Since says since when Status is what it is.
 	Since    time.Time `json:"since"`
 	Required bool      `json:"required"`
 	// Channels is never null in JSON.
@@ -74,7 +74,7 @@ type Connection struct {
 type Channel struct {
 	Topic string `json:"topic"`
 	State string `json:"state"`
-	// JoinedAt is when it was joined last, in UTC; zero, and not in JSON, if it is not joined.
+	// JoinedAt is when it was joined last; zero, and not in JSON, if it is not joined.
 	JoinedAt time.Time `json:"joined_at,omitzero"`
 }
 

@@ -30,10 +30,12 @@ type connectionList struct {
 	Connections []Connection `json:"connections"`
 }
 
-// complete returns the connection as it is to be in JSON.
+// complete returns the connection as it is to be in JSON. Times are as exact as those of signals.
 func (c Connection) complete() Connection {
-	if c.Channels == nil {
-		c.Channels = []Channel{}
+	c.Since = c.Since.UTC().Truncate(time.Microsecond)
+	c.Channels = append([]Channel{}, c.Channels...)
+	for i := range c.Channels {
+		c.Channels[i].JoinedAt = c.Channels[i].JoinedAt.UTC().Truncate(time.Microsecond)
 	}
 	if c.Counters == nil {
 		c.Counters = map[string]uint64{}
@@ -64,12 +66,13 @@ func await(c *call, state, timeout string) error {
 	ctx, cancel := context.WithCancel(c.r.Context())
 	defer cancel()
 	defer context.AfterFunc(c.server.closing, cancel)()
+	var limit time.Duration
 	if timeout != "" {
-		d, err := parseTimeout(timeout)
-		if err != nil {
+		var err error
+		if limit, err = parseTimeout(timeout); err != nil {
 			return err
 		}
-		ctx, cancel = context.WithTimeout(ctx, d)
+		ctx, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
 	}
 	conn, err := c.server.backend.Await(ctx, c.name, state)
@@ -78,7 +81,7 @@ func await(c *call, state, timeout string) error {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return &Error{
 			Status: http.StatusGatewayTimeout, Code: exitTimeout,
-			Message: fmt.Sprintf("%s is not %s within %s: it is %s", conn.Name, state, timeout, conn.Status),
+			Message: fmt.Sprintf("%s is not %s within %v: it is %s", conn.Name, state, limit, conn.Status),
 			Advice:  "allow more time, or see the log of serve",
 		}
 	default:

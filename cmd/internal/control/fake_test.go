@@ -62,7 +62,7 @@ func (b *fakeBackend) one(what, name string) (Connection, error) {
 		return Connection{}, fmt.Errorf("cannot %s: %w", what, UnknownConnection(name))
 	}
 	return Connection{
-		Name: name, Status: "connected", URI: "ws://localhost/socket", Session: 2, Since: time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC),
+		Name: name, Status: "connected", URI: "ws://localhost/socket", Session: 2, Since: time.Date(2026, 11, 23, 0, 0, 0, 999, time.UTC),
 		Required: true, Channels: []Channel{{Topic: "room:lobby", State: "joining"}},
 	}, nil
 }

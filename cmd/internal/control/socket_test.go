@@ -83,6 +83,9 @@ func leaveStale(t *testing.T, path string) {
 	}
 	dead.SetUnlinkOnClose(false)
 	dead.Close()
+	if err := os.WriteFile(path+".lock", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestListenTakesOverTheSocketOfADeadServer(t *testing.T) {
