@@ -92,6 +92,9 @@ func whereValue(route *Route, compile func(expr string) (Where, error)) Value {
 	return Value{shape: wordShape, read: func(n strictyaml.Node) error {
 		const advice = "a right one: where: .data.payload.total > 100"
 		text, err := n.Text()
+		if err == nil && text == "" {
+			err = n.Errorf(advice, "the expression is empty")
+		}
 		if err != nil {
 			return err
 		}

@@ -38,7 +38,7 @@ var (
 	// The first character after the user is that of the host.
 	uriShape   = anyOf(textLike(`^([wW][sS][sS]?|[hH][tT][tT][pP][sS]?)://([^/?#@]*@)?(\[|[^/?#@:\[\]\s])[^#\s]*#?$`))
 	urlShape   = anyOf(textLike(`^[hH][tT][tT][pP][sS]?://([^/?#@]*@)?(\[|[^/?#@:\[\]\s])[^#\s]*#?$`))
-	proxyShape = anyOf(textLike(`^(([hH][tT][tT][pP]|[sS][oO][cC][kK][sS]5[hH]?)://)?([^/?#@]*@)?(\[|[^/?#@:\[\]\s])[^/?#\s]*/*[?]?#?$`))
+	proxyShape = anyOf(shape{"type": []string{"number", "boolean"}}, textLike(`^(([hH][tT][tT][pP]|[sS][oO][cC][kK][sS]5[hH]?)://)?([^/?#@]*@)?(\[|[^/?#@:\[\]\s])[^/?#\s]*/*[?]?#?$`))
 	hostShape  = shape{"type": textTypes, "pattern": `^[^/: ]+$|\$\{`}
 	// listenShape is HOST:PORT.
 	listenShape = anyOf(textLike(`^([^:\[\]]*|\[[^\[\]]*\]):[0-9]{1,5}$`))
@@ -48,7 +48,7 @@ var (
 		shape{"type": "integer", "minimum": 0}, shape{"type": "boolean"})
 	paramsShape = shape{"type": "object", "propertyNames": shape{"not": shape{"const": "vsn"}}, "additionalProperties": refTo("secret")}
 
-	patternShape = anyOf(textLike(`^(\*\*?|[A-Za-z0-9_-]+)(\.(\*\*?|[A-Za-z0-9_-]+))*$`), shape{"type": "integer"}, shape{"type": "boolean"})
+	patternShape = anyOf(textLike(`^(\*\*?|[A-Za-z0-9_-]+)(\.(\*\*?|[A-Za-z0-9_-]+))*$`), shape{"type": []string{"number", "boolean"}})
 	// globShape does not end in a single backslash.
 	globShape    = shape{"type": textTypes, "minLength": 1, "pattern": `^([^\\]|\\[\s\S])*$|\$\{`}
 	commandShape = shape{"type": "array", "minItems": 1, "prefixItems": []shape{wordShape}, "items": textShape}
@@ -87,7 +87,7 @@ func headersShape(taken ...string) shape {
 	return shape{"anyOf": []shape{
 		{"type": "object", "propertyNames": name, "additionalProperties": refTo("header")},
 		{"type": "array", "items": shape{
-			"type": "array", "minItems": 2, "maxItems": 2, "prefixItems": []shape{name, refTo("header")},
+			"type": "array", "minItems": 2, "maxItems": 2, "prefixItems": []shape{anyOf(name), refTo("header")},
 		}},
 	}}
 }
@@ -116,7 +116,7 @@ func definitions() shape {
 		return shape{"anyOf": []shape{text, {
 			"type": "object", "minProperties": 1, "maxProperties": 1, "additionalProperties": false,
 			"properties": shape{
-				"env":     described("Name of an environment variable, which must be set.", textShape),
+				"env":     described("Name of an environment variable, which must be set.", wordShape),
 				"file":    described("File with the secret, read again each time; a relative path begins beside the config file.", wordShape),
 				"command": described("Program with its arguments that prints the secret, run again each time, without a shell.", commandShape),
 			},
@@ -126,6 +126,7 @@ func definitions() shape {
 		"reference": described("Variables are filled in: ${VAR}, ${VAR:-default}, ${VAR:?message}; $$ is a dollar sign.", textLike(`\$\{`)),
 		"text":      described("A text, in which variables are filled in: ${VAR}, ${VAR:-default}, ${VAR:?message}; $$ is a dollar sign.", shape{"type": textTypes}),
 		"secret":    described("A text, or where to find it: {env: VARIABLE}, {file: PATH} or {command: [PROGRAM, ARGUMENT]}.", secret(textShape)),
+		"key":       described("A text that is not empty, or where to find it: {env: VARIABLE}, {file: PATH} or {command: [PROGRAM, ARGUMENT]}.", secret(wordShape)),
 		"header":    described("The value of a header, on one line, or where to find it: {env: VARIABLE}, {file: PATH} or {command: [PROGRAM, ARGUMENT]}.", secret(shape{"type": textTypes, "pattern": `^[^\x00-\x08\x0a-\x1f\x7f]*$`})),
 	}
 }

@@ -86,7 +86,7 @@ func (w *WebhookSink) headersValue() Value {
 }
 
 func (w *WebhookSink) secretValue() Value {
-	return Value{shape: refTo("secret"), masked: maskedSecret, read: func(n strictyaml.Node) (err error) {
+	return Value{shape: refTo("key"), masked: maskedSecret, read: func(n strictyaml.Node) (err error) {
 		w.secret, err = w.secrets().read("webhook.secret", n)
 		if err != nil || !w.secret.isLiteral() {
 			return err

@@ -1,0 +1,315 @@
+package config
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"go.yaml.in/yaml/v3"
+)
+
+// compiledSchema compiles the schema, which must be a right one.
+func compiledSchema(t *testing.T) *jsonschema.Schema {
+	t.Helper()
+	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(Schema()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	compiler := jsonschema.NewCompiler()
+	if err := compiler.AddResource("phx.schema.json", document); err != nil {
+		t.Fatal(err)
+	}
+	schema, err := compiler.Compile("phx.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return schema
+}
+
+// schemaAccepts reports what the schema says of a JSON text.
+func schemaAccepts(t *testing.T, schema *jsonschema.Schema, text []byte) error {
+	t.Helper()
+	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return schema.Validate(document)
+}
+
+// parserAccepts reports what the parser says of it.
+func parserAccepts(text []byte) error {
+	_, err := Validate("phx.yaml", text, environment(map[string]string{"KEY": "value", "EMPTY": ""}), compileAny)
+	return err
+}
+
+// fromYAML returns what a YAML text means.
+func fromYAML(t *testing.T, text string) any {
+	t.Helper()
+	var value any
+	if err := yaml.Unmarshal([]byte(text), &value); err != nil {
+		t.Fatal(err)
+	}
+	return value
+}
+
+func toJSON(t *testing.T, value any) []byte {
+	t.Helper()
+	text, err := json.Marshal(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// rightConfig has every key, and several ways to write a value.
+const rightConfig = `
+require_wss: false
+defaults: {heartbeat_interval_msec: 30000, jitter: false, params: {a: b}}
+connections:
+  first:
+    name: phoenix_backend
+    uri: wss://user:password@localhost:4000/socket/websocket?token=x
+    headers: {X-API-Key: key, X-File: {file: token}}
+    params: {user_id: 123, token: {env: KEY}, on: true, half: 0.5}
+    auth_token: {command: [pass, show, 1]}
+    auto_join_channels:
+      - room:lobby
+      - 7
+      - {topic: "user:123", params: {user_id: "123", n: [1.5, {x: null}]}, secret_params: {access_token: {file: jwt}}}
+    reconnect: true
+    max_retries: -1
+    reconnect_after_msec: [100, 0, "500"]
+    rejoin_after_msec: [20]
+    heartbeat_timeout_msec: 5000
+    connect_timeout_msec: "1500"
+    reply_timeout_msec: 2500
+    vsn: 1.0.0
+    transport: websocket
+    max_message: 1MiB
+    tls: {ca_file: ca.pem, cert_file: c.pem, key_file: k.pem, server_name: example.com, insecure_skip_verify: false}
+    proxy: socks5://proxy:1080
+    presence: true
+    required: "false"
+  second:
+    uri: ws://localhost
+    headers: [[A, b], [A, {env: KEY}]]
+    max_message: 65536
+    auto_join_channels: []
+    tls: {}
+sinks:
+  audit: {file: {path: signals.ndjson}, format: jido, queue: 64 KiB, when_full: drop-newest}
+  handler: {exec: {command: [./handle.sh, -v], dir: work}, queue: 10}
+  hook:
+    webhook: {url: "https://example.com/hook", mode: binary, headers: {X-Key: {file: key}}, secret: {env: KEY}, timeout_msec: 500, max_retries: 0}
+    format: cloudevents
+  out: {stdout: {}}
+  discard: {discard: {}}
+routes:
+  - {match: "phoenix.phoenix_backend.**", topic: "room:*", event: [created, "refund_*"], where: .a, to: [audit, hook, handler]}
+  - {subscribe: "jido.protocol.phoenix.*", to: out}
+  - {topic: [a, 5], to: discard}
+control: {socket: /run/phx.sock}
+http: {listen: ":9464"}
+`
+
+// TestSchemaAgrees changes a right config in every place in every way that somebody may get it wrong, and expects the schema and
+// the parser to agree about what comes of it.
+func TestSchemaAgrees(t *testing.T) {
+	schema, root := compiledSchema(t), fromYAML(t, rightConfig)
+	if err := schemaAccepts(t, schema, toJSON(t, root)); err != nil {
+		t.Fatalf("the schema refuses a right config: %v", err)
+	}
+	if err := parserAccepts([]byte(rightConfig)); err != nil {
+		t.Fatalf("the parser refuses a right config: %v", err)
+	}
+	tried, refused := 0, 0
+	mutate(root, "", func(path, how string) {
+		text := toJSON(t, root)
+		bySchema, byParser := schemaAccepts(t, schema, text), parserAccepts(text)
+		tried++
+		if bySchema != nil {
+			refused++
+		}
+		if (bySchema == nil) != (byParser == nil) && !beyondSchema(byParser, strings.Contains(how, "${")) {
+			t.Errorf("%s, %s:\nschema: %v\nparser: %v", path, how, bySchema, byParser)
+		}
+	})
+	if tried < 2000 || refused < tried/3 || refused > tried*9/10 {
+		t.Errorf("%d changes, %d of them refused: that is no test", tried, refused)
+	}
+}
+
+// onlyParser are the mistakes that a schema cannot see, as the parser tells of them.
+var onlyParser = []string{
+	// What a value means for another one, which may stand in the defaults.
+	"has no uri", "is longer than heartbeat_interval_msec", "has a key_file and no cert_file",
+	// Names.
+	"is given twice", "a second connection is called", "there is no sink", "stdout is the sink",
+	// The world outside.
+	"is not set, or empty",
+}
+
+// beyondSchema reports whether a schema cannot see what the parser found wrong. A reference to a variable may come to anything.
+func beyondSchema(byParser error, isReference bool) bool {
+	if byParser == nil {
+		return false
+	}
+	var all problems
+	all.add(byParser)
+	for _, err := range all.found {
+		known := slices.ContainsFunc(onlyParser, func(message string) bool { return strings.Contains(err.Error(), message) })
+		if !known && !isReference {
+			return false
+		}
+	}
+	return true
+}
+
+// TestSchemaAgreesOn single documents.
+func TestSchemaAgreesOn(t *testing.T) {
+	schema := compiledSchema(t)
+	tests := []struct {
+		text  string
+		right bool
+	}{
+		{"", true},
+		{"{}", true},
+		{"[]", false},
+		{"connections: {}", true},
+		{"connection: {}", false},
+		{"routes: []", true},
+		{"routes: [{}]", false},
+		{"routes: [{to: stdout}]", true},
+		{"routes: [{to: discard, match: '**', subscribe: '**'}]", false},
+		{"routes: [{to: stdout, match: 'a..b'}]", false},
+		{"routes: [{to: stdout, match: 'room*'}]", false},
+		{"routes: [{to: stdout, match: 'a:b.*'}]", false},
+		{`routes: [{to: stdout, topic: 'a\'}]`, false},
+		{`routes: [{to: stdout, topic: 'a\*'}]`, true},
+		{"sinks: {a: {}}", false},
+		{"sinks: {a: {file: {path: x}, stdout: {}}}", false},
+		{"sinks: {a b: {discard: {}}}", false},
+		{"sinks: {stdout: {discard: {}}}", false},
+		{"sinks: {discard: {stdout: {}}}", false},
+		{"sinks: {a: {stdout: }}", true},
+		{"sinks: {a: {stdout: {path: x}}}", false},
+		{"sinks: {a: {discard: {}, when_full: block}}", false},
+		{"sinks: {a: {discard: {}, when_full: fail}}", false},
+		{"sinks: {a: {discard: {}, format: xml}}", false},
+		{"sinks: {a: {discard: {}, queue: 0}}", false},
+		{"sinks: {a: {discard: {}, queue: 1 GiB}}", true},
+		{"sinks: {a: {webhook: {url: 'https://h'}}}", true},
+		{"sinks: {a: {webhook: {url: 'https://h'}, format: signal}}", false},
+		{"sinks: {a: {webhook: {url: 'ftp://h'}}}", false},
+		{"sinks: {a: {webhook: {url: 'https://h#x'}}}", false},
+		{"sinks: {a: {webhook: {url: 'https://h', headers: {content-type: x}}}}", false},
+		{"sinks: {a: {webhook: {url: 'https://h', headers: {CE-Id: x}}}}", false},
+		{"sinks: {a: {webhook: {url: 'https://h', headers: {Cecil: x}}}}", true},
+		{"http: {listen: '127.0.0.1:http'}", false},
+		{"http: {listen: '[::1]:0'}", true},
+		{"http: {listen: '4000'}", false},
+		{"defaults: {vsn: 3.0.0}", false},
+		{"defaults: {transport: longpoll}", false},
+		{"defaults: {params: {vsn: 2.0.0}}", false},
+		{"defaults: {headers: {sec-websocket-key: x}}", false},
+		{"defaults: {headers: [[Upgrade, x]]}", false},
+		{"defaults: {headers: {X: \"a\\nb\"}}", false},
+		{"defaults: {auto_join_channels: [phoenix]}", false},
+		{"defaults: {auto_join_channels: [{params: {}}]}", false},
+		{"defaults: {tls: {server_name: 'a:1'}}", false},
+		{"defaults: {proxy: 'https://h'}", false},
+		{"defaults: {proxy: 'h:1'}", true},
+		{"defaults: {proxy: 'http://h/path'}", false},
+		{"defaults: {uri: 'WSS://h'}", true},
+		{"defaults: {uri: 'ws://'}", false},
+		{"defaults: {uri: 'ws:h'}", false},
+		{"defaults: {uri: 'ws://h#f'}", false},
+		{"defaults: {name: push}", false},
+		{"defaults: {name: _a}", false},
+	}
+	for _, tt := range tests {
+		bySchema := schemaAccepts(t, schema, toJSON(t, fromYAML(t, tt.text)))
+		byParser := parserAccepts([]byte(tt.text))
+		if (bySchema == nil) != tt.right || (byParser == nil) != tt.right {
+			t.Errorf("%s: right %v\nschema: %v\nparser: %v", tt.text, tt.right, bySchema, byParser)
+		}
+	}
+}
+
+// TestAbout: everything that can be written is explained, and nothing else.
+func TestAbout(t *testing.T) {
+	known := map[string]bool{}
+	prefixes := map[string][]Option{
+		"connection.": connectionOptions(NewConnection(Retry{})), "sink.": sinkOptions(&Sink{}), "route.": routeOptions(&Route{}, nil),
+		"control.": controlOptions(&ControlSocket{}), "http.": httpOptions(&HTTPListen{}),
+	}
+	for prefix, options := range prefixes {
+		for _, o := range options {
+			known[prefix+o.Key] = true
+			if group, _, dotted := strings.Cut(o.Key, "."); dotted {
+				known[prefix+group] = true
+			}
+			if len(o.Value.shape) == 0 {
+				t.Errorf("%s%s has no shape", prefix, o.Key)
+			}
+		}
+	}
+	for key := range fileShapes() {
+		known[key] = true
+	}
+	for key := range known {
+		if about[key] == "" {
+			t.Errorf("%s is not explained", key)
+		}
+	}
+	for key := range about {
+		if !known[key] {
+			t.Errorf("%s is explained, and there is no such key", key)
+		}
+	}
+}
+
+// replacements are put in place of every value.
+var replacements = []any{
+	nil, true, false, 0, 1, -1, -7, 1.5, 100000, "", "text", "true", "5", "-1", "1MiB", "1MB", "a b", "ws://h", "https://h", "${KEY}", "${EMPTY:-5}",
+	[]any{}, []any{1}, []any{"a"}, []any{"a", "b"}, []any{nil}, []any{[]any{}}, []any{map[string]any{}},
+	map[string]any{}, map[string]any{"file": "a"}, map[string]any{"env": "KEY"}, map[string]any{"command": []any{"a"}}, map[string]any{"command": "a"},
+	map[string]any{"file": "a", "env": "KEY"}, map[string]any{"nope": 1},
+}
+
+// mutate changes each value below v, one at a time, calls try, and puts it back. how says what the change is.
+func mutate(v any, path string, try func(path, how string)) {
+	switch v := v.(type) {
+	case map[string]any:
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			old, at := v[key], path+"/"+key
+			delete(v, key)
+			try(at, "without it")
+			for _, replacement := range replacements {
+				v[key] = replacement
+				try(at, fmt.Sprint("as ", replacement))
+			}
+			v[key] = old
+			mutate(old, at, try)
+		}
+		for _, value := range []any{1, map[string]any{}} {
+			v["new_key"] = value
+			try(path, fmt.Sprint("with a new key ", value))
+			delete(v, "new_key")
+		}
+	case []any:
+		for i, old := range v {
+			for _, replacement := range replacements {
+				v[i] = replacement
+				try(path+"/*", fmt.Sprint("as ", replacement))
+			}
+			v[i] = old
+			mutate(old, path+"/*", try)
+		}
+	}
+}
