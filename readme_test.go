@@ -202,8 +202,11 @@ var flagPattern = regexp.MustCompile("(?:^|[\\s`(/])(--[a-z][a-z-]*)")
 func TestREADMEFlags(t *testing.T) {
 	needBinary(t)
 	var help strings.Builder
-	for _, command := range []string{"connect", "join", "push", "listen", "demo", "version"} {
-		help.WriteString(phxOutput(t, command, "--help"))
+	for _, command := range []string{
+		"connect", "join", "push", "listen", "serve", "demo", "version", "config validate", "config show", "config schema",
+		"ctl status", "ctl start", "ctl join", "ctl push", "ctl listen",
+	} {
+		help.WriteString(phxOutput(t, append(strings.Fields(command), "--help")...))
 	}
 	help.WriteString("--help\n")
 	known := map[string]bool{}
