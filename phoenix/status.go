@@ -41,6 +41,11 @@ func (c *Conn) Status(ctx context.Context) (Status, error) {
 	if !c.started.Load() {
 		return Status{Link: StatusDisconnected}, nil
 	}
+	return c.status(ctx)
+}
+
+// status is Status of a connection that is running, or will be: then it waits for Serve.
+func (c *Conn) status(ctx context.Context) (Status, error) {
 	result := make(chan Status, 1)
 	err := c.do(ctx, c.urgent, func(l *loop, _ time.Time) { result <- l.m.status() })
 	if err != nil {

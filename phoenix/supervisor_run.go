@@ -2,6 +2,7 @@ package phoenix
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -32,6 +33,9 @@ func (r *run) start(consume func(*Stream), ended func()) {
 	}
 	go func() {
 		r.err = r.conn.Serve(context.Background())
+		if errors.Is(r.err, ErrClosed) {
+			r.err = nil // whoever asked for the Conn closed it before it was served
+		}
 		if err := <-consumed; err != nil {
 			r.err = err
 		}
@@ -81,7 +85,7 @@ func (r *run) stop(life context.Context) {
 func (r *run) leave(life context.Context) {
 	ctx, cancel := context.WithTimeout(life, leaveTimeout)
 	defer cancel()
-	status, err := r.conn.Status(ctx)
+	status, err := r.conn.status(ctx)
 	if err != nil {
 		return // of a loop that hangs, nothing can be asked
 	}

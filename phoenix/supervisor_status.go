@@ -117,7 +117,7 @@ func (k *keeper) status(ctx context.Context) (ConnectionStatus, error) {
 		var live Status
 		var err error
 		if conn != nil {
-			live, err = conn.Status(ctx)
+			live, err = conn.status(ctx)
 			live.Session = conn.sessions(live.Session)
 		}
 		now := k.snapshot()
