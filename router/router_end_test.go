@@ -79,7 +79,7 @@ func TestShutdownDeliversEverything(t *testing.T) {
 			t.Errorf("the sink that was leaving got %v, want 1", got)
 		}
 		var got recorder
-		takeAll(sub, &got)
+		takeWaiting(sub, &got)
 		if !slices.Equal(got.of("backend"), numbers(2)) {
 			t.Errorf("the subscription got %v, want 1 and 2", got.of("backend"))
 		}

@@ -121,8 +121,8 @@ func lineOf(format signal.Format, connection string, ev *phoenix.Event) string {
 	return string(signal.NewEncoder(format, connection).Append(nil, ev))
 }
 
-// takeAll records what waits for a subscription.
-func takeAll(s *Subscription, into *recorder) {
+// takeWaiting records what waits for a subscription.
+func takeWaiting(s *Subscription, into *recorder) {
 	ended, cancel := context.WithCancel(context.Background())
 	cancel()
 	for {

@@ -103,7 +103,7 @@ func checkSubscriber(t *testing.T, r *Router) {
 	defer s.Close()
 	var got recorder
 	for range 20 {
-		takeAll(s, &got)
+		takeWaiting(s, &got)
 		runtime.Gosched()
 	}
 	for connection, seqs := range got.seqs {

@@ -158,7 +158,7 @@ func (m *routingModel) unsubscribe() {
 	for _, f := range m.feeds {
 		f.Flush()
 	}
-	takeAll(m.subs[i].sub, &m.subs[i].got)
+	takeWaiting(m.subs[i].sub, &m.subs[i].got)
 	m.subs[i].sub.Close()
 	m.subs = slices.Delete(m.subs, i, i+1)
 }

@@ -70,7 +70,7 @@ func TestSubscriberThatDoesNotTake(t *testing.T) {
 		t.Errorf("the sink got %d signals, want %d", len(got), n)
 	}
 	var got recorder
-	takeAll(lazy, &got)
+	takeWaiting(lazy, &got)
 	lines := got.lines["backend"]
 	if len(lines) < 50 || len(lines) > 300 {
 		t.Fatalf("%d lines in 64 KiB", len(lines))
@@ -115,7 +115,7 @@ func TestSubscribersLeaveNothing(t *testing.T) {
 	}
 	for i, s := range subscriptions {
 		var got recorder
-		takeAll(s, &got)
+		takeWaiting(s, &got)
 		if len(got.of("backend")) != 50 {
 			t.Fatalf("subscription %d got %d signals, want 50", i, len(got.of("backend")))
 		}

@@ -25,7 +25,7 @@ func TestTableInUseIsNotOver(t *testing.T) {
 			}
 		})
 	}
-	for range 5_000 {
+	for range 20_000 {
 		next, err := newTable(nil, nil)
 		if err != nil {
 			t.Fatal(err)
