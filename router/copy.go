@@ -23,8 +23,7 @@ func Copy(ctx context.Context, w io.Writer, q *Queue) error {
 			return nil
 		}
 		if err == nil {
-			err = write(w, c.Bytes())
-			q.Release(c)
+			err = write(w, q, c)
 		}
 		if err != nil {
 			q.Abort(err)
@@ -33,13 +32,16 @@ func Copy(ctx context.Context, w io.Writer, q *Queue) error {
 	}
 }
 
-func write(w io.Writer, p []byte) error {
-	n, err := w.Write(p)
-	if err == nil && n < len(p) {
+// write writes a chunk and gives it back. Of a failed write, what is there as a whole is delivered.
+func write(w io.Writer, q *Queue, c *Chunk) error {
+	n, err := w.Write(c.Bytes())
+	if err == nil && n < len(c.Bytes()) {
 		err = io.ErrShortWrite
 	}
 	if err != nil {
+		q.ReleaseFirst(c, c.recordsIn(n))
 		return &WriteError{Err: err}
 	}
+	q.Release(c)
 	return nil
 }

@@ -91,6 +91,9 @@ func (ls *losses) remove(i int) {
 
 // take empties the list and returns what was in there.
 func (ls *losses) take() []Loss {
+	if len(ls.list) == 0 {
+		return nil
+	}
 	list := ls.list
 	ls.list = nil
 	return list

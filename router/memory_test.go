@@ -124,6 +124,24 @@ func TestHugeRecordLeavesNoMemory(t *testing.T) {
 	}
 }
 
+// Chunks that wait again with little left in them are counted like others.
+func TestGivenBackChunksAreTrimmed(t *testing.T) {
+	const limit = 32 << 20
+	q := NewQueue(limit, Block, nil)
+	fill(q, make([]byte, 20<<10), 3, limit)
+	var taken []*Chunk
+	for q.head != nil {
+		taken = append(taken, q.pop())
+	}
+	for i := len(taken) - 1; i >= 0; i-- {
+		q.GiveBack(taken[i], 2, 0)
+	}
+	if got, most := q.occupied(), q.used.cost()*9/8+8<<20; got > most {
+		t.Errorf("%d MiB for %d MiB, want at most %d", got>>20, q.used.cost()>>20, most>>20)
+	}
+	checkSlack(t, q)
+}
+
 func TestAbortFreesWhatWaits(t *testing.T) {
 	q := NewQueue(32<<20, Block, nil)
 	fill(q, make([]byte, 400), 1, 32<<20)
@@ -156,6 +174,32 @@ func TestNoAllocations(t *testing.T) {
 			q.Release(c)
 		}); n != 0 {
 			t.Errorf("%v, reader keeps up: %v allocations a chunk", p, n)
+		}
+	}
+	for _, p := range []Policy{Block, DropNewest, DropOldest, Fail} {
+		q := NewQueue(64<<20, p, func(dst []byte, _ Loss) []byte { return append(dst, "lost\n"...) })
+		a, b := NewOrigin("aaa"), NewOrigin("bbb")
+		if n := testing.AllocsPerRun(100, func() {
+			for _, o := range []*Origin{a, b, a} {
+				c := q.ChunkOf(o)
+				c.Commit(append(c.Buffer(), line...), 1)
+				if err := q.Put(t.Context(), c); err != nil {
+					t.Fatalf("Put: %v", err)
+				}
+			}
+			for i := range 3 {
+				c, err := q.Take(t.Context())
+				switch {
+				case err != nil:
+					t.Fatalf("Take: %v", err)
+				case i == 0:
+					q.GiveBack(c, 1, 1)
+				default:
+					q.Release(c)
+				}
+			}
+		}); n != 0 {
+			t.Errorf("%v, two origins, a record lost: %v allocations", p, n)
 		}
 	}
 	for _, p := range []Policy{DropNewest, DropOldest} {

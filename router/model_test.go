@@ -81,11 +81,16 @@ func (m *model) fits(items ...item) bool {
 		return true
 	}
 	cost, records := 0, 0
-	for _, list := range append(slices.Clone(m.taken), m.waiting, items) {
+	count := func(list []item) {
 		for _, it := range list {
 			cost += it.cost()
-			records++
 		}
+		records += len(list)
+	}
+	count(m.waiting)
+	count(items)
+	for _, list := range m.taken {
+		count(list)
 	}
 	return cost <= m.limit && (m.records == 0 || records <= m.records)
 }

@@ -14,12 +14,13 @@ var ErrFull = errors.New("the output buffer is full")
 var ErrClosed = errors.New("the output queue is closed")
 
 // A Queue is a bounded queue of records between producers and one consumer, and does what its [Policy] says when it is
-// full. Any number of goroutines may put; one takes. It has no goroutine of its own.
+// full. Any number of goroutines may put; one takes. It has no goroutine of its own. The records may be of several origins,
+// each of which learns of its own losses.
 //
-// The limit counts what the records occupy, each with 24 bytes beside its own, from Put until Release. It yields for one
-// record: when nothing waits, the next record is admitted whatever its size, and under Block the next chunk, so that a
-// record larger than the limit reaches a reader that keeps up. The memory of a queue is therefore bounded by the limit and
-// an eighth of it, plus 8 MiB, plus the largest record twice.
+// The limit counts what the records occupy, each with 24 bytes beside its own, and an announcement with 48, from Put until
+// Release. It yields for one record: when nothing waits, the next record is admitted whatever its size, and under Block the
+// next chunk, so that a record larger than the limit reaches a reader that keeps up. The memory of a queue is therefore
+// bounded by the limit and an eighth of it, plus 8 MiB, plus the largest record twice.
 type Queue struct {
 	limit      int64
 	maxRecords int // 0: no limit
@@ -47,8 +48,8 @@ type Queue struct {
 }
 
 // NewQueue returns an empty queue for limit bytes. A loss becomes one record, which announce appends to dst; nothing
-// appended is no announcement. It is called with the queue locked, so it must not use the queue. Under Block there are no
-// losses and announce may be nil.
+// appended is no announcement, and so is announce if it is nil. It is called with the queue locked, so it must not use the
+// queue, and may be called again for a loss that has grown meanwhile. Under Block only the consumer can lose something.
 func NewQueue(limit int64, p Policy, announce func(dst []byte, l Loss) []byte) *Queue {
 	return &Queue{
 		limit:    limit,
