@@ -19,7 +19,8 @@ type Notifier struct {
 	log  *slog.Logger
 	// interval is how often the watchdog wants to hear something at least; 0: never.
 	interval time.Duration
-	ready    atomic.Bool
+	// ready and stopping are what was told.
+	ready, stopping atomic.Bool
 }
 
 // What systemd puts into the environment: where to send, how often in microseconds, and who is meant.
@@ -97,11 +98,17 @@ func (n *Notifier) Reloading() (ended func()) {
 	return n.Ready
 }
 
-// Stopping tells that the service ends.
-func (n *Notifier) Stopping() { n.tell("STOPPING=1") }
+// Stopping tells that the service ends, and is the last status: that something is missing then is no news.
+func (n *Notifier) Stopping() {
+	n.stopping.Store(true)
+	n.tell("STOPPING=1", "STATUS=stopping")
+}
 
 // Status shows a line to those who ask `systemctl status`.
 func (n *Notifier) Status(text string) {
+	if n.stopping.Load() {
+		return
+	}
 	n.tell("STATUS=" + strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {
 			return ' ' // a line break would begin another assignment

@@ -57,7 +57,6 @@ func TestNotify(t *testing.T) {
 		want string
 	}{
 		{n.Ready, "READY=1"},
-		{n.Stopping, "STOPPING=1"},
 		{func() { n.Status("3 of 4 connections are up") }, "STATUS=3 of 4 connections are up"},
 		{func() { n.Status("no\nREADY=1") }, "STATUS=no READY=1"},
 	} {
@@ -77,6 +76,16 @@ func TestNotify(t *testing.T) {
 	ended()
 	if got := receive(t, conn); got != "READY=1" {
 		t.Errorf("the end of a reload is told with %q", got)
+	}
+
+	n.Stopping()
+	if got := receive(t, conn); got != "STOPPING=1\nSTATUS=stopping" {
+		t.Errorf("the end is told with %q", got)
+	}
+	n.Status("2 of 4 connections are up")
+	n.tell("LAST=1")
+	if got := receive(t, conn); got != "LAST=1" {
+		t.Errorf("after the end, %q is told", got)
 	}
 }
 
