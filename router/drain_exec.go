@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// defaultGrace is that of ExecOptions.
-	defaultGrace = time.Second
+	// defaultGrace is that of ExecOptions. With it a drain is done within lastChance, whatever its program does.
+	defaultGrace = 500 * time.Millisecond
 	// stableAfter is how long a program has to run for the backoff to begin anew after it.
 	stableAfter = 10 * time.Second
 )
@@ -28,7 +28,7 @@ type ExecOptions struct {
 	// Logger gets what the program prints, line by line, and how it ends. It should have the name of the sink among its
 	// attributes. nil: nobody does.
 	Logger *slog.Logger
-	// Grace is how long the program may go on after it was asked to end by a signal, before it is killed. Default: 1 s.
+	// Grace is how long the program may go on after it was asked to end by a signal, before it is killed. Default: 500 ms.
 	Grace time.Duration
 }
 

@@ -15,7 +15,7 @@ const (
 	// maxOutputLine is how much of a line that a child prints is logged.
 	maxOutputLine = 4 << 10
 	// outputGrace is how long after its end the output of a child is still read: another process can have it open for ever.
-	outputGrace = 500 * time.Millisecond
+	outputGrace = 250 * time.Millisecond
 )
 
 // A child is a running program whose standard input we write. Its fields do not change.

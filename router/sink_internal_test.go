@@ -16,9 +16,9 @@ import (
 )
 
 // newTestSink returns a sink for five records, and its log.
-func newTestSink(t *testing.T, p Policy, d Drain) (*Sink, *strings.Builder) {
+func newTestSink(t *testing.T, p Policy, d Drain) (*Sink, *logBook) {
 	t.Helper()
-	logged := &strings.Builder{}
+	logged := &logBook{}
 	noTime := func(_ []string, a slog.Attr) slog.Attr {
 		if a.Key == slog.TimeKey {
 			return slog.Attr{}
@@ -27,6 +27,14 @@ func newTestSink(t *testing.T, p Policy, d Drain) (*Sink, *strings.Builder) {
 	}
 	log := slog.New(slog.NewTextHandler(logged, &slog.HandlerOptions{ReplaceAttr: noTime}))
 	return NewSink(SinkOptions{Name: "audit", Format: signal.FormatSignal, Records: 5, Bytes: 1 << 20, Policy: p, Drain: d, Logger: log}), logged
+}
+
+// take returns what was logged since the last call.
+func (b *logBook) take() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	defer b.text.Reset()
+	return b.text.String()
 }
 
 // putNumbered puts count records, numbered from first on.
@@ -79,8 +87,8 @@ func TestSinkAnnouncesLosses(t *testing.T) {
 				t.Errorf("the output has %s, want %s", got, test.want)
 			}
 			wantLine := `level=WARN msg="signals were lost" sink=audit connection=a count=`
-			if !strings.Contains(logged.String(), wantLine) {
-				t.Errorf("the log lacks %s:\n%s", wantLine, logged)
+			if text := logged.take(); !strings.Contains(text, wantLine) {
+				t.Errorf("the log lacks %s:\n%s", wantLine, text)
 			}
 			for _, o := range s.counters() {
 				if o.Connection == "a" && o.Delivered.Load()+o.Dropped.Load() != 6 {
@@ -124,8 +132,7 @@ func TestSinkLogsLossesTogether(t *testing.T) {
 		loss := Loss{Origin: s.origin("a"), Count: 1, FirstSeq: 1, LastSeq: 1}
 		lines := func() string {
 			synctest.Wait()
-			defer logged.Reset()
-			return strings.ReplaceAll(logged.String(), ` sink=audit connection=a`, "")
+			return strings.ReplaceAll(logged.take(), ` sink=audit connection=a`, "")
 		}
 		s.announce(nil, loss)
 		if got, want := lines(), "level=WARN msg=\"signals were lost\" count=1 policy=drop-oldest first_seq=1 last_seq=1\n"; got != want {
@@ -168,8 +175,8 @@ func TestSinkDies(t *testing.T) {
 			if err := s.queue.Put(t.Context(), record(s.queue, s.origin("a"))); !errors.Is(err, s.err) {
 				t.Errorf("Put to a dead sink: %v", err)
 			}
-			if !strings.Contains(logged.String(), "the sink has ended") {
-				t.Errorf("logged %s", logged)
+			if text := logged.take(); !strings.Contains(text, "the sink has ended") {
+				t.Errorf("logged %s", text)
 			}
 		})
 	}
