@@ -3,55 +3,289 @@ package config
 import (
 	"context"
 	"errors"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
 	"testing"
+	"time"
+
+	"phx/cmd/internal/strictyaml"
+	"phx/router"
+	"phx/signal"
 )
 
 // compileAny takes any expression but "(".
 func compileAny(expr string) (Where, error) {
 	if expr == "(" {
-		return nil, errors.New("unexpected end")
+		return nil, errors.New("the expression does not compile: (")
 	}
 	return func(context.Context, []byte) (bool, error) { return true, nil }, nil
 }
 
-func TestServeEveryKey(t *testing.T) {
-	f, err := ParseFile("dir/phx.yaml", []byte(everyServeKey), environment(map[string]string{"KEY": "SECRET"}))
+// serveOf reads what a server has besides connections.
+func serveOf(text string) (*Serve, error) {
+	f, err := ParseFile("dir/phx.yaml", []byte(text), environment(map[string]string{"KEY": "SECRET"}))
+	if err != nil {
+		return nil, err
+	}
+	return f.Serve(compileAny)
+}
+
+func mustServe(t *testing.T, text string) *Serve {
+	t.Helper()
+	s, err := serveOf(text)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := f.Serve(compileAny)
-	if err != nil {
-		t.Fatal(err)
+	return s
+}
+
+const everySink = `
+sinks:
+  audit:   {file: {path: log/signals.ndjson}}
+  handler: {exec: {command: [./handle.sh, -v], dir: work}, format: payload, queue: 1MiB, when_full: drop-newest}
+  bare:    {exec: {command: [cat]}, queue: 5}
+  hook:    {webhook: {url: "https://h/hook", mode: binary, headers: {X-Key: {env: KEY}}, secret: "${KEY}", timeout_msec: 500, max_retries: 3}}
+  out:     {stdout: {}}
+  never:   {discard: {}, format: jido}
+routes:
+  - {match: "phoenix.a.**", topic: "room:*", event: [created, "refund_*"], where: .a, to: [audit, hook, audit]}
+  - {subscribe: "jido.protocol.phoenix.*", to: discard}
+control: {socket: run/control.sock}
+http: {listen: "0.0.0.0:9464"}
+`
+
+func TestServe(t *testing.T) {
+	s := mustServe(t, everySink)
+	names := make([]string, len(s.Sinks))
+	for i := range s.Sinks {
+		names[i] = s.Sinks[i].Name + " " + s.Sinks[i].kind()
 	}
-	t.Logf("%+v", s)
-	for _, e := range f.Entries {
-		c, err := e.Resolve(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		raw, err := e.Raw()
-		t.Logf("%+v %s %v", c, raw, err)
+	if want := []string{"audit file", "handler exec", "bare exec", "hook webhook", "out stdout", "never discard", "discard discard"}; !slices.Equal(names, want) {
+		t.Fatalf("sinks %q, want %q", names, want)
+	}
+	audit, handler, bare, never := s.Sinks[0], s.Sinks[1], s.Sinks[2], s.Sinks[5]
+	if audit.File.Path != "dir/log/signals.ndjson" || audit.Format != signal.FormatSignal || audit.Records != 10000 ||
+		audit.Bytes != 64<<20 || audit.WhenFull != router.DropOldest || audit.Exec != nil || audit.Webhook != nil {
+		t.Errorf("audit %+v", audit)
+	}
+	// From another directory, a relative program would not be found.
+	script, _ := filepath.Abs("dir/handle.sh")
+	if want := []string{script, "-v"}; !slices.Equal(handler.Exec.Command, want) || handler.Exec.Dir != "dir/work" ||
+		handler.Records != 0 || handler.Bytes != 1<<20 || handler.WhenFull != router.DropNewest || handler.Format != signal.FormatPayload {
+		t.Errorf("handler %+v %+v", handler, handler.Exec)
+	}
+	if !slices.Equal(bare.Exec.Command, []string{"cat"}) || bare.Exec.Dir != "" || bare.Records != 5 || bare.Bytes != 64<<20 {
+		t.Errorf("bare %+v %+v", bare, bare.Exec)
+	}
+	if never.Format != signal.FormatJido || !never.Discard || never.Stdout {
+		t.Errorf("never %+v", never)
+	}
+	if s.Control.Path != "dir/run/control.sock" || s.HTTP.Addr != "0.0.0.0:9464" {
+		t.Errorf("control %q, http %q", s.Control.Path, s.HTTP.Addr)
+	}
+	want := []string{
+		"dir/phx.yaml:4:3: no route leads to the sink handler", "dir/phx.yaml:5:3: no route leads to the sink bare",
+		"dir/phx.yaml:7:3: no route leads to the sink out", "dir/phx.yaml:8:3: no route leads to the sink never",
+	}
+	if !slices.Equal(s.Warnings, want) {
+		t.Errorf("warnings %q, want %q", s.Warnings, want)
 	}
 }
 
-const everyServeKey = `
-defaults: {heartbeat_interval_msec: 30000}
-connections:
-  backend_service:
-    name: phoenix_backend
-    uri: ${PHOENIX_BACKEND_URL:-ws://localhost:4000/socket/websocket}
-    headers: {X-API-Key: "${KEY}"}
-    params: {token: {file: token}, user_id: "123"}
-sinks:
-  audit:   {file: {path: signals.ndjson}}
-  handler: {exec: {command: [./handle.sh], dir: work}, queue: 64MiB, when_full: drop-newest}
-  hook:    {webhook: {url: https://example.com/hook, mode: binary, headers: {X-Key: {env: KEY}}, secret: "${KEY}", timeout_msec: 500, max_retries: 0}, format: cloudevents}
-routes:
-  - match: "phoenix.phoenix_backend.**"
-    topic: "room:*"
-    event: [created, "refund_*"]
-    where: .data.payload.total > 100
-    to: [stdout, audit, hook]
-control: {socket: control.sock}
-http: {listen: 127.0.0.1:9464}
-`
+func TestServeRoutes(t *testing.T) {
+	s := mustServe(t, everySink)
+	if len(s.Routes) != 2 {
+		t.Fatalf("routes %+v", s.Routes)
+	}
+	first, second := s.Routes[0], s.Routes[1]
+	if first.Match.String() != "phoenix.a.**" || first.Subscribe != nil || first.Where == nil || len(first.Topic) != 1 || len(first.Event) != 2 ||
+		first.Event[1].String() != "refund_*" || !slices.Equal(first.To, []string{"audit", "hook", "audit"}) {
+		t.Errorf("first %+v", first)
+	}
+	if second.Match != nil || second.Subscribe.String() != "jido.protocol.phoenix.*" || second.Where != nil || !slices.Equal(second.To, []string{"discard"}) {
+		t.Errorf("second %+v", second)
+	}
+}
+
+// TestServeWithoutRoutes: everything goes to stdout, whatever the sink is called that writes to it.
+func TestServeWithoutRoutes(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "stdout", "routes: []": "stdout", "sinks: {a: {discard: {}}}": "stdout", "sinks: {out: {stdout: {}}}": "out",
+		"sinks: {stdout: {stdout: {}, format: payload}}": "stdout",
+	} {
+		s := mustServe(t, text)
+		isIt := func(s Sink) bool { return s.Name == want && s.Stdout }
+		if len(s.Routes) != 1 || !reflect.DeepEqual(s.Routes[0], Route{To: []string{want}}) || !slices.ContainsFunc(s.Sinks, isIt) {
+			t.Errorf("%q: %+v", text, s)
+		}
+	}
+}
+
+func TestServeWebhook(t *testing.T) {
+	w := mustServe(t, everySink).Sinks[3].Webhook
+	if w.URL != "https://h/hook" || !w.Binary || w.Timeout != 500*time.Millisecond || w.MaxRetries != 3 {
+		t.Errorf("%+v", w)
+	}
+	header, err := w.Headers(t.Context())
+	if err != nil || header.Get("X-Key") != "SECRET" {
+		t.Errorf("headers %v, %v", header, err)
+	}
+	secret, err := w.Secret(t.Context())
+	if err != nil || string(secret) != "SECRET" {
+		t.Errorf("secret %q, %v", secret, err)
+	}
+	w = mustServe(t, "sinks: {hook: {webhook: {url: http://h, max_retries: 0}}}").Sinks[0].Webhook
+	if w.Headers != nil || w.Secret != nil || w.MaxRetries >= 0 || w.Timeout != 10*time.Second || w.Binary {
+		t.Errorf("%+v", w)
+	}
+	w = mustServe(t, "sinks: {hook: {webhook: {url: http://h, headers: {A: {file: none}}, secret: {file: none}}}}").Sinks[0].Webhook
+	if w.MaxRetries != 10 {
+		t.Errorf("retries %d", w.MaxRetries)
+	}
+	var read *ReadError
+	if _, err := w.Headers(t.Context()); !errors.As(err, &read) || read.Path != "dir/none" {
+		t.Errorf("error %v", err)
+	}
+	if _, err := w.Secret(t.Context()); !errors.As(err, &read) || read.Path != "dir/none" {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestServeErrors(t *testing.T) {
+	tests := []struct{ text, want string }{
+		{"sinks: [a]", "1:8: this is not a map"},
+		{"sinks: {a: b}", "1:12: this is not a map"},
+		{"sinks: {a: {}}", "1:9: the sink a is of no kind: it needs one of file, exec, webhook, stdout, discard"},
+		{"sinks: {a: {format: signal}}", "1:9: the sink a is of no kind: it needs one of file, exec, webhook, stdout, discard"},
+		{"sinks: {a: {file: {path: x}, discard: {}}}", "1:30: the sink a is of two kinds, file and discard"},
+		{"sinks: {a.b: {discard: {}}}", `1:9: "a.b" cannot be the name of a sink: it is made of letters, digits, - and _`},
+		{"sinks: {a: {file: {}}}", "1:9: the sink a has no path"},
+		{"sinks: {a: {file: x}}", "1:19: this is not a map"},
+		{"sinks: {a: {file: {path: ''}}}", "1:26: this path is empty"},
+		{"sinks: {a: {file: {path: x, mode: 1}}}", `1:29: the key "mode" is not known here`},
+		{"sinks: {a: {exec: {}}}", "1:9: the sink a has no command"},
+		{"sinks: {a: {exec: {command: cat}}}", "1:29: this is not a list"},
+		{"sinks: {a: {exec: {command: []}}}", "1:29: there is no program in this list"},
+		{"sinks: {a: {exec: {command: ['']}}}", "1:29: there is no program in this list"},
+		{"sinks: {a: {webhook: {}}}", "1:9: the sink a has no url"},
+		{"sinks: {a: {webhook: {url: 'ws://SECRET'}}}", "1:28: the value of webhook.url has another scheme than http or https"},
+		{"sinks: {a: {webhook: {url: '${KEY}'}}}", "1:28: the value of webhook.url has another scheme than http or https"},
+		{"sinks: {a: {webhook: {url: 'https://'}}}", "1:28: the value of webhook.url has no host"},
+		{"sinks: {a: {webhook: {url: 'https://h', mode: batch}}}", `1:47: webhook.mode "batch" is none of structured, binary`},
+		{"sinks: {a: {webhook: {url: 'https://h', max_retries: -1}}}", `1:54: webhook.max_retries "-1" is not a number of retries: 0 or more`},
+		{"sinks: {a: {webhook: {url: 'https://h', timeout_msec: 0}}}", `1:55: "0" is no time at all`},
+		{"sinks: {a: {webhook: {url: 'https://h', headers: {Content-Type: SECRET}}}}", "1:51: the header Content-Type belongs to the request itself"},
+		{"sinks: {a: {webhook: {url: 'https://h', headers: {ce-id: SECRET}}}}", "1:51: the header ce-id belongs to the request itself"},
+		{"sinks: {a: {webhook: {url: 'https://h', secret: ''}}}", "1:49: the secret is empty"},
+		{"sinks: {a: {webhook: {url: 'https://h', secret: whsec_SECRET}}}", "1:49: what follows whsec_ is not base64"},
+		{"sinks: {a: {webhook: {url: 'https://h', secret: {env: NONE}}}}", "1:55: the variable NONE is not set, or empty"},
+		{"sinks: {a: {webhook: {url: 'https://h'}, format: jido}}", "1:50: a webhook is sent CloudEvents, and no other format"},
+		{"sinks: {a: {discard: {}, format: xml}}", `1:34: format "xml" is none of signal, cloudevents, jido, payload`},
+		{"sinks: {a: {discard: {x: 1}}}", `1:23: the key "x" is not known here: there is nothing to set`},
+		{"sinks: {a: {discard: true}}", "1:22: this is not a map"},
+		{"sinks: {a: {discard: {}, queue: 0}}", `1:33: queue "0" is neither a number of signals nor a size with KiB, MiB or GiB`},
+		{"sinks: {a: {discard: {}, queue: many}}", `1:33: queue "many" is neither a number of signals nor a size with KiB, MiB or GiB`},
+		{"sinks: {a: {discard: {}, when_full: block}}", `1:37: when_full "block" is not for sinks: a slow one would hold up all the others, and the connections; a full one can only lose signals, and tells which`},
+		{"sinks: {a: {discard: {}, when_full: fail}}", `1:37: when_full "fail" is not for sinks: a slow one would end all the others; a full one can only lose signals, and tells which`},
+		{"sinks: {a: {discard: {}, when_full: later}}", `1:37: when_full "later" is none of drop-oldest, drop-newest`},
+		{"sinks: {stdout: {discard: {}}}", "1:9: the sink stdout is of the kind discard, and its name stands for another"},
+		{"sinks: {discard: {file: {path: x}}}", "1:9: the sink discard is of the kind file, and its name stands for another"},
+		{"sinks:\n  a: {stdout: {}}\n  b: {stdout: {}}", "3:3: the sink b writes to stdout, as a does"},
+		{"sinks:\n  a: {file: {path: x}}\n  b: {file: {path: ./y/../x}}", "3:3: the sink b writes to the same file as a"},
+		{"sinks: {a: {stdout: {}}}\nroutes: [{to: stdout}]", "2:15: stdout is the sink a already"},
+		{"routes: {}", "1:9: this is not a list"},
+		{"routes: [a]", "1:10: this is not a map"},
+		{"routes: [{}]", "1:10: the route leads nowhere"},
+		{"routes: [{to: []}]", "1:15: there is nothing in this list"},
+		{"routes: [{to: ['']}]", "1:16: this text is empty"},
+		{"routes: [{to: {a: b}}]", "1:15: this is a map or a list, and should be one value"},
+		{"routes: [{to: [stdout, nope]}]", `1:24: there is no sink "nope"`},
+		{"routes: [{to: stdout, from: a}]", `1:23: the key "from" is not known here`},
+		{"routes: [{to: stdout, match: a, subscribe: b}]", "1:44: a route has match or subscribe, not both"},
+		{"routes: [{to: stdout, match: a..b}]", `1:30: match "a..b" cannot be used: segment 2 of the pattern "a..b" is empty: one dot stands between two segments, and none at the ends`},
+		{"routes: [{to: stdout, topic: []}]", "1:30: there is nothing in this list"},
+		{"routes: [{to: stdout, topic: ['a\\']}]", `1:31: a glob must not end in a single backslash: write \\ for the character`},
+		{"routes: [{to: stdout, where: (}]", "1:30: the expression does not compile: ("},
+		{"routes: [{to: stdout, where: ''}]", "1:30: the expression is empty"},
+		{"control: {path: x}", `1:11: the key "path" is not known here`},
+		{"control: {socket: ''}", "1:19: this path is empty"},
+		{"http: {listen: here}", `1:16: listen "here" is not HOST:PORT`},
+		{"http: {listen: 'here:70000'}", `1:16: listen "here:70000" has a port that is not a number up to 65535`},
+		{"http: 9464", "1:7: this is not a map"},
+		{"defaults: {vsn: 3}", `1:17: vsn "3" is none of 2.0.0, 1.0.0`},
+		{"sinks: {a: {file: {path: '${NONE}'}}}", "1:26: the variable NONE is not set"},
+	}
+	for _, tt := range tests {
+		_, err := serveOf(tt.text)
+		var e *strictyaml.Error
+		if !errors.As(err, &e) || e.Error() != "dir/phx.yaml:"+tt.want || e.Hint() == "" || len(strings.Split(err.Error(), "\n")) > 1 {
+			t.Errorf("%q:\n got %v\nwant dir/phx.yaml:%s", tt.text, err, tt.want)
+			continue
+		}
+		if strings.Contains(e.Error()+e.Hint(), "SECRET") {
+			t.Errorf("%q: the error holds a secret: %v", tt.text, err)
+		}
+	}
+}
+
+// TestServeErrorsTogether: all that is wrong is reported at once, in the order of the file.
+func TestServeErrorsTogether(t *testing.T) {
+	_, err := serveOf("http: {listen: x}\nroutes:\n  - {to: [a, nope], match: ''}\n  - {where: (}\nsinks: {b: {}, a: {file: {}}}\ndefaults: {vsn: x, jitter: 1}\n")
+	want := `dir/phx.yaml:1:16: listen "x" is not HOST:PORT
+dir/phx.yaml:3:14: there is no sink "nope"
+dir/phx.yaml:3:28: match "" cannot be used: a pattern must not be empty: ** matches everything
+dir/phx.yaml:4:5: the route leads nowhere
+dir/phx.yaml:4:13: the expression does not compile: (
+dir/phx.yaml:5:9: the sink b is of no kind: it needs one of file, exec, webhook, stdout, discard
+dir/phx.yaml:5:16: the sink a has no path
+dir/phx.yaml:6:17: vsn "x" is none of 2.0.0, 1.0.0
+dir/phx.yaml:6:28: "1" is neither true nor false`
+	if err == nil || err.Error() != want {
+		t.Errorf("got %v\nwant %s", err, want)
+	}
+}
+
+// TestWhereWithVariables: what stands for a variable is not in the error about the expression.
+func TestWhereWithVariables(t *testing.T) {
+	f, err := ParseFile("phx.yaml", []byte("routes: [{to: stdout, where: '${KEY}'}]"), environment(map[string]string{"KEY": "SECRET"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.Serve(func(expr string) (Where, error) { return nil, errors.New("wrong: " + expr) })
+	if want := "phx.yaml:1:30: the expression of where does not compile once its variables are filled in"; err == nil || err.Error() != want {
+		t.Errorf("error %v, want %s", err, want)
+	}
+}
+
+func TestPatternWarnings(t *testing.T) {
+	const a = "connections: {a: {uri: ws://h}}\nroutes: [{to: stdout, "
+	tests := []struct{ text, want string }{
+		{a + "match: '**'}]", ""},
+		{a + "match: phoenix.a.**}]", ""},
+		{a + "match: phoenix.connection.*}]", ""},
+		{a + "match: '*.*.room.*'}]", ""},
+		{a + "match: '**.nobody.x'}]", ""},
+		{a + "match: a.**}]", "phx.yaml:2:30: the pattern matches nothing: every signal has phoenix in place of a"},
+		{a + "match: phoenix.b.**}]", "phx.yaml:2:30: no connection of this file is called b: there are a"},
+		{a + "subscribe: jido.protocol.phoenix.a}]", ""},
+		{a + "subscribe: jido.protocol.*.b.**}]", "phx.yaml:2:34: no connection of this file is called b: there are a"},
+		{a + "subscribe: jido.phoenix.**}]", "phx.yaml:2:34: the pattern matches nothing: every signal has protocol in place of phoenix"},
+		// Without connections, all come by the control API.
+		{"routes: [{to: stdout, match: phoenix.b.**}]", ""},
+	}
+	for _, tt := range tests {
+		f, err := ParseFile("phx.yaml", []byte(tt.text), environment(nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := f.Serve(compileAny)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(s.Warnings, "\n"); got != tt.want {
+			t.Errorf("%s: %q, want %q", tt.text, got, tt.want)
+		}
+	}
+}
