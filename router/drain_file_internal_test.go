@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -15,16 +16,15 @@ import (
 // A tightDisk is a file on a disk that has room for so many bytes.
 type tightDisk struct {
 	*os.File
-	room  *int
-	fails *int
+	room, fails *atomic.Int64
 }
 
 func (d tightDisk) Write(p []byte) (int, error) {
-	fitting := p[:min(len(p), *d.room)]
+	fitting := p[:min(int64(len(p)), d.room.Load())]
 	n, err := d.File.Write(fitting)
-	*d.room -= n
+	d.room.Add(int64(-n))
 	if err == nil && n < len(p) {
-		*d.fails++
+		d.fails.Add(1)
 		err = syscall.ENOSPC
 	}
 	return n, err
@@ -32,12 +32,13 @@ func (d tightDisk) Write(p []byte) (int, error) {
 
 // onTightDisk puts two lines to a drain whose disk has no room for the second half of the second, and lets something happen when the
 // drain has noticed. It returns the directory, when the drain has ended.
-func onTightDisk(t *testing.T, happens func(d *FileDrain, path string, room *int, cancel func())) (dir string, err error, o *Origin) {
+func onTightDisk(t *testing.T, happens func(d *FileDrain, path string, room *atomic.Int64, cancel func())) (dir string, err error, o *Origin) {
 	t.Helper()
 	dir = t.TempDir()
 	path := filepath.Join(dir, "signals")
 	synctest.Test(t, func(t *testing.T) {
-		room, fails := len("first\nsec"), 0
+		var room, fails atomic.Int64
+		room.Store(int64(len("first\nsec")))
 		d := NewFileDrain(path, nil)
 		d.open = func(path string) (outputFile, error) {
 			file, err := openOutput(path)
@@ -57,8 +58,8 @@ func onTightDisk(t *testing.T, happens func(d *FileDrain, path string, room *int
 		ended := make(chan error)
 		go func() { ended <- d.Run(ctx, q) }()
 		synctest.Wait()
-		if fails != 1 {
-			t.Errorf("%d writes have failed, want one before the pause", fails)
+		if n := fails.Load(); n != 1 {
+			t.Errorf("%d writes have failed, want one before the pause", n)
 		}
 		happens(d, path, &room, cancel)
 		err = <-ended
@@ -74,7 +75,7 @@ func wantText(t *testing.T, path, want string) {
 }
 
 func TestFullDiskThatGetsRoom(t *testing.T) {
-	dir, err, o := onTightDisk(t, func(_ *FileDrain, _ string, room *int, _ func()) { *room = 100 })
+	dir, err, o := onTightDisk(t, func(_ *FileDrain, _ string, room *atomic.Int64, _ func()) { room.Store(100) })
 	wantText(t, filepath.Join(dir, "signals"), "first\nsecond\n")
 	if err != nil || o.Delivered.Load() != 2 {
 		t.Errorf("Run: %v, %d delivered", err, o.Delivered.Load())
@@ -97,14 +98,14 @@ func TestFullDiskAndAnotherFile(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir, err, o := onTightDisk(t, func(d *FileDrain, path string, room *int, _ func()) {
+			dir, err, o := onTightDisk(t, func(d *FileDrain, path string, room *atomic.Int64, _ func()) {
 				if err := replace(d, path); err != nil {
 					t.Error(err)
 				}
-				*room = len("second") // and then there is none again
+				room.Store(int64(len("second"))) // and then there is none again
 				go func() {
 					synctest.Wait()
-					*room = 100
+					room.Store(100)
 				}()
 			})
 			if err != nil || o.Delivered.Load() != 2 {
@@ -117,7 +118,7 @@ func TestFullDiskAndAnotherFile(t *testing.T) {
 }
 
 func TestFullDiskUntilTheEnd(t *testing.T) {
-	dir, err, o := onTightDisk(t, func(_ *FileDrain, _ string, _ *int, cancel func()) { cancel() })
+	dir, err, o := onTightDisk(t, func(_ *FileDrain, _ string, _ *atomic.Int64, cancel func()) { cancel() })
 	wantText(t, filepath.Join(dir, "signals"), "first\n")
 	if err != context.Canceled || o.Delivered.Load() != 1 || o.Dropped.Load() != 1 {
 		t.Errorf("Run: %v, %d delivered, %d dropped", err, o.Delivered.Load(), o.Dropped.Load())
@@ -126,7 +127,7 @@ func TestFullDiskUntilTheEnd(t *testing.T) {
 
 // What somebody else has written behind our unfinished line is theirs.
 func TestFullDiskAndSomebodyElse(t *testing.T) {
-	dir, _, _ := onTightDisk(t, func(_ *FileDrain, path string, _ *int, cancel func()) {
+	dir, _, _ := onTightDisk(t, func(_ *FileDrain, path string, _ *atomic.Int64, cancel func()) {
 		other, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
 		if err != nil {
 			t.Error(err)
