@@ -45,6 +45,9 @@ func (c *counters) all() map[string]uint64 {
 	}
 }
 
+// readBuffer in bytes: with a thousand connections memory matters more than system calls.
+const readBuffer = 2 << 10
+
 // specOf is what the supervisor runs for a connection.
 func (b *Bridge) specOf(c *connection) phoenix.Spec {
 	s := c.settings.Load()
@@ -54,6 +57,7 @@ func (b *Bridge) specOf(c *connection) phoenix.Spec {
 	o.Presence = s.connection.Presence
 	// Credentials are read again at every dial: what was refused may be accepted next time.
 	o.RetryRefusals = true
+	o.ReadBuffer = readBuffer
 	o.Channels = s.connection.UnreadChannels(s.connection.AutoJoin()...)
 	o.OnHeartbeat = func(rtt time.Duration) {
 		c.counters.heartbeats.Add(1)

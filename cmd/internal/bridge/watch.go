@@ -59,7 +59,10 @@ func missingOf(s *phoenix.ConnectionStatus, wanted *settings) []string {
 	return missing
 }
 
-// WatchReady calls tell with what [Bridge.Ready] says, now and whenever that changes, until ctx ends.
+// lookInterval is how far apart looks at all connections are: a server with a thousand that starts changes often.
+const lookInterval = 50 * time.Millisecond
+
+// WatchReady calls tell with what [Bridge.Ready] says, now and soon after that changes, until ctx ends.
 func (b *Bridge) WatchReady(ctx context.Context, tell func(ready bool, missing []string)) {
 	var last []string
 	for first := true; ; first = false {
@@ -74,6 +77,11 @@ func (b *Bridge) WatchReady(ctx context.Context, tell func(ready bool, missing [
 		}
 		select {
 		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+		select {
+		case <-time.After(lookInterval):
 		case <-ctx.Done():
 			return
 		}

@@ -81,13 +81,27 @@ func await(c *call, state, timeout string) error {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return &Error{
 			Status: http.StatusGatewayTimeout, Code: exitTimeout,
-			Message: fmt.Sprintf("%s is not %s within %v: it is %s", conn.Name, state, limit, conn.Status),
+			Message: fmt.Sprintf("%s is not %s within %v: %s", conn.Name, state, limit, conn.standing()),
 			Advice:  "allow more time, or see the log of serve",
 		}
 	default:
 		return errClosing
 	}
 	return answerConnection(c, http.StatusOK)(conn, err)
+}
+
+// standing says how far the connection is.
+func (c Connection) standing() string {
+	text := "it is " + c.Status
+	if c.Status != StateConnected {
+		return text
+	}
+	for _, channel := range c.Channels {
+		if channel.State != StateJoined {
+			text += fmt.Sprintf(", %s is %s", channel.Topic, channel.State)
+		}
+	}
+	return text
 }
 
 // errClosing is the error of a call that would wait for what will not come any more.

@@ -180,7 +180,7 @@ func TestWaiting(t *testing.T) {
 	s := serve(t, backend)
 	_, err := s.client.Connection(t.Context(), "backend", StateJoined, time.Millisecond)
 	want := &Error{
-		Status: 504, Code: exitTimeout, Message: "backend is not joined within 1ms: it is connected",
+		Status: 504, Code: exitTimeout, Message: "backend is not joined within 1ms: it is connected, room:lobby is joining",
 		Advice: "allow more time, or see the log of serve",
 	}
 	if diff := cmp.Diff(want, err); diff != "" {
