@@ -34,8 +34,3 @@ func orDiscard(log *slog.Logger) *slog.Logger {
 
 // wholeLines returns how many bytes at the beginning of p are whole lines.
 func wholeLines(p []byte) int { return bytes.LastIndexByte(p, '\n') + 1 }
-
-// giveBack gives back a chunk of which the first n bytes, whole lines, were delivered, and the rest is lost.
-func giveBack(q *Queue, c *Chunk, n int) {
-	q.ReleaseFirst(c, bytes.Count(c.Bytes()[:n], []byte{'\n'}))
-}

@@ -184,7 +184,7 @@ func ignoreEOF(err error) error {
 // giveUp gives back what is not going to be delivered.
 func (f *feeding) giveUp() {
 	if f.chunk != nil {
-		giveBack(f.q, f.chunk, f.done)
+		f.q.ReleaseFirst(f.chunk, f.chunk.recordsIn(f.done))
 		f.chunk = nil
 	}
 }

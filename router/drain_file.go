@@ -42,8 +42,9 @@ type FileDrain struct {
 	// partial is how many bytes of an unfinished line of ours are at the end of the file, and size that of the file then.
 	partial int
 	size    int64
-	// unfinished says that somebody else, who crashed, left an unfinished line at the end of the file.
-	unfinished bool
+	// untouched says that we have not looked at the end of the file yet, and unfinished that there is a line that somebody else
+	// left unfinished, who crashed.
+	untouched, unfinished bool
 	// failing is true from the first failed write to the next good one.
 	failing bool
 }
@@ -105,13 +106,16 @@ func (d *FileDrain) Run(ctx context.Context, q *Queue) error {
 	d.renew(ctx)
 	defer d.Reopen() // ends the context
 	defer d.abandon()
+	if d.moved() {
+		d.abandon() // It was rotated since it was opened, when nobody was there to be told.
+	}
 	for {
 		c, err := q.Take(d.current)
 		switch {
 		case err == nil:
 			n, err := d.write(ctx, c.Bytes())
 			if err != nil {
-				giveBack(q, c, n)
+				q.ReleaseFirst(c, c.recordsIn(n))
 				return err
 			}
 			q.Release(c)
@@ -173,6 +177,9 @@ func (d *FileDrain) append(ctx context.Context, p []byte) (n int, err error) {
 	file := d.file
 	stop := context.AfterFunc(ctx, func() { _ = file.SetWriteDeadline(time.Unix(1, 0)) })
 	defer stop()
+	if d.untouched {
+		d.untouched, d.unfinished = false, endsInLine(d.path, file)
+	}
 	if d.unfinished {
 		if _, err := file.Write([]byte{'\n'}); err != nil {
 			return 0, err
@@ -196,7 +203,7 @@ func (d *FileDrain) ensureOpen() error {
 		return err
 	}
 	d.file = file
-	d.unfinished = endsInLine(d.path, file)
+	d.untouched, d.unfinished = true, false
 	return nil
 }
 
@@ -239,12 +246,22 @@ func (d *FileDrain) checkFile() {
 	if d.file == nil {
 		return
 	}
-	if info, err := d.file.Stat(); err == nil && info.Mode().IsRegular() {
-		if named, err := os.Stat(d.path); err == nil && os.SameFile(info, named) {
-			return
-		}
+	if info, err := d.file.Stat(); err != nil || !info.Mode().IsRegular() || d.moved() {
+		d.abandon()
 	}
-	d.abandon()
+}
+
+// moved reports whether there is a regular file, and it is not, or no longer, the one at the path.
+func (d *FileDrain) moved() bool {
+	if d.file == nil {
+		return false
+	}
+	info, err := d.file.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return false
+	}
+	named, err := os.Stat(d.path)
+	return err != nil || !os.SameFile(info, named)
 }
 
 // recovered is told of each good write.

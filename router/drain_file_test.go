@@ -101,6 +101,35 @@ func TestFileIsRotated(t *testing.T) {
 	})
 }
 
+// What was opened early may be rotated, or written by somebody else, before it is used.
+func TestFileChangesBeforeItIsUsed(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(path string) error
+		want   string
+	}{
+		"rotated": {func(path string) error { return os.Rename(path, path+".1") }, "a\n"},
+		"written": {func(path string) error { return os.WriteFile(path, []byte("old\ncut o"), 0o600) }, "old\ncut o\na\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "signals")
+			d := router.NewFileDrain(path, nil)
+			if err := d.Open(); err != nil {
+				t.Fatal(err)
+			}
+			if err := test.change(path); err != nil {
+				t.Fatal(err)
+			}
+			s := newSource()
+			s.put(t, 1, "a")
+			s.CloseInput(nil)
+			if err := d.Run(t.Context(), s.Queue); err != nil {
+				t.Errorf("Run: %v", err)
+			}
+			wantFile(t, path, test.want)
+		})
+	}
+}
+
 // A directory that is missing for a while loses nothing, and is logged once.
 func TestFileComesLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -32,9 +32,6 @@ type postFailure struct {
 
 func (f *postFailure) Error() string { return f.err.Error() }
 
-// Unwrap returns the error beneath.
-func (f *postFailure) Unwrap() error { return f.err }
-
 // attempt sends the request once.
 func (d *WebhookDrain) attempt(ctx context.Context, e *eventRequest) *postFailure {
 	limited, cancel := context.WithTimeout(ctx, d.options.Timeout)
