@@ -15,12 +15,17 @@ type batch struct {
 	err    error
 	// presence is how much memory what the loop made of its presence messages takes.
 	presence int
+
+	// size is that of buf as it was asked for.
+	size                 int
+	bufUsage, frameUsage usage
 }
 
-// The bounds of a batch, and the largest buffer that is kept for reuse.
+// The bounds of a batch, and what is kept for reuse: the largest buffer, and room for so many frames however few there are.
 const (
 	maxBatchFrames = 1024
 	maxKeptBuffer  = 256 << 10
+	keptFrames     = 16
 )
 
 var batches = sync.Pool{New: func() any { return new(batch) }}
@@ -31,16 +36,25 @@ func newBatch(size int) *batch {
 	if cap(b.buf) < size {
 		b.buf = make([]byte, 0, size)
 	}
+	b.size = size
 	return b
 }
 
 // release gives b back. Nothing may point into its buffer any more.
 func (b *batch) release() {
-	if cap(b.buf) > maxKeptBuffer {
+	b.reset()
+	batches.Put(b)
+}
+
+// reset makes b empty.
+func (b *batch) reset() {
+	if cap(b.buf) > maxKeptBuffer || b.bufUsage.outgrown(len(b.buf), cap(b.buf), 2*b.size) {
 		b.buf = nil
 	}
+	if b.frameUsage.outgrown(len(b.frames), cap(b.frames), keptFrames) {
+		b.frames = nil
+	}
 	b.buf, b.frames, b.err, b.presence = b.buf[:0], b.frames[:0], nil, 0
-	batches.Put(b)
 }
 
 // A reader owns the read half of a session: it decodes and validates, and passes frames on in batches.

@@ -21,6 +21,7 @@ type Stream struct {
 	// current belongs to the consumer; taken of its events have been handed out.
 	current eventBatch
 	taken   int
+	usage   usage
 }
 
 // An eventBatch is a run of events and the batches whose buffers they point into.
@@ -38,6 +39,9 @@ const (
 	maxWaitingMemory = 1 << 20
 	maxWaitingEvents = 4096
 )
+
+// keptEvents is for how many events a quiet connection keeps room.
+const keptEvents = 16
 
 func newStream() *Stream {
 	return &Stream{more: make(chan struct{}, 1), room: make(chan struct{}, 1)}
@@ -125,6 +129,9 @@ func (s *Stream) fetch() bool {
 		b.release()
 	}
 	spare := eventBatch{events: s.current.events[:0], held: s.current.held[:0]}
+	if s.usage.outgrown(len(s.current.events), cap(s.current.events), keptEvents) {
+		spare = eventBatch{}
+	}
 	s.mu.Lock()
 	s.current, s.waiting = s.waiting, spare
 	s.mu.Unlock()
