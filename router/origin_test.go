@@ -110,6 +110,11 @@ func TestLimitRecords(t *testing.T) {
 	}
 	q.Release(c)
 	wantCounts(t, a, 9, 3)
+	mustPutOf(t, q, a, 1, 2)
+	mustPutOf(t, q, a, 3, 4)
+	if c, err := q.Take(canceled); err != nil || c.Len() != 2 {
+		t.Errorf("Take: %v, want two records, because four are more than a full chunk", err)
+	}
 }
 
 // What Put does not take is counted too, and what is not put at all is not.
