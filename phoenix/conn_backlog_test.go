@@ -14,17 +14,21 @@ import (
 	"phx/phoenix/phoenixtest"
 )
 
-// A stuckConn writes nothing from when stuck is set until it is closed.
+// A stuckConn writes nothing from when stuck is set until it is released or closed.
 type stuckConn struct {
 	net.Conn
-	stuck  *atomic.Bool
-	once   sync.Once
-	closed chan struct{}
+	stuck    *atomic.Bool
+	released <-chan struct{}
+	once     sync.Once
+	closed   chan struct{}
 }
 
 func (c *stuckConn) Write(p []byte) (int, error) {
 	if c.stuck.Load() {
-		<-c.closed
+		select {
+		case <-c.released:
+		case <-c.closed:
+		}
 	}
 	return c.Conn.Write(p)
 }
@@ -38,11 +42,12 @@ func (c *stuckConn) Close() error {
 func TestWriteBacklog(t *testing.T) {
 	bubble(t, phoenixtest.Demo(), func(t *testing.T, srv *phoenixtest.Server) {
 		var stuck atomic.Bool
+		released := make(chan struct{})
 		conn, events := start(t, srv, phoenix.Options{
 			ReplyTimeout: 3 * time.Second, HeartbeatInterval: time.Hour,
 			NetDial: func(ctx context.Context, network, addr string) (net.Conn, error) {
 				conn, err := srv.DialContext(ctx, network, addr)
-				return &stuckConn{Conn: conn, stuck: &stuck, closed: make(chan struct{})}, err
+				return &stuckConn{Conn: conn, stuck: &stuck, released: released, closed: make(chan struct{})}, err
 			},
 		})
 		log := record(t, events)
@@ -55,18 +60,19 @@ func TestWriteBacklog(t *testing.T) {
 			settle(0)
 		}
 
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		for name, call := range map[string]func(phoenix.Push) error{
-			"Send":      func(p phoenix.Push) error { return conn.Send(ctx, p) },
-			"SendRef":   func(p phoenix.Push) error { _, err := conn.SendRef(ctx, p); return err },
-			"Push":      func(p phoenix.Push) error { _, err := conn.Push(ctx, p); return err },
-			"PushEvent": func(p phoenix.Push) error { _, err := conn.PushEvent(ctx, p); return err },
-			"Heartbeat": func(phoenix.Push) error { _, err := conn.Heartbeat(ctx); return err },
+		echo := phoenix.Push{Topic: "room:1", Name: "echo", Index: 1}
+		for name, call := range map[string]func(ctx context.Context) error{
+			"Send":      func(ctx context.Context) error { return conn.Send(ctx, echo) },
+			"SendRef":   func(ctx context.Context) error { _, err := conn.SendRef(ctx, echo); return err },
+			"Push":      func(ctx context.Context) error { _, err := conn.Push(ctx, echo); return err },
+			"PushEvent": func(ctx context.Context) error { _, err := conn.PushEvent(ctx, echo); return err },
+			"Heartbeat": func(ctx context.Context) error { _, err := conn.Heartbeat(ctx); return err },
 		} {
-			if err := call(phoenix.Push{Topic: "room:1", Name: "echo", Index: 1}); !errors.Is(err, context.DeadlineExceeded) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			if err := call(ctx); !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("%s did not wait: %v", name, err)
 			}
+			cancel()
 		}
 		begun := time.Now()
 		st, err := conn.Status(t.Context())
@@ -80,6 +86,11 @@ func TestWriteBacklog(t *testing.T) {
 		e, err = conn.LeaveEvent(t.Context(), "room:1")
 		if err != nil || tell(&e) != "room:1 left" || time.Since(begun) != 6*time.Second {
 			t.Errorf("left: %s after %v, error %v", tell(&e), time.Since(begun), err)
+		}
+		close(released)
+		settle(time.Second)
+		if n := srv.Stats().Heartbeats; n != 0 {
+			t.Error("the heartbeat that was given up was sent")
 		}
 		for _, d := range details[*phoenix.PushError](log) {
 			if d.Index != 0 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -37,9 +38,11 @@ func TestEventsOfCalls(t *testing.T) {
 				join(t, conn, "room:1")
 			}
 		}
+		join(t, conn, "room:2")
 		for range 100 { // what would overwrite a payload that is not a clone
-			if _, err := conn.Push(ctx, phoenix.Push{Topic: "room:nowhere", Name: "echo"}); err == nil {
-				t.Fatal("pushed to nowhere")
+			over := phoenix.Push{Topic: "room:2", Name: "echo", Payload: phoenix.JSON(strings.Repeat(" ", 100) + `{"overwritten":true}`)}
+			if _, err := conn.Push(ctx, over); err != nil {
+				t.Fatal(err)
 			}
 		}
 		bySeq := map[uint64]phoenix.Event{}

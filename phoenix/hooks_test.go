@@ -137,13 +137,20 @@ func TestChanged(t *testing.T) {
 // What panics in a hook is the supervisor, and the connection ends.
 func TestPanicInHooks(t *testing.T) {
 	for name, h := range map[string]hooks{
-		"turn":    {turn: func(context.Context) error { panic("boom") }},
-		"changed": {changed: func(LinkStatus) { panic("boom") }},
+		"turn": {turn: func(context.Context) error { panic("boom") }},
+		"changed": {changed: func(LinkStatus) {
+			time.Sleep(time.Second) // meanwhile there is a socket that nobody has asked for yet
+			panic("boom")
+		}},
 	} {
-		hooked(t, h, func(t *testing.T, conn *Conn, _ *phoenixtest.Server) {
+		hooked(t, h, func(t *testing.T, conn *Conn, srv *phoenixtest.Server) {
 			var failed *PanicError
 			if err := conn.Serve(t.Context()); !errors.As(err, &failed) || err.Error() != "the supervisor panicked: boom" {
 				t.Errorf("%s: %v", name, err)
+			}
+			synctest.Wait()
+			if n := srv.Stats().Open; n != 0 {
+				t.Errorf("%s: %d sockets are open", name, n)
 			}
 		})
 	}
