@@ -1,6 +1,9 @@
 package signal
 
-import "strings"
+import (
+	"bytes"
+	"strings"
+)
 
 // A template is what signals with the same kind, topic and event have in common.
 type template struct {
@@ -46,7 +49,7 @@ func (t *template) makeHead(l *layout, connection string) {
 	t.timeAt = len(head)
 	head = append(head, make([]byte, timeLen)...)
 	head = append(head, `","datacontenttype":"application/json","data":{`...)
-	t.head = appendCommonData(head, connection, key)
+	t.head = bytes.Clone(appendCommonData(head, connection, key)) // no larger than it has to be: it is kept
 }
 
 // appendCommonData appends the members of data that are the same for all events of key. A message's data is the payload alone.
@@ -75,7 +78,7 @@ func (t *template) makeTail(l *layout, connection string) {
 	if t.encoded {
 		tail = append(tail, encodingMark...)
 	}
-	t.tail = tail
+	t.tail = bytes.Clone(tail)
 }
 
 // size returns about how many bytes t holds on to.
