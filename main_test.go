@@ -150,7 +150,7 @@ func sceneOf(ts *testscript.TestScript) *scene { return ts.Value(sceneKey{}).(*s
 
 func setUpScript(env *testscript.Env) error {
 	env.Setenv("PATH", binDir+string(os.PathListSeparator)+env.Getenv("PATH"))
-	env.Vars = append(env.Vars, raceOptions)
+	env.Vars = append(env.Vars, raceOptions, "PHX_CONTROL="+filepath.Join(env.WorkDir, "serve.sock"))
 	s := &scene{jobs: map[string]*job{}}
 	for _, v := range env.Vars {
 		s.env = append(s.env, nameOf(v))

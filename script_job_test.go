@@ -84,7 +84,7 @@ func startJob(ts *testscript.TestScript, name string, stalled bool, command ...s
 // environ is the environment of the script, as far as phx looks at it.
 func (s *scene) environ(ts *testscript.TestScript) []string {
 	var env []string
-	for _, name := range append(slices.Clone(s.env), "PHX_URI", "PHX_CONTROL", "PHX_AUTH_TOKEN", "SSL_CERT_FILE", "NO_COLOR", "CLICOLOR_FORCE") {
+	for _, name := range append(slices.Clone(s.env), "PHX_URI", "DEMO_ADDR", "PHX_AUTH_TOKEN", "SSL_CERT_FILE", "NO_COLOR", "CLICOLOR_FORCE") {
 		if value := ts.Getenv(name); value != "" {
 			env = append(env, name+"="+value)
 		}
@@ -156,11 +156,11 @@ func (j *job) await(ts *testscript.TestScript, stream, expr string) []string {
 
 // cmdSignal sends a signal to a job:
 //
-//	signal NAME HUP|INT|PIPE|TERM
+//	signal NAME HUP|INT|KILL|PIPE|TERM
 func cmdSignal(ts *testscript.TestScript, args []string) {
 	j := jobOf(ts, args)
 	if len(args) != 2 || signalNames[args[1]] == 0 {
-		ts.Fatalf("usage: signal NAME HUP|INT|PIPE|TERM")
+		ts.Fatalf("usage: signal NAME HUP|INT|KILL|PIPE|TERM")
 	}
 	ts.Check(j.cmd.Process.Signal(signalNames[args[1]]))
 }

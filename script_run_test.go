@@ -57,6 +57,7 @@ func endOf(state *os.ProcessState) string {
 var signalNames = map[string]syscall.Signal{
 	"HUP":  syscall.SIGHUP,
 	"INT":  syscall.SIGINT,
+	"KILL": syscall.SIGKILL,
 	"PIPE": syscall.SIGPIPE,
 	"TERM": syscall.SIGTERM,
 }

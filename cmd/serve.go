@@ -82,11 +82,12 @@ func serveRun(ctx context.Context, o *serveOptions) error {
 		return err
 	}
 	s := &server{serveOptions: o, bridge: b}
-	err = s.open()
-	if err == nil {
-		err = s.run(ctx)
+	if err := s.open(); err != nil {
+		return err
 	}
-	return errors.Join(err, s.close(ctx))
+	err = s.run(ctx)
+	s.close(ctx)
+	return err
 }
 
 func (o *serveOptions) bridgeOptions() bridge.Options {

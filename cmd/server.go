@@ -134,7 +134,7 @@ func (s *server) reload(ctx context.Context) {
 }
 
 // close ends the connections, delivers what is queued, and lets nobody ask any more, all within closeGrace.
-func (s *server) close(ctx context.Context) error {
+func (s *server) close(ctx context.Context) {
 	s.notifier.Stopping()
 	s.log.Info("stopping")
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeGrace)
@@ -142,11 +142,8 @@ func (s *server) close(ctx context.Context) error {
 	if err := s.bridge.Shutdown(grace); err != nil {
 		s.log.Warn("not everything ended as it should", "error", err)
 	}
-	if s.stopAsking != nil {
-		s.stopAsking()
-		s.asking.Wait()
-	}
-	return nil
+	s.stopAsking()
+	s.asking.Wait()
 }
 
 // endedFailure is the failure of serve by the end of a required connection.

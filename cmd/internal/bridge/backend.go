@@ -246,6 +246,7 @@ func callError(name string, err error) error {
 
 // The exit codes of the errors above; see `phx help exit-codes`.
 const (
+	exitWrite    = 23
 	exitTimeout  = 28
 	exitLinkLost = 56
 	exitChannel  = 66

@@ -54,17 +54,17 @@ type Bridge struct {
 
 	// changing is held while the configuration changes: by a reload, by an addition, by a removal, one at a time.
 	changing sync.Mutex
-	// serve and sinks are of the configuration in effect; changing guards them.
+	// serve and sinks are of the configuration in effect, first is the one that is to be. changing guards them.
 	serve *config.Serve
 	sinks []sink
+	first *plan
 
 	// mu guards connections, which others look into while the configuration changes. It is held for the look alone.
 	mu          sync.RWMutex
 	connections map[string]*connection
 }
 
-// New reads the configuration and makes everything that it asks for; nothing is connected yet. Files of sinks are opened, so
-// that a wrong path is found now.
+// New reads the configuration and checks it. Nothing comes of it before [Bridge.StartAll].
 func New(o Options) (*Bridge, error) {
 	b := &Bridge{
 		opts: o, log: o.Logger, router: router.New(o.Logger), failed: make(chan error, 1),
@@ -72,37 +72,29 @@ func New(o Options) (*Bridge, error) {
 	}
 	b.metrics = ops.NewMetrics(b.Source(), o.Build)
 	b.supervisor = phoenix.NewSupervisor(phoenix.SupervisorOptions{Logger: o.Logger, Ended: b.ended})
-	p, err := b.plan()
-	if err != nil {
-		return nil, err
-	}
-	if err := b.routeBy(p); err != nil {
-		return nil, errors.Join(err, b.router.Shutdown(context.Background()))
-	}
-	for _, c := range p.connections {
-		if err := b.add(c); err != nil {
-			return nil, errors.Join(err, b.router.Shutdown(context.Background()))
-		}
-	}
-	b.serve = p.serve
-	p.warn(b.log)
-	return b, nil
+	var err error
+	b.first, err = b.plan()
+	return b, err
 }
 
-// StartAll starts every connection.
+// StartAll makes the sinks and starts every connection. Files are opened before anything is connected, so that a wrong path is
+// an error of the start.
 func (b *Bridge) StartAll() error {
-	var all error
-	for _, name := range b.supervisor.Names() {
-		all = errors.Join(all, b.supervisor.Start(name))
-	}
-	return all
-}
-
-// Config returns the settings of the control API and the HTTP server, which stay as they are for as long as the bridge lives.
-func (b *Bridge) Config() (config.ControlSocket, config.HTTPListen) {
 	b.changing.Lock()
 	defer b.changing.Unlock()
-	return b.serve.Control, b.serve.HTTP
+	p := b.first
+	if err := b.routeBy(p); err != nil {
+		return err
+	}
+	b.serve, b.first = p.serve, nil
+	p.warn(b.log)
+	_, err := b.connectBy(context.Background(), p)
+	return err
+}
+
+// Config returns the settings of the control API and the HTTP server. It is called before StartAll; they stay as they are.
+func (b *Bridge) Config() (config.ControlSocket, config.HTTPListen) {
+	return b.first.serve.Control, b.first.serve.HTTP
 }
 
 // An EndedError says that a required connection is over: it has used up its retries, or cannot be retried.

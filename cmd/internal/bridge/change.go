@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
+	"time"
 
 	"phx/phoenix"
 )
@@ -17,6 +17,9 @@ import (
 func (b *Bridge) Reload(ctx context.Context) error {
 	b.changing.Lock()
 	defer b.changing.Unlock()
+	if b.serve == nil {
+		return errors.New("serve is still starting")
+	}
 	defer b.opts.Reloading()()
 	p, err := b.plan()
 	if err != nil {
@@ -52,28 +55,28 @@ func (*FixedError) ExitCode() int { return 2 }
 // A change counts what a reload did to connections.
 type change struct{ started, removed int }
 
-// connectBy makes the connections those of a plan. Each change of one is independent of the others, and bounded by ctx.
+// changeTime bounds what a reload waits for: connections that have to be closed.
+const changeTime = 10 * time.Second
+
+// connectBy makes the connections those of a plan: new ones are started in the order of the file, and then those that are gone or
+// changed are closed, each independently of the others.
 func (b *Bridge) connectBy(ctx context.Context, p *plan) (change, error) {
+	ctx, cancel := context.WithTimeout(ctx, changeTime)
+	defer cancel()
 	var (
-		did  change
-		wait sync.WaitGroup
-		mu   sync.Mutex
-		all  error
+		did change
+		all error
+		// closing are the changes that wait for a connection to be closed.
+		closing []func() error
 	)
-	do := func(f func() error) {
-		wait.Go(func() {
-			err := f()
-			mu.Lock()
-			defer mu.Unlock()
-			all = errors.Join(all, err)
-		})
+	wanted := map[string]bool{}
+	for _, next := range p.connections {
+		wanted[next.name] = true
 	}
 	for _, name := range b.supervisor.Names() {
-		c := b.connection(name)
-		wanted := slices.ContainsFunc(p.connections, func(other planned) bool { return other.name == name })
-		if c != nil && !wanted && !c.settings.Load().added.Load() {
+		if c := b.connection(name); c != nil && !wanted[name] && !c.settings.Load().added.Load() {
 			did.removed++
-			do(func() error { return b.remove(ctx, name) })
+			closing = append(closing, func() error { return b.remove(ctx, name) })
 		}
 	}
 	for _, next := range p.connections {
@@ -81,17 +84,27 @@ func (b *Bridge) connectBy(ctx context.Context, p *plan) (change, error) {
 		switch {
 		case c == nil:
 			did.started++
-			do(func() error { return errors.Join(b.add(next), b.supervisor.Start(next.name)) })
+			all = errors.Join(all, b.add(next), b.supervisor.Start(next.name))
 		case c.settings.Load().fingerprint == next.fingerprint:
 			c.settings.Load().added.Store(false) // the file has it now
 		default:
 			did.started++
 			c.settings.Store(next.settings)
-			do(func() error { return b.supervisor.Replace(ctx, b.specOf(c)) })
+			closing = append(closing, func() error { return b.supervisor.Replace(ctx, b.specOf(c)) })
 		}
 	}
+	return did, errors.Join(all, allAtOnce(closing))
+}
+
+// allAtOnce runs functions side by side and returns their errors, joined.
+func allAtOnce(list []func() error) error {
+	errs := make([]error, len(list))
+	var wait sync.WaitGroup
+	for i, f := range list {
+		wait.Go(func() { errs[i] = f() })
+	}
 	wait.Wait()
-	return did, all
+	return errors.Join(errs...)
 }
 
 // add makes a connection known. It is not started.
@@ -110,7 +123,7 @@ func (b *Bridge) add(p planned) error {
 	return nil
 }
 
-// remove stops a connection and forgets it, its series among the metrics included.
+// remove stops a connection and forgets it, what was counted of it included.
 func (b *Bridge) remove(ctx context.Context, name string) error {
 	if err := b.supervisor.Remove(ctx, name); err != nil {
 		return err
@@ -119,5 +132,6 @@ func (b *Bridge) remove(ctx context.Context, name string) error {
 	defer b.mu.Unlock()
 	delete(b.connections, name)
 	b.metrics.Forget(name)
+	b.router.Forget(name)
 	return nil
 }

@@ -13,13 +13,17 @@ type sink struct {
 	fingerprint string
 }
 
-// routeBy makes the sinks and routes those of a plan. A sink whose settings are the same goes on, with what it holds. When it
-// fails, nothing has changed.
+// routeBy makes the sinks and routes those of a plan. A sink whose settings are the same goes on, with what it holds, unless it is
+// dead: that is made anew. When routeBy fails, nothing has changed.
 func (b *Bridge) routeBy(p *plan) error {
 	var sinks []sink
+	dead := map[string]bool{}
+	for _, s := range b.router.Stats() {
+		dead[s.Sink] = dead[s.Sink] || s.Err != nil
+	}
 	for _, wanted := range p.serve.Sinks {
 		s, ok := b.runningSink(wanted)
-		if !ok {
+		if !ok || dead[wanted.Name] {
 			made, err := b.newSink(wanted)
 			if err != nil {
 				return err
@@ -39,6 +43,24 @@ func (b *Bridge) routeBy(p *plan) error {
 	return nil
 }
 
+// A SinkError says that a sink cannot be made.
+type SinkError struct {
+	Sink string
+	Err  error
+}
+
+// Error names the sink.
+func (e *SinkError) Error() string { return fmt.Sprintf("the sink %s cannot work: %v", e.Sink, e.Err) }
+
+// Hint says what to do about it.
+func (e *SinkError) Hint() string { return "check the sink in the config file, and what it names" }
+
+// ExitCode is that of output that cannot be written.
+func (e *SinkError) ExitCode() int { return exitWrite }
+
+// Unwrap returns what is wrong with it.
+func (e *SinkError) Unwrap() error { return e.Err }
+
 // runningSink returns the sink that has these settings already.
 func (b *Bridge) runningSink(wanted config.Sink) (sink, bool) {
 	for _, s := range b.sinks {
@@ -54,7 +76,7 @@ func (b *Bridge) newSink(s config.Sink) (*router.Sink, error) {
 	drain := b.newDrain(s)
 	if opener, ok := drain.(router.Opener); ok {
 		if err := opener.Open(); err != nil {
-			return nil, fmt.Errorf("the sink %s cannot work: %w", s.Name, err)
+			return nil, &SinkError{Sink: s.Name, Err: err}
 		}
 	}
 	return router.NewSink(router.SinkOptions{
