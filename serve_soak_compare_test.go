@@ -102,7 +102,7 @@ func (l *ledger) checkNumbers(t *testing.T, sent *load) {
 		}
 		for i, e := range of.entries {
 			if e.seq != uint64(i)+1 {
-				t.Fatalf("%s, %s: a hole before seq %d, of which none came before %d", l.sink, connection, e.seq, i+1)
+				t.Fatalf("%s, %s: seq %d comes where %d had to: %+v", l.sink, connection, e.seq, i+1, e)
 			}
 			if e.kind.name != eventNumber {
 				continue

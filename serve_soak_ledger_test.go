@@ -125,6 +125,9 @@ func (s *soakSignal) meta() (soakMeta, error) {
 
 // line enters one line.
 func (l *ledger) line(text []byte) {
+	if bytes.Contains(text, []byte(soakSecret)) {
+		l.problem("a signal that tells a token: %s", text)
+	}
 	var s soakSignal
 	if err := json.Unmarshal(text, &s); err != nil {
 		l.problem("a line that is not what a signal is: %v: %q", err, text)

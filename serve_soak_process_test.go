@@ -63,9 +63,10 @@ http: {listen: "127.0.0.1:0"}
 
 // Tokens of a soak. None of them may be seen anywhere; alpha's changes.
 const (
-	soakAlpha = "secret-alpha-"
-	soakBeta  = "secret-beta"
-	soakGamma = "secret-gamma"
+	soakSecret = "secret-" // begins each of them
+	soakAlpha  = soakSecret + "alpha-"
+	soakBeta   = soakSecret + "beta"
+	soakGamma  = soakSecret + "gamma"
 )
 
 // A soak is a running phx serve and all that is around it.

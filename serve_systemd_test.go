@@ -1,0 +1,138 @@
+package main_test
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"phx/phoenix/phoenixtest"
+)
+
+// A serviceManager is the end of systemd that a service talks to.
+type serviceManager struct {
+	conn *net.UnixConn
+	// missed are the messages that nobody waited for.
+	missed []string
+}
+
+// await reads messages until one has the assignment.
+func (m *serviceManager) await(t *testing.T, assignment string) {
+	t.Helper()
+	if err := m.conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	buffer := make([]byte, 4096)
+	for {
+		n, err := m.conn.Read(buffer)
+		if err != nil {
+			t.Fatalf("%s was not told: %v; before: %q", assignment, err, m.missed)
+		}
+		message := string(buffer[:n])
+		for line := range strings.Lines(message) {
+			if strings.TrimSpace(line) == assignment {
+				return
+			}
+		}
+		m.missed = append(m.missed, message)
+	}
+}
+
+// TestServeTellsSystemd goes through the life of a service. What comes in between, the status and the watchdog's, does not matter.
+func TestServeTellsSystemd(t *testing.T) {
+	needBinary(t)
+	server := phoenixtest.NewServer(phoenixtest.Demo())
+	defer server.Close()
+	server.Refuse(&phoenixtest.Refusal{Status: 503})
+	dir := t.TempDir()
+	config := filepath.Join(dir, "phx.yaml")
+	text := fmt.Sprintf(`
+connections:
+  a: {uri: %s, auto_join_channels: [room:x], max_retries: -1, reconnect_after_msec: [10]}
+sinks:
+  child: {exec: {command: [sh, -c, 'env >"$0"; exec cat >/dev/null', %s/env]}}
+routes: [{to: [child]}]
+control: {socket: %s/run/control.sock}
+`, server.URL, dir, dir)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(dir, "notify")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	manager := &serviceManager{conn: conn}
+
+	phx := exec.Command(filepath.Join(binDir, "phx"), "serve", "-f", config)
+	phx.Env = append(os.Environ(), raceOptions, "NOTIFY_SOCKET="+socket, "WATCHDOG_USEC=200000")
+	var log watched
+	phx.Stderr = &log
+	if err := phx.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		_ = phx.Wait() // how it ended is in ProcessState
+		close(ended)
+	}()
+	defer func() {
+		_ = phx.Process.Kill() // it fails when there is no process any more
+		<-ended
+		if t.Failed() {
+			t.Logf("stderr of phx serve:\n%s", log.String())
+		}
+	}()
+
+	manager.await(t, "STATUS=waiting for a: connecting")
+	manager.await(t, "WATCHDOG=1") // alive, and not ready
+	server.Refuse(nil)
+	manager.await(t, "READY=1")
+	manager.await(t, "WATCHDOG=1")
+	sendSignal(t, phx, syscall.SIGHUP)
+	manager.await(t, "RELOADING=1")
+	manager.await(t, "READY=1")
+	sendSignal(t, phx, syscall.SIGTERM)
+	manager.await(t, "STOPPING=1")
+	awaitEnd(t, ended)
+	if got := endOf(phx.ProcessState); got != "0" {
+		t.Errorf("phx serve ended with %s, want 0", got)
+	}
+	for _, message := range manager.missed {
+		if !strings.HasPrefix(message, "STATUS=") && message != "WATCHDOG=1" {
+			t.Errorf("told at a wrong time: %q", message)
+		}
+	}
+	env, err := os.ReadFile(filepath.Join(dir, "env"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"NOTIFY_SOCKET=", "WATCHDOG_USEC="} {
+		if strings.Contains(string(env), name) {
+			t.Errorf("a child of phx serve has %s in its environment", name)
+		}
+	}
+}
+
+func sendSignal(t *testing.T, cmd *exec.Cmd, s syscall.Signal) {
+	t.Helper()
+	if err := cmd.Process.Signal(s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// awaitEnd waits for the end of phx serve.
+func awaitEnd(t *testing.T, ended <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-ended:
+	case <-time.After(patience):
+		t.Fatal("phx serve does not end")
+	}
+}
