@@ -65,7 +65,9 @@ var childModes = map[string]func(in *bufio.Reader) int{
 	// serve drains into a program of its own until it is killed.
 	"serve": func(*bufio.Reader) int {
 		os.Unsetenv(childMode)
-		d := router.NewExecDrain(router.ExecOptions{Command: []string{"/bin/sh", "-c", `echo up >"$1"; exec sleep 1000 >"$1"`, "sh", os.Args[1]}})
+		d := router.NewExecDrain(router.ExecOptions{Command: []string{
+			"/bin/sh", "-c", `echo up >"$1"; exec sleep 1000 >"$1"`, "sh", os.Args[1],
+		}})
 		_ = d.Run(context.Background(), newSource().Queue)
 		return 0
 	},

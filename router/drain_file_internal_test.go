@@ -30,9 +30,12 @@ func (d tightDisk) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// onTightDisk puts two lines to a drain whose disk has no room for the second half of the second, and lets something happen when the
-// drain has noticed. It returns the directory, when the drain has ended.
-func onTightDisk(t *testing.T, happens func(d *FileDrain, path string, room *atomic.Int64, cancel func())) (dir string, err error, o *Origin) {
+// A happening changes the world of a drain. cancel ends the drain.
+type happening func(d *FileDrain, path string, room *atomic.Int64, cancel func())
+
+// onTightDisk puts two lines to a drain whose disk has no room for the second half of the second, and lets something happen when
+// the drain has noticed. It returns the directory, the counters and the drain's error when that has ended.
+func onTightDisk(t *testing.T, happens happening) (dir string, o *Origin, err error) {
 	t.Helper()
 	dir = t.TempDir()
 	path := filepath.Join(dir, "signals")
@@ -64,7 +67,7 @@ func onTightDisk(t *testing.T, happens func(d *FileDrain, path string, room *ato
 		happens(d, path, &room, cancel)
 		err = <-ended
 	})
-	return dir, err, o
+	return dir, o, err
 }
 
 func wantText(t *testing.T, path, want string) {
@@ -75,7 +78,7 @@ func wantText(t *testing.T, path, want string) {
 }
 
 func TestFullDiskThatGetsRoom(t *testing.T) {
-	dir, err, o := onTightDisk(t, func(_ *FileDrain, _ string, room *atomic.Int64, _ func()) { room.Store(100) })
+	dir, o, err := onTightDisk(t, func(_ *FileDrain, _ string, room *atomic.Int64, _ func()) { room.Store(100) })
 	wantText(t, filepath.Join(dir, "signals"), "first\nsecond\n")
 	if err != nil || o.Delivered.Load() != 2 {
 		t.Errorf("Run: %v, %d delivered", err, o.Delivered.Load())
@@ -98,7 +101,7 @@ func TestFullDiskAndAnotherFile(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir, err, o := onTightDisk(t, func(d *FileDrain, path string, room *atomic.Int64, _ func()) {
+			dir, o, err := onTightDisk(t, func(d *FileDrain, path string, room *atomic.Int64, _ func()) {
 				if err := replace(d, path); err != nil {
 					t.Error(err)
 				}
@@ -118,7 +121,7 @@ func TestFullDiskAndAnotherFile(t *testing.T) {
 }
 
 func TestFullDiskUntilTheEnd(t *testing.T) {
-	dir, err, o := onTightDisk(t, func(_ *FileDrain, _ string, _ *atomic.Int64, cancel func()) { cancel() })
+	dir, o, err := onTightDisk(t, func(_ *FileDrain, _ string, _ *atomic.Int64, cancel func()) { cancel() })
 	wantText(t, filepath.Join(dir, "signals"), "first\n")
 	if err != context.Canceled || o.Delivered.Load() != 1 || o.Dropped.Load() != 1 {
 		t.Errorf("Run: %v, %d delivered, %d dropped", err, o.Delivered.Load(), o.Dropped.Load())

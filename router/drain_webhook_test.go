@@ -136,7 +136,7 @@ func TestWebhookGivesUp(t *testing.T) {
 		lost    uint64
 	}{
 		{"refused", []string{"400|Body: no {field}", "200"}, []string{line1, `{"lost":"1 1-1"}`, line2}, "400 Bad Request: no {field}", 1},
-		{"redirect", []string{"302|Location: https://other.example/", "200"}, []string{line1, `{"lost":"1 1-1"}`, line2}, "redirects are not followed", 1},
+		{"redirect", []string{"302|Location: https://o.example/", "200"}, []string{line1, `{"lost":"1 1-1"}`, line2}, "redirects are not followed", 1},
 		{"retries", []string{"500", "fail", "500", "200"}, []string{line1, line1, line1, `{"lost":"1 1-1"}`, line2}, "500", 1},
 		{"last", []string{"200", "410", "200"}, []string{line1, line2, `{"lost":"1 2-2"}`}, "410 Gone", 1},
 		{"all", []string{"401"}, []string{line1, `{"lost":"1 1-1"}`, line2, `{"lost":"2 1-2"}`}, "401 Unauthorized", 2},
@@ -238,7 +238,8 @@ func TestWebhookSecretsChange(t *testing.T) {
 				return nil, errors.New("the vault is closed")
 			}
 			return http.Header{
-				"X-Key": {"token-" + strconv.Itoa(asked-1)}, "Authorization": {"Bearer hunter4"}, "Host": {"inner.example"}, "Content-Type": {"text/plain"},
+				"X-Key": {"token-" + strconv.Itoa(asked-1)}, "Authorization": {"Bearer hunter4"},
+				"Host": {"inner.example"}, "Content-Type": {"text/plain"},
 			}, nil
 		}
 		o.Secret = func(context.Context) ([]byte, error) { return []byte("c2lnbmVy"), nil }

@@ -160,7 +160,8 @@ func (s *Sink) start(ctx context.Context) {
 		}
 		s.losses.flush()
 		if s.err != nil {
-			s.log.Error("the sink has ended before it delivered everything; what waits or comes for it is lost", "error", s.err, "waiting", waiting)
+			s.log.Error("the sink has ended before it delivered everything; what waits or comes for it is lost",
+				"error", s.err, "waiting", waiting)
 		}
 	}()
 }
