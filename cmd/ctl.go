@@ -59,6 +59,8 @@ type ctl struct {
 	// own is the options of the subcommand itself; choosesFormat says that --output is one of its options.
 	own           []config.Option
 	choosesFormat bool
+	// payloadOnly prints only the payload of a signal that answers a call.
+	payloadOnly bool
 
 	log      *slog.Logger
 	renderer *renderer

@@ -3,10 +3,15 @@ package cmd
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
 	"time"
 
+	"phx/cmd/config"
 	"phx/cmd/internal/control"
 	"phx/phoenix"
+	"phx/signal"
 )
 
 // An answeredSignal is what of the signal that answers a call decides about the exit code.
@@ -19,9 +24,27 @@ type answeredSignal struct {
 	}
 }
 
+// answerFormat declares --output for calls that a signal answers, which phx serve writes in the default format.
+func (c *ctl) answerFormat() config.Option {
+	names := []string{signal.FormatSignal.String(), signal.FormatPayload.String()}
+	return config.Option{
+		Flag: "output", Shorthand: "o", Usage: "`FORMAT` of the answer: " + strings.Join(names, " or "), Example: names[1],
+		Value: config.Checked(&c.payloadOnly, names[0], func(text string) (bool, error) {
+			if !slices.Contains(names, text) {
+				return false, errors.New("is neither " + strings.Join(names, " nor "))
+			}
+			return text == names[1], nil
+		}),
+	}
+}
+
 // printSignal prints the signal that answers a call, and returns what it says about the exit code.
 func (c *ctl) printSignal(ctx context.Context, answer control.Answer, err error) error {
-	if err := c.printAnswer(ctx, answer.Line, err); err != nil {
+	text := answer.Line
+	if err == nil && c.payloadOnly {
+		text, err = newSignalView(signal.FormatPayload).shown(text)
+	}
+	if err := c.printAnswer(ctx, text, err); err != nil {
 		return err
 	}
 	var s answeredSignal

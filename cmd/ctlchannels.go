@@ -27,6 +27,7 @@ func newCtlJoinCmd(f *factory, s *ctlSocket) *cobra.Command {
 	o.own = []config.Option{
 		{Flag: "params", Value: config.Checked(&o.params, "", notEmpty), Secret: true,
 			Usage: "`JSON`, @FILE or - for the join's params (default those in the config of phx serve)", Example: `'{"user_id":123}'`},
+		o.answerFormat(),
 	}
 	return o.bind(&cobra.Command{
 		Use:   "join NAME TOPIC",
@@ -112,6 +113,7 @@ func newCtlPushCmd(f *factory, s *ctlSocket) *cobra.Command {
 			Usage: "wait for no reply, and print the ref of the push"},
 		{Flag: "binary", Value: config.Switch(&o.binary),
 			Usage: "push the whole input as one binary payload"},
+		o.answerFormat(),
 	}
 	return o.bind(&cobra.Command{
 		Use:   "push NAME TOPIC EVENT [PAYLOAD]",

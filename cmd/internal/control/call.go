@@ -56,6 +56,7 @@ func (c *call) answerSignal(a Answer, err error) error {
 // write writes the answer: text in a line of its own. A caller that has gone, or does not read, misses it.
 func (c *call) write(status int, text []byte) {
 	c.begin(status, "application/json")
+	_ = c.control.SetReadDeadline(time.Now().Add(bodyTimeout)) // for a body that nobody wanted, which net/http reads now
 	_, _ = c.w.Write(append(text[:len(text):len(text)], '\n'))
 }
 
@@ -155,7 +156,11 @@ func (c *call) query(known []string, repeat ...string) (url.Values, error) {
 		switch {
 		case slices.Contains(repeat, name):
 		case !slices.Contains(known, name):
-			return nil, BadRequest("there are: "+strings.Join(slices.Concat(known, repeat), ", "), "the query has an unknown name, %q", name)
+			hint := "this call takes no query"
+			if names := slices.Concat(known, repeat); len(names) > 0 {
+				hint = "there are: " + strings.Join(names, ", ")
+			}
+			return nil, BadRequest(hint, "the query has an unknown name, %q", name)
 		case len(texts) > 1:
 			return nil, BadRequest("give it once", "the query has more than one %q", name)
 		}

@@ -12,6 +12,16 @@ import (
 // A handler does one call.
 type handler func(c *call) error
 
+// bare is a handler of calls without a query.
+func bare(h handler) handler {
+	return func(c *call) error {
+		if _, err := c.query(nil); err != nil {
+			return err
+		}
+		return h(c)
+	}
+}
+
 // methods are the handlers of one path.
 type methods map[string]handler
 
@@ -24,11 +34,11 @@ func route(c *call, escaped string) methods {
 	}
 	switch rest {
 	case "connections":
-		return methods{http.MethodGet: listConnections, http.MethodPost: addConnection}
+		return methods{http.MethodGet: bare(listConnections), http.MethodPost: addConnection}
 	case "signals":
 		return methods{http.MethodGet: streamSignals}
 	case "reload":
-		return methods{http.MethodPost: reload}
+		return methods{http.MethodPost: bare(reload)}
 	}
 	rest, ok = strings.CutPrefix(rest, "connections/")
 	if !ok {
@@ -39,7 +49,7 @@ func route(c *call, escaped string) methods {
 		return nil
 	}
 	if !deeper {
-		return methods{http.MethodGet: getConnection, http.MethodDelete: removeConnection}
+		return methods{http.MethodGet: getConnection, http.MethodDelete: bare(removeConnection)}
 	}
 	return routeBelow(c, rest)
 }
@@ -48,15 +58,15 @@ func route(c *call, escaped string) methods {
 func routeBelow(c *call, rest string) methods {
 	switch rest {
 	case "start":
-		return methods{http.MethodPost: startConnection}
+		return methods{http.MethodPost: bare(startConnection)}
 	case "stop":
-		return methods{http.MethodPost: stopConnection}
+		return methods{http.MethodPost: bare(stopConnection)}
 	case "restart":
-		return methods{http.MethodPost: restartConnection}
+		return methods{http.MethodPost: bare(restartConnection)}
 	case "push":
-		return methods{http.MethodPost: push}
+		return methods{http.MethodPost: bare(push)}
 	case "channels":
-		return methods{http.MethodPost: join}
+		return methods{http.MethodPost: bare(join)}
 	}
 	topic, ok := strings.CutPrefix(rest, "channels/")
 	if !ok {
@@ -66,7 +76,7 @@ func routeBelow(c *call, rest string) methods {
 	if c.topic, ok = unescape(topic); !ok {
 		return nil
 	}
-	return methods{http.MethodDelete: leave}
+	return methods{http.MethodDelete: bare(leave)}
 }
 
 // unescape returns the text of a part of a path, which must not be empty.

@@ -18,6 +18,8 @@ const (
 	headerTimeout = 10 * time.Second
 	bodyTimeout   = 30 * time.Second
 	writeTimeout  = 30 * time.Second
+	// idleTimeout is how long a connection of a caller stays open between two calls.
+	idleTimeout = 2 * time.Minute
 	// shutdownGrace is how long calls that are being answered may take once the server is to end.
 	shutdownGrace = 2 * time.Second
 )
@@ -49,6 +51,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	server := &http.Server{
 		Handler:           s,
 		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 		BaseContext:       func(net.Listener) context.Context { return calls },
 	}

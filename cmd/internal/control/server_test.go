@@ -103,6 +103,7 @@ func TestCallsThatAreWrong(t *testing.T) {
 		{"GET", c + "/backend/push", "", 405, "does not go"},
 		{"HEAD", "/v1/signals", "", 405, ""},
 		{"GET", c + "?x=1", "", 400, `unknown name, \"x\"`},
+		{"DELETE", c + "/backend?force=1", "", 400, `unknown name, \"force\"`},
 		{"GET", c + "/backend?wait=asleep", "", 400, `no state \"asleep\"`},
 		{"GET", c + "/backend?wait=joined&wait=joined", "", 400, `more than one \"wait\"`},
 		{"GET", c + "/backend?wait=joined&timeout=soon", "", 400, `timeout \"soon\" is not a duration`},
