@@ -181,7 +181,9 @@ func (r *serveReader) checkTargets(n strictyaml.Node) error {
 func (r *serveReader) known() []string {
 	var names []string
 	for _, s := range r.serve.Sinks {
-		names = append(names, s.Name)
+		if s.found != nil { // it is in the file
+			names = append(names, s.Name)
+		}
 	}
 	for _, name := range slices.Concat(r.broken, builtInSinks) {
 		if !slices.Contains(names, name) {
