@@ -193,10 +193,13 @@ func (l *ledger) await(t *testing.T, n int, connection, name, topic string) {
 	l.awaitThat(t, what, func() bool { return l.count(connection, name, topic) >= n })
 }
 
+// soakPatience is how long a ledger waits: longer than others, as there is more to do until then.
+const soakPatience = 3 * patience
+
 // awaitThat waits until something is so. It is looked at again when the sink got something.
 func (l *ledger) awaitThat(t *testing.T, what string, isSo func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), soakPatience)
 	defer cancel()
 	for {
 		l.mu.Lock()
