@@ -13,7 +13,7 @@ type shape map[string]any
 // refTo is the shape of the definition of a name, see [definitions].
 func refTo(name string) shape { return shape{"$ref": "#/$defs/" + name} }
 
-// oneOf is any of the shapes, or a text with variables.
+// anyOf is any of the shapes, or a text with variables.
 func anyOf(shapes ...shape) shape {
 	return shape{"anyOf": append(slices.Clone(shapes), refTo("reference"))}
 }
