@@ -84,7 +84,7 @@ func startJob(ts *testscript.TestScript, name string, stalled bool, command ...s
 // environ is the environment of the script, as far as phx looks at it.
 func (s *scene) environ(ts *testscript.TestScript) []string {
 	var env []string
-	for _, name := range append(slices.Clone(s.env), "PHX_URI", "DEMO_ADDR", "PHX_AUTH_TOKEN", "SSL_CERT_FILE", "NO_COLOR", "CLICOLOR_FORCE") {
+	for _, name := range append(slices.Clone(s.env), "PHX_URI", "DEMO_ADDR", "ID", "PHX_AUTH_TOKEN", "SSL_CERT_FILE", "NO_COLOR", "CLICOLOR_FORCE") {
 		if value := ts.Getenv(name); value != "" {
 			env = append(env, name+"="+value)
 		}

@@ -25,8 +25,9 @@ type server struct {
 
 	// control and web are where the control API and the HTTP server listen, web nil if there is none.
 	control, web net.Listener
-	// asking runs while others may ask, and ends with stopAsking.
+	// asking runs while others may ask, until answering ends.
 	asking     sync.WaitGroup
+	answering  context.Context
 	stopAsking context.CancelFunc
 	// broken gets the error of a listener that fails while it should not.
 	broken chan error
@@ -67,6 +68,7 @@ func (s *server) run(ctx context.Context) error {
 	if err := s.bridge.StartAll(); err != nil {
 		return err
 	}
+	s.asking.Go(func() { s.tellReady(s.answering) })
 	for {
 		select {
 		case <-reload:
@@ -82,9 +84,10 @@ func (s *server) run(ctx context.Context) error {
 	}
 }
 
-// answer lets others ask, and tells those who want to know whether everything is there.
+// answer lets others ask.
 func (s *server) answer(ctx context.Context) {
-	ctx, s.stopAsking = context.WithCancel(context.WithoutCancel(ctx))
+	s.answering, s.stopAsking = context.WithCancel(context.WithoutCancel(ctx))
+	ctx = s.answering
 	s.broken = make(chan error, 2)
 	serve := func(what string, run func() error) {
 		s.asking.Go(func() {
@@ -99,7 +102,6 @@ func (s *server) answer(ctx context.Context) {
 		serve("the HTTP server", func() error { return web.Serve(ctx, s.web) })
 	}
 	s.asking.Go(func() { s.notifier.Watchdog(ctx, ops.NewHealth(s.bridge.Source()).Check) })
-	s.asking.Go(func() { s.tellReady(ctx) })
 }
 
 // tellReady tells systemd and whoever waits for a file that everything is there, once, and logs what is missing.
@@ -111,16 +113,15 @@ func (s *server) tellReady(ctx context.Context) {
 			s.log.Debug("not ready", "missing", strings.Join(missing, ", "))
 			return
 		}
+		if !told {
+			told = true
+			s.notifier.Ready()
+			if err := tellReady(s.readyFile, s.readyFD); err != nil {
+				s.broken <- err
+			}
+		}
 		s.notifier.Status("ready")
 		s.log.Info("ready")
-		if told {
-			return
-		}
-		told = true
-		s.notifier.Ready()
-		if err := tellReady(s.readyFile, s.readyFD); err != nil {
-			s.broken <- err
-		}
 	})
 }
 

@@ -13,6 +13,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"phx/cmd/config"
@@ -51,6 +52,8 @@ type Bridge struct {
 	router     *router.Router
 	metrics    *ops.Metrics
 	failed     chan error
+	// started says that every connection is known: before, none is missing.
+	started atomic.Bool
 
 	// changing is held while the configuration changes: by a reload, by an addition, by a removal, one at a time.
 	changing sync.Mutex
@@ -89,6 +92,7 @@ func (b *Bridge) StartAll() error {
 	b.serve, b.first = p.serve, nil
 	p.warn(b.log)
 	_, err := b.connectBy(context.Background(), p)
+	b.started.Store(err == nil)
 	return err
 }
 

@@ -23,6 +23,9 @@ func (b *Bridge) Alive(context.Context) error {
 
 // Ready implements [ops.Source]: every required connection is connected, and each of its auto_join_channels is joined.
 func (b *Bridge) Ready(ctx context.Context) (ready bool, missing []string) {
+	if !b.started.Load() {
+		return false, []string{"serve is starting"}
+	}
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
 	for _, name := range b.supervisor.Names() {
