@@ -22,7 +22,10 @@ func TestExecInheritsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer syscall.Close(fd)
-	d, book := script(t, "", `grep SigIgn /proc/self/status; ls -l /proc/self/fd; echo "group $(cut -d' ' -f5 /proc/$$/stat) of $$"`)
+	d, book := script(t, "", `cat >/dev/null
+grep SigIgn /proc/self/status
+ls -l /proc/self/fd
+echo "group $(cut -d' ' -f5 /proc/$$/stat) of $$"`)
 	runToEnd(t, d)
 	logged := book.String()
 	wantLacks(t, "the log", logged, "not-for-children")
