@@ -79,7 +79,7 @@ func serveRun(ctx context.Context, o *serveOptions) error {
 	}
 	b, err := bridge.New(o.bridgeOptions())
 	if err != nil {
-		return err
+		return wrongConfig(err)
 	}
 	s := &server{serveOptions: o, bridge: b}
 	if err := s.open(); err != nil {

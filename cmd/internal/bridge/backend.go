@@ -95,18 +95,21 @@ func (b *Bridge) Add(ctx context.Context, entry []byte, dir string) (control.Con
 	if err != nil {
 		return control.Connection{}, badEntry(err)
 	}
+	b.changing.Lock()
+	defer b.changing.Unlock()
+	if b.file == nil {
+		return control.Connection{}, errStarting
+	}
+	e.Under(b.file) // require_wss is for all connections
 	p, err := b.planConnection(e)
 	if err != nil {
 		return control.Connection{}, badEntry(err)
 	}
 	p.added.Store(true)
-	b.changing.Lock()
-	err = b.add(p)
-	b.changing.Unlock()
-	if err != nil {
+	if err := b.add(p); err != nil {
 		return control.Connection{}, callError(p.name, err)
 	}
-	if warning := p.connection.Warning(); warning != "" {
+	for _, warning := range e.Warnings(p.connection) {
 		b.log.Warn(warning)
 	}
 	return b.Start(ctx, p.name)

@@ -57,7 +57,8 @@ type Bridge struct {
 
 	// changing is held while the configuration changes: by a reload, by an addition, by a removal, one at a time.
 	changing sync.Mutex
-	// serve and sinks are of the configuration in effect, first is the one that is to be. changing guards them.
+	// file, serve and sinks are of the configuration in effect, first is the one that is to be. changing guards them.
+	file  *config.File
 	serve *config.Serve
 	sinks []sink
 	first *plan
@@ -89,7 +90,7 @@ func (b *Bridge) StartAll() error {
 	if err := b.routeBy(p); err != nil {
 		return err
 	}
-	b.serve, b.first = p.serve, nil
+	b.serve, b.file, b.first = p.serve, p.file, nil
 	p.warn(b.log)
 	_, err := b.connectBy(context.Background(), p)
 	b.started.Store(err == nil)

@@ -17,8 +17,8 @@ import (
 func (b *Bridge) Reload(ctx context.Context) error {
 	b.changing.Lock()
 	defer b.changing.Unlock()
-	if b.serve == nil {
-		return errors.New("serve is still starting")
+	if b.file == nil {
+		return errStarting
 	}
 	defer b.opts.Reloading()()
 	p, err := b.plan()
@@ -31,12 +31,15 @@ func (b *Bridge) Reload(ctx context.Context) error {
 	if err := b.routeBy(p); err != nil {
 		return err
 	}
-	b.serve = p.serve
+	b.serve, b.file = p.serve, p.file
 	p.warn(b.log)
 	changed, err := b.connectBy(ctx, p)
 	b.log.Info("the configuration was reloaded", "connections", len(p.connections), "started_or_changed", changed.started, "removed", changed.removed)
 	return err
 }
+
+// errStarting is the answer to who is too early.
+var errStarting = errors.New("serve is still starting: try again")
 
 // A FixedError says that a reload would change what stays as it is.
 type FixedError struct{}
@@ -90,10 +93,23 @@ func (b *Bridge) connectBy(ctx context.Context, p *plan) (change, error) {
 		default:
 			did.started++
 			c.settings.Store(next.settings)
-			closing = append(closing, func() error { return b.supervisor.Replace(ctx, b.specOf(c)) })
+			closing = append(closing, func() error { return b.replace(ctx, c) })
 		}
 	}
 	return did, errors.Join(all, allAtOnce(closing))
+}
+
+// replace puts changed settings into effect. A connection that is over gets another chance with them; one that somebody has
+// stopped stays stopped.
+func (b *Bridge) replace(ctx context.Context, c *connection) error {
+	before, err := b.supervisor.Status(ctx, c.name)
+	if err != nil {
+		return err
+	}
+	if err := b.supervisor.Replace(ctx, b.specOf(c)); err != nil || before.Err == nil {
+		return err
+	}
+	return b.supervisor.Start(c.name)
 }
 
 // allAtOnce runs functions side by side and returns their errors, joined.

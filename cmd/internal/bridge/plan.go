@@ -1,14 +1,15 @@
 package bridge
 
 import (
+	"errors"
 	"log/slog"
 
 	"phx/cmd/config"
-	"phx/phoenix"
 )
 
 // A plan is a configuration that was found to be right. Nothing has come of it yet.
 type plan struct {
+	file        *config.File
 	serve       *config.Serve
 	connections []planned
 	warnings    []string
@@ -26,21 +27,22 @@ func (b *Bridge) plan() (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &plan{}
-	if p.serve, err = file.Serve(b.opts.Where); err != nil {
-		return nil, err
-	}
-	p.warnings = p.serve.Warnings
+	p := &plan{file: file}
+	// Everything that is wrong is told at once.
+	p.serve, err = file.Serve(b.opts.Where)
 	for _, entry := range file.Entries {
-		c, err := b.planConnection(entry)
-		if err != nil {
-			return nil, err
+		c, wrong := b.planConnection(entry)
+		if wrong != nil {
+			err = errors.Join(err, wrong)
+			continue
 		}
 		p.connections = append(p.connections, c)
-		if w := c.connection.Warning(); w != "" {
-			p.warnings = append(p.warnings, w)
-		}
+		p.warnings = append(p.warnings, entry.Warnings(c.connection)...)
 	}
+	if err != nil {
+		return nil, err
+	}
+	p.warnings = append(p.warnings, p.serve.Warnings...)
 	return p, nil
 }
 
@@ -54,13 +56,7 @@ func (b *Bridge) planConnection(entry *config.Entry) (planned, error) {
 	if p.options, err = c.Build(nil); err != nil {
 		return planned{}, err
 	}
-	if p.fingerprint, err = entry.Fingerprint(); err != nil {
-		return planned{}, err
-	}
-	// What package phoenix finds wrong is found now, and not when the connection is to run.
-	check := p.options
-	check.Channels = c.UnreadChannels(c.AutoJoin()...)
-	_, err = phoenix.New(check)
+	p.fingerprint, err = entry.Fingerprint()
 	return p, err
 }
 

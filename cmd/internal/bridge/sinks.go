@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"fmt"
+	"io"
 
 	"phx/cmd/config"
 	"phx/router"
@@ -17,6 +18,13 @@ type sink struct {
 // dead: that is made anew. When routeBy fails, nothing has changed.
 func (b *Bridge) routeBy(p *plan) error {
 	var sinks []sink
+	var opened []router.Drain
+	done := false
+	defer func() {
+		if !done {
+			closeAll(opened)
+		}
+	}()
 	dead := map[string]bool{}
 	for _, s := range b.router.Stats() {
 		dead[s.Sink] = dead[s.Sink] || s.Err != nil
@@ -24,11 +32,12 @@ func (b *Bridge) routeBy(p *plan) error {
 	for _, wanted := range p.serve.Sinks {
 		s, ok := b.runningSink(wanted)
 		if !ok || dead[wanted.Name] {
-			made, err := b.newSink(wanted)
-			if err != nil {
+			drain := b.newDrain(wanted)
+			if err := open(wanted.Name, drain); err != nil {
 				return err
 			}
-			s = sink{made, wanted.Fingerprint}
+			opened = append(opened, drain)
+			s = sink{b.newSink(wanted, drain), wanted.Fingerprint}
 		}
 		sinks = append(sinks, s)
 	}
@@ -39,7 +48,7 @@ func (b *Bridge) routeBy(p *plan) error {
 	if err := b.router.Apply(bare, p.serve.Routes); err != nil {
 		return err
 	}
-	b.sinks = sinks
+	b.sinks, done = sinks, true
 	return nil
 }
 
@@ -71,17 +80,29 @@ func (b *Bridge) runningSink(wanted config.Sink) (sink, bool) {
 	return sink{}, false
 }
 
-// newSink makes a sink. What it needs is opened, so that what is wrong with it is known before anything has changed.
-func (b *Bridge) newSink(s config.Sink) (*router.Sink, error) {
-	drain := b.newDrain(s)
-	if opener, ok := drain.(router.Opener); ok {
+// open gets what a drain needs, so that what is wrong with it is known before anything has changed.
+func open(name string, d router.Drain) error {
+	if opener, ok := d.(router.Opener); ok {
 		if err := opener.Open(); err != nil {
-			return nil, &SinkError{Sink: s.Name, Err: err}
+			return &SinkError{Sink: name, Err: err}
 		}
 	}
+	return nil
+}
+
+// closeAll lets go of what drains have opened that are not going to run.
+func closeAll(drains []router.Drain) {
+	for _, d := range drains {
+		if closer, ok := d.(io.Closer); ok {
+			_ = closer.Close() // nothing was written
+		}
+	}
+}
+
+func (b *Bridge) newSink(s config.Sink, d router.Drain) *router.Sink {
 	return router.NewSink(router.SinkOptions{
-		Name: s.Name, Format: s.Format, Records: s.Records, Bytes: s.Bytes, Policy: s.WhenFull, Drain: drain, Logger: b.log,
-	}), nil
+		Name: s.Name, Format: s.Format, Records: s.Records, Bytes: s.Bytes, Policy: s.WhenFull, Drain: d, Logger: b.log,
+	})
 }
 
 func (b *Bridge) newDrain(s config.Sink) router.Drain {
