@@ -84,7 +84,8 @@
 // and the server is pushed back on by TCP. Meanwhile heartbeats are written, and the time in which the server owes us
 // answers stands still (rule 21; TestTimeoutsAfterPause). A server that is not read from for long closes the link; what
 // was received before is still delivered (TestConsumerTooSlowForServer). A link that dies meanwhile is ended by the
-// kernel, on Linux, when it acknowledges nothing for HeartbeatInterval and HeartbeatTimeout (TestUserTimeout).
+// kernel, on Linux, when it acknowledges nothing for HeartbeatInterval and HeartbeatTimeout (TestUserTimeout). A burst that is
+// over does not take memory for ever (TestStreamForgetsBurst, TestBatchForgetsBurst).
 //
 // While more than 1 MiB waits to be written, what would add to it waits: Push, PushEvent, Send, SendRef and Heartbeat. Status,
 // Close, and what joins and leaves a topic do not (TestWriteBacklog). A message is at most Options.MaxMessage long,
@@ -122,6 +123,17 @@
 // and 429, a certificate, an answer that is no WebSocket, a refused join; unless RetryRefusals is set (rule 16;
 // TestRefusedDials, TestRetryRefusedJoin). With FailFast nothing is until every channel has been joined once (TestFailFast).
 // Never retried is a push.
+//
+// # Supervision
+//
+// A [Supervisor] runs many named connections. Of each name there is one run at a time, and what is asked of a name is done in
+// the order in which it was asked (TestConsumerHangs). A connection that hangs, panics or gives up harms no other
+// (TestCredentialsHang, TestPanicOfConsumer, TestSupervisorRetriesExhausted). A call returns at the latest when its context
+// ends; what it began goes on (TestStopOfHalfOpenLink). Stop leaves the channels, closes the link with 1000 and waits for the
+// consumer (TestStopLeavesAllChannels): two seconds for the leaves and two for the close at most, plus the consumer's own time.
+// A run that panics is started again after ReconnectAfter, MaxRetries times in a row at most (TestPanicsAfterStableRuns). Seq
+// and Session go on from run to run (TestSupervisorStartAndStop). Dials to one server are staggered (TestDialTurns); who dials
+// alone does not wait (TestDialAloneDoesNotWait). A stopped connection has no goroutine (TestSupervisorLeavesNothingBehind).
 //
 // # Compatibility
 //
