@@ -1,7 +1,7 @@
 # What each target does is in scripts/; this only names them.
 
 .DEFAULT_GOAL := build
-.PHONY: help build install demo test fuzz lint bench e2e
+.PHONY: help build install demo test fuzz soak lint bench e2e
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' Makefile | expand -t 10
@@ -20,6 +20,9 @@ test: ## everything, with the race detector and coverage floors
 
 fuzz: ## each fuzz target for FUZZTIME (20s)
 	@scripts/fuzz
+
+soak: ## phx serve under load and in trouble for SOAK_TIME (60s)
+	@scripts/soak
 
 lint: ## formatting, vet, staticcheck, shellcheck
 	@scripts/lint
