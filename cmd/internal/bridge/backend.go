@@ -97,8 +97,8 @@ func (b *Bridge) Add(ctx context.Context, entry []byte, dir string) (control.Con
 	}
 	b.changing.Lock()
 	defer b.changing.Unlock()
-	if b.file == nil {
-		return control.Connection{}, errStarting
+	if err := b.mayChange(); err != nil {
+		return control.Connection{}, err
 	}
 	e.Under(b.file) // require_wss is for all connections
 	p, err := b.planConnection(e)

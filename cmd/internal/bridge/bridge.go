@@ -55,8 +55,15 @@ type Bridge struct {
 	// started says that every connection is known: before, none is missing.
 	started atomic.Bool
 
-	// changing is held while the configuration changes: by a reload, by an addition, by a removal, one at a time.
-	changing sync.Mutex
+	// ending ends with Shutdown: nothing is changed any more.
+	ending context.Context
+	end    context.CancelFunc
+
+	// changing is held while the configuration changes: by a reload, by an addition, by a removal, one at a time. closing is done
+	// when nothing is to be changed any more: whoever waits then, or waits for a connection, lets go.
+	changing turn
+	closing  context.Context
+	close    context.CancelFunc
 	// file, serve and sinks are of the configuration in effect, first is the one that is to be. changing guards them.
 	file  *config.File
 	serve *config.Serve
@@ -72,8 +79,10 @@ type Bridge struct {
 func New(o Options) (*Bridge, error) {
 	b := &Bridge{
 		opts: o, log: o.Logger, router: router.New(o.Logger), failed: make(chan error, 1),
-		connections: map[string]*connection{},
+		connections: map[string]*connection{}, changing: newTurn(),
 	}
+	b.closing, b.close = context.WithCancel(context.Background())
+	b.ending, b.end = context.WithCancel(context.Background())
 	b.metrics = ops.NewMetrics(b.Source(), o.Build)
 	b.supervisor = phoenix.NewSupervisor(phoenix.SupervisorOptions{Logger: o.Logger, Ended: b.ended})
 	var err error
@@ -84,15 +93,18 @@ func New(o Options) (*Bridge, error) {
 // StartAll makes the sinks and starts every connection. Files are opened before anything is connected, so that a wrong path is
 // an error of the start.
 func (b *Bridge) StartAll() error {
-	b.changing.Lock()
-	defer b.changing.Unlock()
+	_, done, err := b.change(context.Background())
+	if err != nil {
+		return err
+	}
+	defer done()
 	p := b.first
 	if err := b.routeBy(p); err != nil {
 		return err
 	}
 	b.serve, b.file, b.first = p.serve, p.file, nil
 	p.warn(b.log)
-	_, err := b.connectBy(context.Background(), p)
+	_, err = b.connectBy(context.Background(), p)
 	b.started.Store(err == nil)
 	return err
 }
@@ -138,20 +150,28 @@ func (b *Bridge) ended(name string, err error) {
 // Reopen has the files of the sinks opened anew, after somebody has moved them.
 func (b *Bridge) Reopen() { b.router.Reopen() }
 
-// leaveShare is the part of the time for an end that leaving and closing may take; the rest is for delivering what is queued.
-const leaveShare = 0.6
+const (
+	// leaveShare is the part of the time for an end that leaving and closing may take; the rest is for delivering what is queued.
+	leaveShare = 0.6
+	// stopTime is what sinks have to stop, of the time for an end, when they could not deliver everything: programs are killed then.
+	stopTime = time.Second
+)
 
 // Shutdown ends every connection, and then every sink when it has delivered what it holds, all before ctx ends. What could not
 // be delivered by then is counted and logged.
 func (b *Bridge) Shutdown(ctx context.Context) error {
-	b.changing.Lock() // for good: nothing is changed any more
-	leave := ctx
+	b.close()
+	leave, deliver := ctx, ctx
 	if deadline, ok := ctx.Deadline(); ok {
-		var cancel context.CancelFunc
-		leave, cancel = context.WithTimeout(ctx, time.Duration(leaveShare*float64(time.Until(deadline))))
-		defer cancel()
+		var cancelLeave, cancelDeliver context.CancelFunc
+		leave, cancelLeave = context.WithTimeout(ctx, time.Duration(leaveShare*float64(time.Until(deadline))))
+		defer cancelLeave()
+		deliver, cancelDeliver = context.WithDeadline(ctx, deadline.Add(-stopTime))
+		defer cancelDeliver()
 	}
-	return errors.Join(b.supervisor.Shutdown(leave), b.router.Shutdown(ctx))
+	// For good. A change that goes on in spite of all finds that nothing can be started any more.
+	_ = b.changing.take(leave)
+	return errors.Join(b.supervisor.Shutdown(leave), b.router.Shutdown(deliver))
 }
 
 // connection returns the connection of a name, nil if there is none.

@@ -17,8 +17,8 @@ import (
 func (b *Bridge) Reload(ctx context.Context) error {
 	b.changing.Lock()
 	defer b.changing.Unlock()
-	if b.file == nil {
-		return errStarting
+	if err := b.mayChange(); err != nil {
+		return err
 	}
 	defer b.opts.Reloading()()
 	p, err := b.plan()
@@ -38,8 +38,16 @@ func (b *Bridge) Reload(ctx context.Context) error {
 	return err
 }
 
-// errStarting is the answer to who is too early.
-var errStarting = errors.New("serve is still starting: try again")
+// mayChange tells who is too early or too late.
+func (b *Bridge) mayChange() error {
+	switch {
+	case b.ending.Err() != nil:
+		return errors.New("serve is stopping")
+	case b.file == nil:
+		return errors.New("serve is still starting: try again")
+	}
+	return nil
+}
 
 // A FixedError says that a reload would change what stays as it is.
 type FixedError struct{}
@@ -66,6 +74,7 @@ const changeTime = 10 * time.Second
 func (b *Bridge) connectBy(ctx context.Context, p *plan) (change, error) {
 	ctx, cancel := context.WithTimeout(ctx, changeTime)
 	defer cancel()
+	defer context.AfterFunc(b.ending, cancel)()
 	var (
 		did change
 		all error
