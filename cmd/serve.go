@@ -73,6 +73,8 @@ func serveRun(ctx context.Context, o *serveOptions) error {
 	ctx, stop := interruptible(ctx, o.factory.die, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	defer surviveBrokenPipes()()
+	hangups, stopHangups := catchHangups()
+	defer stopHangups()
 	o.notifier = ops.NewNotifier(o.log)
 	if err := removeReadyFile(o.readyFile); err != nil {
 		return err
@@ -81,7 +83,7 @@ func serveRun(ctx context.Context, o *serveOptions) error {
 	if err != nil {
 		return wrongConfig(err)
 	}
-	s := &server{serveOptions: o, bridge: b}
+	s := &server{serveOptions: o, bridge: b, hangups: hangups}
 	if err := s.open(); err != nil {
 		return err
 	}

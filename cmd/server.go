@@ -22,6 +22,8 @@ import (
 type server struct {
 	*serveOptions
 	bridge *bridge.Bridge
+	// hangups gets HUP.
+	hangups <-chan os.Signal
 
 	// control and web are where the control API and the HTTP server listen, web nil if there is none.
 	control, web net.Listener
@@ -59,11 +61,6 @@ func (s *server) open() error {
 
 // run starts everything, and returns when it is told to end, or has to: nil, or why.
 func (s *server) run(ctx context.Context) error {
-	reload := make(chan os.Signal, 1)
-	if !ossignal.Ignored(syscall.SIGHUP) {
-		ossignal.Notify(reload, syscall.SIGHUP)
-		defer ossignal.Stop(reload)
-	}
 	s.answer(ctx)
 	if err := s.bridge.StartAll(); err != nil {
 		return err
@@ -71,7 +68,7 @@ func (s *server) run(ctx context.Context) error {
 	s.asking.Go(func() { s.tellReady(s.answering) })
 	for {
 		select {
-		case <-reload:
+		case <-s.hangups:
 			s.bridge.Reopen()
 			s.reload(ctx)
 		case err := <-s.bridge.Failed():
@@ -160,6 +157,16 @@ func endedFailure(err error) error {
 		}
 	}
 	return f
+}
+
+// catchHangups catches HUP, unless we were started to ignore it: from the start, in case somebody is quick, and to the end, which
+// a late one must not cut short. Several that nobody has taken yet are one.
+func catchHangups() (hangups <-chan os.Signal, stop func()) {
+	received := make(chan os.Signal, 1)
+	if !ossignal.Ignored(syscall.SIGHUP) {
+		ossignal.Notify(received, syscall.SIGHUP)
+	}
+	return received, func() { ossignal.Stop(received) }
 }
 
 // surviveBrokenPipes makes a write to a pipe without a reader an error, where it would end the process: a sink is lost then,

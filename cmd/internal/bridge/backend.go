@@ -95,11 +95,11 @@ func (b *Bridge) Add(ctx context.Context, entry []byte, dir string) (control.Con
 	if err != nil {
 		return control.Connection{}, badEntry(err)
 	}
-	b.changing.Lock()
-	defer b.changing.Unlock()
-	if err := b.mayChange(); err != nil {
-		return control.Connection{}, err
+	_, done, err := b.change(ctx)
+	if err != nil {
+		return control.Connection{}, callError(e.Name, err)
 	}
+	defer done()
 	e.Under(b.file) // require_wss is for all connections
 	p, err := b.planConnection(e)
 	if err != nil {
@@ -126,8 +126,13 @@ func badEntry(err error) error {
 
 // Remove implements [control.Backend].
 func (b *Bridge) Remove(ctx context.Context, name string) error {
-	b.changing.Lock()
-	defer b.changing.Unlock()
+	ctx, done, err := b.change(ctx)
+	if err != nil {
+		return callError(name, err)
+	}
+	defer done()
+	ctx, cancel := context.WithTimeout(ctx, changeTime)
+	defer cancel()
 	return callError(name, b.remove(ctx, name))
 }
 
@@ -249,6 +254,7 @@ func callError(name string, err error) error {
 
 // The exit codes of the errors above; see `phx help exit-codes`.
 const (
+	exitFailure  = 1
 	exitWrite    = 23
 	exitTimeout  = 28
 	exitLinkLost = 56

@@ -55,10 +55,6 @@ type Bridge struct {
 	// started says that every connection is known: before, none is missing.
 	started atomic.Bool
 
-	// ending ends with Shutdown: nothing is changed any more.
-	ending context.Context
-	end    context.CancelFunc
-
 	// changing is held while the configuration changes: by a reload, by an addition, by a removal, one at a time. closing is done
 	// when nothing is to be changed any more: whoever waits then, or waits for a connection, lets go.
 	changing turn
@@ -82,7 +78,6 @@ func New(o Options) (*Bridge, error) {
 		connections: map[string]*connection{}, changing: newTurn(),
 	}
 	b.closing, b.close = context.WithCancel(context.Background())
-	b.ending, b.end = context.WithCancel(context.Background())
 	b.metrics = ops.NewMetrics(b.Source(), o.Build)
 	b.supervisor = phoenix.NewSupervisor(phoenix.SupervisorOptions{Logger: o.Logger, Ended: b.ended})
 	var err error
@@ -93,7 +88,7 @@ func New(o Options) (*Bridge, error) {
 // StartAll makes the sinks and starts every connection. Files are opened before anything is connected, so that a wrong path is
 // an error of the start.
 func (b *Bridge) StartAll() error {
-	_, done, err := b.change(context.Background())
+	_, done, err := b.takeTurn(context.Background())
 	if err != nil {
 		return err
 	}

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"sync"
 	"time"
 
+	"phx/cmd/internal/control"
 	"phx/phoenix"
 )
 
@@ -15,11 +17,11 @@ import (
 // numbers of their signals. Routes are swapped without losing a signal. It returns when all that is done, which is before new
 // connections are up, or why it is not.
 func (b *Bridge) Reload(ctx context.Context) error {
-	b.changing.Lock()
-	defer b.changing.Unlock()
-	if err := b.mayChange(); err != nil {
+	ctx, done, err := b.change(ctx)
+	if err != nil {
 		return err
 	}
+	defer done()
 	defer b.opts.Reloading()()
 	p, err := b.plan()
 	if err != nil {
@@ -36,17 +38,6 @@ func (b *Bridge) Reload(ctx context.Context) error {
 	changed, err := b.connectBy(ctx, p)
 	b.log.Info("the configuration was reloaded", "connections", len(p.connections), "started_or_changed", changed.started, "removed", changed.removed)
 	return err
-}
-
-// mayChange tells who is too early or too late.
-func (b *Bridge) mayChange() error {
-	switch {
-	case b.ending.Err() != nil:
-		return errors.New("serve is stopping")
-	case b.file == nil:
-		return errors.New("serve is still starting: try again")
-	}
-	return nil
 }
 
 // A FixedError says that a reload would change what stays as it is.
@@ -74,7 +65,6 @@ const changeTime = 10 * time.Second
 func (b *Bridge) connectBy(ctx context.Context, p *plan) (change, error) {
 	ctx, cancel := context.WithTimeout(ctx, changeTime)
 	defer cancel()
-	defer context.AfterFunc(b.ending, cancel)()
 	var (
 		did change
 		all error
@@ -97,6 +87,8 @@ func (b *Bridge) connectBy(ctx context.Context, p *plan) (change, error) {
 		case c == nil:
 			did.started++
 			all = errors.Join(all, b.add(next), b.supervisor.Start(next.name))
+		case c.removing.Load():
+			all = errors.Join(all, stillRemoving(next.name))
 		case c.settings.Load().fingerprint == next.fingerprint:
 			c.settings.Load().added.Store(false) // the file has it now
 		default:
@@ -111,14 +103,14 @@ func (b *Bridge) connectBy(ctx context.Context, p *plan) (change, error) {
 // replace puts changed settings into effect. A connection that is over gets another chance with them; one that somebody has
 // stopped stays stopped.
 func (b *Bridge) replace(ctx context.Context, c *connection) error {
-	before, err := b.supervisor.Status(ctx, c.name)
-	if err != nil {
+	if err := b.supervisor.Replace(ctx, b.specOf(c)); err != nil {
 		return err
 	}
-	if err := b.supervisor.Replace(ctx, b.specOf(c)); err != nil || before.Err == nil {
-		return err
+	status, err := b.supervisor.Status(ctx, c.name)
+	if err == nil && status.Err != nil && status.Link == phoenix.StatusDisconnected {
+		err = b.supervisor.Start(c.name)
 	}
-	return b.supervisor.Start(c.name)
+	return err
 }
 
 // allAtOnce runs functions side by side and returns their errors, joined.
@@ -148,15 +140,40 @@ func (b *Bridge) add(p planned) error {
 	return nil
 }
 
-// remove stops a connection and forgets it, what was counted of it included.
+// remove stops a connection and forgets it, what was counted of it included. When ctx ends before, that still goes on.
 func (b *Bridge) remove(ctx context.Context, name string) error {
-	if err := b.supervisor.Remove(ctx, name); err != nil {
-		return err
+	if c := b.connection(name); c != nil {
+		c.removing.Store(true)
 	}
+	removed := make(chan error, 1)
+	go func() {
+		err := b.supervisor.Remove(context.WithoutCancel(ctx), name)
+		if err == nil {
+			b.forget(name)
+		}
+		removed <- err
+	}()
+	select {
+	case err := <-removed:
+		return err
+	case <-ctx.Done():
+		return stillRemoving(name)
+	}
+}
+
+// stillRemoving is the error of what has to wait for a connection that takes long to end.
+func stillRemoving(name string) error {
+	return &control.Error{
+		Status: http.StatusGatewayTimeout, Code: exitTimeout, Message: fmt.Sprintf("the connection %q is still being removed", name),
+		Advice: "try again later; serve's log has more",
+	}
+}
+
+// forget drops what is known of a connection that was removed.
+func (b *Bridge) forget(name string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.connections, name)
 	b.metrics.Forget(name)
 	b.router.Forget(name)
-	return nil
 }

@@ -16,6 +16,8 @@ type connection struct {
 	log      *slog.Logger
 	settings atomic.Pointer[settings]
 	counters counters
+	// removing says that it is about to be forgotten.
+	removing atomic.Bool
 }
 
 // settings are what the configuration says about a connection.

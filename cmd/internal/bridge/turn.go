@@ -1,0 +1,70 @@
+package bridge
+
+import (
+	"context"
+	"net/http"
+
+	"phx/cmd/internal/control"
+)
+
+// A turn is a lock for which one waits no longer than a context lasts.
+type turn chan struct{}
+
+func newTurn() turn { return make(turn, 1) }
+
+// take waits for the turn. Who gets it gives it back.
+func (t turn) take(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	select {
+	case t <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (t turn) giveBack() { <-t }
+
+// takeTurn waits until the configuration may be changed. What the change waits for is to end with the context that it gets, which
+// ends with the bridge, too. done is called at its end.
+func (b *Bridge) takeTurn(parent context.Context) (ctx context.Context, done func(), err error) {
+	ctx, cancel := context.WithCancel(parent)
+	stop := context.AfterFunc(b.closing, cancel)
+	end := func() {
+		stop()
+		cancel()
+	}
+	if err := b.changing.take(ctx); err != nil {
+		end()
+		if b.closing.Err() != nil {
+			err = errClosing
+		}
+		return nil, nil, err
+	}
+	return ctx, func() {
+		b.changing.giveBack()
+		end()
+	}, nil
+}
+
+// change is takeTurn once everything is started.
+func (b *Bridge) change(parent context.Context) (ctx context.Context, done func(), err error) {
+	ctx, done, err = b.takeTurn(parent)
+	if err == nil && b.file == nil {
+		done()
+		return nil, nil, errStarting
+	}
+	return ctx, done, err
+}
+
+// Who is too early or too late to change something.
+var (
+	errStarting = &control.Error{
+		Status: http.StatusServiceUnavailable, Code: exitFailure, Message: "serve is still starting", Advice: "try again",
+	}
+	errClosing = &control.Error{
+		Status: http.StatusServiceUnavailable, Code: exitLinkLost, Message: "serve is shutting down", Advice: "start it again: phx serve -f FILE",
+	}
+)
