@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -193,6 +194,19 @@ func (l *ledger) await(t *testing.T, n int, connection, name, topic string) {
 	l.awaitThat(t, what, func() bool { return l.count(connection, name, topic) >= n })
 }
 
+// latest tells the last signal of each connection.
+func (l *ledger) latest() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var text strings.Builder
+	for _, of := range l.stories {
+		if n := len(of.entries); n > 0 {
+			fmt.Fprintf(&text, "%+v\n", of.entries[n-1])
+		}
+	}
+	return text.String()
+}
+
 // soakPatience is how long a ledger waits: longer than others, as there is more to do until then.
 const soakPatience = 3 * patience
 
@@ -214,7 +228,7 @@ func (l *ledger) awaitThat(t *testing.T, what string, isSo func() bool) {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			t.Fatalf("%s: it did not get %s", l.sink, what)
+			t.Fatalf("%s: it did not get %s; of each connection the last signal is\n%s", l.sink, what, l.latest())
 		}
 	}
 }

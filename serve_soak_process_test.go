@@ -190,8 +190,13 @@ func (s *soak) start(t *testing.T) {
 		close(s.ended)
 	}()
 	t.Cleanup(func() {
-		_ = s.cmd.Process.Kill() // it fails when there is no process any more
+		end := syscall.SIGKILL
+		if t.Failed() {
+			end = syscall.SIGQUIT // tells where every goroutine is
+		}
+		_ = s.cmd.Process.Signal(end) // it fails when there is no process any more
 		<-s.ended
+		s.readers.Wait()
 		if t.Failed() {
 			t.Logf("stderr of phx serve:\n%s", s.stderr.String())
 		}
