@@ -50,7 +50,7 @@ var exitCodes = []exitCode{
 	{exitRead, "read", "an input cannot be read"},
 	{exitTimeout, "timeout", "no connection, join or reply in time, or --max-time has passed"},
 	{exitTLS, "tls", "the TLS handshake failed"},
-	{exitLinkLost, "link_lost", "the link was lost and its retries are exhausted, or pushes or heartbeats went unanswered with it"},
+	{exitLinkLost, "link_lost", "the link was lost: retries are exhausted, or a push or heartbeat unanswered"},
 	{exitCertificate, "certificate", "the server's certificate was not accepted"},
 	{exitJoin, "join", "a join was refused"},
 	{exitPushStatus, "push_status", "a push, or the first heartbeat, was answered with another status than ok"},

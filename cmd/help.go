@@ -9,9 +9,15 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// helpTopics are the pages of `phx help` that are not about a command.
-var helpTopics = map[string]func() string{
-	"exit-codes": exitCodesHelp,
+// A helpTopic returns a page of `phx help` that is not about a command. As far as it can be, it is made of what root declares.
+type helpTopic func(root *cobra.Command) string
+
+var helpTopics = map[string]helpTopic{
+	"config":      configHelp,
+	"environment": environmentHelp,
+	"exit-codes":  func(*cobra.Command) string { return exitCodesHelp() },
+	"formatting":  func(*cobra.Command) string { return formattingHelp() },
+	"signals":     func(*cobra.Command) string { return signalsHelp() },
 }
 
 func newHelpCmd(f *factory) *cobra.Command {
@@ -25,7 +31,7 @@ func newHelpCmd(f *factory) *cobra.Command {
 			}
 			names := slices.Clone(topics)
 			for _, sub := range c.Root().Commands() {
-				if sub.IsAvailableCommand() {
+				if sub.IsAvailableCommand() && !slices.Contains(names, sub.Name()) {
 					names = append(names, sub.Name())
 				}
 			}
@@ -38,7 +44,7 @@ func newHelpCmd(f *factory) *cobra.Command {
 func helpRun(w io.Writer, root *cobra.Command, args []string) error {
 	if len(args) == 1 {
 		if topic, ok := helpTopics[args[0]]; ok {
-			_, err := io.WriteString(w, topic())
+			_, err := io.WriteString(w, topic(root))
 			return writeError(err)
 		}
 	}

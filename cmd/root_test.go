@@ -15,8 +15,8 @@ func TestUsageErrors(t *testing.T) {
 	tests := []struct{ args, stderr string }{
 		{"foo", "phx: there is no command \"foo\"\nphx: `phx --help` lists the commands\n"},
 		{"conect", "phx: there is no command \"conect\"\nphx: did you mean `phx connect`?\n"},
-		{"help nope", "phx: there is no help on \"nope\"\nphx: topics: exit-codes; `phx --help` lists the commands\n"},
-		{"help join nope", "phx: there is no help on \"join nope\"\nphx: topics: exit-codes; `phx --help` lists the commands\n"},
+		{"help nope", "phx: there is no help on \"nope\"\nphx: topics: config, environment, exit-codes, formatting, signals; `phx --help` lists the commands\n"},
+		{"help join nope", "phx: there is no help on \"join nope\"\nphx: topics: config, environment, exit-codes, formatting, signals; `phx --help` lists the commands\n"},
 		{"--bogus=secret", "phx: there is no option --bogus\nphx: see `phx --help`\n"},
 		{"join -zsecret", "phx: there is no option -z\nphx: see `phx join --help`\n"},
 		{"join --timeout", "phx: --timeout needs a value\nphx: see `phx join --help`\n"},
