@@ -164,7 +164,7 @@ func TestSoakCompare(t *testing.T) {
 
 // TestSoakLedger shows that a ledger reads all formats, and sees what is wrong with lines.
 func TestSoakLedger(t *testing.T) {
-	l := newLedger("sink")
+	l := newLedger("sink", nil)
 	for _, part := range []string{
 		`{"id":"1","type":"phoenix.a.t.n","metadata":{"connection_name":"a","phoenix_topic":"t","phoenix_event":"n","seq":1},"da`,
 		`ta":{"payload":{"session":7,"n":5}}}` + "\n",

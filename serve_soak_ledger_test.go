@@ -17,6 +17,8 @@ import (
 // A ledger is what one sink got, read as it comes.
 type ledger struct {
 	sink string
+	// over is closed when nothing can come any more.
+	over <-chan struct{}
 
 	mu       sync.Mutex
 	rest     []byte // of a line that is not whole yet
@@ -48,8 +50,8 @@ type kind struct{ connection, name, topic string }
 // A loss is what a signal phoenix.signal.dropped tells.
 type loss struct{ count, first, last uint64 }
 
-func newLedger(sink string) *ledger {
-	return &ledger{sink: sink, stories: map[string]*story{}, kinds: map[kind]int{}}
+func newLedger(sink string, over <-chan struct{}) *ledger {
+	return &ledger{sink: sink, over: over, stories: map[string]*story{}, kinds: map[kind]int{}}
 }
 
 // Write implements [io.Writer] for the output of the sink.
@@ -227,9 +229,12 @@ func (l *ledger) awaitThat(t *testing.T, what string, isSo func() bool) {
 		}
 		select {
 		case <-changed:
+			continue
+		case <-l.over:
+			t.Errorf("phx serve has ended")
 		case <-ctx.Done():
-			t.Fatalf("%s: it did not get %s; of each connection the last signal is\n%s", l.sink, what, l.latest())
 		}
+		t.Fatalf("%s: it did not get %s; of each connection the last signal is\n%s", l.sink, what, l.latest())
 	}
 }
 

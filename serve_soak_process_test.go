@@ -91,10 +91,10 @@ func newSoak(t *testing.T) *soak {
 	t.Helper()
 	s := &soak{
 		dir: t.TempDir(), ended: make(chan struct{}),
-		load:   &load{rate: soakRate, tokens: []string{soakAlpha + "0", soakBeta, soakGamma}},
-		stdout: newLedger("stdout"), audit: newLedger("audit"), tenth: newLedger("tenth"),
-		handler: newLedger("handler"), hooked: newLedger("hook"), stuck: newLedger("stuck"),
+		load: &load{rate: soakRate, tokens: []string{soakAlpha + "0", soakBeta, soakGamma}},
 	}
+	s.stdout, s.audit, s.tenth = newLedger("stdout", s.ended), newLedger("audit", s.ended), newLedger("tenth", s.ended)
+	s.handler, s.hooked, s.stuck = newLedger("handler", s.ended), newLedger("hook", s.ended), newLedger("stuck", s.ended)
 	s.ab, s.c = phoenixtest.NewServer(s.load.app()), phoenixtest.NewServer(s.load.app())
 	t.Cleanup(s.c.Close)
 	t.Cleanup(s.ab.Close)
@@ -198,7 +198,7 @@ func (s *soak) start(t *testing.T) {
 		<-s.ended
 		s.readers.Wait()
 		if t.Failed() {
-			t.Logf("stderr of phx serve:\n%s", s.stderr.String())
+			t.Logf("phx serve ended with %s; its stderr:\n%s", endOf(s.cmd.ProcessState), s.stderr.String())
 		}
 	})
 }

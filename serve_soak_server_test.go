@@ -59,9 +59,10 @@ const (
 func (l *load) app() phoenixtest.App {
 	return func(s *phoenixtest.Server) {
 		s.Mount("/socket", phoenixtest.UserSocket{
-			AuthToken: true,
-			Connect:   l.connect,
-			Channels:  []phoenixtest.Route{{Topic: "room:*", New: func() phoenixtest.Channel { return &loadRoom{load: l} }}},
+			AuthToken:   true,
+			IdleTimeout: -1, // with the long heartbeats of the config, a client may be idle
+			Connect:     l.connect,
+			Channels: []phoenixtest.Route{{Topic: "room:*", New: func() phoenixtest.Channel { return &loadRoom{load: l} }}},
 		})
 	}
 }
