@@ -62,7 +62,7 @@ func (l *load) app() phoenixtest.App {
 			AuthToken:   true,
 			IdleTimeout: -1, // with the long heartbeats of the config, a client may be idle
 			Connect:     l.connect,
-			Channels: []phoenixtest.Route{{Topic: "room:*", New: func() phoenixtest.Channel { return &loadRoom{load: l} }}},
+			Channels:    []phoenixtest.Route{{Topic: "room:*", New: func() phoenixtest.Channel { return &loadRoom{load: l} }}},
 		})
 	}
 }
