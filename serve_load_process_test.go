@@ -164,23 +164,43 @@ func (s *served) least(t *testing.T) usage {
 	return least
 }
 
-// awaitUsage waits until what the process holds is as asked for. A process that does not get there shows its goroutines and ends.
-func (s *served) awaitUsage(t *testing.T, what string, enough func(usage) bool) usage {
+// awaitUsage waits until what the process holds is as asked for.
+func (s *served) awaitUsage(t *testing.T, what string, enough func(usage) bool) (u usage) {
+	t.Helper()
+	s.await(t, func() (bool, string) {
+		u = s.usage(t)
+		return enough(u), fmt.Sprintf("%s: it holds %+v", what, u)
+	})
+	return u
+}
+
+// awaitMetric waits until a series has a value.
+func (s *served) awaitMetric(t *testing.T, series string, want float64) {
+	t.Helper()
+	s.await(t, func() (bool, string) {
+		_, metrics := s.get(t, "/metrics")
+		got := value(t, metrics, series)
+		return got == want, fmt.Sprintf("%s is %v, want %v", series, got, want)
+	})
+}
+
+// await looks until what it sees is right. A process that does not get there shows its goroutines and ends.
+func (s *served) await(t *testing.T, look func() (right bool, seen string)) {
 	t.Helper()
 	ticks := time.NewTicker(lookEvery)
 	defer ticks.Stop()
 	tooLong := time.After(patience)
 	for {
-		u := s.usage(t)
-		if enough(u) {
-			return u
+		right, seen := look()
+		if right {
+			return
 		}
 		select {
 		case <-ticks.C:
 		case <-tooLong:
 			sendSignal(t, s.cmd, syscall.SIGQUIT)
 			<-s.ended
-			t.Fatalf("%s: it holds %+v", what, u)
+			t.Fatal(seen)
 		}
 	}
 }
