@@ -45,6 +45,7 @@ func (c *client) bind(command *cobra.Command, run func(ctx context.Context) erro
 	c.choice = config.NewSet(c.selection.Options())
 	c.choice.Bind(command.Flags())
 	c.set.Bind(command.Flags())
+	completeConnections(command, c.factory, c.choice, &c.selection)
 	command.RunE = func(command *cobra.Command, _ []string) error {
 		if err := c.resolve(); err != nil {
 			return err

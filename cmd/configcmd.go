@@ -128,6 +128,7 @@ sinks and routes. What may be secret is ***, and where a secret is to be found s
 		{Flag: "json", Value: config.Switch(&o.asJSON), Usage: "print a JSON object, not YAML"},
 	})
 	set.Bind(c.Flags())
+	completeConnections(c, f, set, &o.selection)
 	c.RunE = func(*cobra.Command, []string) error {
 		if err := set.Resolve(f.streams.LookupEnv); err != nil {
 			return err

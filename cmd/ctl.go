@@ -49,6 +49,17 @@ type ctlSocket struct {
 	path string
 }
 
+// resolve parses the option, whose default is where the socket is when nobody says otherwise.
+func (s *ctlSocket) resolve(lookupEnv func(string) (string, bool)) error {
+	if err := s.set.Resolve(lookupEnv); err != nil {
+		return err
+	}
+	if s.path == "" {
+		s.path = control.DefaultPath(lookupEnv)
+	}
+	return nil
+}
+
 // A ctl is what the subcommands of ctl have in common: the options, and what is made of them.
 type ctl struct {
 	factory *factory
@@ -70,6 +81,7 @@ type ctl struct {
 // bind adds the options to the command, and run as what it does, as [client.bind] does.
 func (c *ctl) bind(command *cobra.Command, run func(ctx context.Context) error) *cobra.Command {
 	command.Flags().SortFlags = false
+	command.ValidArgsFunction = c.socket.completeArgs(c.factory)
 	output := c.output.Options()
 	if !c.choosesFormat {
 		output = only(output, func(flag string) bool { return flag != "output" })
@@ -94,7 +106,7 @@ func only(options []config.Option, keep func(flag string) bool) []config.Option 
 
 func (c *ctl) resolve(set *config.Set) error {
 	lookupEnv := c.factory.streams.LookupEnv
-	if err := errors.Join(c.socket.set.Resolve(lookupEnv), set.Resolve(lookupEnv)); err != nil {
+	if err := errors.Join(c.socket.resolve(lookupEnv), set.Resolve(lookupEnv)); err != nil {
 		return err
 	}
 	if err := c.output.Check(); err != nil {
@@ -102,9 +114,6 @@ func (c *ctl) resolve(set *config.Set) error {
 	}
 	c.log = newLogger(c.factory.streams.Err, c.logging, slog.LevelWarn)
 	c.factory.logJSON = c.logging.Format == config.LogJSON
-	if c.socket.path == "" {
-		c.socket.path = control.DefaultPath(lookupEnv)
-	}
 	c.client = control.NewClient(c.socket.path)
 	// The name does not matter: what is printed comes encoded.
 	var err error

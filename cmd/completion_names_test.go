@@ -1,0 +1,37 @@
+package cmd
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestCompletionOfNames(t *testing.T) {
+	env, end := startCtl(t, &ctlBackend{})
+	file := filepath.Join(t.TempDir(), "phx.yaml")
+	if err := os.WriteFile(file, []byte("connections: {first: {}, second: {name: renamed}}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	complete := func(args string, want ...string) {
+		t.Helper()
+		r := (&phxRun{env: env}).run(t.Context(), append([]string{"__complete"}, append(strings.Fields(args), "")...)...)
+		if got, want := r.out.String(), strings.Join(append(want, ":4\n"), "\n"); got != want || r.code != exitOK {
+			t.Errorf("%s: exit code %d, %q, want %q", args, r.code, got, want)
+		}
+	}
+	names := []string{"backend\tconnected", "other\tconnecting"}
+	for _, verb := range []string{"status", "start", "stop", "restart", "remove", "join", "leave", "push"} {
+		complete("ctl "+verb, names...)
+	}
+	complete("ctl stop backend")
+	complete("ctl leave backend")
+	complete("ctl start -f " + file)
+	complete("ctl list")
+	for _, command := range []string{"connect", "join", "push", "listen", "config show"} {
+		complete(command+" -f "+file+" -n", "first", "renamed")
+	}
+	complete("listen -f " + file + ".none -n")
+	end()
+	complete("ctl stop")
+}
