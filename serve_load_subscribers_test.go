@@ -61,7 +61,9 @@ func (n *numbers) app(s *phoenixtest.Server) {
 			n.joined <- s
 			return phoenixtest.NoReply()
 		},
-		OnIn: func(_ *phoenixtest.Socket, _ string, p phoenixtest.Payload) phoenixtest.Result { return phoenixtest.OK(p) },
+		OnIn: func(_ *phoenixtest.Socket, _ string, p phoenixtest.Payload) phoenixtest.Result {
+			return phoenixtest.OK(p)
+		},
 	})}})
 }
 
