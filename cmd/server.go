@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"phx/cmd/internal/bridge"
 	"phx/cmd/internal/control"
@@ -141,8 +142,20 @@ func (s *server) close(ctx context.Context) {
 		s.log.Warn("not everything ended as it should", "error", err)
 	}
 	s.stopAsking()
-	s.asking.Wait()
+	answered := make(chan struct{})
+	go func() {
+		s.asking.Wait()
+		close(answered)
+	}()
+	deadline, _ := grace.Deadline()
+	select {
+	case <-answered:
+	case <-time.After(max(time.Until(deadline), lastAnswers)): // somebody sends a request and does not come to its end
+	}
 }
+
+// lastAnswers is what answers to others have at least after everything else has ended, so that the socket is removed.
+const lastAnswers = 250 * time.Millisecond
 
 // endedFailure is the failure of serve by the end of a required connection.
 func endedFailure(err error) error {

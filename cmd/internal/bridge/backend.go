@@ -171,6 +171,12 @@ func (b *Bridge) Join(ctx context.Context, name, topic string, params json.RawMe
 		want.Params = func(context.Context) (phoenix.Payload, error) { return payload, nil }
 	}
 	ev, err := conn.JoinEvent(ctx, want)
+	if errors.Is(err, phoenix.ErrNotJoined) {
+		return control.Answer{}, &control.Error{
+			Status: http.StatusConflict, Code: exitChannel, Message: "the topic was left again before the server had answered the join",
+			Advice: "was the connection stopped? `phx ctl status " + name + "` shows it",
+		}
+	}
 	return answer(name, &ev, err)
 }
 
@@ -231,6 +237,8 @@ func callError(name string, err error) error {
 		return nil
 	case errors.Is(err, phoenix.ErrUnknownConnection):
 		return control.UnknownConnection(name)
+	case errors.Is(err, phoenix.ErrShutdown):
+		return errClosing
 	case errors.Is(err, phoenix.ErrConnectionExists):
 		known.Message = fmt.Sprintf("serve has a connection %q already", name)
 		known.Advice = "give the new one another name, or `phx ctl remove` the old one"

@@ -148,8 +148,8 @@ func (b *Bridge) Reopen() { b.router.Reopen() }
 const (
 	// leaveShare is the part of the time for an end that leaving and closing may take; the rest is for delivering what is queued.
 	leaveShare = 0.6
-	// stopTime is what sinks have to stop, of the time for an end, when they could not deliver everything: programs are killed then.
-	stopTime = time.Second
+	// stopTime is what is kept, of the time for an end, for sinks to stop that could not deliver everything: programs are killed then.
+	stopTime = 1250 * time.Millisecond
 )
 
 // Shutdown ends every connection, and then every sink when it has delivered what it holds, all before ctx ends. What could not

@@ -70,7 +70,8 @@ func asError(err error) *Error {
 	}
 	e := &Error{Status: http.StatusInternalServerError, Code: exitFailure, Message: err.Error()}
 	if coded := (interface{ ExitCode() int })(nil); errors.As(err, &coded) {
-		e.Code = coded.ExitCode()
+		// It is known what is wrong, and it is no mistake of ours: a config file, for example.
+		e.Status, e.Code = http.StatusUnprocessableEntity, coded.ExitCode()
 	}
 	if hinted := (interface{ Hint() string })(nil); errors.As(err, &hinted) {
 		e.Advice = hinted.Hint()
