@@ -55,5 +55,15 @@ func barePush(uri string, pushes, window int) error {
 	return ws.Close()
 }
 
+// pushOnce writes a push and reads its reply.
+func pushOnce(ws *websocket.Conn, i int) error {
+	message := fmt.Sprintf(`["1","%d","%s","echo",%s]`, i+2, topic, pushPayload(i))
+	if err := ws.WriteMessage(websocket.TextMessage, []byte(message)); err != nil {
+		return err
+	}
+	_, _, err := ws.ReadMessage()
+	return err
+}
+
 // pushPayload is what every contender pushes.
 func pushPayload(i int) string { return fmt.Sprintf(`{"n":%d}`, i) }

@@ -13,9 +13,8 @@ const window = 64
 
 // A contender is one process to measure.
 type contender struct {
-	name  string
-	argv  []string
-	stdin string
+	name string
+	program
 	// cpuBar and rateBar bound its ratios to the bare loop: processor time from above, frames a second from below. 0: no bar.
 	cpuBar, rateBar float64
 
@@ -30,7 +29,7 @@ type race struct {
 	contenders  []*contender // the bare loop first
 }
 
-func compare(phx string, frames, pushes, rounds int) error {
+func compare(phx string, frames, pushes, rounds, connections int) error {
 	server, err := startReplayServer(frames)
 	if err != nil {
 		return err
@@ -51,18 +50,29 @@ func compare(phx string, frames, pushes, rounds int) error {
 	}
 
 	listening := listenRace(self, phx, server.uri("stream"), frames)
+	config, _, err := writeServeConfig(dir, server.uri("stream"), 1)
+	if err != nil {
+		return err
+	}
+	listening.contenders = append(listening.contenders, &contender{
+		// It tells of the last frame of each block.
+		name: "serve, to a file", program: program{argv: []string{phx, "serve", "-f", config}, lines: frames / blockFrames},
+	})
 	for _, r := range []*race{listening, pushRace(self, phx, server.uri("push"), input, pushes)} {
 		if err := r.run(server.joined, rounds); err != nil {
 			return err
 		}
 		r.print(rounds)
 	}
-	return measureSizes(phx, server, listening)
+	if err := measureSizes(phx, server, listening); err != nil {
+		return err
+	}
+	return measureServe(phx, dir, server.uri("push"), connections)
 }
 
 func listenRace(self, phx, uri string, frames int) *race {
-	listen := func(count int, more ...string) []string {
-		return append([]string{phx, "listen", topic, "--uri", uri, "--quiet", "--count", fmt.Sprint(count)}, more...)
+	listen := func(count int, more ...string) program {
+		return program{argv: append([]string{phx, "listen", topic, "--uri", uri, "--quiet", "--count", fmt.Sprint(count)}, more...)}
 	}
 	return &race{
 		title: fmt.Sprintf("%d frames of %d bytes, output to %s", frames, frameSize, os.DevNull),
@@ -70,10 +80,10 @@ func listenRace(self, phx, uri string, frames int) *race {
 		units: "frames",
 		count: frames,
 		contenders: []*contender{
-			{name: "bare loop", argv: []string{self, "bare-listen", uri, fmt.Sprint(frames)}},
-			{name: "listen", argv: listen(frames), cpuBar: 1.6, rateBar: 0.65},
-			{name: "listen -o payload", argv: listen(frames, "-o", "payload"), cpuBar: 1.1, rateBar: 0.9},
-			{name: "listen --event, 1 in 1000", argv: listen(frames/blockFrames, "--event", keptEvent), cpuBar: 1},
+			{name: "bare loop", program: program{argv: []string{self, "bare-listen", uri, fmt.Sprint(frames)}}},
+			{name: "listen", program: listen(frames), cpuBar: 1.6, rateBar: 0.65},
+			{name: "listen -o payload", program: listen(frames, "-o", "payload"), cpuBar: 1.1, rateBar: 0.9},
+			{name: "listen --event, 1 in 1000", program: listen(frames/blockFrames, "--event", keptEvent), cpuBar: 1},
 		},
 	}
 }
@@ -85,11 +95,13 @@ func pushRace(self, phx, uri, input string, pushes int) *race {
 		units: "pushes",
 		count: pushes,
 		contenders: []*contender{
-			{name: "bare loop", argv: []string{self, "bare-push", uri, fmt.Sprint(pushes), fmt.Sprint(window)}},
+			{name: "bare loop", program: program{argv: []string{self, "bare-push", uri, fmt.Sprint(pushes), fmt.Sprint(window)}}},
 			{
-				name:    "push --max-inflight 64",
-				argv:    []string{phx, "push", topic, "echo", "--uri", uri, "--quiet", "--max-inflight", fmt.Sprint(window)},
-				stdin:   input,
+				name: "push --max-inflight 64",
+				program: program{
+					argv:  []string{phx, "push", topic, "echo", "--uri", uri, "--quiet", "--max-inflight", fmt.Sprint(window)},
+					stdin: input,
+				},
 				rateBar: 0.5,
 			},
 		},
@@ -110,7 +122,7 @@ func (r *race) run(joined <-chan time.Time, rounds int) error {
 	for round := range rounds {
 		for i := range r.contenders {
 			c := r.contenders[(round+i)%len(r.contenders)]
-			spent, err := measure(joined, c.stdin, c.argv...)
+			spent, err := measure(joined, c.program)
 			if err != nil {
 				return err
 			}
@@ -170,6 +182,9 @@ func medianOf(n int, value func(i int) float64) float64 {
 // startRuns is how often a start is measured: it is short, and much that is not ours goes into it.
 const startRuns = 21
 
+// sizeFormat is that of what is no ratio: its name, how much it is, the unit and the bar.
+const sizeFormat = "%-27s %8.2f %-4s %s\n"
+
 // measureSizes prints what is no ratio: the time of short commands and memory.
 func measureSizes(phx string, server *replayServer, listening *race) error {
 	start, err := medianStart(nil, phx, "version")
@@ -182,10 +197,9 @@ func measureSizes(phx string, server *replayServer, listening *race) error {
 	}
 	listen := listening.contenders[1]
 	mib := medianOf(len(listen.costs), func(i int) float64 { return float64(listen.costs[i].peakKiB) / 1024 })
-	const format = "%-27s %8.1f %-4s %s\n"
-	fmt.Printf(format, "phx version", start, "ms", atMost(start, 20, "%.0f ms"))
-	fmt.Printf(format, "one phx push", push, "ms", atMost(push, 50, "%.0f ms"))
-	fmt.Printf(format, "listen, resident at most", mib, "MiB", atMost(mib, 32, "%.0f MiB"))
+	fmt.Printf(sizeFormat, "phx version", start, "ms", atMost(start, 20, "%.0f ms"))
+	fmt.Printf(sizeFormat, "one phx push", push, "ms", atMost(push, 50, "%.0f ms"))
+	fmt.Printf(sizeFormat, "listen, resident at most", mib, "MiB", atMost(mib, 32, "%.0f MiB"))
 	return nil
 }
 
@@ -194,7 +208,7 @@ func medianStart(joined <-chan time.Time, argv ...string) (float64, error) {
 	costs := make([]cost, startRuns)
 	for i := range costs {
 		var err error
-		if costs[i], err = measure(joined, "", argv...); err != nil {
+		if costs[i], err = measure(joined, program{argv: argv}); err != nil {
 			return 0, err
 		}
 	}

@@ -2,11 +2,13 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -23,14 +25,46 @@ type cost struct {
 	peakKiB int
 }
 
-// measure runs a process to its end. stdin is the path of a file, "" for none; joined gets the time of its join, if it does one.
-func measure(joined <-chan time.Time, stdin string, argv ...string) (cost, error) {
-	command := exec.Command(argv[0], argv[1:]...)
+// A program is what is measured.
+type program struct {
+	argv []string
+	// stdin is the path of a file; "": it has none.
+	stdin string
+	// lines is how many lines on stdout tell that the work is done: then it is told to end. 0: it ends by itself.
+	lines int
+}
+
+// A lineCounter calls done when it was written a number of lines.
+type lineCounter struct {
+	left int
+	done func()
+}
+
+// Write implements [io.Writer].
+func (c *lineCounter) Write(p []byte) (int, error) {
+	n := bytes.Count(p, []byte("\n"))
+	if c.left > 0 && c.left <= n {
+		c.done()
+	}
+	c.left -= n
+	return len(p), nil
+}
+
+// measure runs a process to its end. joined gets the time of its join, if it does one.
+func measure(joined <-chan time.Time, p program) (cost, error) {
+	select {
+	case <-joined: // somebody else's
+	default:
+	}
+	command := exec.Command(p.argv[0], p.argv[1:]...)
 	var stderr bytes.Buffer
 	command.Stderr = &stderr
 	// A nil Stdout is the null device, opened for the child.
-	if stdin != "" {
-		input, err := os.Open(stdin)
+	if p.lines > 0 {
+		command.Stdout = &lineCounter{p.lines, func() { command.Process.Signal(syscall.SIGTERM) }}
+	}
+	if p.stdin != "" {
+		input, err := os.Open(p.stdin)
 		if err != nil {
 			return cost{}, err
 		}
@@ -59,8 +93,11 @@ func measure(joined <-chan time.Time, stdin string, argv ...string) (cost, error
 		c.work = end.Sub(at)
 	default:
 	}
+	if err == nil && bytes.Contains(stderr.Bytes(), []byte("signals were lost")) {
+		err = errors.New("it has not done all of its work")
+	}
 	if err != nil {
-		return c, fmt.Errorf("%s: %w\n%s", strings.Join(argv, " "), err, &stderr)
+		return c, fmt.Errorf("%s: %w\n%s", strings.Join(p.argv, " "), err, &stderr)
 	}
 	return c, nil
 }
@@ -76,19 +113,19 @@ func watchMemory(pid int, ended <-chan struct{}) int {
 		case <-ended:
 			return peak
 		case <-tick.C:
-			peak = max(peak, highWater(pid))
+			peak = max(peak, statusKiB(pid, "VmHWM"))
 		}
 	}
 }
 
-// highWater returns VmHWM of a process, 0 if there is no telling.
-func highWater(pid int) int {
+// statusKiB returns a size that the system tells of a process, 0 if there is no telling.
+func statusKiB(pid int, name string) int {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0
 	}
 	for line := range strings.Lines(string(status)) {
-		if value, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+		if value, ok := strings.CutPrefix(line, name+":"); ok {
 			kib, _ := strconv.Atoi(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB")))
 			return kib
 		}

@@ -1,0 +1,182 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// serveName is the name of the connection of which there is one, or the beginning of those of which there are many.
+const serveName = "c"
+
+// writeServeConfig writes the config of a serve that has connections to one URI, all with the same channel, and a file sink that
+// is the null device. What has the event keptEvent goes to stdout, too. It returns the paths of the config and of the control socket.
+func writeServeConfig(dir, uri string, connections int) (config, socket string, err error) {
+	config, socket = filepath.Join(dir, "phx.yaml"), filepath.Join(dir, "control.sock")
+	text := fmt.Appendf(nil, "control: {socket: %s}\nsinks: {file: {file: {path: %s}, queue: 64MiB}}\n", socket, os.DevNull)
+	text = fmt.Appendf(text, "routes:\n- {event: %s, to: [stdout]}\n- {match: '**', to: [file]}\n", keptEvent)
+	text = fmt.Appendf(text, "defaults: {uri: %s, auto_join_channels: ['%s']}\nconnections:\n", uri, topic)
+	for i := range connections {
+		text = fmt.Appendf(text, "  %s%d: {}\n", serveName, i)
+	}
+	return config, socket, os.WriteFile(config, text, 0o600)
+}
+
+// A serving is a phx serve that is up: all its channels are joined.
+type serving struct {
+	command *exec.Cmd
+	socket  string
+	stderr  bytes.Buffer
+}
+
+// startServing starts phx serve and waits until it is up.
+func startServing(phx, dir, uri string, connections int) (*serving, error) {
+	config, socket, err := writeServeConfig(dir, uri, connections)
+	if err != nil {
+		return nil, err
+	}
+	ready, tell, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer ready.Close()
+	s := &serving{socket: socket, command: exec.Command(phx, "serve", "-f", config, "--quiet", "--ready-fd", "3")}
+	s.command.Stderr, s.command.ExtraFiles = &s.stderr, []*os.File{tell}
+	err = s.command.Start()
+	tell.Close()
+	if err != nil {
+		return nil, err
+	}
+	if err := ready.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		return nil, errors.Join(err, s.stop())
+	}
+	line, err := io.ReadAll(ready)
+	if err == nil && len(line) == 0 {
+		err = errors.New("phx serve did not get ready")
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.stop())
+	}
+	return s, nil
+}
+
+// stop ends it as a service manager does.
+func (s *serving) stop() error {
+	hung := time.AfterFunc(patience, func() { s.command.Process.Kill() })
+	defer hung.Stop()
+	_ = s.command.Process.Signal(syscall.SIGTERM) // fails if it has ended already, which Wait tells
+	if err := s.command.Wait(); err != nil {
+		return fmt.Errorf("phx serve: %w\n%s", err, &s.stderr)
+	}
+	return nil
+}
+
+// residentKiB returns how much memory phx serve needs with a number of connections that are up.
+func residentKiB(phx, dir, uri string, connections int) (int, error) {
+	s, err := startServing(phx, dir, uri, connections)
+	if err != nil {
+		return 0, err
+	}
+	kib := statusKiB(s.command.Process.Pid, "VmRSS")
+	return kib, s.stop()
+}
+
+// fewConnections are so many that what the first one brings is not counted for the others.
+const fewConnections = 10
+
+// perConnectionKiB returns how much memory each of further connections takes.
+func perConnectionKiB(phx, dir, uri string, further int) (float64, error) {
+	few, err := residentKiB(phx, dir, uri, fewConnections)
+	if err != nil {
+		return 0, err
+	}
+	many, err := residentKiB(phx, dir, uri, fewConnections+further)
+	return float64(many-few) / float64(further), err
+}
+
+// alternations is how often a push is measured each way.
+const alternations = 2000
+
+// pushLatencies returns how long a push takes by the control API of phx serve, and the same one in a bare loop, in milliseconds.
+func pushLatencies(phx, dir, uri string) (api, bare float64, err error) {
+	s, err := startServing(phx, dir, uri, 1)
+	if err != nil {
+		return 0, 0, err
+	}
+	api, bare, err = s.pushLatencies(uri)
+	return api, bare, errors.Join(err, s.stop())
+}
+
+func (s *serving) pushLatencies(uri string) (api, bare float64, err error) {
+	ws, err := dialBare(uri)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer ws.Close()
+	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", s.socket)
+	}}}
+	defer client.CloseIdleConnections()
+	var times [2][alternations]time.Duration
+	for i := range alternations {
+		for way, push := range []func() error{
+			func() error { return pushByAPI(client, i) },
+			func() error { return pushOnce(ws, i) },
+		} {
+			begin := time.Now()
+			if err := push(); err != nil {
+				return 0, 0, err
+			}
+			times[way][i] = time.Since(begin)
+		}
+	}
+	median := func(way int) float64 {
+		return medianOf(alternations, func(i int) float64 { return times[way][i].Seconds() * 1000 })
+	}
+	return median(0), median(1), nil
+}
+
+// measureServe prints what phx serve takes: memory, and the time of a push that goes through it.
+func measureServe(phx, dir, uri string, connections int) error {
+	kib, err := perConnectionKiB(phx, dir, uri, connections)
+	if err != nil {
+		return err
+	}
+	api, bare, err := pushLatencies(phx, dir, uri)
+	if err != nil {
+		return err
+	}
+	fmt.Printf(sizeFormat, "serve, a further connection", kib, "KiB", atMost(kib, 64, "%.0f KiB"))
+	fmt.Printf(sizeFormat, "serve, a push by its API", api, "ms", atMost(api, 10, "%.0f ms"))
+	fmt.Printf(sizeFormat, "the same in a bare loop", bare, "ms", "")
+	return nil
+}
+
+// pushByAPI makes the call of a push.
+func pushByAPI(client *http.Client, i int) error {
+	body := fmt.Sprintf(`{"topic":%q,"event":"echo","payload":%s}`, topic, pushPayload(i))
+	resp, err := client.Post("http://phx/v1/connections/"+serveName+"0/push", "application/json", strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("a push by the control API: %s: %s", resp.Status, answer)
+	}
+	return nil
+}
