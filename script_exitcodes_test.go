@@ -26,6 +26,7 @@ func TestEveryExitCodeHasAScript(t *testing.T) {
 		}
 		delete(claimed, end)
 	}
+	delete(claimed, "SIGKILL") // nobody ends by it but by somebody else's hand
 	for end := range claimed {
 		t.Errorf("the scripts have phx end with %s, which is not in the table", end)
 	}
