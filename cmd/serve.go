@@ -3,9 +3,11 @@ package cmd
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"runtime/debug"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -46,11 +48,31 @@ runs, phx ctl shows and steers it.`,
 		if err := errors.Join(set.Resolve(f.streams.LookupEnv), o.logging.Check()); err != nil {
 			return err
 		}
+		defer o.queueLog()()
 		o.log = newLogger(f.streams.Err, o.logging, slog.LevelInfo)
 		f.logJSON = o.logging.Format == config.LogJSON
 		return serveRun(c.Context(), o)
 	}
 	return c
+}
+
+// lastLog is how long the end waits for a log that is not read.
+const lastLog = 200 * time.Millisecond
+
+// queueLog puts a queue before stderr, so that nothing waits for who reads that, or does not. end takes it back.
+func (o *serveOptions) queueLog() (end func()) {
+	streams := o.factory.streams
+	w := streams.Err
+	queue := newLogQueue(w, func(lost int) {
+		newLogger(w, o.logging, slog.LevelInfo).Error("lines of this log were lost, because it was not read", "lines", lost)
+	})
+	streams.Err = queue
+	return func() {
+		streams.Err = w
+		if !queue.flush(lastLog) {
+			streams.Err = io.Discard // what is still to be said would wait for ever
+		}
+	}
 }
 
 func (o *serveOptions) options() []config.Option {
