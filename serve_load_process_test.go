@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -150,18 +151,23 @@ func (s *served) usage(t *testing.T) usage {
 	return u
 }
 
-// looks is how many looks tell what the least is that a process holds. Goroutines that come and go are those of the look itself.
-const looks = 20
+// looks is how many looks tell what a process holds while nothing happens. Each look takes some goroutines itself, now more and now
+// less: what is low, and was seen usual times, will be seen again.
+const looks, usual = 30, 3
 
-// least returns the least of each that a process holds while nothing happens.
-func (s *served) least(t *testing.T) usage {
+// atRest returns what the process holds of each while nothing happens.
+func (s *served) atRest(t *testing.T) usage {
 	t.Helper()
-	least := s.usage(t)
-	for range looks {
+	var goroutines, files, heap [looks]float64
+	for i := range looks {
 		u := s.usage(t)
-		least = usage{min(least.goroutines, u.goroutines), min(least.files, u.files), min(least.heap, u.heap)}
+		goroutines[i], files[i], heap[i] = u.goroutines, u.files, u.heap
 	}
-	return least
+	low := func(seen [looks]float64) float64 {
+		slices.Sort(seen[:])
+		return seen[usual-1]
+	}
+	return usage{low(goroutines), low(files), low(heap)}
 }
 
 // awaitUsage waits until what the process holds is as asked for.

@@ -19,7 +19,7 @@ connections: {other: {uri: %s, auto_join_channels: [room:other]}}
 routes: [{to: [discard]}]
 `, server.URL), nil)
 	s.awaitReady(t)
-	before := s.least(t)
+	before := s.atRest(t)
 
 	config := filepath.Join(t.TempDir(), "more.yaml")
 	text := fmt.Sprintf(`

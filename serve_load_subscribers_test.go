@@ -188,7 +188,7 @@ sinks: {all: {file: {path: %s}, queue: 64MiB}}
 routes: [{event: [%s, %s], to: [all]}]
 `, server.URL, file, eventNumber, eventLast), nil)
 	s.awaitReady(t)
-	before := s.least(t)
+	before := s.atRest(t)
 
 	steady, err := subscribe(s.socket, wantNumbers)
 	if err != nil {
