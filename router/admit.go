@@ -63,6 +63,9 @@ func (q *Queue) joinGaps() {
 func (q *Queue) lose(place *losses, l Loss) {
 	l.Origin.dropped(1)
 	place.add(l)
+	if q.onLoss != nil {
+		q.onLoss()
+	}
 }
 
 // admitEach copies those of c's records that fit, and the announcements of losses before the first of them. It is the way

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"sync"
 )
 
@@ -26,6 +27,7 @@ type Queue struct {
 	maxRecords int // 0: no limit
 	policy     Policy
 	announce   func(dst []byte, l Loss) []byte
+	onLoss     func()
 	pool       pool
 
 	ready  chan struct{} // holds a token when there may be something to take
@@ -72,6 +74,17 @@ func NewQueue(limit int64, p Policy, announce func(dst []byte, l Loss) []byte) *
 func (q *Queue) LimitRecords(n int) {
 	q.maxRecords = n
 	q.pool.most = chunkRecords(n)
+}
+
+// OnLoss has f called for each record that is lost by the policy or by the consumer, long before that is announced perhaps. It is
+// called with the queue locked, so it must not use the queue. OnLoss is called before the queue is used.
+func (q *Queue) OnLoss(f func()) { q.onLoss = f }
+
+// Unannounced returns the losses so far that have no announcement yet: a consumer that stands still gets none.
+func (q *Queue) Unannounced() []Loss {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return slices.Concat(q.front.list, q.back.list)
 }
 
 // Len returns how many records wait, announcements included, and their bytes.

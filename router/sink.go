@@ -87,6 +87,8 @@ func NewSink(o SinkOptions) *Sink {
 	s.losses = lossLog{log: s.log, policy: o.Policy, seen: make(map[string]*seenLoss)}
 	s.queue = NewQueue(o.Bytes, o.Policy, s.announce)
 	s.queue.LimitRecords(o.Records)
+	s.queue.OnLoss(s.losses.look)
+	s.losses.unannounced = s.queue.Unannounced
 	return s
 }
 

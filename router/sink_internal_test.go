@@ -99,6 +99,46 @@ func TestSinkAnnouncesLosses(t *testing.T) {
 	}
 }
 
+// A drain that stands still takes no announcement. What is lost meanwhile is logged all the same, at once and then now and again.
+func TestSinkLogsLossesOfAStandingDrain(t *testing.T) {
+	for _, p := range []Policy{DropOldest, DropNewest} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			s, logged := newTestSink(t, p, drainFunc(func(ctx context.Context, _ *Queue) error {
+				<-ctx.Done()
+				return ctx.Err()
+			}))
+			s.start(ctx)
+			want := func(count, first, last int) {
+				t.Helper()
+				synctest.Wait()
+				line := fmt.Sprintf("sink=audit connection=a count=%d policy=%s first_seq=%d last_seq=%d\n", count, p, first, last)
+				if text := logged.take(); strings.Count(text, "signals were lost") != 1 || !strings.Contains(text, line) {
+					t.Errorf("%s: the log has, instead of one line with %s:\n%s", p, line, text)
+				}
+			}
+			shift := 0 // from what drop-oldest loses to what drop-newest does
+			if p == DropNewest {
+				shift = 5
+			}
+			putNumbered(t, s, "a", 1, 7)
+			want(2, 1+shift, 2+shift)
+			putNumbered(t, s, "a", 8, 2)
+			putNumbered(t, s, "a", 10, 1)
+			synctest.Wait()
+			if text := logged.take(); text != "" {
+				t.Errorf("%s: logged at once again: %s", p, text)
+			}
+			time.Sleep(lossLogInterval)
+			want(3, 3+shift, 5+shift)
+			putNumbered(t, s, "a", 11, 1)
+			cancel()
+			<-s.done
+			want(1, 6+shift, 6+shift)
+		})
+	}
+}
+
 // readable shortens the announcements in an output and its line breaks.
 func readable(t *testing.T, text string) string {
 	t.Helper()
@@ -148,7 +188,7 @@ func TestSinkLogsLossesTogether(t *testing.T) {
 			t.Errorf("logged at once %s", got)
 		}
 		time.Sleep(lossLogInterval)
-		if got, want := lines(), "level=WARN msg=\"signals were lost\" count=11 policy=drop-oldest first_seq=1 last_seq=24\n"; got != want {
+		if got, want := lines(), "level=WARN msg=\"signals were lost\" count=11 policy=drop-oldest first_seq=2 last_seq=24\n"; got != want {
 			t.Errorf("logged %s, want %s", got, want)
 		}
 		s.forget("a")

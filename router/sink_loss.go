@@ -16,6 +16,8 @@ const lossLogInterval = 10 * time.Second
 type lossLog struct {
 	log    *slog.Logger
 	policy Policy
+	// unannounced returns what is lost and of which there is no announcement yet.
+	unannounced func() []Loss
 
 	mu        sync.Mutex
 	seen      map[string]*seenLoss // by connection
@@ -25,8 +27,8 @@ type lossLog struct {
 
 // A seenLoss is what a lossLog knows of a connection.
 type seenLoss struct {
-	// first and count are those of the latest episode, which may still grow.
-	first, count uint64
+	// first, last and count are those of the latest episode, which may still grow.
+	first, last, count uint64
 	// unlogged is what was lost since the last line.
 	unlogged Loss
 }
@@ -43,8 +45,9 @@ func (l *lossLog) note(loss Loss) {
 	news := loss
 	if s.count > 0 && s.first == loss.FirstSeq && s.count <= loss.Count {
 		news.Count -= s.count
+		news.FirstSeq = s.last + 1
 	}
-	s.first, s.count = loss.FirstSeq, loss.Count
+	s.first, s.last, s.count = loss.FirstSeq, loss.LastSeq, loss.Count
 	if news.Count == 0 {
 		return
 	}
@@ -53,6 +56,18 @@ func (l *lossLog) note(loss Loss) {
 	}
 	s.unlogged.Count += news.Count
 	s.unlogged.LastSeq = news.LastSeq
+	l.schedule()
+}
+
+// look sees to it that losses are logged which may not be announced for long, because the drain stands still.
+func (l *lossLog) look() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.schedule()
+}
+
+// schedule is called with mu held.
+func (l *lossLog) schedule() {
 	if !l.scheduled {
 		l.scheduled = true
 		time.AfterFunc(time.Until(l.next), l.flush)
@@ -68,6 +83,11 @@ func (l *lossLog) forget(connection string) {
 
 // flush logs what was not logged yet.
 func (l *lossLog) flush() {
+	for _, loss := range l.unannounced() {
+		if loss.Origin != nil {
+			l.note(loss)
+		}
+	}
 	l.mu.Lock()
 	l.scheduled = false
 	l.next = time.Now().Add(lossLogInterval)
