@@ -8,6 +8,13 @@ import (
 	"phx/cmd/internal/strictyaml"
 )
 
+// Join returns all that is wrong with a file as one error, in the order of the file, each once; nil if nothing is.
+func Join(errs ...error) error {
+	var wrong problems
+	wrong.addAll(errs)
+	return wrong.err()
+}
+
 // problems collects all that is wrong with a file, so that it can be put right at once.
 type problems struct{ found []error }
 

@@ -1,7 +1,6 @@
 package bridge
 
 import (
-	"errors"
 	"log/slog"
 
 	"phx/cmd/config"
@@ -29,17 +28,19 @@ func (b *Bridge) plan() (*plan, error) {
 	}
 	p := &plan{file: file}
 	// Everything that is wrong is told at once.
+	var wrong []error
 	p.serve, err = file.Serve(b.opts.Where)
+	wrong = append(wrong, err)
 	for _, entry := range file.Entries {
-		c, wrong := b.planConnection(entry)
-		if wrong != nil {
-			err = errors.Join(err, wrong)
+		c, err := b.planConnection(entry)
+		if err != nil {
+			wrong = append(wrong, err)
 			continue
 		}
 		p.connections = append(p.connections, c)
 		p.warnings = append(p.warnings, entry.Warnings(c.connection)...)
 	}
-	if err != nil {
+	if err := config.Join(wrong...); err != nil {
 		return nil, err
 	}
 	p.warnings = append(p.warnings, p.serve.Warnings...)

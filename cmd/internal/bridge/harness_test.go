@@ -1,0 +1,307 @@
+package bridge_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"phx/cmd/config"
+	"phx/cmd/internal/bridge"
+	"phx/cmd/internal/control"
+	"phx/phoenix"
+	"phx/phoenix/phoenixtest"
+)
+
+// A stage is a bridge with a server beside it: the variable URI of its config. What is shown here waits for signals and states
+// and never for time to pass.
+type stage struct {
+	*bridge.Bridge
+	t   *testing.T
+	srv *phoenixtest.Server
+	// dir is where the config is, and where relative paths of it begin.
+	dir string
+	log *journal
+	// logEvent, if not nil, gets the events that are logged.
+	logEvent func(ev *phoenix.Event)
+	// load, if not nil, is called before the config is read.
+	load func()
+	// stdout is where the sink of that name writes.
+	stdout io.Writer
+
+	mu     sync.Mutex
+	config string
+}
+
+// newStage returns a stage with a bridge that is not made yet: [stage.open] makes it.
+func newStage(t *testing.T, app phoenixtest.App, config string) *stage {
+	t.Helper()
+	srv := phoenixtest.NewServer(app)
+	t.Cleanup(srv.Close)
+	return &stage{t: t, srv: srv, dir: t.TempDir(), log: newJournal(), stdout: io.Discard, config: config}
+}
+
+// stageOf returns a stage that is open, with a server like that of phx demo.
+func stageOf(t *testing.T, config string) *stage {
+	t.Helper()
+	s := newStage(t, phoenixtest.Demo(), config)
+	s.open()
+	return s
+}
+
+// started returns a stage all of whose connections are started.
+func started(t *testing.T, config string) *stage {
+	t.Helper()
+	s := stageOf(t, config)
+	must(t, s.StartAll())
+	return s
+}
+
+// open makes the bridge, which is shut down when the test ends.
+func (s *stage) open() {
+	s.t.Helper()
+	var err error
+	s.Bridge, err = bridge.New(s.options())
+	must(s.t, err)
+	s.t.Cleanup(func() { _ = s.Shutdown(context.Background()) })
+}
+
+func (s *stage) options() bridge.Options {
+	return bridge.Options{
+		Load: s.read, Where: where, LookupEnv: s.lookupEnv, Dir: s.dir, Stdout: s.stdout,
+		Logger: slog.New(s.log), Reloading: func() func() { return func() {} },
+		LogEvent: func(_ *slog.Logger, ev *phoenix.Event) {
+			if s.logEvent != nil {
+				s.logEvent(ev)
+			}
+		},
+	}
+}
+
+func (s *stage) read() (*config.File, error) {
+	if s.load != nil {
+		s.load()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return config.ParseFile(filepath.Join(s.dir, "phx.yaml"), []byte(s.config), s.lookupEnv)
+}
+
+// write changes the config; it counts from the next reload on.
+func (s *stage) write(config string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.config = config
+}
+
+// reload puts another config into effect.
+func (s *stage) reload(config string) {
+	s.t.Helper()
+	s.write(config)
+	must(s.t, s.Reload(s.t.Context()))
+}
+
+func (s *stage) lookupEnv(name string) (string, bool) { return s.srv.URL, name == "URI" }
+
+// where stands in for jq: signals that contain the text of the expression, which must not be "(".
+func where(expr string) (func(context.Context, []byte) (bool, error), error) {
+	if expr == "(" {
+		return nil, errors.New("where: it does not compile")
+	}
+	return func(_ context.Context, line []byte) (bool, error) { return bytes.Contains(line, []byte(expr)), nil }, nil
+}
+
+// await waits until a connection is in a state, and returns it.
+func (s *stage) await(name, state string) control.Connection {
+	s.t.Helper()
+	c, err := s.Await(s.t.Context(), name, state)
+	must(s.t, err)
+	return c
+}
+
+// is returns a connection as it is.
+func (s *stage) is(name string) control.Connection {
+	s.t.Helper()
+	c, err := s.Connection(s.t.Context(), name)
+	must(s.t, err)
+	return c
+}
+
+// stop stops a connection.
+func (s *stage) stop(name string) {
+	s.t.Helper()
+	_, err := s.Stop(s.t.Context(), name)
+	must(s.t, err)
+}
+
+// add adds a connection as the control API does.
+func (s *stage) add(entry string) {
+	s.t.Helper()
+	_, err := s.Add(s.t.Context(), []byte(entry), "")
+	must(s.t, err)
+}
+
+// end ends the bridge, so that everything is delivered.
+func (s *stage) end() {
+	s.t.Helper()
+	must(s.t, s.Shutdown(s.t.Context()))
+}
+
+// file returns what is in a file beside the config.
+func (s *stage) file(name string) string {
+	s.t.Helper()
+	data, err := os.ReadFile(filepath.Join(s.dir, name))
+	must(s.t, err)
+	return string(data)
+}
+
+// A said is a signal as far as it is looked at.
+type said struct {
+	ID, Type string
+	Data     struct {
+		Topic, Event, Reason, Status string
+		Payload, Response            json.RawMessage
+	}
+	Metadata struct {
+		Connection string `json:"connection_name"`
+		Seq        uint64
+	}
+}
+
+func (s said) String() string {
+	return fmt.Sprintf("%s %d %s %s", s.Metadata.Connection, s.Metadata.Seq, s.Type, s.Data.Topic)
+}
+
+// signalOf reads the signal that is an answer.
+func signalOf(t *testing.T, line []byte) said {
+	t.Helper()
+	var s said
+	if err := json.Unmarshal(line, &s); err != nil {
+		t.Fatalf("%v in %s", err, line)
+	}
+	return s
+}
+
+// A listener reads signals as a subscriber of the control API gets them.
+type listener struct {
+	control.Subscription
+	t *testing.T
+	// waiting are read, and not looked at yet.
+	waiting []said
+}
+
+// subscribe begins to listen.
+func (s *stage) subscribe(r control.SubscribeRequest) *listener {
+	s.t.Helper()
+	sub, err := s.Subscribe(r)
+	must(s.t, err)
+	s.t.Cleanup(sub.Close)
+	return &listener{Subscription: sub, t: s.t}
+}
+
+// until returns the signals up to the first that is wanted.
+func (l *listener) until(wanted func(said) bool) []said {
+	l.t.Helper()
+	var seen []said
+	for {
+		for len(l.waiting) == 0 {
+			lines, err := l.Next(l.t.Context())
+			if err != nil {
+				l.t.Fatalf("%v after %v", err, seen)
+			}
+			for line := range bytes.Lines(lines) {
+				l.waiting = append(l.waiting, signalOf(l.t, line))
+			}
+		}
+		next := l.waiting[0]
+		l.waiting = l.waiting[1:]
+		seen = append(seen, next)
+		if wanted(next) {
+			return seen
+		}
+	}
+}
+
+// find returns the next signal of a type, which may end with "*".
+func (l *listener) find(typ string) said {
+	l.t.Helper()
+	begin, open := strings.CutSuffix(typ, "*")
+	seen := l.until(func(s said) bool { return s.Type == typ || open && strings.HasPrefix(s.Type, begin) })
+	return seen[len(seen)-1]
+}
+
+// A journal is a log that one can wait for.
+type journal struct {
+	mu      sync.Mutex
+	text    strings.Builder
+	changed chan struct{}
+	slog.Handler
+}
+
+func newJournal() *journal {
+	j := &journal{changed: make(chan struct{})}
+	j.Handler = slog.NewTextHandler(j, &slog.HandlerOptions{Level: slog.LevelDebug})
+	return j
+}
+
+// Write implements [io.Writer].
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	close(j.changed)
+	j.changed = make(chan struct{})
+	return j.text.Write(p)
+}
+
+// String returns the log.
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.String()
+}
+
+// await waits until the log has a text.
+func (j *journal) await(t *testing.T, text string) {
+	t.Helper()
+	for {
+		j.mu.Lock()
+		found, changed := strings.Contains(j.text.String(), text), j.changed
+		j.mu.Unlock()
+		if found {
+			return
+		}
+		select {
+		case <-changed:
+		case <-t.Context().Done():
+			t.Fatalf("no %q in the log:\n%s", text, j)
+		}
+	}
+}
+
+// must ends the test if there is an error.
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wantError makes sure that an error is a *control.Error with this HTTP status and exit code, and says so and so.
+func wantError(t *testing.T, err error, status, code int, text string) {
+	t.Helper()
+	var e *control.Error
+	if !errors.As(err, &e) {
+		t.Fatalf("error %v (%T), want one with status %d", err, err, status)
+	}
+	if e.Status != status || e.Code != code || !strings.Contains(e.Message+"\n"+e.Advice, text) {
+		t.Errorf("status %d, code %d, %q, %q; want %d, %d, %q", e.Status, e.Code, e.Message, e.Advice, status, code, text)
+	}
+}
