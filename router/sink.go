@@ -157,10 +157,10 @@ func (s *Sink) start(ctx context.Context) {
 		defer close(s.done)
 		s.err = s.drain(ctx)
 		waiting, _ := s.queue.Len()
+		s.losses.flush() // before what waits is counted as lost, too
 		if s.err != nil {
 			s.queue.Abort(s.err)
 		}
-		s.losses.flush()
 		if s.err != nil {
 			s.log.Error("the sink has ended before it delivered everything; what waits or comes for it is lost",
 				"error", s.err, "waiting", waiting)

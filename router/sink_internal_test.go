@@ -104,11 +104,17 @@ func TestSinkLogsLossesOfAStandingDrain(t *testing.T) {
 	for _, p := range []Policy{DropOldest, DropNewest} {
 		synctest.Test(t, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
-			s, logged := newTestSink(t, p, drainFunc(func(ctx context.Context, _ *Queue) error {
-				<-ctx.Done()
+			s, logged := newTestSink(t, p, drainFunc(func(ctx context.Context, q *Queue) error {
+				c, err := q.Take(ctx)
+				if err == nil {
+					<-ctx.Done()
+					q.ReleaseFirst(c, 0)
+				}
 				return ctx.Err()
 			}))
 			s.start(ctx)
+			putNumbered(t, s, "a", 1, 1) // which the drain has in hand
+			synctest.Wait()
 			want := func(count, first, last int) {
 				t.Helper()
 				synctest.Wait()
@@ -117,26 +123,31 @@ func TestSinkLogsLossesOfAStandingDrain(t *testing.T) {
 					t.Errorf("%s: the log has, instead of one line with %s:\n%s", p, line, text)
 				}
 			}
-			shift := 0 // from what drop-oldest loses to what drop-newest does
-			if p == DropNewest {
-				shift = 5
-			}
-			putNumbered(t, s, "a", 1, 7)
-			want(2, 1+shift, 2+shift)
-			putNumbered(t, s, "a", 8, 2)
-			putNumbered(t, s, "a", 10, 1)
+			// What comes is lost behind the four that wait, or they are, the oldest first.
+			newest := p == DropNewest
+			putNumbered(t, s, "a", 2, 7)
+			want(3, either(newest, 6, 2), either(newest, 8, 4))
+			putNumbered(t, s, "a", 9, 2)
+			putNumbered(t, s, "a", 11, 1)
 			synctest.Wait()
 			if text := logged.take(); text != "" {
 				t.Errorf("%s: logged at once again: %s", p, text)
 			}
 			time.Sleep(lossLogInterval)
-			want(3, 3+shift, 5+shift)
-			putNumbered(t, s, "a", 11, 1)
+			want(3, either(newest, 6, 2), either(newest, 11, 7))
+			putNumbered(t, s, "a", 12, 1)
 			cancel()
 			<-s.done
-			want(1, 6+shift, 6+shift)
+			want(2, 1, either(newest, 12, 8)) // with what it had in hand
 		})
 	}
+}
+
+func either(first bool, a, b int) int {
+	if first {
+		return a
+	}
+	return b
 }
 
 // readable shortens the announcements in an output and its line breaks.
@@ -174,21 +185,24 @@ func TestSinkLogsLossesTogether(t *testing.T) {
 			synctest.Wait()
 			return strings.ReplaceAll(logged.take(), ` sink=audit connection=a`, "")
 		}
+		s.origin("a").dropped(1)
 		s.announce(nil, loss)
 		if got, want := lines(), "level=WARN msg=\"signals were lost\" count=1 policy=drop-oldest first_seq=1 last_seq=1\n"; got != want {
 			t.Errorf("logged %s, want %s", got, want)
 		}
 		for range 3 { // the same, which grows while it is weighed
 			loss.Count, loss.LastSeq = loss.Count+2, loss.LastSeq+2
+			s.origin("a").dropped(2)
 			s.announce(nil, loss)
 			s.announce(nil, loss)
 		}
+		s.origin("a").dropped(5)
 		s.announce(nil, Loss{Origin: s.origin("a"), Count: 5, FirstSeq: 20, LastSeq: 24})
 		if got := lines(); got != "" {
 			t.Errorf("logged at once %s", got)
 		}
 		time.Sleep(lossLogInterval)
-		if got, want := lines(), "level=WARN msg=\"signals were lost\" count=11 policy=drop-oldest first_seq=2 last_seq=24\n"; got != want {
+		if got, want := lines(), "level=WARN msg=\"signals were lost\" count=11 policy=drop-oldest first_seq=1 last_seq=24\n"; got != want {
 			t.Errorf("logged %s, want %s", got, want)
 		}
 		s.forget("a")

@@ -27,36 +27,35 @@ type lossLog struct {
 
 // A seenLoss is what a lossLog knows of a connection.
 type seenLoss struct {
-	// first, last and count are those of the latest episode, which may still grow.
-	first, last, count uint64
-	// unlogged is what was lost since the last line.
-	unlogged Loss
+	origin *Origin
+	// logged is how many of the origin's losses have been logged.
+	logged uint64
+	// first and last are the range of the gaps that have been seen since the last look, first 0 if there was none.
+	first, last uint64
 }
 
 // note takes in a loss, or what it has grown to.
 func (l *lossLog) note(loss Loss) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s := l.seen[loss.Origin.Connection]
-	if s == nil {
-		s = &seenLoss{}
-		l.seen[loss.Origin.Connection] = s
-	}
-	news := loss
-	if s.count > 0 && s.first == loss.FirstSeq && s.count <= loss.Count {
-		news.Count -= s.count
-		news.FirstSeq = s.last + 1
-	}
-	s.first, s.last, s.count = loss.FirstSeq, loss.LastSeq, loss.Count
-	if news.Count == 0 {
+	l.see(loss)
+	l.schedule()
+}
+
+// see is called with mu held.
+func (l *lossLog) see(loss Loss) {
+	if loss.Origin == nil {
 		return
 	}
-	if s.unlogged.Count == 0 {
-		s.unlogged.FirstSeq = news.FirstSeq
+	s := l.seen[loss.Origin.Connection]
+	if s == nil || s.origin != loss.Origin {
+		s = &seenLoss{origin: loss.Origin}
+		l.seen[loss.Origin.Connection] = s
 	}
-	s.unlogged.Count += news.Count
-	s.unlogged.LastSeq = news.LastSeq
-	l.schedule()
+	if s.first == 0 || loss.FirstSeq < s.first {
+		s.first = loss.FirstSeq
+	}
+	s.last = max(s.last, loss.LastSeq)
 }
 
 // look sees to it that losses are logged which may not be announced for long, because the drain stands still.
@@ -83,20 +82,23 @@ func (l *lossLog) forget(connection string) {
 
 // flush logs what was not logged yet.
 func (l *lossLog) flush() {
-	for _, loss := range l.unannounced() {
-		if loss.Origin != nil {
-			l.note(loss)
-		}
-	}
 	l.mu.Lock()
-	l.scheduled = false
+	l.scheduled = false // What is lost from here on has another look.
 	l.next = time.Now().Add(lossLogInterval)
+	l.mu.Unlock()
+	unannounced := l.unannounced()
 	unlogged := make(map[string]Loss)
+	l.mu.Lock()
+	for _, loss := range unannounced {
+		l.see(loss)
+	}
 	for connection, s := range l.seen {
-		if s.unlogged.Count > 0 {
-			unlogged[connection] = s.unlogged
-			s.unlogged = Loss{}
+		count := s.origin.Dropped.Load() - s.logged
+		if count > 0 && s.first > 0 {
+			unlogged[connection] = Loss{Count: count, FirstSeq: s.first, LastSeq: s.last}
+			s.logged += count
 		}
+		s.first, s.last = 0, 0
 	}
 	l.mu.Unlock()
 	for _, connection := range slices.Sorted(maps.Keys(unlogged)) {
