@@ -70,5 +70,7 @@ connections:
 	if _, metrics := s.get(t, "/metrics"); value(t, metrics, `phx_connection_up{connection="other"}`) != 1 {
 		t.Error("the other connection is not up any more")
 	}
-	s.stop(t)
+	if cut := s.stop(t); cut != 0 {
+		t.Errorf("%d connections were cut", cut)
+	}
 }

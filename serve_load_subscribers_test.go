@@ -229,7 +229,9 @@ routes: [{event: [%s, %s], to: [all]}]
 	if got := server.Stats().Connects; got != 1 {
 		t.Errorf("the connection connected %d times, want once", got)
 	}
-	s.stop(t)
+	if cut := s.stop(t); cut != 0 {
+		t.Errorf("%d connections were cut", cut)
+	}
 	checkFile(t, file, n.sent)
 	t.Logf("%d messages to each, the one who did not read lost %d; before: %+v, with him: %+v, after: %+v", n.sent, lost, before, during, after)
 }

@@ -149,11 +149,11 @@ func TestServeThousandConnections(t *testing.T) {
 	}
 
 	began = time.Now()
-	s.stop(t)
+	cut := s.stop(t)
 	stopped := time.Since(began)
 	const closed = "phoenix.connection.disconnected closed_by_us 1000"
-	if n := out.count(closed); n != manyConnections {
-		t.Errorf("%d signals %s, want %d", n, closed, manyConnections)
+	if n := out.count(closed); n < manyConnections-cut {
+		t.Errorf("%d signals %s, want %d, or %d less", n, closed, manyConnections, cut)
 	}
 	out.mu.Lock()
 	defer out.mu.Unlock()
@@ -167,11 +167,11 @@ func TestServeThousandConnections(t *testing.T) {
 	for _, what := range e.said {
 		said[what]++
 	}
-	if len(said) != 1 || said["leave;close 1000;"] != manyConnections {
-		t.Errorf("what clients said in the end: %v", said)
+	if n := said["leave;close 1000;"]; n < manyConnections-cut || cut == 0 && len(said) != 1 {
+		t.Errorf("what clients said in the end: %v; %d were cut", said, cut)
 	}
-	t.Logf("ready after %v, stopped after %v; heap in use after a round %.1f MiB, after another %.1f",
-		joined.Round(time.Millisecond), stopped.Round(time.Millisecond), first/(1<<20), second/(1<<20))
+	t.Logf("ready after %v, stopped after %v, %d cut; heap in use after a round %.1f MiB, after another %.1f",
+		joined.Round(time.Millisecond), stopped.Round(time.Millisecond), cut, first/(1<<20), second/(1<<20))
 }
 
 // traffic sends messages to every connection, and returns what memory is in use when all have come out again.
