@@ -55,7 +55,7 @@ func TestCacheAtMost(t *testing.T) {
 		}
 	}
 	usual := templateKey{kind: kindMessage, topic: "room:lobby", event: "new_msg"}
-	if e.templates.get(usual) != e.templates.get(usual) || e.templates.templates[usual] == nil {
+	if kept := e.templates.get(usual); e.templates.templates[usual] != kept {
 		t.Error("a template of the usual size is not kept")
 	}
 }
