@@ -157,7 +157,7 @@ func (s *Sink) start(ctx context.Context) {
 		defer close(s.done)
 		s.err = s.drain(ctx)
 		waiting, _ := s.queue.Len()
-		s.losses.flush() // before what waits is counted as lost, too
+		s.losses.end() // before what waits is counted as lost, too
 		if s.err != nil {
 			s.queue.Abort(s.err)
 		}

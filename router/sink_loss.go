@@ -22,6 +22,7 @@ type lossLog struct {
 	mu        sync.Mutex
 	seen      map[string]*seenLoss // by connection
 	scheduled bool
+	ended     bool      // the drain is
 	next      time.Time // when something may be logged again
 }
 
@@ -80,12 +81,24 @@ func (l *lossLog) forget(connection string) {
 	delete(l.seen, connection)
 }
 
+// end logs what was not logged yet, and then no more.
+func (l *lossLog) end() {
+	l.flush()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ended = true
+}
+
 // flush logs what was not logged yet.
 func (l *lossLog) flush() {
 	l.mu.Lock()
 	l.scheduled = false // What is lost from here on has another look.
 	l.next = time.Now().Add(lossLogInterval)
+	ended := l.ended
 	l.mu.Unlock()
+	if ended {
+		return
+	}
 	unannounced := l.unannounced()
 	unlogged := make(map[string]Loss)
 	l.mu.Lock()
