@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"phx/cmd/config"
 	"phx/cmd/internal/bridge"
@@ -39,6 +40,7 @@ type stage struct {
 
 	mu     sync.Mutex
 	config string
+	down   bool
 }
 
 // newStage returns a stage with a bridge that is not made yet: [stage.open] makes it.
@@ -71,7 +73,17 @@ func (s *stage) open() {
 	var err error
 	s.Bridge, err = bridge.New(s.options())
 	must(s.t, err)
-	s.t.Cleanup(func() { _ = s.Shutdown(context.Background()) })
+	s.t.Cleanup(func() {
+		if !s.down {
+			_ = s.Shutdown(context.Background())
+		}
+	})
+}
+
+// Shutdown is the bridge's, which is called once.
+func (s *stage) Shutdown(ctx context.Context) error {
+	s.down = true
+	return s.Bridge.Shutdown(ctx)
 }
 
 func (s *stage) options() bridge.Options {
@@ -122,8 +134,10 @@ func where(expr string) (func(context.Context, []byte) (bool, error), error) {
 // await waits until a connection is in a state, and returns it.
 func (s *stage) await(name, state string) control.Connection {
 	s.t.Helper()
-	c, err := s.Await(s.t.Context(), name, state)
-	must(s.t, err)
+	c, err := s.Await(patient(s.t), name, state)
+	if err != nil {
+		s.t.Fatalf("%v; it is %+v", err, c)
+	}
 	return c
 }
 
@@ -172,6 +186,7 @@ type said struct {
 	}
 	Metadata struct {
 		Connection string `json:"connection_name"`
+		Ref        string `json:"phoenix_ref"`
 		Seq        uint64
 	}
 }
@@ -211,9 +226,10 @@ func (s *stage) subscribe(r control.SubscribeRequest) *listener {
 func (l *listener) until(wanted func(said) bool) []said {
 	l.t.Helper()
 	var seen []said
+	ctx := patient(l.t)
 	for {
 		for len(l.waiting) == 0 {
-			lines, err := l.Next(l.t.Context())
+			lines, err := l.Next(ctx)
 			if err != nil {
 				l.t.Fatalf("%v after %v", err, seen)
 			}
@@ -271,6 +287,7 @@ func (j *journal) String() string {
 // await waits until the log has a text.
 func (j *journal) await(t *testing.T, text string) {
 	t.Helper()
+	ctx := patient(t)
 	for {
 		j.mu.Lock()
 		found, changed := strings.Contains(j.text.String(), text), j.changed
@@ -280,10 +297,18 @@ func (j *journal) await(t *testing.T, text string) {
 		}
 		select {
 		case <-changed:
-		case <-t.Context().Done():
+		case <-ctx.Done():
 			t.Fatalf("no %q in the log:\n%s", text, j)
 		}
 	}
+}
+
+// patient returns a context for what comes soon: without it, a test says what it has missed.
+func patient(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
 }
 
 // must ends the test if there is an error.
@@ -304,4 +329,9 @@ func wantError(t *testing.T, err error, status, code int, text string) {
 	if e.Status != status || e.Code != code || !strings.Contains(e.Message+"\n"+e.Advice, text) {
 		t.Errorf("status %d, code %d, %q, %q; want %d, %d, %q", e.Status, e.Code, e.Message, e.Advice, status, code, text)
 	}
+}
+
+// echo is a push that the demo answers with its payload.
+func echo(topic string) control.Push {
+	return control.Push{Topic: topic, Event: "echo", Payload: json.RawMessage(`{"n":1}`)}
 }

@@ -1,0 +1,275 @@
+package bridge_test
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"phx/cmd/internal/bridge"
+	"phx/cmd/internal/control"
+	"phx/phoenix"
+	"phx/phoenix/phoenixtest"
+)
+
+// two is a config with two connections.
+const two = `
+connections:
+  a: {uri: "${URI}", auto_join_channels: [room:a]}
+  b: {uri: "${URI}", auto_join_channels: [room:b]}
+`
+
+// names returns the names of the connections.
+func (s *stage) names() []string {
+	s.t.Helper()
+	list, err := s.Connections(s.t.Context())
+	must(s.t, err)
+	var names []string
+	for _, c := range list {
+		names = append(names, c.Name)
+	}
+	return names
+}
+
+func TestReloadLeavesAloneWhatIsUnchanged(t *testing.T) {
+	s := started(t, two)
+	before := s.await("a", control.StateJoined)
+	s.await("b", control.StateJoined)
+	s.reload(strings.ReplaceAll(two, "room:b", "room:changed"))
+	s.await("b", control.StateJoined)
+	if after := s.is("a"); after.Session != 1 || !after.Since.Equal(before.Since) || !after.Channels[0].JoinedAt.Equal(before.Channels[0].JoinedAt) {
+		t.Errorf("it was %+v and is %+v", before, after)
+	}
+}
+
+// A changed connection is closed and started anew, and its signals are numbered as if it were one run.
+func TestReloadRestartsWhatIsChanged(t *testing.T) {
+	s := stageOf(t, two)
+	signals := s.subscribe(control.SubscribeRequest{Subscribe: "jido.protocol.phoenix.a.**"})
+	must(t, s.StartAll())
+	s.await("a", control.StateJoined)
+	s.reload(strings.ReplaceAll(two, "room:a", "room:changed"))
+	var joined []string
+	seen := signals.until(func(sig said) bool {
+		if sig.Type == "phoenix.channel.joined" {
+			joined = append(joined, sig.Data.Topic)
+		}
+		return len(joined) == 2
+	})
+	for i, sig := range seen {
+		if sig.Metadata.Seq != uint64(i+1) {
+			t.Fatalf("the numbers do not go on: %v", seen)
+		}
+	}
+	if want := []string{"room:a", "room:changed"}; !slices.Equal(joined, want) {
+		t.Errorf("joined %q, want %q", joined, want)
+	}
+}
+
+// Of a connection that the file has no more nothing is left: under its name another one begins anew.
+func TestReloadForgetsWhatIsGone(t *testing.T) {
+	s := started(t, two)
+	s.await("b", control.StateJoined)
+	s.reload(strings.Split(two, "  b:")[0])
+	if names := s.names(); !slices.Equal(names, []string{"a"}) {
+		t.Errorf("connections %q", names)
+	}
+	for _, row := range s.Source().Sinks() {
+		if row.Connection == "b" {
+			t.Errorf("still counted: %+v", row)
+		}
+	}
+	s.reload(two)
+	if c := s.await("b", control.StateJoined); c.Session != 1 || c.Counters["disconnects"] != 0 {
+		t.Errorf("the new one has a past: %+v", c)
+	}
+}
+
+func TestReloadForgetsTheMetricsOfWhatIsGone(t *testing.T) {
+	s := started(t, two)
+	for _, name := range []string{"a", "b"} {
+		s.await(name, control.StateJoined)
+		if _, err := s.Push(t.Context(), name, echo("room:"+name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.reload(strings.Split(two, "  b:")[0])
+	page := httptest.NewRecorder()
+	s.Metrics().Handler(slog.New(s.log)).ServeHTTP(page, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	if metrics := page.Body.String(); strings.Contains(metrics, `connection="b"`) || !strings.Contains(metrics, `connection="a"`) {
+		t.Errorf("metrics:\n%s", metrics)
+	}
+}
+
+func TestAddedConnectionSurvivesReload(t *testing.T) {
+	s := started(t, two)
+	s.add(`{"name": "c", "uri": "${URI}"}`)
+	s.await("c", control.StateConnected)
+	s.reload(two)
+	if c := s.is("c"); c.Status != string(phoenix.StatusConnected) || c.Session != 1 {
+		t.Errorf("after a reload: %+v", c)
+	}
+}
+
+// What was added belongs to the file as soon as that has it, with the same settings or with others, and goes with it.
+func TestAddedConnectionBecomesTheFiles(t *testing.T) {
+	for settings, session := range map[string]int{`uri: "${URI}"`: 1, `uri: "${URI}", vsn: 1.0.0`: 2} {
+		t.Run(settings, func(t *testing.T) {
+			s := started(t, two)
+			s.add(`{"name": "c", "uri": "${URI}"}`)
+			s.await("c", control.StateConnected)
+			s.reload(two + "  c: {" + settings + "}\n")
+			if c := s.await("c", control.StateConnected); c.Session != session {
+				t.Errorf("session %d, want %d", c.Session, session)
+			}
+			s.reload(two)
+			if names := s.names(); !slices.Equal(names, []string{"a", "b"}) {
+				t.Errorf("connections %q", names)
+			}
+		})
+	}
+}
+
+// refusing is a server that refuses a connection until it gets the token "good".
+func refusing(srv *phoenixtest.Server) {
+	srv.Mount("/socket", phoenixtest.UserSocket{Connect: func(info *phoenixtest.ConnectInfo) error {
+		if info.Params["token"] != "good" {
+			return &phoenixtest.Refusal{Status: http.StatusForbidden}
+		}
+		return nil
+	}})
+}
+
+const refused = `connections: {a: {uri: "${URI}", required: false, max_retries: 0}}`
+
+// over returns a stage whose connection "a" is over.
+func over(t *testing.T) *stage {
+	t.Helper()
+	s := newStage(t, refusing, refused)
+	s.open()
+	must(t, s.StartAll())
+	s.log.await(t, "the connection is over")
+	return s
+}
+
+// A connection that is over gets another chance with other settings.
+func TestReloadRevivesWhatIsOverAndChanged(t *testing.T) {
+	s := over(t)
+	s.reload(strings.ReplaceAll(refused, "required", "params: {token: good}, required"))
+	if c := s.await("a", control.StateConnected); c.Session != 1 {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestReloadLeavesWhatIsOver(t *testing.T) {
+	s := over(t)
+	s.reload(refused + "\n")
+	if c := s.is("a"); c.Status != string(phoenix.StatusDisconnected) || c.Error == "" || s.srv.Stats().Attempts != 1 {
+		t.Errorf("%+v after %d attempts", c, s.srv.Stats().Attempts)
+	}
+}
+
+// What somebody has stopped stays so, and has its new settings when it is started.
+func TestReloadLeavesWhatIsStopped(t *testing.T) {
+	s := started(t, two)
+	s.await("a", control.StateJoined)
+	s.stop("a")
+	s.reload(strings.ReplaceAll(two, "room:a", "room:changed"))
+	if c := s.is("a"); c.Status != string(phoenix.StatusDisconnected) {
+		t.Errorf("after the reload it is %s", c.Status)
+	}
+	_, err := s.Start(t.Context(), "a")
+	must(t, err)
+	if c := s.await("a", control.StateJoined); c.Channels[0].Topic != "room:changed" {
+		t.Errorf("started with %+v", c.Channels)
+	}
+}
+
+// What cannot be changed while serve runs is refused, and with it the rest of the change.
+func TestReloadRefusesOtherListeners(t *testing.T) {
+	for _, change := range []string{"control: {socket: other.sock}", "http: {listen: 127.0.0.1:1}"} {
+		t.Run(change, func(t *testing.T) {
+			s := started(t, two)
+			s.write(strings.ReplaceAll(two, "  b:", "  c:") + change)
+			var fixed *bridge.FixedError
+			if err := s.Reload(t.Context()); !errors.As(err, &fixed) {
+				t.Errorf("error %v", err)
+			}
+			if names := s.names(); !slices.Equal(names, []string{"a", "b"}) {
+				t.Errorf("connections %q", names)
+			}
+		})
+	}
+}
+
+func TestReloadBeforeTheStart(t *testing.T) {
+	s := stageOf(t, two)
+	wantError(t, s.Reload(t.Context()), http.StatusServiceUnavailable, 1, "still starting")
+}
+
+// counting is a sink that counts how often its program is started.
+const counting = `
+connections: {a: {uri: "${URI}", auto_join_channels: [room:a]}}
+sinks:
+  count: {exec: {command: [sh, -c, "echo started >> starts; cat > signals"], dir: .}, queue: %d}
+routes:
+  - {to: count}
+`
+
+// A sink whose settings are the same is the same sink, whatever else changes.
+func TestReloadKeepsSinks(t *testing.T) {
+	for queue, starts := range map[int]int{10: 1, 20: 2} {
+		t.Run(fmt.Sprint("queue ", queue), func(t *testing.T) {
+			s := started(t, fmt.Sprintf(counting, 10))
+			s.await("a", control.StateJoined)
+			s.reload(fmt.Sprintf(counting, queue) + "  - {to: discard}\n")
+			s.srv.Broadcast("room:a", "news", nil)
+			s.end()
+			if n := strings.Count(s.file("starts"), "started"); n != starts {
+				t.Errorf("its program was started %d times, want %d", n, starts)
+			}
+		})
+	}
+}
+
+// A pipe cannot be written to until it is mended.
+type pipe struct{ mended atomic.Bool }
+
+func (p *pipe) Write(lines []byte) (int, error) {
+	if !p.mended.Load() {
+		return 0, errors.New("broken")
+	}
+	return len(lines), nil
+}
+
+// deadSinks are those that do not work any more.
+func (s *stage) deadSinks() []string {
+	dead := map[string]bool{}
+	for _, row := range s.Source().Sinks() {
+		if row.Err != nil {
+			dead[row.Sink] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(dead))
+}
+
+// A sink that is dead is made anew by any reload.
+func TestReloadRevivesSinks(t *testing.T) {
+	s := newStage(t, phoenixtest.Demo(), two)
+	out := &pipe{}
+	s.stdout = out
+	s.open()
+	must(t, s.StartAll())
+	s.log.await(t, "the sink has ended")
+	out.mended.Store(true)
+	s.reload(two)
+	if dead := s.deadSinks(); len(dead) > 0 {
+		t.Errorf("dead sinks %q", dead)
+	}
+}
