@@ -1,138 +1,102 @@
-package bridge
+package bridge_test
 
 import (
 	"context"
 	"errors"
-	"io"
-	"log/slog"
-	"sync/atomic"
+	"net/http"
 	"testing"
 	"time"
 
-	"phx/cmd/config"
 	"phx/cmd/internal/control"
 	"phx/phoenix"
+	"phx/phoenix/phoenixtest"
 )
 
-// A hanging is a bridge whose connections go to where nobody listens, and hang when they have something to log.
-type hanging struct {
-	*Bridge
-	file   atomic.Value // a string
-	goOn   chan struct{}
-	events chan string // the names of connections that hang
-}
+const oneConnection = "connections: {a: {uri: '${URI}'}}\n"
 
-const oneConnection = "connections: {a: {uri: 'ws://127.0.0.1:1/socket', max_retries: -1}}\n"
-
-func newHanging(t *testing.T) *hanging {
+// hanging returns a stage with a connection a that hangs, because the log of its events does, until it is let go on.
+func hanging(t *testing.T) (s *stage, goOn func()) {
 	t.Helper()
-	noEnv := func(string) (string, bool) { return "", false }
-	h := &hanging{goOn: make(chan struct{}), events: make(chan string, 100)}
-	h.file.Store(oneConnection)
-	b, err := New(Options{
-		Load: func() (*config.File, error) {
-			return config.ParseFile("phx.yaml", []byte(h.file.Load().(string)), noEnv)
-		},
-		LookupEnv: noEnv,
-		Stdout:    io.Discard,
-		Logger:    slog.New(slog.DiscardHandler),
-		LogEvent: func(*slog.Logger, *phoenix.Event) {
-			h.events <- ""
-			<-h.goOn
-		},
-		Reloading: func() func() { return func() {} },
-	})
-	if err != nil {
-		t.Fatal(err)
+	hangs, gate := make(chan struct{}, 100), make(chan struct{})
+	s = newStage(t, phoenixtest.Demo(), oneConnection)
+	s.logEvent = func(*phoenix.Event) {
+		hangs <- struct{}{}
+		<-gate
 	}
-	h.Bridge = b
-	if err := b.StartAll(); err != nil {
-		t.Fatal(err)
-	}
-	<-h.events
-	return h
+	s.open()
+	must(t, s.StartAll())
+	<-hangs
+	return s, func() { close(gate) }
 }
 
-// patience is for what happens soon.
-const patience = 30 * time.Second
-
-func (h *hanging) shutdown(t *testing.T) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	if err := h.Shutdown(ctx); err != nil {
-		t.Errorf("Shutdown: %v", err)
+// until waits for something that nothing tells of.
+func (s *stage) until(enough func() bool) {
+	s.t.Helper()
+	for ctx := patient(s.t); !enough(); {
+		select {
+		case <-time.After(time.Millisecond):
+		case <-ctx.Done():
+			s.t.Fatal("it does not happen")
+		}
 	}
 }
 
-func statusOf(err error) int {
+// errorStatus returns the HTTP status that an error is answered with.
+func errorStatus(err error) int {
 	if e := (*control.Error)(nil); errors.As(err, &e) {
 		return e.Status
 	}
 	return 0
 }
 
-// Who removes a connection that hangs may give up; the removal is completed all the same, and the name is free again.
+// Who removes a connection that hangs may give up. The removal is completed all the same, and the name is free then.
 func TestRemovalOutlivesItsCaller(t *testing.T) {
-	h := newHanging(t)
+	s, goOn := hanging(t)
 	soon, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	if err := h.Remove(soon, "a"); statusOf(err) != 504 {
+	if err := s.Remove(soon, "a"); errorStatus(err) != http.StatusGatewayTimeout {
 		t.Errorf("Remove of a connection that hangs: %v", err)
 	}
-	if err := h.Reload(t.Context()); statusOf(err) != 504 {
+	if err := s.Reload(t.Context()); errorStatus(err) != http.StatusGatewayTimeout {
 		t.Errorf("a reload that wants the connection back meanwhile: %v", err)
 	}
-	close(h.goOn)
-	for changed := h.supervisor.Changed(); h.connection("a") != nil; changed = h.supervisor.Changed() {
-		select {
-		case <-changed:
-		case <-time.After(time.Millisecond): // The bridge forgets it a little later than the supervisor.
-		}
-	}
-	if err := h.Reload(t.Context()); err != nil {
-		t.Errorf("a reload after that: %v", err)
-	}
-	if all, err := h.Connections(t.Context()); err != nil || len(all) != 1 || all[0].Status == string(phoenix.StatusDisconnected) && all[0].Error != "" {
-		t.Errorf("the connections are %v, %v", all, err)
-	}
-	h.shutdown(t)
+	goOn()
+	s.until(func() bool { return s.Reload(t.Context()) == nil })
+	s.await("a", control.StateConnected)
 }
 
-// A change that waits for a connection lets go when the bridge is shut down, and so does one that waits for its turn; later ones are
-// refused.
+// A change that waits for a connection lets go when serve ends, and so does one that waits for its turn. Later ones are refused.
 func TestShutdownWaitsForNoChange(t *testing.T) {
-	h := newHanging(t)
-	h.file.Store("connections: {}\n")
+	s, goOn := hanging(t)
+	s.write("connections: {}\n")
 	const changes = 3
 	ended := make(chan error, changes)
 	for range changes {
-		go func() { ended <- h.Reload(context.Background()) }()
+		go func() { ended <- s.Reload(context.Background()) }()
 	}
-	for c := h.connection("a"); !c.removing.Load(); {
-		time.Sleep(time.Millisecond)
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		defer cancel()
-		_ = h.Shutdown(ctx) // ends when the connection does
-	}()
-	var late int
+	s.until(func() bool {
+		c, err := s.Connection(t.Context(), "a")
+		return err == nil && c.Status == string(phoenix.StatusDisconnecting)
+	})
+	down := make(chan error)
+	go func() { down <- s.Shutdown(context.Background()) }()
+	late := 0
 	for range changes {
-		if err := <-ended; statusOf(err) == 503 {
+		switch err := <-ended; errorStatus(err) {
+		case http.StatusServiceUnavailable:
 			late++
-		} else if statusOf(err) != 504 {
+		case http.StatusGatewayTimeout:
+		default:
 			t.Errorf("a reload at the end: %v", err)
 		}
 	}
 	if late != changes-1 {
 		t.Errorf("%d changes came too late, want %d", late, changes-1)
 	}
-	if _, err := h.Add(t.Context(), []byte(`{"name":"b","uri":"ws://127.0.0.1:1/socket"}`), ""); statusOf(err) != 503 {
-		t.Errorf("an addition after the end: %v", err)
+	_, err := s.Add(t.Context(), []byte(`{"name":"b","uri":"ws://127.0.0.1:1/socket"}`), "")
+	if errorStatus(err) != http.StatusServiceUnavailable {
+		t.Errorf("an addition at the end: %v", err)
 	}
-	close(h.goOn)
-	<-done
+	goOn()
+	must(t, <-down)
 }
