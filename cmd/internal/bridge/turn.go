@@ -14,15 +14,16 @@ func newTurn() turn { return make(turn, 1) }
 
 // take waits for the turn. Who gets it gives it back.
 func (t turn) take(ctx context.Context) error {
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
 	select {
 	case t <- struct{}{}:
-		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	if ctx.Err() != nil { // both at once
+		t.giveBack()
+		return ctx.Err()
+	}
+	return nil
 }
 
 func (t turn) giveBack() { <-t }
