@@ -76,7 +76,8 @@ func (b *Bridge) connectBy(ctx context.Context, p *plan) (change, error) {
 		wanted[next.name] = true
 	}
 	for _, name := range b.supervisor.Names() {
-		if c := b.connection(name); c != nil && !wanted[name] && !c.settings.Load().added.Load() {
+		c := b.connection(name)
+		if c != nil && !wanted[name] && !c.settings.Load().added.Load() && !c.removing.Load() {
 			did.removed++
 			closing = append(closing, func() error { return b.remove(ctx, name) })
 		}

@@ -57,6 +57,8 @@ func TestRemovalOutlivesItsCaller(t *testing.T) {
 	if err := s.Remove(soon, "a"); errorStatus(err) != http.StatusGatewayTimeout {
 		t.Errorf("Remove of a connection that hangs: %v", err)
 	}
+	s.reload("connections: {}\n") // which leaves it to that
+	s.write(oneConnection)
 	if err := s.Reload(t.Context()); errorStatus(err) != http.StatusGatewayTimeout {
 		t.Errorf("a reload that wants the connection back meanwhile: %v", err)
 	}

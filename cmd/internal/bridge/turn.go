@@ -19,10 +19,6 @@ func (t turn) take(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if ctx.Err() != nil { // both at once
-		t.giveBack()
-		return ctx.Err()
-	}
 	return nil
 }
 
@@ -37,11 +33,15 @@ func (b *Bridge) takeTurn(parent context.Context) (ctx context.Context, done fun
 		stop()
 		cancel()
 	}
-	if err := b.changing.take(ctx); err != nil {
-		end()
-		if b.closing.Err() != nil {
-			err = errClosing
+	err = b.changing.take(ctx)
+	if b.closing.Err() != nil {
+		if err == nil { // both at once
+			b.changing.giveBack()
 		}
+		err = errClosing
+	}
+	if err != nil {
+		end()
 		return nil, nil, err
 	}
 	return ctx, func() {
