@@ -57,7 +57,7 @@ func (b *Bridge) Subscribe(r control.SubscribeRequest) (control.Subscription, er
 		for _, text := range g.texts {
 			compiled, err := glob.Compile(text)
 			if err != nil {
-				return nil, control.BadRequest("a right one: room:*", "the glob %q %v", text, err)
+				return nil, control.BadRequest("a right one: room:*", "the glob %q: %v", text, err)
 			}
 			*g.into = append(*g.into, compiled)
 		}
