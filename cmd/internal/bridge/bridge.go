@@ -38,8 +38,8 @@ type Options struct {
 	Logger *slog.Logger
 	// LogEvent logs an event of a connection's life to that connection's log.
 	LogEvent func(log *slog.Logger, ev *phoenix.Event)
-	// Trace gets every frame; nil: nobody does.
-	Trace func(phoenix.TraceFrame)
+	// Trace returns what gets every frame of a connection; nil: nobody does.
+	Trace func(connection string) func(phoenix.TraceFrame)
 	// Reloading is called when a reload begins, and what it returns when the reload has ended, whether it succeeded or not.
 	Reloading func() (ended func())
 }
@@ -164,8 +164,7 @@ func (b *Bridge) Shutdown(ctx context.Context) error {
 		deliver, cancelDeliver = context.WithDeadline(ctx, deadline.Add(-stopTime))
 		defer cancelDeliver()
 	}
-	// For good. A change that goes on in spite of all finds that nothing can be started any more.
-	_ = b.changing.take(leave)
+	// No change is waited for: one that goes on in spite of all, or hangs, finds that nothing can be started any more.
 	return errors.Join(b.supervisor.Shutdown(leave), b.router.Shutdown(deliver))
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"phx/cmd/internal/control"
 	"phx/phoenix"
+	"phx/router"
 )
 
 // Reload reads the configuration again and puts it into effect: what is wrong with it is found first, and then nothing changes.
@@ -30,12 +31,17 @@ func (b *Bridge) Reload(ctx context.Context) error {
 	if p.serve.Control != b.serve.Control || p.serve.HTTP != b.serve.HTTP {
 		return &FixedError{}
 	}
-	if err := b.routeBy(p); err != nil {
+	if err := b.routeBy(p); errors.Is(err, router.ErrShutDown) {
+		return errClosing
+	} else if err != nil {
 		return err
 	}
 	b.serve, b.file = p.serve, p.file
 	p.warn(b.log)
 	changed, err := b.connectBy(ctx, p)
+	if errors.Is(err, phoenix.ErrShutdown) {
+		return errClosing
+	}
 	b.log.Info("the configuration was reloaded", "connections", len(p.connections), "started_or_changed", changed.started, "removed", changed.removed)
 	return err
 }

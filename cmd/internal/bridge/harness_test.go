@@ -40,7 +40,6 @@ type stage struct {
 
 	mu     sync.Mutex
 	config string
-	down   bool
 }
 
 // newStage returns a stage with a bridge that is not made yet: [stage.open] makes it.
@@ -73,17 +72,7 @@ func (s *stage) open() {
 	var err error
 	s.Bridge, err = bridge.New(s.options())
 	must(s.t, err)
-	s.t.Cleanup(func() {
-		if !s.down {
-			_ = s.Shutdown(context.Background())
-		}
-	})
-}
-
-// Shutdown is the bridge's, which is called once.
-func (s *stage) Shutdown(ctx context.Context) error {
-	s.down = true
-	return s.Bridge.Shutdown(ctx)
+	s.t.Cleanup(func() { _ = s.Shutdown(context.Background()) })
 }
 
 func (s *stage) options() bridge.Options {

@@ -273,3 +273,23 @@ func TestReloadRevivesSinks(t *testing.T) {
 		t.Errorf("dead sinks %q", dead)
 	}
 }
+
+// A sink that makes a reload fail leaves those that there were at work.
+func TestFailedReloadKeepsSinks(t *testing.T) {
+	const config = `
+connections: {a: {uri: "${URI}", auto_join_channels: [room:a]}}
+sinks:
+  out: {file: {path: out}}
+`
+	s := started(t, config+"routes: [{to: out}]")
+	s.await("a", control.StateJoined)
+	s.write(config + "  bad: {file: {path: nowhere/bad}}\nroutes: [{to: bad}]")
+	if err := s.Reload(t.Context()); err == nil {
+		t.Error("the reload succeeded")
+	}
+	s.srv.Broadcast("room:a", "news", nil)
+	s.end()
+	if out := s.file("out"); !strings.Contains(out, "phoenix.a.room_a.news") {
+		t.Errorf("the file has\n%s", out)
+	}
+}
