@@ -122,7 +122,7 @@ func (c *client) options() (phoenix.Options, error) {
 	}
 	o.Logger = c.log
 	if c.logging.Trace {
-		o.Trace = newTracer(c.factory.streams.Err, c.logging.Format)
+		o.Trace = newTracer(c.factory.streams.Err, c.logging.Format, "")
 	}
 	return o, nil
 }

@@ -150,7 +150,7 @@ phx: < text [null,null,"room:a","phx_join","\x7f"]
 phx: < binary \x00a\x1b
 `
 	var text, asJSON bytes.Buffer
-	traceText, traceJSON := newTracer(&text, config.LogText), newTracer(&asJSON, config.LogJSON)
+	traceText, traceJSON := newTracer(&text, config.LogText, ""), newTracer(&asJSON, config.LogJSON, "")
 	for _, f := range frames {
 		traceText(f)
 		traceJSON(f)

@@ -14,6 +14,7 @@ import (
 	"phx/cmd/config"
 	"phx/cmd/internal/bridge"
 	"phx/cmd/internal/ops"
+	"phx/phoenix"
 )
 
 type serveOptions struct {
@@ -127,7 +128,9 @@ func (o *serveOptions) bridgeOptions() bridge.Options {
 		Reloading: o.notifier.Reloading,
 	}
 	if o.logging.Trace {
-		options.Trace = newTracer(o.factory.streams.Err, o.logging.Format)
+		options.Trace = func(connection string) func(phoenix.TraceFrame) {
+			return newTracer(o.factory.streams.Err, o.logging.Format, connection)
+		}
 	}
 	return options
 }

@@ -11,11 +11,15 @@ import (
 	"phx/phoenix"
 )
 
-// newTracer returns what writes every frame to w, in the format of the log. It is safe for concurrent use.
-func newTracer(w io.Writer, format string) func(phoenix.TraceFrame) {
+// newTracer returns what writes every frame to w, in the format of the log, with the name of the connection if that is not empty.
+// It is safe for concurrent use.
+func newTracer(w io.Writer, format, connection string) func(phoenix.TraceFrame) {
 	var mu sync.Mutex
 	if format == config.LogJSON {
 		log := slog.New(slog.NewJSONHandler(jsonEscaper{w}, nil))
+		if connection != "" {
+			log = log.With("connection", connection)
+		}
 		return func(f phoenix.TraceFrame) {
 			log.Info("frame", "out", f.Out, "kind", f.Kind, "data", string(withoutSecrets(f)))
 		}
@@ -26,6 +30,9 @@ func newTracer(w io.Writer, format string) func(phoenix.TraceFrame) {
 			direction = "> "
 		}
 		line := append([]byte(linePrefix), direction...)
+		if connection != "" {
+			line = append(append(line, connection...), ' ')
+		}
 		line = append(line, f.Kind...)
 		line = append(line, ' ')
 		line = append(appendVisible(line, string(withoutSecrets(f))), '\n')

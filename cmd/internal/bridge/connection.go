@@ -55,7 +55,9 @@ func (b *Bridge) specOf(c *connection) phoenix.Spec {
 	s := c.settings.Load()
 	o := s.options
 	o.Logger = c.log
-	o.Trace = b.opts.Trace
+	if b.opts.Trace != nil {
+		o.Trace = b.opts.Trace(c.name)
+	}
 	o.Presence = s.connection.Presence
 	// Credentials are read again at every dial: what was refused may be accepted next time.
 	o.RetryRefusals = true
