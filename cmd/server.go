@@ -67,18 +67,14 @@ func (s *server) run(ctx context.Context) error {
 		return err
 	}
 	s.asking.Go(func() { s.tellReady(s.answering) })
-	for {
-		select {
-		case <-s.hangups:
-			s.bridge.Reopen()
-			s.reload(ctx)
-		case err := <-s.bridge.Failed():
-			return endedFailure(err)
-		case err := <-s.broken:
-			return err
-		case <-ctx.Done():
-			return nil
-		}
+	s.asking.Go(func() { s.takeHangups(s.answering) })
+	select {
+	case err := <-s.bridge.Failed():
+		return endedFailure(err)
+	case err := <-s.broken:
+		return err
+	case <-ctx.Done():
+		return nil
 	}
 }
 
@@ -121,6 +117,19 @@ func (s *server) tellReady(ctx context.Context) {
 		s.notifier.Status("ready")
 		s.log.Info("ready")
 	})
+}
+
+// takeHangups takes HUPs, apart from whoever waits for the end: a config may take long to read.
+func (s *server) takeHangups(ctx context.Context) {
+	for {
+		select {
+		case <-s.hangups:
+			s.bridge.Reopen()
+			s.reload(ctx)
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // reload takes a HUP. What is wrong is logged; serve goes on as before.

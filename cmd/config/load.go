@@ -1,6 +1,11 @@
 package config
 
-import "path/filepath"
+import (
+	"bytes"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
 
 // FileOptions declares the options of commands that are about a config file as a whole: which one.
 func (s *Selection) FileOptions() []Option {
@@ -19,9 +24,21 @@ func (s *Selection) Load(lookupEnv func(string) (string, bool), stdin *Stdin) (*
 			Advice:  "start with --config FILE to be able to reload",
 		}
 	}
+	if info, err := os.Stat(s.path); s.file != nil && err == nil && info.Mode()&fs.ModeNamedPipe != 0 {
+		return nil, &UsageError{ // to open it could take for ever
+			Message: "the configuration came from a pipe, " + s.path + ", and cannot be read again",
+			Advice:  "start with a file as --config FILE to be able to reload",
+		}
+	}
 	name, data, err := s.Read(lookupEnv, stdin)
 	if err != nil {
 		return nil, err
+	}
+	if len(bytes.TrimSpace(data)) == 0 {
+		return nil, &UsageError{ // which somebody is writing, perhaps
+			Message: "the config file " + name + " is empty",
+			Advice:  "write connections: {} into it if there are to be none",
+		}
 	}
 	file, err := ParseFile(name, data, lookupEnv)
 	if err != nil {
