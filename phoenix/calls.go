@@ -62,7 +62,7 @@ func (c *Conn) JoinEvent(ctx context.Context, want Channel) (Event, error) {
 // join waits for the first answer or, without first, for the last one.
 func (c *Conn) join(ctx context.Context, want Channel, first bool) (Event, error) {
 	if err := want.check(); err != nil {
-		return Event{}, err
+		return Event{}, &InvalidError{err}
 	}
 	result := make(chan answer, 1)
 	err := c.do(ctx, c.urgent, func(l *loop, now time.Time) {
@@ -170,7 +170,7 @@ func (c *Conn) SendRef(ctx context.Context, p Push) (string, error) {
 // send makes a push; register says what waits for it.
 func (c *Conn) send(ctx context.Context, p Push, register func(w *waiters, id uint64)) error {
 	if err := p.check(c.endpoint.codec); err != nil {
-		return err
+		return &InvalidError{err}
 	}
 	return c.do(ctx, c.commands, func(l *loop, now time.Time) {
 		l.waiters.pushIDs++

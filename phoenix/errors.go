@@ -16,6 +16,15 @@ var (
 	ErrNotJoined = errors.New("the topic is not joined")
 )
 
+// An InvalidError says that a push or a channel is not one that could be sent, whatever the server: nothing was done.
+type InvalidError struct{ Err error }
+
+// Error says what is wrong.
+func (e *InvalidError) Error() string { return e.Err.Error() }
+
+// Unwrap returns what is wrong.
+func (e *InvalidError) Unwrap() error { return e.Err }
+
 // A Stage is a step on the way to a session, for the errors of a dial.
 type Stage string
 

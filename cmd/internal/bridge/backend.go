@@ -231,6 +231,7 @@ func (b *Bridge) running(name string) (*phoenix.Conn, *connection, error) {
 // callError makes of an error of a connection one that says what to do about it, with the exit code that other commands have.
 func callError(name string, err error) error {
 	var link *phoenix.LinkError
+	var invalid *phoenix.InvalidError
 	known := &control.Error{Status: http.StatusConflict, Code: 1}
 	switch {
 	case err == nil:
@@ -239,6 +240,8 @@ func callError(name string, err error) error {
 		return control.UnknownConnection(name)
 	case errors.Is(err, phoenix.ErrShutdown):
 		return errClosing
+	case errors.As(err, &invalid):
+		return control.BadRequest("give another topic, event or payload", "%v", err)
 	case errors.Is(err, phoenix.ErrConnectionExists):
 		known.Message = fmt.Sprintf("serve has a connection %q already", name)
 		known.Advice = "give the new one another name, or `phx ctl remove` the old one"

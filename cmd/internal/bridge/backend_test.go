@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -284,6 +286,42 @@ func TestPushWithoutReplyToNoChannel(t *testing.T) {
 	}
 }
 
+// What no server could take is the caller's mistake, and not ours.
+func TestCallsThatAreWrong(t *testing.T) {
+	for what, c := range map[string]struct {
+		call func(s *stage) error
+		says string
+	}{
+		"the protocol's event": {func(s *stage) error {
+			_, err := s.Push(s.t.Context(), "a", control.Push{Topic: "room:a", Event: "phx_leave", Payload: json.RawMessage(`{}`)})
+			return err
+		}, "phx_leave"},
+		"the protocol's event without reply": {func(s *stage) error {
+			_, err := s.Push(s.t.Context(), "a", control.Push{Topic: "room:a", Event: "phx_leave", Payload: json.RawMessage(`{}`), NoReply: true})
+			return err
+		}, "phx_leave"},
+		"binary by vsn 1.0.0": {func(s *stage) error {
+			_, err := s.Push(s.t.Context(), "old", control.Push{Topic: "room:a", Event: "echo", Binary: []byte{1}})
+			return err
+		}, "vsn 1.0.0"},
+		"the socket's topic": {func(s *stage) error { _, err := s.Join(s.t.Context(), "a", "phoenix", nil); return err }, `"phoenix"`},
+	} {
+		t.Run(what, func(t *testing.T) {
+			s := started(t, `connections: {a: {uri: "${URI}"}, old: {uri: "${URI}", vsn: 1.0.0}}`)
+			wantError(t, c.call(s), http.StatusBadRequest, 2, c.says)
+		})
+	}
+}
+
+// A caller who does not wait long enough is told so.
+func TestPushGivenUp(t *testing.T) {
+	s := joined(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	_, err := s.Push(ctx, "a", control.Push{Topic: "room:a", Event: "silent", Payload: json.RawMessage(`{}`)})
+	wantError(t, err, http.StatusGatewayTimeout, 28, "not finished in time")
+}
+
 // What a caller gets is the signal that everybody gets: the same id, the same number.
 func TestAnswersAreTheRoutedSignals(t *testing.T) {
 	for typ, call := range map[string]func(s *stage) (control.Answer, error){
@@ -315,6 +353,31 @@ func TestAdd(t *testing.T) {
 		t.Errorf("added %+v", c)
 	}
 	s.await("c", control.StateJoined)
+}
+
+// Relative paths of an entry begin where its sender says, or else where the config is.
+func TestAddFindsFiles(t *testing.T) {
+	elsewhere := t.TempDir()
+	for what, c := range map[string]struct{ dir, token string }{"here": {"", "here"}, "elsewhere": {elsewhere, "elsewhere"}} {
+		t.Run(what, func(t *testing.T) {
+			tokens := make(chan any, 1)
+			s := newStage(t, func(srv *phoenixtest.Server) {
+				srv.Mount("/socket", phoenixtest.UserSocket{Connect: func(info *phoenixtest.ConnectInfo) error {
+					tokens <- info.Params["token"]
+					return nil
+				}})
+			}, `connections: {}`)
+			must(t, os.WriteFile(filepath.Join(s.dir, "token"), []byte("here"), 0o600))
+			must(t, os.WriteFile(filepath.Join(elsewhere, "token"), []byte("elsewhere"), 0o600))
+			s.open()
+			must(t, s.StartAll())
+			_, err := s.Add(t.Context(), []byte(`{"name": "c", "uri": "${URI}", "params": {"token": {"file": "token"}}}`), c.dir)
+			must(t, err)
+			if token := <-tokens; token != c.token {
+				t.Errorf("the token is %q, want %q", token, c.token)
+			}
+		})
+	}
 }
 
 // An entry that cannot be taken is refused, and nothing is left of it.

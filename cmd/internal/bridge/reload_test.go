@@ -293,3 +293,13 @@ sinks:
 		t.Errorf("the file has\n%s", out)
 	}
 }
+
+// What was removed by the control API is back after a reload, for the file has it still.
+func TestReloadBringsBackWhatWasRemoved(t *testing.T) {
+	s := started(t, two)
+	must(t, s.Remove(t.Context(), "a"))
+	s.reload(two)
+	if c := s.await("a", control.StateJoined); c.Session != 1 {
+		t.Errorf("%+v", c)
+	}
+}
