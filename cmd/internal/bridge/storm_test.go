@@ -1,0 +1,93 @@
+package bridge_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"phx/cmd/internal/control"
+)
+
+// stormy are configs between which reloads go to and fro: a stays as it is, b changes, c comes and goes.
+var stormy = func() []string {
+	const rest = `
+  a: {uri: "${URI}", auto_join_channels: [room:a]}
+sinks: {out: {file: {path: out}, queue: %s}}
+routes: [{to: [out, discard]}]
+`
+	same := fmt.Sprintf(rest, "1000000")
+	return []string{
+		"connections:\n  b: {uri: \"${URI}\", auto_join_channels: [room:b]}" + same,
+		"connections:\n  b: {uri: \"${URI}\", auto_join_channels: [room:b, room:b2]}" + same,
+		"connections:\n  b: {uri: \"${URI}\"}\n  c: {uri: \"${URI}\"}" + fmt.Sprintf(rest, "2000000"),
+	}
+}()
+
+// Whatever is asked at the same time, the last reload decides, and each connection's signals are in the file, in order, without a
+// gap or a double: from 1 again only when it was removed.
+func TestStorm(t *testing.T) {
+	const seed, askers, questions = 1, 4, 40
+	s := started(t, stormy[0])
+	asks := []func(ctx context.Context, name string, n int) error{
+		func(ctx context.Context, _ string, n int) error {
+			s.write(stormy[n%len(stormy)])
+			return s.Reload(ctx)
+		},
+		func(ctx context.Context, name string, _ int) error { _, err := s.Restart(ctx, name); return err },
+		func(ctx context.Context, name string, _ int) error { _, err := s.Stop(ctx, name); return err },
+		func(ctx context.Context, name string, _ int) error { _, err := s.Start(ctx, name); return err },
+		func(ctx context.Context, name string, _ int) error { return s.Remove(ctx, name) },
+		func(ctx context.Context, name string, _ int) error {
+			_, err := s.Add(ctx, fmt.Appendf(nil, `{"name": %q, "uri": "${URI}"}`, name), "")
+			return err
+		},
+		func(ctx context.Context, name string, _ int) error {
+			_, err := s.Push(ctx, name, echo("room:b"))
+			return err
+		},
+		func(ctx context.Context, _ string, _ int) error { _, err := s.Connections(ctx); return err },
+		func(ctx context.Context, _ string, _ int) error {
+			s.Ready(ctx)
+			s.Source().Sinks()
+			s.Source().Connections()
+			return nil
+		},
+	}
+	var all sync.WaitGroup
+	for asker := range uint64(askers) {
+		all.Go(func() {
+			random := rand.New(rand.NewPCG(seed, asker))
+			for range questions {
+				ask, name := asks[random.IntN(len(asks))], string(rune('a'+random.IntN(3)))
+				err := ask(patient(t), name, random.IntN(100))
+				var e *control.Error
+				// Right where the name is not there, or is already, or is stopped.
+				if err != nil && (!errors.As(err, &e) || e.Status != http.StatusNotFound && e.Status != http.StatusConflict) {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	s.reload(stormy[0])
+	for _, name := range []string{"a", "b"} {
+		_, err := s.Restart(t.Context(), name)
+		must(t, err)
+		s.await(name, control.StateJoined)
+	}
+	s.end()
+	last := map[string]uint64{}
+	for line := range strings.Lines(s.file("out")) {
+		sig := signalOf(t, []byte(line))
+		name, seq := sig.Metadata.Connection, sig.Metadata.Seq
+		if seq != last[name]+1 && seq != 1 {
+			t.Errorf("%v comes after %d", sig, last[name])
+		}
+		last[name] = seq
+	}
+}
