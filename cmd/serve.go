@@ -120,7 +120,7 @@ func (o *serveOptions) bridgeOptions() bridge.Options {
 		Load:      func() (*config.File, error) { return o.selection.Load(o.factory.streams.LookupEnv, o.factory.stdin) },
 		Where:     compileWhere,
 		LookupEnv: o.factory.streams.LookupEnv,
-		Dir:       o.selection.Dir(),
+		Dir:       o.selection.Dir,
 		Stdout:    o.factory.streams.Out,
 		Build:     serveBuildInfo(),
 		Logger:    o.log,

@@ -89,7 +89,7 @@ func (b *Bridge) Await(ctx context.Context, name, state string) (control.Connect
 // Add implements [control.Backend].
 func (b *Bridge) Add(ctx context.Context, entry []byte, dir string) (control.Connection, error) {
 	if dir == "" {
-		dir = b.opts.Dir
+		dir = b.opts.Dir()
 	}
 	e, err := config.ParseEntry(filepath.Join(dir, "connection"), entry, b.opts.LookupEnv)
 	if err != nil {

@@ -28,9 +28,10 @@ type Options struct {
 	Load func() (*config.File, error)
 	// Where compiles the jq expression of a route or a subscriber.
 	Where func(expr string) (func(ctx context.Context, line []byte) (bool, error), error)
-	// LookupEnv finds the variables that entries added at run time refer to; Dir is where their relative paths begin.
+	// LookupEnv finds the variables that entries added at run time refer to; Dir is where their relative paths begin: that is
+	// known once the configuration has been loaded.
 	LookupEnv func(name string) (string, bool)
-	Dir       string
+	Dir       func() string
 	// Stdout is where the sink of that name writes.
 	Stdout io.Writer
 	// Build is what the metrics say about the program.

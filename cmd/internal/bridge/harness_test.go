@@ -77,7 +77,7 @@ func (s *stage) open() {
 
 func (s *stage) options() bridge.Options {
 	return bridge.Options{
-		Load: s.read, Where: where, LookupEnv: s.lookupEnv, Dir: s.dir, Stdout: s.stdout,
+		Load: s.read, Where: where, LookupEnv: s.lookupEnv, Dir: func() string { return s.dir }, Stdout: s.stdout,
 		Logger: slog.New(s.log), Reloading: func() func() { return func() {} },
 		LogEvent: func(_ *slog.Logger, ev *phoenix.Event) {
 			if s.logEvent != nil {
