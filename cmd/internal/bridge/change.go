@@ -95,7 +95,7 @@ func (b *Bridge) connectBy(ctx context.Context, p *plan) (change, error) {
 			did.started++
 			all = errors.Join(all, b.add(next), b.supervisor.Start(next.name))
 		case c.removing.Load():
-			all = errors.Join(all, stillRemoving(next.name))
+			all = errors.Join(all, stillBeing("removed", next.name))
 		case c.settings.Load().fingerprint == next.fingerprint:
 			c.settings.Load().added.Store(false) // the file has it now
 		default:
@@ -110,12 +110,16 @@ func (b *Bridge) connectBy(ctx context.Context, p *plan) (change, error) {
 // replace puts changed settings into effect. A connection that is over gets another chance with them; one that somebody has
 // stopped stays stopped.
 func (b *Bridge) replace(ctx context.Context, c *connection) error {
-	if err := b.supervisor.Replace(ctx, b.specOf(c)); err != nil {
-		return err
+	err := b.supervisor.Replace(ctx, b.specOf(c))
+	var status phoenix.ConnectionStatus
+	if err == nil {
+		status, err = b.supervisor.Status(ctx, c.name)
 	}
-	status, err := b.supervisor.Status(ctx, c.name)
-	if err == nil && status.Err != nil && status.Link == phoenix.StatusDisconnected {
-		err = b.supervisor.Start(c.name)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return stillBeing("replaced", c.name)
+	case err == nil && status.Err != nil && status.Link == phoenix.StatusDisconnected:
+		return b.supervisor.Start(c.name)
 	}
 	return err
 }
@@ -164,14 +168,14 @@ func (b *Bridge) remove(ctx context.Context, name string) error {
 	case err := <-removed:
 		return err
 	case <-ctx.Done():
-		return stillRemoving(name)
+		return stillBeing("removed", name)
 	}
 }
 
-// stillRemoving is the error of what has to wait for a connection that takes long to end.
-func stillRemoving(name string) error {
+// stillBeing is the error of what has to wait for a connection that takes long to end, which goes on.
+func stillBeing(participle, name string) error {
 	return &control.Error{
-		Status: http.StatusGatewayTimeout, Code: exitTimeout, Message: fmt.Sprintf("the connection %q is still being removed", name),
+		Status: http.StatusGatewayTimeout, Code: exitTimeout, Message: fmt.Sprintf("the connection %q is still being %s", name, participle),
 		Advice: "try again later; serve's log has more",
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -28,26 +29,18 @@ routes: [{to: [out, discard]}]
 	}
 }()
 
-// Whatever is asked at the same time, the last reload decides, and each connection's signals are in the file, in order, without a
-// gap or a double: from 1 again only when it was removed.
-func TestStorm(t *testing.T) {
+// storm asks everything at once. Errors are right where the name is not there, or is already, or is stopped; and those with one
+// of the other statuses.
+func (s *stage) storm(others ...int) {
 	const seed, askers, questions = 1, 4, 40
-	s := started(t, stormy[0])
+	right := append(others, http.StatusNotFound, http.StatusConflict)
 	asks := []func(ctx context.Context, name string, n int) error{
 		func(ctx context.Context, _ string, n int) error {
 			s.write(stormy[n%len(stormy)])
 			return s.Reload(ctx)
 		},
-		func(ctx context.Context, name string, _ int) error { _, err := s.Restart(ctx, name); return err },
-		func(ctx context.Context, name string, _ int) error { _, err := s.Stop(ctx, name); return err },
-		func(ctx context.Context, name string, _ int) error { _, err := s.Start(ctx, name); return err },
-		func(ctx context.Context, name string, _ int) error { return s.Remove(ctx, name) },
 		func(ctx context.Context, name string, _ int) error {
 			_, err := s.Add(ctx, fmt.Appendf(nil, `{"name": %q, "uri": "${URI}"}`, name), "")
-			return err
-		},
-		func(ctx context.Context, name string, _ int) error {
-			_, err := s.Push(ctx, name, echo("room:b"))
 			return err
 		},
 		func(ctx context.Context, _ string, _ int) error { _, err := s.Connections(ctx); return err },
@@ -58,22 +51,45 @@ func TestStorm(t *testing.T) {
 			return nil
 		},
 	}
+	for _, what := range []string{"Restart", "Stop", "Start", "Remove", "Push"} {
+		asks = append(asks, func(ctx context.Context, name string, _ int) error { return calls[what](s, ctx, name) })
+	}
 	var all sync.WaitGroup
 	for asker := range uint64(askers) {
 		all.Go(func() {
 			random := rand.New(rand.NewPCG(seed, asker))
 			for range questions {
 				ask, name := asks[random.IntN(len(asks))], string(rune('a'+random.IntN(3)))
-				err := ask(patient(t), name, random.IntN(100))
+				err := ask(patient(s.t), name, random.IntN(100))
 				var e *control.Error
-				// Right where the name is not there, or is already, or is stopped.
-				if err != nil && (!errors.As(err, &e) || e.Status != http.StatusNotFound && e.Status != http.StatusConflict) {
-					t.Error(err)
+				if err != nil && (!errors.As(err, &e) || !slices.Contains(right, e.Status)) {
+					s.t.Errorf("%s: %v", name, err)
 				}
 			}
 		})
 	}
 	all.Wait()
+}
+
+// wantWhole makes sure that each connection's signals are in the file, in order, without a gap or a double: from 1 again only when
+// it was removed.
+func (s *stage) wantWhole() {
+	s.t.Helper()
+	last := map[string]uint64{}
+	for line := range strings.Lines(s.file("out")) {
+		sig := signalOf(s.t, []byte(line))
+		name, seq := sig.Metadata.Connection, sig.Metadata.Seq
+		if seq != last[name]+1 && seq != 1 {
+			s.t.Errorf("%v comes after %d", sig, last[name])
+		}
+		last[name] = seq
+	}
+}
+
+// Whatever is asked at the same time, nothing is lost, and the last reload decides.
+func TestStorm(t *testing.T) {
+	s := started(t, stormy[0])
+	s.storm()
 	s.reload(stormy[0])
 	for _, name := range []string{"a", "b"} {
 		_, err := s.Restart(t.Context(), name)
@@ -81,13 +97,24 @@ func TestStorm(t *testing.T) {
 		s.await(name, control.StateJoined)
 	}
 	s.end()
-	last := map[string]uint64{}
-	for line := range strings.Lines(s.file("out")) {
-		sig := signalOf(t, []byte(line))
-		name, seq := sig.Metadata.Connection, sig.Metadata.Seq
-		if seq != last[name]+1 && seq != 1 {
-			t.Errorf("%v comes after %d", sig, last[name])
-		}
-		last[name] = seq
-	}
+	s.wantWhole()
+}
+
+// An end in the midst of it comes at once, and loses nothing.
+func TestShutdownInAStorm(t *testing.T) {
+	s := started(t, stormy[0])
+	s.await("a", control.StateJoined)
+	signals, seen := s.subscribe(control.SubscribeRequest{}), 0
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		s.storm(http.StatusServiceUnavailable, http.StatusGatewayTimeout)
+	}()
+	signals.until(func(said) bool {
+		seen++
+		return seen == 10
+	})
+	must(t, s.Shutdown(patient(t)))
+	<-over
+	s.wantWhole()
 }
