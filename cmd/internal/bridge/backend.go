@@ -37,7 +37,7 @@ func (b *Bridge) Connections(ctx context.Context) ([]control.Connection, error) 
 
 // Connection implements [control.Backend].
 func (b *Bridge) Connection(ctx context.Context, name string) (control.Connection, error) {
-	status, err := b.supervisor.Status(ctx, name)
+	status, err := b.look(ctx, name)
 	if err != nil {
 		return control.Connection{}, callError(name, err)
 	}
@@ -76,7 +76,7 @@ func (b *Bridge) Await(ctx context.Context, name, state string) (control.Connect
 	}
 	status, err := b.supervisor.Await(ctx, name, func(s phoenix.ConnectionStatus) bool {
 		if state == control.StateJoined {
-			return len(missingOf(&s, c.settings.Load())) == 0
+			return len(missingOf(&s, wantedTopics(&s, c.settings.Load()))) == 0
 		}
 		return s.Link == phoenix.StatusConnected
 	})

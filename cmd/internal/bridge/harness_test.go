@@ -31,6 +31,8 @@ type stage struct {
 	// dir is where the config is, and where relative paths of it begin.
 	dir string
 	log *journal
+	// handler, if not nil, stands before log.
+	handler slog.Handler
 	// logEvent, if not nil, gets the events that are logged.
 	logEvent func(ev *phoenix.Event)
 	// load, if not nil, is called before the config is read.
@@ -76,9 +78,13 @@ func (s *stage) open() {
 }
 
 func (s *stage) options() bridge.Options {
+	var handler slog.Handler = s.log
+	if s.handler != nil {
+		handler = s.handler
+	}
 	return bridge.Options{
 		Load: s.read, Where: where, LookupEnv: s.lookupEnv, Dir: func() string { return s.dir }, Stdout: s.stdout,
-		Logger: slog.New(s.log), Reloading: func() func() { return func() {} },
+		Logger: slog.New(handler), Reloading: func() func() { return func() {} },
 		LogEvent: func(_ *slog.Logger, ev *phoenix.Event) {
 			if s.logEvent != nil {
 				s.logEvent(ev)

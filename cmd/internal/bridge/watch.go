@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -26,40 +27,66 @@ func (b *Bridge) Ready(ctx context.Context) (ready bool, missing []string) {
 	if !b.started.Load() {
 		return false, []string{"serve is starting"}
 	}
-	ctx, cancel := context.WithTimeout(ctx, lookTime)
-	defer cancel()
 	for _, name := range b.supervisor.Names() {
 		c := b.connection(name)
 		if c == nil || !c.settings.Load().connection.Required {
 			continue
 		}
-		status, err := b.supervisor.Status(ctx, name)
+		status, err := b.look(ctx, name)
 		if err != nil {
 			missing = append(missing, fmt.Sprintf("%s: no status: %v", name, err))
 			continue
 		}
-		missing = append(missing, missingOf(&status, c.settings.Load())...)
+		missing = append(missing, missingOf(&status, c.settings.Load().connection.AutoJoin())...)
 	}
 	return len(missing) == 0, missing
 }
 
-// missingOf says what is missing for a connection to be ready.
-func missingOf(s *phoenix.ConnectionStatus, wanted *settings) []string {
-	if s.Link != phoenix.StatusConnected {
+// errStuck says that a connection does not answer: something that runs for it hangs.
+var errStuck = errors.New("the connection does not answer")
+
+// look returns the status of a connection. Of one that does not answer in lookTime it is what is known without asking it, with
+// errStuck in it: the others are to be seen all the same.
+func (b *Bridge) look(ctx context.Context, name string) (phoenix.ConnectionStatus, error) {
+	short, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	status, err := b.supervisor.Status(short, name)
+	if err != nil && short.Err() != nil && ctx.Err() == nil {
+		status.Err, err = errStuck, nil
+	}
+	return status, err
+}
+
+// missingOf says what is missing for a connection to be up, with these of its channels joined.
+func missingOf(s *phoenix.ConnectionStatus, topics []string) []string {
+	switch {
+	case errors.Is(s.Err, errStuck):
+		return []string{s.Name + ": " + errStuck.Error()}
+	case s.Link != phoenix.StatusConnected:
 		return []string{s.Name + ": " + string(s.Link)}
 	}
 	var missing []string
-	for _, c := range s.Channels {
-		if c.State != "joined" {
-			missing = append(missing, fmt.Sprintf("%s: %s: %s", s.Name, c.Topic, c.State))
-		}
-	}
-	for _, topic := range wanted.connection.AutoJoin() {
-		if !slices.ContainsFunc(s.Channels, func(c phoenix.ChannelStatus) bool { return c.Topic == topic }) {
+	for _, topic := range topics {
+		i := slices.IndexFunc(s.Channels, func(c phoenix.ChannelStatus) bool { return c.Topic == topic })
+		switch {
+		case i < 0:
 			missing = append(missing, fmt.Sprintf("%s: %s: left", s.Name, topic))
+		case s.Channels[i].State != "joined":
+			missing = append(missing, fmt.Sprintf("%s: %s: %s", s.Name, topic, s.Channels[i].State))
 		}
 	}
 	return missing
+}
+
+// wantedTopics are those of the config and those that somebody has joined besides.
+func wantedTopics(s *phoenix.ConnectionStatus, of *settings) []string {
+	topics := of.connection.AutoJoin()
+	for _, c := range s.Channels {
+		if !slices.Contains(topics, c.Topic) {
+			topics = append(topics, c.Topic)
+		}
+	}
+	return topics
 }
 
 // lookInterval is how far apart looks at all connections are: a server with a thousand that starts changes often.
@@ -102,14 +129,12 @@ func (b *Bridge) Source() ops.Source { return source{b} }
 
 // Connections implements [ops.Source].
 func (s source) Connections() []ops.ConnectionMetrics {
-	ctx, cancel := context.WithTimeout(context.Background(), lookTime)
-	defer cancel()
 	var list []ops.ConnectionMetrics
 	for _, name := range s.supervisor.Names() {
 		c := s.connection(name)
-		status, err := s.supervisor.Status(ctx, name)
+		status, err := s.look(context.Background(), name)
 		if c == nil || err != nil {
-			continue // removed meanwhile, or stuck
+			continue // removed meanwhile
 		}
 		m := ops.ConnectionMetrics{
 			Name: name, Status: status.Link, Required: status.Required, Channels: map[string]int{},

@@ -3,9 +3,11 @@ package bridge_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"phx/cmd/internal/bridge"
 	"phx/cmd/internal/control"
@@ -31,9 +33,13 @@ func TestReady(t *testing.T) {
 		"a connection":             {func(s *stage) { s.stop("a") }, []string{"a: disconnected"}},
 		"one that is not required": {func(s *stage) { s.stop("b") }, nil},
 		"a channel": {func(s *stage) {
+			_, err := s.Push(s.t.Context(), "a", control.Push{Topic: "room:a", Event: "crash", Payload: []byte("{}")})
+			must(s.t, err)
+		}, []string{"a: room:a: errored"}},
+		"a channel that the config does not have": {func(s *stage) {
 			_, err := s.Join(s.t.Context(), "a", "room:private", nil)
 			must(s.t, err)
-		}, []string{"a: room:private: errored"}},
+		}, nil},
 		"a channel that was left": {func(s *stage) {
 			_, err := s.Leave(s.t.Context(), "a", "room:a")
 			must(s.t, err)
@@ -149,4 +155,57 @@ func TestConnectionMetrics(t *testing.T) {
 	if len(list) != 1 || list[0].Name != "a" || list[0].Sessions != 1 || list[0].Channels["joined"] != 1 || list[0].Channels["errored"] != 1 {
 		t.Errorf("%+v", list)
 	}
+}
+
+// A connection that hangs is told as such, and hides no other.
+func TestConnectionThatDoesNotAnswer(t *testing.T) {
+	s := newStage(t, phoenixtest.Demo(), `
+connections:
+  a: {uri: "${URI}", auto_join_channels: [room:a]}
+  b: {uri: "${URI}", auto_join_channels: [room:b]}
+`)
+	let, hangs := make(chan struct{}), make(chan struct{})
+	s.handler = hangingHandler{s.log, func(message string) {
+		if strings.HasPrefix(message, "a reply that nothing waits for") { // logged by the loop of a
+			close(hangs)
+			<-let
+		}
+	}}
+	s.open()
+	defer s.end()
+	defer close(let)
+	must(t, s.StartAll())
+	s.await("b", control.StateJoined)
+	s.await("a", control.StateJoined)
+	_, err := s.Push(t.Context(), "a", control.Push{Topic: "room:a", Event: "slow", Payload: []byte(`{"ms":50}`), Timeout: time.Millisecond})
+	must(t, err)
+	<-hangs
+	list, err := s.Connections(t.Context())
+	must(t, err)
+	if len(list) != 2 || list[0].Error != "the connection does not answer" || list[1].Status != control.StateConnected || list[1].Error != "" {
+		t.Errorf("%+v", list)
+	}
+	if ready, missing := s.Ready(t.Context()); ready || !slices.Equal(missing, []string{"a: the connection does not answer"}) {
+		t.Errorf("ready %t, missing %q", ready, missing)
+	}
+	if metrics := s.Source().Connections(); len(metrics) != 2 || metrics[1].Status != phoenix.StatusConnected {
+		t.Errorf("%+v", metrics)
+	}
+}
+
+// A hangingHandler calls hang before it logs a message.
+type hangingHandler struct {
+	slog.Handler
+	hang func(message string)
+}
+
+// Handle implements [slog.Handler].
+func (h hangingHandler) Handle(ctx context.Context, r slog.Record) error {
+	h.hang(r.Message)
+	return h.Handler.Handle(ctx, r)
+}
+
+// WithAttrs implements [slog.Handler].
+func (h hangingHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return hangingHandler{h.Handler.WithAttrs(attrs), h.hang}
 }
