@@ -178,8 +178,9 @@ func TestPushesThatAreNotSent(t *testing.T) {
 			{Topic: "room:1", Name: "\xff"},
 			{Topic: "room:\xff", Name: "echo"},
 		} {
-			if err := conn.Send(t.Context(), p); err == nil {
-				t.Errorf("sent: %q on %q with %q", p.Name, p.Topic, p.Payload.Data)
+			var invalid *phoenix.InvalidError
+			if err := conn.Send(t.Context(), p); !errors.As(err, &invalid) || invalid.Err == nil {
+				t.Errorf("%q on %q with %q: error %v", p.Name, p.Topic, p.Payload.Data, err)
 			}
 		}
 		log.want()
