@@ -97,6 +97,7 @@ func (o *listenOptions) ownOptions() []config.Option {
 }
 
 func listenRun(ctx context.Context, o *listenOptions) error {
+	keepLittleGarbage()
 	options, err := o.options()
 	if err != nil {
 		return err

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -87,12 +86,8 @@ func (o *serveOptions) options() []config.Option {
 	}
 }
 
-// serveGC is how much garbage there may be, in percent of what is in use. In the steady state there is next to none; half of the
-// usual keeps what starting a thousand connections leaves from staying resident.
-const serveGC = 50
-
 func serveRun(ctx context.Context, o *serveOptions) error {
-	debug.SetGCPercent(serveGC)
+	keepLittleGarbage()
 	ctx, stop := interruptible(ctx, o.factory.die, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	defer surviveBrokenPipes()()
