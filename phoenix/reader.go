@@ -1,7 +1,6 @@
 package phoenix
 
 import (
-	"errors"
 	"io"
 	"log/slog"
 	"sync"
@@ -123,7 +122,7 @@ func (r *reader) readMessage() (binary bool, err error) {
 		if int64(len(r.current.buf)-r.start) > r.maxMessage {
 			return false, errTooBig
 		}
-		if errors.Is(err, io.EOF) {
+		if err == io.EOF { // as it is: this is once a message
 			return binary, nil
 		}
 		if err != nil {
