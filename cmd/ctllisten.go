@@ -19,8 +19,7 @@ type ctlListenOptions struct {
 	conditions
 	count          int
 	duration, idle time.Duration
-	readyFile      string
-	readyFD        int
+	ready          readiness
 }
 
 // ctlListenBuffer is what may wait for the reader of stdout. While it is full, nothing is read from phx serve, which then loses
@@ -63,11 +62,7 @@ func (o *ctlListenOptions) ownOptions() []config.Option {
 			Usage: "end after this `TIME`", Example: "1m"},
 		{Flag: "idle-timeout", Value: config.Duration(&o.idle, ""),
 			Usage: "end when no signal that --count counts has come for this `TIME`", Example: "30s"},
-		{Flag: "ready-file", Value: config.Text(&o.readyFile, ""),
-			Usage: "`FILE` to write once no signal is missed any more; one left over is removed at the start", Example: "ready"},
-		{Flag: "ready-fd", Value: config.Count(&o.readyFD, ""),
-			Usage: "number `N` of an open file to write a line to, and close, once no signal is missed any more", Example: "3"},
-	})
+	}, o.ready.flags("no signal is missed any more"))
 }
 
 func ctlListenRun(ctx context.Context, o *ctlListenOptions) error {
@@ -75,7 +70,7 @@ func ctlListenRun(ctx context.Context, o *ctlListenOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := removeReadyFile(o.readyFile); err != nil {
+	if err := o.ready.clear(); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)

@@ -8,6 +8,7 @@ import (
 
 	"phx/cmd/internal/control"
 	"phx/router"
+	"phx/signal"
 )
 
 // A ctlListener is `ctl listen` at work: it reads signals, prints them, and decides when it is enough.
@@ -34,7 +35,7 @@ func (ln *ctlListener) run(ctx context.Context) error {
 	}
 	defer stream.Close()
 	ln.limits.start(ln.duration, ln.idle, func() { ln.end(errDone) })
-	if err := tellReady(ln.readyFile, ln.readyFD); err != nil {
+	if err := ln.ready.tell(); err != nil {
 		return err
 	}
 	return errors.Join(ln.read(ctx, stream), ln.flush())
@@ -90,12 +91,7 @@ func (ln *ctlListener) counts(kind string) bool {
 	if ln.request.Match != "" {
 		return true
 	}
-	for _, prefix := range []string{"phoenix.connection.", "phoenix.channel.", "phoenix.signal."} {
-		if strings.HasPrefix(kind, prefix) {
-			return false
-		}
-	}
-	return true
+	return !signal.IsLifecycle(kind) && !strings.HasPrefix(kind, "phoenix.signal.")
 }
 
 // print puts what is printed of a signal into the current chunk.

@@ -26,8 +26,7 @@ type listenOptions struct {
 	presence       bool
 	keepGoing      bool
 	exitOnClose    bool
-	readyFile      string
-	readyFD        int
+	ready          readiness
 	buffer         int64
 	whenFull       router.Policy
 }
@@ -85,10 +84,7 @@ func (o *listenOptions) ownOptions() []config.Option {
 			Usage: "go on with the other topics when one cannot be joined, or is lost for good"},
 		{Flag: "exit-on-close", Value: config.Switch(&o.exitOnClose),
 			Usage: "do not join again what the server closes; end with 0 when it has closed every topic"},
-		{Flag: "ready-file", Value: config.Text(&o.readyFile, ""),
-			Usage: "`FILE` to write once every topic is joined; one left over is removed at the start", Example: "ready"},
-		{Flag: "ready-fd", Value: config.Count(&o.readyFD, ""),
-			Usage: "number `N` of an open file to write a line to, and close, once every topic is joined", Example: "3"},
+	}, o.ready.flags("every topic is joined"), []config.Option{
 		{Flag: "buffer", Value: config.Size(&o.buffer, "64MiB"),
 			Usage: "`SIZE` of what may wait for the reader of stdout", Example: "64MiB"},
 		{Flag: "when-full", Value: config.Checked(&o.whenFull, router.Block.String(), router.ParsePolicy),

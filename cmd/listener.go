@@ -46,7 +46,7 @@ func newListener(o *listenOptions) (*listener, error) {
 	if ln.judge, err = o.conditions.compile(o.log); err != nil {
 		return nil, err
 	}
-	return ln, removeReadyFile(o.readyFile)
+	return ln, o.ready.clear()
 }
 
 // run listens until it is enough; errDone says that it ended as it should.
@@ -161,7 +161,7 @@ func (ln *listener) answered(topic string) error {
 		return nil
 	}
 	ln.limits.start(ln.duration, ln.idle, func() { ln.end(errDone) })
-	return tellReady(ln.readyFile, ln.readyFD)
+	return ln.ready.tell()
 }
 
 // lost takes a topic that is out for good.

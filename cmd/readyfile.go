@@ -6,31 +6,50 @@ import (
 	"io/fs"
 	"os"
 	"strconv"
+
+	"phx/cmd/config"
 )
 
 // readyLine is what whoever waits for readiness reads.
 const readyLine = "ready\n"
 
-// removeReadyFile removes a file that an earlier run left: it would say "ready" too early.
-func removeReadyFile(path string) error {
-	if path == "" {
+// readiness is --ready-file and --ready-fd: who is told that a command is ready. A path that is empty, and a number that is 0, is
+// nobody.
+type readiness struct {
+	file string
+	fd   int
+}
+
+// flags declares their options; when says when the command is ready.
+func (r *readiness) flags(when string) []config.Option {
+	return []config.Option{
+		{Flag: "ready-file", Value: config.Text(&r.file, ""),
+			Usage: "`FILE` to write once " + when + "; one left over is removed at the start", Example: "ready"},
+		{Flag: "ready-fd", Value: config.Count(&r.fd, ""),
+			Usage: "number `N` of an open file to write a line to, and close, once " + when, Example: "3"},
+	}
+}
+
+// clear removes a file that an earlier run left: it would say "ready" too early.
+func (r *readiness) clear() error {
+	if r.file == "" {
 		return nil
 	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return readyError(path, err)
+	if err := os.Remove(r.file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return readyError(r.file, err)
 	}
 	return nil
 }
 
-// tellReady writes the file, if there is a path, and to the open file of the number, if it is not 0.
-func tellReady(path string, fd int) error {
-	if path != "" {
-		if err := writeReadyFile(path); err != nil {
+// tell says that the command is ready.
+func (r *readiness) tell() error {
+	if r.file != "" {
+		if err := writeReadyFile(r.file); err != nil {
 			return err
 		}
 	}
-	if fd > 0 {
-		return writeReadyFD(fd)
+	if r.fd > 0 {
+		return writeReadyFD(r.fd)
 	}
 	return nil
 }

@@ -21,8 +21,7 @@ type serveOptions struct {
 	selection config.Selection
 	logging   config.Logging
 	control   string
-	readyFile string
-	readyFD   int
+	ready     readiness
 
 	log      *slog.Logger
 	notifier *ops.Notifier
@@ -76,14 +75,10 @@ func (o *serveOptions) queueLog() (end func()) {
 }
 
 func (o *serveOptions) options() []config.Option {
-	return []config.Option{
+	return append([]config.Option{
 		{Flag: "control", Env: "PHX_CONTROL", Value: config.Text(&o.control, ""),
 			Usage: "Unix socket at `PATH` for phx ctl (default the config's control.socket, else $XDG_RUNTIME_DIR/phx/control.sock)", Example: "/run/phx/control.sock"},
-		{Flag: "ready-file", Value: config.Text(&o.readyFile, ""),
-			Usage: "`FILE` to write once every required connection is connected and joined; one left over is removed at the start", Example: "ready"},
-		{Flag: "ready-fd", Value: config.Count(&o.readyFD, ""),
-			Usage: "number `N` of an open file to write a line to, and close, then", Example: "3"},
-	}
+	}, o.ready.flags("every required connection is connected and joined")...)
 }
 
 func serveRun(ctx context.Context, o *serveOptions) error {
@@ -94,7 +89,7 @@ func serveRun(ctx context.Context, o *serveOptions) error {
 	hangups, stopHangups := catchHangups()
 	defer stopHangups()
 	o.notifier = ops.NewNotifier(o.log)
-	if err := removeReadyFile(o.readyFile); err != nil {
+	if err := o.ready.clear(); err != nil {
 		return err
 	}
 	b, err := bridge.New(o.bridgeOptions())

@@ -110,7 +110,7 @@ func (s *server) tellReady(ctx context.Context) {
 		if !told {
 			told = true
 			s.notifier.Ready()
-			if err := tellReady(s.readyFile, s.readyFD); err != nil {
+			if err := s.ready.tell(); err != nil {
 				s.broken <- err
 			}
 		}

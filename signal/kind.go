@@ -72,9 +72,12 @@ func (k kind) hasEvent() bool { return k == kindMessage || k.ofPush() }
 // hasTopic says whether signals of this kind carry a raw topic, be it empty.
 func (k kind) hasTopic() bool { return k.hasEvent() || k.ofChannel() || k.ofPresence() }
 
+// typePrefix begins every type.
+const typePrefix = "phoenix."
+
 // appendType appends the type of a signal of kind k. Topic and event matter for messages only.
 func (k kind) appendType(dst []byte, connection, topic, event string) []byte {
-	dst = append(dst, "phoenix."...)
+	dst = append(dst, typePrefix...)
 	if k != kindMessage {
 		return append(dst, k...)
 	}
@@ -96,9 +99,9 @@ func Type(connection string, ev *phoenix.Event) string {
 	return string(k.appendType(nil, connection, ev.Topic, ev.Name))
 }
 
-// IsLifecycle says whether ev's signal tells of the state of the connection or of a channel; messages, the ends of pushes and
-// who is present do not.
-func IsLifecycle(ev *phoenix.Event) bool {
-	k := kindOf(ev.Detail)
-	return k.ofConnection() || k.ofChannel()
+// IsLifecycle says whether a signal of that type tells of the state of the connection or of a channel; messages, the ends of
+// pushes and who is present do not.
+func IsLifecycle(typ string) bool {
+	k, ok := strings.CutPrefix(typ, typePrefix)
+	return ok && (kind(k).ofConnection() || kind(k).ofChannel())
 }

@@ -192,12 +192,12 @@ func TestLifecycleLine(t *testing.T) {
 
 func TestIsLifecycle(t *testing.T) {
 	for _, r := range lifecycleRows() {
-		if !signal.IsLifecycle(&r.ev) {
+		if !signal.IsLifecycle(signal.Type("backend", &r.ev)) {
 			t.Errorf("%s is not lifecycle", r.name)
 		}
 	}
 	for _, r := range slices.Concat(pushRows(), presenceRows(), []row{{name: "message", ev: *broadcast()}}) {
-		if signal.IsLifecycle(&r.ev) {
+		if signal.IsLifecycle(signal.Type("backend", &r.ev)) {
 			t.Errorf("%s is lifecycle", r.name)
 		}
 	}
@@ -262,7 +262,7 @@ func TestNoSignal(t *testing.T) {
 	if got := signal.Type("backend", &ev); got != "" {
 		t.Errorf("Type = %q", got)
 	}
-	if signal.IsLifecycle(&ev) {
+	if signal.IsLifecycle(signal.Type("backend", &ev)) {
 		t.Error("it is lifecycle")
 	}
 }
