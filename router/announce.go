@@ -1,5 +1,11 @@
 package router
 
+import (
+	"time"
+
+	"phx/signal"
+)
+
 // gapReached reports whether there is a gap before the next record, so that its announcement comes next. The gap behind
 // what waits is reached when nothing waits, not when the next record comes; under Fail none comes, and that gap is complete
 // only at the end of the input. There, what was announced in vain is announced once more.
@@ -61,4 +67,15 @@ func (q *Queue) appendAnnouncements(c *Chunk, place *losses) {
 	for _, l := range place.list {
 		c.commitAnnouncement(q.announce(c.Buffer(), l), l)
 	}
+}
+
+// appendDropped appends the signal of a loss: what a queue with that policy announces to whoever gets lines in that format. A loss
+// without an origin is of no connection, and has no signal.
+func appendDropped(dst []byte, format signal.Format, policy Policy, l Loss) []byte {
+	if l.Origin == nil {
+		return dst
+	}
+	return signal.NewEncoder(format, l.Origin.Connection).AppendDropped(dst, signal.Dropped{
+		Count: l.Count, Policy: policy.String(), FirstSeq: l.FirstSeq, LastSeq: l.LastSeq,
+	}, time.Now())
 }

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"phx/signal"
 )
@@ -56,8 +55,6 @@ type Sink struct {
 	log     *slog.Logger
 	queue   *Queue
 	losses  lossLog
-	// encoders write announcements, one for each connection. The queue's lock guards them.
-	encoders map[string]*signal.Encoder
 
 	mu      sync.Mutex
 	origins map[string]*Origin
@@ -65,9 +62,6 @@ type Sink struct {
 	done chan struct{} // closed when the drain has ended
 	err  error         // why it ended; nil: everything was delivered. Valid when done is closed.
 }
-
-// maxEncoders bounds what a sink remembers of connections that may be long gone. It is no loss to forget them all.
-const maxEncoders = 256
 
 // NewSink returns a sink that does nothing yet. It panics for a policy that a sink cannot have.
 func NewSink(o SinkOptions) *Sink {
@@ -78,11 +72,10 @@ func NewSink(o SinkOptions) *Sink {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Sink{
-		options:  o,
-		log:      o.Logger.With("sink", o.Name),
-		encoders: make(map[string]*signal.Encoder),
-		origins:  make(map[string]*Origin),
-		done:     make(chan struct{}),
+		options: o,
+		log:     o.Logger.With("sink", o.Name),
+		origins: make(map[string]*Origin),
+		done:    make(chan struct{}),
 	}
 	s.losses = lossLog{log: s.log, policy: o.Policy, seen: make(map[string]*seenLoss)}
 	s.queue = NewQueue(o.Bytes, o.Policy, s.announce)
@@ -132,22 +125,8 @@ func (s *Sink) forget(connection string) {
 
 // announce is the queue's: it appends the signal of a loss. The queue may ask several times for one that grows meanwhile.
 func (s *Sink) announce(dst []byte, l Loss) []byte {
-	if l.Origin == nil {
-		return dst
-	}
-	connection := l.Origin.Connection
-	encoder := s.encoders[connection]
-	if encoder == nil {
-		if len(s.encoders) == maxEncoders {
-			clear(s.encoders)
-		}
-		encoder = signal.NewEncoder(s.options.Format, connection)
-		s.encoders[connection] = encoder
-	}
 	s.losses.note(l)
-	return encoder.AppendDropped(dst, signal.Dropped{
-		Count: l.Count, Policy: s.options.Policy.String(), FirstSeq: l.FirstSeq, LastSeq: l.LastSeq,
-	}, time.Now())
+	return appendDropped(dst, s.options.Format, s.options.Policy, l)
 }
 
 // start runs the drain on a goroutine of its own, until the input has ended and everything is delivered, or until ctx ends, which

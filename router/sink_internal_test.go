@@ -264,16 +264,15 @@ type reopening struct {
 
 func (r *reopening) Reopen() { r.reopened = true }
 
-// Encoders are kept, but not for ever.
-func TestSinkForgetsEncoders(t *testing.T) {
+// A loss is announced in the name of its connection, and that of nobody is not.
+func TestSinkAnnouncesOfConnections(t *testing.T) {
 	s := NewSink(SinkOptions{Policy: DropOldest, Bytes: 1000})
-	for i := range maxEncoders + 1 {
-		if s.announce(nil, Loss{Origin: NewOrigin(fmt.Sprint("c", i)), Count: 1}) == nil {
-			t.Fatal("there is no announcement")
+	for i := range 3 {
+		name := fmt.Sprint("c", i)
+		got := string(s.announce(nil, Loss{Origin: NewOrigin(name), Count: 1}))
+		if !strings.Contains(got, `"source":"/jidoka/phoenix/`+name+`"`) || !strings.HasSuffix(got, "\n") {
+			t.Errorf("announced %s of %s", got, name)
 		}
-	}
-	if len(s.encoders) != 1 {
-		t.Errorf("%d encoders are kept", len(s.encoders))
 	}
 	if got := s.announce(nil, Loss{Count: 1}); got != nil {
 		t.Errorf("announced %s of nobody", got)

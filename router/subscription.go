@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 	"sync"
-	"time"
 
 	"phx/signal"
 )
@@ -101,7 +100,5 @@ func (s *Subscription) origin(connection string) *Origin {
 
 // announce is the queue's: it appends the signal of a loss.
 func (s *Subscription) announce(dst []byte, l Loss) []byte {
-	return signal.NewEncoder(s.format, l.Origin.Connection).AppendDropped(dst, signal.Dropped{
-		Count: l.Count, Policy: DropOldest.String(), FirstSeq: l.FirstSeq, LastSeq: l.LastSeq,
-	}, time.Now())
+	return appendDropped(dst, s.format, DropOldest, l)
 }
