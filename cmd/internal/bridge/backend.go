@@ -239,7 +239,7 @@ func callError(name string, err error) error {
 	case errors.Is(err, phoenix.ErrUnknownConnection):
 		return control.UnknownConnection(name)
 	case errors.Is(err, phoenix.ErrShutdown):
-		return errClosing
+		return control.ErrClosing
 	case errors.As(err, &invalid):
 		return control.BadRequest("give another topic, event or payload", "%v", err)
 	case errors.Is(err, phoenix.ErrConnectionExists):

@@ -32,7 +32,7 @@ func (b *Bridge) Reload(ctx context.Context) error {
 		return &FixedError{}
 	}
 	if err := b.routeBy(p); errors.Is(err, router.ErrShutDown) {
-		return errClosing
+		return control.ErrClosing
 	} else if err != nil {
 		return err
 	}
@@ -40,7 +40,7 @@ func (b *Bridge) Reload(ctx context.Context) error {
 	p.warn(b.log)
 	changed, err := b.connectBy(ctx, p)
 	if errors.Is(err, phoenix.ErrShutdown) {
-		return errClosing
+		return control.ErrClosing
 	}
 	b.log.Info("the configuration was reloaded", "connections", len(p.connections), "started_or_changed", changed.started, "removed", changed.removed)
 	return err

@@ -38,7 +38,7 @@ func (b *Bridge) takeTurn(parent context.Context) (ctx context.Context, done fun
 		if err == nil { // both at once
 			b.changing.giveBack()
 		}
-		err = errClosing
+		err = control.ErrClosing
 	}
 	if err != nil {
 		end()
@@ -60,12 +60,7 @@ func (b *Bridge) change(parent context.Context) (ctx context.Context, done func(
 	return ctx, done, err
 }
 
-// Who is too early or too late to change something.
-var (
-	errStarting = &control.Error{
-		Status: http.StatusServiceUnavailable, Code: exitFailure, Message: "serve is still starting", Advice: "try again",
-	}
-	errClosing = &control.Error{
-		Status: http.StatusServiceUnavailable, Code: exitLinkLost, Message: "serve is shutting down", Advice: "start it again: phx serve -f FILE",
-	}
-)
+// errStarting is the answer to who is too early to change something; who is too late gets [control.ErrClosing].
+var errStarting = &control.Error{
+	Status: http.StatusServiceUnavailable, Code: exitFailure, Message: "serve is still starting", Advice: "try again",
+}

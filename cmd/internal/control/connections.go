@@ -82,7 +82,7 @@ func await(c *call, state, timeout string) error {
 			Advice:  "allow more time, or see the log of serve",
 		}
 	default:
-		return errClosing
+		return ErrClosing
 	}
 	return answerConnection(c, http.StatusOK)(conn, err)
 }
@@ -99,11 +99,6 @@ func (c Connection) standing() string {
 		}
 	}
 	return text
-}
-
-// errClosing is the error of a call that would wait for what will not come any more.
-var errClosing = &Error{
-	Status: http.StatusServiceUnavailable, Code: exitLinkLost, Message: "serve is shutting down", Advice: "start it again: phx serve -f FILE",
 }
 
 // answerConnection answers with what a method of the backend returns.

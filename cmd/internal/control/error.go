@@ -43,6 +43,11 @@ func UnknownConnection(name string) *Error {
 	}
 }
 
+// ErrClosing is the error of a call that comes too late, or would wait for what will not come any more.
+var ErrClosing = &Error{
+	Status: http.StatusServiceUnavailable, Code: exitLinkLost, Message: "serve is shutting down", Advice: "start it again: phx serve -f FILE",
+}
+
 // BadRequest is the error of a call that is wrong in itself.
 func BadRequest(hint, format string, args ...any) *Error {
 	return &Error{Status: http.StatusBadRequest, Code: exitUsage, Message: fmt.Sprintf(format, args...), Advice: hint}
