@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -40,16 +41,9 @@ FILE:LINE:COLUMN, and the exit code is 2. What is allowed, and hardly wanted, is
 		Example: `  phx config validate -f phx.yaml && systemctl reload phx`,
 		Args:    cobra.NoArgs,
 	}
-	set := config.NewSet(o.selection.FileOptions(), []config.Option{
+	f.bind(c, func(context.Context) error { return configValidateRun(o) }, o.selection.FileOptions(), []config.Option{
 		{Flag: "verbose", Shorthand: "v", Value: config.Switch(&o.verbose), Usage: "say what was checked"},
 	})
-	set.Bind(c.Flags())
-	c.RunE = func(*cobra.Command, []string) error {
-		if err := set.Resolve(f.streams.LookupEnv); err != nil {
-			return err
-		}
-		return configValidateRun(o)
-	}
 	return c
 }
 
@@ -123,18 +117,11 @@ sinks and routes. What may be secret is ***, and where a secret is to be found s
   phx config show --json | jq -r '.connections[].uri'`,
 		Args: cobra.NoArgs,
 	}
-	set := config.NewSet(o.selection.FileOptions(), []config.Option{
+	set := f.bind(c, func(context.Context) error { return configShowRun(o) }, o.selection.FileOptions(), []config.Option{
 		{Flag: "connection", Shorthand: "n", Value: config.Text(&o.name, ""), Usage: "only the connection `NAME`", Example: "backend"},
 		{Flag: "json", Value: config.Switch(&o.asJSON), Usage: "print a JSON object, not YAML"},
 	})
-	set.Bind(c.Flags())
 	completeConnections(c, f, set, &o.selection)
-	c.RunE = func(*cobra.Command, []string) error {
-		if err := set.Resolve(f.streams.LookupEnv); err != nil {
-			return err
-		}
-		return configShowRun(o)
-	}
 	return c
 }
 

@@ -40,19 +40,12 @@ Any token but "bad" is accepted, as --param token=... or --auth-token-file.`,
   phx demo --listen 127.0.0.1:0 --tls`,
 		Args: cobra.NoArgs,
 	}
-	set := config.NewSet([]config.Option{
+	f.bind(c, func(ctx context.Context) error { return demoRun(ctx, o) }, []config.Option{
 		{Flag: "listen", Value: config.Checked(&o.listen, "127.0.0.1:4000", parseListen),
 			Usage: "`ADDRESS` to listen on; port 0 takes a free one", Example: "127.0.0.1:4000"},
 		{Flag: "tls", Value: config.Switch(&o.tls),
 			Usage: "speak TLS; the certificate of its CA is written to a file, and removed at the end"},
 	})
-	set.Bind(c.Flags())
-	c.RunE = func(c *cobra.Command, _ []string) error {
-		if err := set.Resolve(f.streams.LookupEnv); err != nil {
-			return err
-		}
-		return demoRun(c.Context(), o)
-	}
 	return c
 }
 

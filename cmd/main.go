@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/spf13/cobra"
+
 	"phx/cmd/config"
 	"phx/cmd/internal/death"
 )
@@ -51,6 +53,19 @@ func run(ctx context.Context, args []string, s *Streams, die func(syscall.Signal
 	}
 	report(s.Err, err, f.logJSON)
 	return exitCodeOf(err)
+}
+
+// bind adds options to a command, and run as what it does once they are resolved.
+func (f *factory) bind(c *cobra.Command, run func(ctx context.Context) error, groups ...[]config.Option) *config.Set {
+	set := config.NewSet(groups...)
+	set.Bind(c.Flags())
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		if err := set.Resolve(f.streams.LookupEnv); err != nil {
+			return err
+		}
+		return run(c.Context())
+	}
+	return set
 }
 
 // report writes an error on stderr: what happened, then what to do about it. Errors joined are reported one after the other,

@@ -2,7 +2,6 @@ package cmd
 
 import (
 	"context"
-	"errors"
 	"io"
 	"log/slog"
 	"syscall"
@@ -41,17 +40,15 @@ runs, phx ctl shows and steers it.`,
 		Args: cobra.NoArgs,
 	}
 	c.Flags().SortFlags = false
-	set := config.NewSet(o.selection.FileOptions(), o.options(), o.logging.Options())
-	set.Bind(c.Flags())
-	c.RunE = func(c *cobra.Command, _ []string) error {
-		if err := errors.Join(set.Resolve(f.streams.LookupEnv), o.logging.Check()); err != nil {
+	f.bind(c, func(ctx context.Context) error {
+		if err := o.logging.Check(); err != nil {
 			return err
 		}
 		defer o.queueLog()()
 		o.log = newLogger(f.streams.Err, o.logging, slog.LevelInfo)
 		f.logJSON = o.logging.Format == config.LogJSON
-		return serveRun(c.Context(), o)
-	}
+		return serveRun(ctx, o)
+	}, o.selection.FileOptions(), o.options(), o.logging.Options())
 	return c
 }
 

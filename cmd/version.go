@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"runtime"
@@ -29,17 +30,12 @@ func newVersionCmd(f *factory) *cobra.Command {
 		Short: "Print the version",
 		Args:  cobra.NoArgs,
 	}
-	set := config.NewSet([]config.Option{
-		{Flag: "json", Value: config.Switch(&asJSON), Usage: "print a JSON object"},
-	})
-	set.Bind(c.Flags())
-	c.RunE = func(*cobra.Command, []string) error {
-		if err := set.Resolve(f.streams.LookupEnv); err != nil {
-			return err
-		}
+	f.bind(c, func(context.Context) error {
 		info, _ := debug.ReadBuildInfo()
 		return versionRun(f, newVersionInfo(info), asJSON)
-	}
+	}, []config.Option{
+		{Flag: "json", Value: config.Switch(&asJSON), Usage: "print a JSON object"},
+	})
 	return c
 }
 
