@@ -4,12 +4,17 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"net/url"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -213,4 +218,229 @@ func (s *stageClock) trace() *httptrace.ClientTrace {
 			}
 		},
 	}
+}
+
+// dialTurns gives the dials to one server their turns, some time apart, in the order in which they came. Different servers
+// have nothing to do with each other.
+type dialTurns struct {
+	mean time.Duration
+
+	mu sync.Mutex
+	// servers are those that are dialed just now: one that nobody waits for is forgotten when its last interval is over.
+	servers map[string]*dialQueue
+}
+
+// A dialQueue holds the dials that wait while an interval runs; each is told by closing its channel.
+type dialQueue struct{ waiting []chan struct{} }
+
+func newDialTurns(mean time.Duration) *dialTurns {
+	return &dialTurns{mean: mean, servers: map[string]*dialQueue{}}
+}
+
+// wait waits for a turn to dial the server, or for the end of ctx: then the turn goes to the next.
+func (d *dialTurns) wait(ctx context.Context, server string) error {
+	if d.mean < 0 {
+		return nil
+	}
+	d.mu.Lock()
+	q := d.servers[server]
+	if q == nil {
+		d.servers[server] = &dialQueue{}
+		d.mu.Unlock()
+		d.interval(server)
+		return nil
+	}
+	turn := make(chan struct{})
+	q.waiting = append(q.waiting, turn)
+	d.mu.Unlock()
+	select {
+	case <-turn:
+		return nil
+	case <-ctx.Done():
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	q.waiting = slices.DeleteFunc(q.waiting, func(other chan struct{}) bool { return other == turn })
+	return ctx.Err()
+}
+
+// interval lets the next dial wait for a time that is drawn evenly: without the draw, those who lost a server together would
+// come back in step.
+func (d *dialTurns) interval(server string) {
+	time.AfterFunc(rand.N(2*d.mean+1), func() { d.next(server) })
+}
+
+// next gives the next dial its turn.
+func (d *dialTurns) next(server string) {
+	d.mu.Lock()
+	q := d.servers[server]
+	if len(q.waiting) == 0 {
+		delete(d.servers, server)
+		d.mu.Unlock()
+		return
+	}
+	close(q.waiting[0])
+	q.waiting = slices.Delete(q.waiting, 0, 1)
+	d.mu.Unlock()
+	d.interval(server)
+}
+
+// server is what dials are staggered by: host and port.
+func (e *endpoint) server() string {
+	port := "80"
+	if e.url.Scheme == "wss" {
+		port = "443"
+	}
+	return strings.ToLower(hostPort(&e.url, port))
+}
+
+// An endpoint is where to dial: Options.URL made complete.
+type endpoint struct {
+	url url.URL
+	// basicAuth is the Authorization header made of the URL's userinfo, empty without.
+	basicAuth string
+	codec     codec
+}
+
+// newEndpoint completes a URL. Its errors do not repeat the URL, which may hold secrets.
+func newEndpoint(raw, vsn string) (*endpoint, error) {
+	if raw == "" {
+		return nil, errors.New("the URI of the socket is missing")
+	}
+	u, err := url.Parse(raw)
+	if err != nil {
+		var ue *url.Error
+		if errors.As(err, &ue) {
+			err = ue.Err
+		}
+		return nil, fmt.Errorf("the URI cannot be parsed: %w", err)
+	}
+	switch u.Scheme = strings.ToLower(u.Scheme); u.Scheme {
+	case "ws", "wss":
+	case "http":
+		u.Scheme = "ws"
+	case "https":
+		u.Scheme = "wss"
+	default:
+		return nil, fmt.Errorf("the URI's scheme is %q: it can be ws, wss, http or https", u.Scheme)
+	}
+	if u.Host == "" {
+		return nil, errors.New("the URI has no host")
+	}
+	e := &endpoint{url: *u}
+	if u.User != nil {
+		password, _ := u.User.Password()
+		e.basicAuth = "Basic " + base64.StdEncoding.EncodeToString([]byte(u.User.Username()+":"+password))
+		e.url.User = nil
+	}
+	e.url.Fragment = ""
+	// The server takes a slash at the end for nothing.
+	if !strings.HasSuffix(strings.TrimSuffix(u.Path, "/"), "/websocket") {
+		e.url = *e.url.JoinPath("websocket")
+	}
+	query := u.Query()
+	if !query.Has("vsn") {
+		query.Set("vsn", vsn)
+		e.url.RawQuery = appendQuery(u.RawQuery, "vsn="+url.QueryEscape(vsn))
+	} else {
+		// Given twice, the last one wins (PROTOCOL.md, section 1).
+		vsn = query["vsn"][len(query["vsn"])-1]
+	}
+	if e.codec, err = codecFor(vsn); err != nil {
+		// Its text is left out: it may come from the query.
+		return nil, errors.New("the vsn is not one of 2.0.0 and 1.0.0")
+	}
+	return e, nil
+}
+
+func appendQuery(query, more string) string {
+	if query == "" {
+		return more
+	}
+	if more == "" {
+		return query
+	}
+	return query + "&" + more
+}
+
+// public returns the URL without what may be a secret: its query.
+func (e *endpoint) public() string {
+	u := e.url
+	u.RawQuery = ""
+	return u.String()
+}
+
+// request returns the URL and the header to dial with.
+func (e *endpoint) request(c Credentials) (string, http.Header) {
+	u := e.url
+	// vsn stays last, as with the official client.
+	u.RawQuery = appendQuery(c.Params.Encode(), u.RawQuery)
+	header := c.Header.Clone()
+	if header == nil {
+		header = http.Header{}
+	}
+	if e.basicAuth != "" && header.Get("Authorization") == "" {
+		header.Set("Authorization", e.basicAuth)
+	}
+	return u.String(), header
+}
+
+// tokenSubprotocol begins the subprotocol that is an auth token.
+const tokenSubprotocol = "base64url.bearer.phx."
+
+// subprotocols carry the auth token (rule 24). The server decodes the standard alphabet, in spite of the name.
+func subprotocols(c Credentials) []string {
+	if !c.HasAuthToken {
+		return nil
+	}
+	return []string{"phoenix", tokenSubprotocol + base64.RawStdEncoding.EncodeToString([]byte(c.AuthToken))}
+}
+
+// A route is the way of one dial to the server's host: straight, or through a proxy.
+type route struct {
+	conn   *Conn
+	stages *stageClock
+	// proxy is the proxy that a failure is about, without userinfo; empty once there is a tunnel through it.
+	proxy string
+}
+
+// dial makes the network connection.
+func (r *route) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	r.stages.begin(StageProxy)
+	via, err := r.conn.proxy()
+	if err != nil {
+		return nil, err
+	}
+	if via == nil {
+		return r.dialTCP(ctx, network, addr)
+	}
+	r.proxy = publicProxy(via)
+	conn, err := dialThrough(ctx, func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := r.dialTCP(ctx, network, addr)
+		if err == nil {
+			r.stages.begin(StageProxy)
+		}
+		return conn, err
+	}, via, addr)
+	if err == nil {
+		r.proxy = ""
+	}
+	return conn, err
+}
+
+func (r *route) dialTCP(ctx context.Context, network, addr string) (net.Conn, error) {
+	r.stages.begin(StageTCP)
+	if dial := r.conn.opts.NetDial; dial != nil {
+		return dial(ctx, network, addr)
+	}
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, network, addr)
+	if tcp, ok := conn.(*net.TCPConn); ok && err == nil {
+		// While reads are paused, no answer to a heartbeat is missed; the kernel sees that it is not even acknowledged. The
+		// option is set this late because it would bound the connect, too.
+		if err := setUserTimeout(tcp, r.conn.opts.HeartbeatInterval+r.conn.opts.HeartbeatTimeout); err != nil {
+			r.conn.opts.Logger.Debug("TCP_USER_TIMEOUT could not be set", "error", err)
+		}
+	}
+	return conn, err
 }

@@ -141,3 +141,18 @@ func (e *PushError) Error() string {
 func (e *PushTimeout) Error() string {
 	return fmt.Sprintf("no reply to the push in %v", e.Timeout)
 }
+
+// A HeartbeatError is an answer to a heartbeat that no Phoenix server gives: a reply with another status than "ok".
+type HeartbeatError struct {
+	Status   string
+	Response Payload
+}
+
+// Error says what the answer was.
+func (e *HeartbeatError) Error() string {
+	text := fmt.Sprintf("a heartbeat was answered with status %q", printable(e.Status))
+	if len(e.Response.Data) > 0 && !e.Response.Binary {
+		text += ": " + printable(string(e.Response.Data))
+	}
+	return text
+}

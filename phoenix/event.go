@@ -1,7 +1,10 @@
 package phoenix
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"time"
 )
 
@@ -265,3 +268,200 @@ func (*PushError) detail()          {}
 func (*PresenceJoin) detail()       {}
 func (*PresenceLeave) detail()      {}
 func (*PresenceSync) detail()       {}
+
+// A Push is one message to the server.
+type Push struct {
+	// Topic must be joined.
+	Topic string
+	// Name is the event.
+	Name string
+	// Payload is JSON or, with vsn 2.0.0, bytes. The zero Payload is an empty object.
+	Payload Payload
+	// Timeout bounds the wait for the reply; 0: Options.ReplyTimeout.
+	Timeout time.Duration
+	// Index is the caller's, and comes back with the event that ends the push.
+	Index int
+}
+
+// A Reply is the server's first answer to a push.
+type Reply struct {
+	// Status is "ok", "error" or whatever the channel chose.
+	Status  string
+	Payload Payload
+	Latency time.Duration
+}
+
+// maxBinaryName is the longest topic and event of a binary push: its lengths are one byte each (PROTOCOL.md, section 3).
+const maxBinaryName = 255
+
+// check reports what would make the server close the whole socket, or would lose the push without an answer (rule 12).
+func (p *Push) check(c codec) error {
+	if p.Topic == "" {
+		return errors.New("a push needs a topic")
+	}
+	if err := checkNames(&message{topic: p.Topic, event: p.Name}); err != nil {
+		return err
+	}
+	if p.Payload.Data == nil {
+		p.Payload = Payload{Data: []byte("{}")}
+	}
+	switch p.Name {
+	case eventJoin, eventLeave, eventReply, eventClose, eventError:
+		return fmt.Errorf("the event %q is the protocol's own", p.Name)
+	}
+	if !p.Payload.Binary {
+		return checkPayload(p.Payload)
+	}
+	if _, v1 := c.(codecV1); v1 {
+		return errors.New("vsn 1.0.0 has no binary payloads: use vsn 2.0.0")
+	}
+	if len(p.Topic) > maxBinaryName || len(p.Name) > maxBinaryName {
+		return fmt.Errorf("topic and event of a binary push are at most %d bytes long", maxBinaryName)
+	}
+	return nil
+}
+
+// A Reason says why a link failed or was lost.
+type Reason string
+
+// The reasons of [Disconnected] and [LinkError].
+const (
+	ReasonDNS              Reason = "dns"               // the host name did not resolve
+	ReasonConnectRefused   Reason = "connect_refused"   // nobody listens there
+	ReasonUnreachable      Reason = "unreachable"       // no route to host or network
+	ReasonTimeout          Reason = "timeout"           // Options.ConnectTimeout passed
+	ReasonTLS              Reason = "tls"               // the TLS handshake failed
+	ReasonCertificate      Reason = "certificate"       // the server's certificate was not accepted
+	ReasonRefused          Reason = "refused"           // an HTTP status other than 101
+	ReasonNotWebSocket     Reason = "not_websocket"     // what answered does not speak WebSocket
+	ReasonClosedByRemote   Reason = "closed_by_remote"  // a close frame that we did not ask for
+	ReasonClosedByUs       Reason = "closed_by_us"      // Close, or the context of Serve
+	ReasonReset            Reason = "reset"             // TCP reset
+	ReasonEOF              Reason = "eof"               // TCP end without a close frame
+	ReasonHeartbeatTimeout Reason = "heartbeat_timeout" // PROTOCOL.md, rule 17
+	ReasonProtocolError    Reason = "protocol_error"    // a frame that WebSocket does not allow
+	ReasonMessageTooBig    Reason = "message_too_big"   // more than Options.MaxMessage, or close code 1009
+)
+
+// A JoinReason says why a join failed.
+type JoinReason string
+
+// The reasons of [JoinError] (PROTOCOL.md, section 4).
+const (
+	JoinRefused         JoinReason = "error"             // the channel's join/3 said no
+	JoinTimeout         JoinReason = "timeout"           // no answer in Options.ReplyTimeout
+	JoinUnmatchedTopic  JoinReason = "unmatched_topic"   // the socket has no channel for the topic
+	JoinCrashed         JoinReason = "crashed"           // join/3 raised
+	JoinTooManyChannels JoinReason = "too_many_channels" // max_channels_per_transport
+)
+
+// An ErrorReason says how a joined channel was lost.
+type ErrorReason string
+
+// The reasons of [Errored].
+const (
+	ErroredCrash          ErrorReason = "phx_error"       // the channel process crashed
+	ErroredUnmatchedTopic ErrorReason = "unmatched_topic" // the server does not know that we joined (rule 5)
+	ErroredDisconnected   ErrorReason = "disconnected"    // lost with its link
+)
+
+// A PushReason says why a push can have no reply.
+type PushReason string
+
+// The reasons of [PushError].
+const (
+	PushDisconnected   PushReason = "disconnected"    // the link was lost, or there is none
+	PushChannelCrashed PushReason = "channel_crashed" // phx_error
+	PushChannelClosed  PushReason = "channel_closed"  // phx_close
+	PushNotJoined      PushReason = "not_joined"      // the topic is not joined
+	PushUnmatchedTopic PushReason = "unmatched_topic" // the server does not know that we joined
+	PushCancelled      PushReason = "cancelled"       // we left or closed first
+)
+
+// Delivered says what is known about a failed push's way to the server (PROTOCOL.md, rule 19).
+type Delivered string
+
+const (
+	// DeliveredNo: never written, or answered as reaching no channel. It is safe to send it again.
+	DeliveredNo Delivered = "no"
+	// DeliveredUnknown: written, and then the link or the channel was lost.
+	DeliveredUnknown Delivered = "unknown"
+)
+
+// A LinkStatus is what a connection is doing.
+type LinkStatus string
+
+// The values of Status.Link.
+const (
+	StatusDisconnected  LinkStatus = "disconnected"
+	StatusConnecting    LinkStatus = "connecting" // dialing, or waiting for the next dial
+	StatusConnected     LinkStatus = "connected"
+	StatusDisconnecting LinkStatus = "disconnecting"
+)
+
+// A Status is a snapshot of a connection.
+type Status struct {
+	Link LinkStatus
+	// Session counts the successful connects.
+	Session int
+	// Retries counts the retries since the link was last stable.
+	Retries int
+	// Channels are the wanted topics, in the order in which they were wanted.
+	Channels []ChannelStatus
+}
+
+// A ChannelStatus is a snapshot of a channel.
+type ChannelStatus struct {
+	Topic string
+	// State is "waiting", "joining", "joined", "errored" (between two joins) or "leaving".
+	State string
+	// JoinedAt is when the current join was accepted, zero unless the channel is joined.
+	JoinedAt time.Time
+}
+
+// Status returns a snapshot. Of a connection that is not running it is the zero Status with StatusDisconnected.
+func (c *Conn) Status(ctx context.Context) (Status, error) {
+	if !c.started.Load() {
+		return Status{Link: StatusDisconnected}, nil
+	}
+	return c.status(ctx)
+}
+
+// status is Status of a connection that is running, or will be: then it waits for Serve.
+func (c *Conn) status(ctx context.Context) (Status, error) {
+	result := make(chan Status, 1)
+	err := c.do(ctx, c.urgent, func(l *loop, _ time.Time) { result <- l.m.status() })
+	if err != nil {
+		select {
+		case <-c.done:
+			return Status{Link: StatusDisconnected}, nil
+		default:
+			return Status{}, err
+		}
+	}
+	return await(ctx, c, result)
+}
+
+func (m *machine) status() Status {
+	s := Status{Link: m.linkStatus(), Session: m.session, Retries: m.link.retries}
+	for _, c := range m.order {
+		cs := ChannelStatus{Topic: c.Topic, State: c.state.String()}
+		if c.state == channelJoined {
+			cs.JoinedAt = c.joinedAt
+		}
+		s.Channels = append(s.Channels, cs)
+	}
+	return s
+}
+
+func (m *machine) linkStatus() LinkStatus {
+	switch m.phase {
+	case dialing, waiting:
+		return StatusConnecting
+	case up:
+		return StatusConnected
+	case dropping, closing:
+		return StatusDisconnecting
+	}
+	return StatusDisconnected
+}

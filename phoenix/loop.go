@@ -1,7 +1,12 @@
 package phoenix
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
 )
@@ -216,4 +221,234 @@ func (l *loop) setTimer() {
 		return
 	}
 	l.wakeUp.Reset(time.Until(next))
+}
+
+// carryOut does what the machine wants done. b is the batch that the new events point into, if any.
+func (l *loop) carryOut(b *batch) {
+	out := &l.m.out
+	for _, n := range out.notes {
+		l.conn.opts.Logger.Log(l.ctx, n.level, n.msg, n.args...)
+	}
+	l.emit(b)
+	if len(out.frames) > 0 {
+		l.out.put(out.frames)
+	}
+	for _, s := range out.sent {
+		l.waiters.sent(s)
+	}
+	for _, p := range out.prepares {
+		l.prepare(p)
+	}
+	if out.dial {
+		l.dial()
+	}
+	switch out.hangUp {
+	case hangUpClose:
+		l.out.close(closeNormal)
+	case hangUpDrop:
+		l.drop()
+	}
+	clear(out.notes)
+	clear(out.frames)
+	beats, changed := out.beats, out.changed
+	*out = output{events: out.events, notes: out.notes[:0], frames: out.frames[:0], prepares: out.prepares[:0], beats: out.beats[:0], sent: out.sent[:0]}
+	l.call(beats, changed)
+}
+
+// closeNormal is the WebSocket close code of an end that is meant.
+const closeNormal = 1000
+
+// call calls those who asked to be called, when all is done: if one of them panics, nothing is done twice.
+func (l *loop) call(beats []beatAnswer, changed bool) {
+	if len(beats) > 0 && l.conn.opts.OnHeartbeat != nil {
+		l.callOnHeartbeat(beats)
+	}
+	if changed && l.conn.hooks.changed != nil {
+		defer blame(inHooks)
+		l.conn.hooks.changed(l.m.linkStatus())
+	}
+}
+
+func (l *loop) callOnHeartbeat(beats []beatAnswer) {
+	defer blame(inOnHeartbeat)
+	for _, beat := range beats {
+		l.conn.opts.OnHeartbeat(beat.rtt)
+	}
+}
+
+// emit passes the events on: to the calls that wait for them, and to the stream.
+func (l *loop) emit(b *batch) {
+	out := &l.m.out
+	for i := range out.events {
+		l.waiters.event(&out.events[i])
+	}
+	for _, beat := range out.beats {
+		l.waiters.beat(beat)
+	}
+	if b != nil {
+		b.presence = out.presence
+	}
+	switch {
+	case len(out.events) > 0 && l.conn.streaming.Load():
+		out.events = l.conn.stream.put(out.events, b)
+	case b != nil:
+		b.release()
+		fallthrough
+	default:
+		out.events = out.events[:0]
+	}
+}
+
+func (l *loop) dial() {
+	ctx, cancel := context.WithCancel(l.ctx)
+	l.cancelDial = cancel
+	l.out = newOutbox()
+	out := l.out
+	l.helpers.Go(func() {
+		defer l.conn.contain(inDial)
+		defer cancel()
+		waited, err := l.conn.waitTurn(ctx)
+		if err != nil {
+			l.dials <- dialResult{err: err}
+			return
+		}
+		t, timings, err := l.conn.dial(ctx, func(kind, data string) {
+			if l.conn.opts.Trace != nil {
+				l.conn.trace(TraceFrame{Kind: kind, Data: []byte(data)})
+			}
+			if kind == "ping" {
+				out.pong(data)
+			}
+		})
+		l.dials <- dialResult{t, timings, waited, err}
+	})
+}
+
+// drop ends the session, or the dial, at once; its end arrives like any other.
+func (l *loop) drop() {
+	if l.cancelDial != nil {
+		l.cancelDial()
+	}
+	if l.session != nil {
+		l.dropped = true
+		l.session.transport.close()
+	}
+}
+
+// prepare reads the params of a join, which may block, in a goroutine of its own.
+func (l *loop) prepare(p prepare) {
+	l.helpers.Go(func() {
+		defer l.conn.contain(inParams)
+		ctx, cancel := context.WithTimeout(l.ctx, l.conn.opts.ReplyTimeout)
+		defer cancel()
+		params, err := p.channel.Params(ctx)
+		if err == nil {
+			err = checkParams(&params)
+		}
+		select {
+		case l.prepared <- preparedParams{p.id, params, err}:
+		case <-l.ctx.Done():
+		}
+	})
+}
+
+// checkParams: join params are an object, never null (rule 12).
+func checkParams(p *Payload) error {
+	if p.Data == nil {
+		p.Data = []byte("{}")
+	}
+	if p.Binary {
+		return nil
+	}
+	if err := checkPayload(*p); err != nil {
+		return err
+	}
+	if !bytes.HasPrefix(bytes.TrimLeft(p.Data, " \t\r\n"), []byte("{")) {
+		return errors.New("join params are a JSON object")
+	}
+	return nil
+}
+
+// A PanicError is what Serve returns when something that runs for the connection, a callback of Options above all, has
+// panicked. That ends this connection and nothing else.
+type PanicError struct {
+	// Value is what panic was called with.
+	Value any
+	// Stack is that of the goroutine that panicked.
+	Stack []byte
+
+	// what is what panicked.
+	what string
+}
+
+// What may panic.
+const (
+	inLoop        = "the connection"
+	inDial        = "the dial"
+	inReader      = "the reader"
+	inWriter      = "the writer"
+	inCredentials = "Options.Credentials"
+	inParams      = "Channel.Params"
+	inSkip        = "Options.Skip"
+	inTrace       = "Options.Trace"
+	inOnHeartbeat = "Options.OnHeartbeat"
+	inHooks       = "the supervisor"
+)
+
+// Error says in one line what panicked, with the value and nothing else that the connection knows.
+func (e *PanicError) Error() string {
+	text := strings.Join(strings.Fields(fmt.Sprint(e.Value)), " ")
+	if e.what == "" {
+		return "panic: " + text
+	}
+	return e.what + " panicked: " + text
+}
+
+// Unwrap returns the value, if it is an error.
+func (e *PanicError) Unwrap() error {
+	err, _ := e.Value.(error)
+	return err
+}
+
+// errPanicked is what the stream is told. The value is not for it: nobody knows what is in there.
+var errPanicked = errors.New("something that runs for the connection panicked")
+
+// newPanicError returns v as an error, if blame has not made one of it already. It is called while the goroutine panics.
+func newPanicError(what string, v any) *PanicError {
+	if e, ok := v.(*PanicError); ok && e.what != "" {
+		return e
+	}
+	return &PanicError{Value: v, Stack: debug.Stack(), what: what}
+}
+
+// contain is deferred by every goroutine that runs for the connection: a panic of what is called there ends the connection,
+// and not the process. The first one counts.
+func (c *Conn) contain(what string) {
+	if v := recover(); v != nil {
+		select {
+		case c.panicked <- newPanicError(what, v):
+		default:
+		}
+	}
+}
+
+// blame is deferred around a call of something that is not ours, for contain to know what panicked.
+func blame(what string) {
+	if v := recover(); v != nil {
+		panic(newPanicError(what, v))
+	}
+}
+
+// trace shows a frame to Options.Trace, which is set.
+func (c *Conn) trace(f TraceFrame) {
+	defer blame(inTrace)
+	c.opts.Trace(f)
+}
+
+// tracer is trace, or nil without Options.Trace.
+func (c *Conn) tracer() func(TraceFrame) {
+	if c.opts.Trace == nil {
+		return nil
+	}
+	return c.trace
 }

@@ -1,7 +1,11 @@
 package phoenix
 
 import (
+	"cmp"
+	"container/heap"
+	"encoding/json"
 	"log/slog"
+	"slices"
 	"time"
 )
 
@@ -227,4 +231,184 @@ func (m *machine) intern(b []byte) string {
 	s := string(b)
 	m.names[s] = s
 	return s
+}
+
+// received takes a frame of the server. The events that come of it point into the frame's buffer.
+func (m *machine) received(now time.Time, f *frame) {
+	m.link.heardAt = f.at
+	c := m.channels[string(f.topic)]
+	switch string(f.event) {
+	case eventReply:
+		m.receivedReply(now, c, f)
+	case eventClose, eventError:
+		m.receivedEnd(now, c, f)
+	default:
+		m.receivedMessage(c, f)
+	}
+}
+
+// receivedReply matches a reply by its ref (rule 3), unless its join_ref is foreign.
+func (m *machine) receivedReply(now time.Time, c *channel, f *frame) {
+	switch {
+	case string(f.topic) == topicPhoenix && m.beat.answered(now, f):
+	case m.replied(now, f):
+	case c == nil || c.foreign(f):
+		m.late(f)
+	case c.state == channelJoining && string(f.ref) == c.joinRef:
+		m.joinReplied(now, c, f)
+	case c.state == channelLeaving && string(f.ref) == c.leaveRef:
+		m.left(now, f.at, c)
+	default:
+		m.late(f)
+	}
+}
+
+// receivedEnd takes phx_close and phx_error. They carry the ref of the join as join_ref and ref; vsn 1.0.0 has only ref
+// (rule 4). After a duplicate join the old channel's close comes behind the new one's reply: it is stale.
+func (m *machine) receivedEnd(now time.Time, c *channel, f *frame) {
+	ref := f.joinRef
+	if len(ref) == 0 {
+		ref = f.ref
+	}
+	if c == nil && string(f.event) == eventClose {
+		return // what follows every leave
+	}
+	if c == nil || len(ref) > 0 && string(ref) != c.joinRef {
+		m.stale(f)
+		return
+	}
+	m.closed(now, c, f, string(f.event) == eventError)
+}
+
+// receivedMessage takes a push or a broadcast of the server. Broadcasts have no join_ref (rule 5).
+func (m *machine) receivedMessage(c *channel, f *frame) {
+	if c == nil || c.foreign(f) {
+		m.stale(f)
+		return
+	}
+	*m.seq++
+	if !f.skipped {
+		m.out.events = append(m.out.events, Event{
+			Time: f.at, Seq: *m.seq, Session: m.session,
+			Topic: c.Topic, Name: m.intern(f.event),
+			JoinRef: m.internRef(f.joinRef, c), Ref: string(f.ref),
+			Payload: f.payload, Detail: Message{},
+		})
+	}
+	if m.presence && presenceFrame(f) {
+		m.receivedPresence(c, f)
+	}
+}
+
+// foreign reports whether f has the join_ref of another join than the current one of c (rule 4).
+func (c *channel) foreign(f *frame) bool {
+	return len(f.joinRef) > 0 && string(f.joinRef) != c.joinRef
+}
+
+// internRef returns the join_ref of a message, which is the channel's or null, as a string without a copy.
+func (m *machine) internRef(ref []byte, c *channel) string {
+	if len(ref) == 0 {
+		return ""
+	}
+	return c.joinRef
+}
+
+// stale drops a frame of an earlier join, or of a topic that we do not want (rule 4).
+func (m *machine) stale(f *frame) {
+	m.note(slog.LevelDebug, "a stale frame was dropped", "topic", string(f.topic), "event", string(f.event), "join_ref", string(f.joinRef))
+}
+
+// responseReason returns the "reason" of a JSON response, empty if it has none.
+func responseReason(data []byte) string {
+	var r struct{ Reason any }
+	if json.Unmarshal(data, &r) != nil {
+		return ""
+	}
+	reason, _ := r.Reason.(string)
+	return reason
+}
+
+func sortPushes(ps []*push) {
+	slices.SortFunc(ps, func(a, b *push) int { return cmp.Compare(a.id, b.id) })
+}
+
+// A timer is one deadline of the machine. The zero timer is not set. It lives in the thing it belongs to, and is stopped
+// when that thing ends, so that no timer fires for the dead.
+type timer struct {
+	at   time.Time
+	fire func(now time.Time)
+	// late breaks ties: of two timers due at once, a late one fires second.
+	late bool
+
+	in *timers
+	// pos is the index in the heap plus one; 0: not set.
+	pos int
+}
+
+func (t *timer) isSet() bool { return t.pos > 0 }
+
+// stop takes t out of its heap; stopping a timer that is not set does nothing.
+func (t *timer) stop() {
+	if t.isSet() {
+		heap.Remove(t.in, t.pos-1)
+	}
+}
+
+// timers is a heap of the timers that are set, the earliest first.
+type timers struct {
+	heap []*timer
+}
+
+// set sets t, or sets it anew, to at.
+func (ts *timers) set(t *timer, at time.Time) {
+	t.stop()
+	t.at, t.in = at, ts
+	heap.Push(ts, t)
+}
+
+// first returns the earliest timer, nil if none is set.
+func (ts *timers) first() *timer {
+	if len(ts.heap) == 0 {
+		return nil
+	}
+	return ts.heap[0]
+}
+
+// shift moves every deadline by d; their order stays.
+func (ts *timers) shift(d time.Duration) {
+	for _, t := range ts.heap {
+		t.at = t.at.Add(d)
+	}
+}
+
+func (t *timer) before(u *timer) bool {
+	if t.at.Equal(u.at) {
+		return !t.late && u.late
+	}
+	return t.at.Before(u.at)
+}
+
+// Len, Less, Swap, Push and Pop are container/heap's.
+
+func (ts *timers) Len() int           { return len(ts.heap) }
+func (ts *timers) Less(i, j int) bool { return ts.heap[i].before(ts.heap[j]) }
+
+func (ts *timers) Swap(i, j int) {
+	ts.heap[i], ts.heap[j] = ts.heap[j], ts.heap[i]
+	ts.heap[i].pos, ts.heap[j].pos = i+1, j+1
+}
+
+func (ts *timers) Push(x any) {
+	t := x.(*timer)
+	ts.heap = append(ts.heap, t)
+	t.pos = len(ts.heap)
+}
+
+func (ts *timers) Pop() any {
+	last := len(ts.heap) - 1
+	t := ts.heap[last]
+	ts.heap[last] = nil
+	ts.heap = ts.heap[:last]
+	t.pos = 0
+	return t
 }

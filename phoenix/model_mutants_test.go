@@ -21,67 +21,67 @@ type mutant struct {
 
 var mutants = []mutant{
 	{
-		"a reply is dropped", "machine_push.go",
+		"a reply is dropped", "push.go",
 		"p := m.pushes[string(f.ref)]\n", "p := m.pushes[string(f.ref)]\n\tif len(f.payload.Data)%7 == 0 {\n\t\treturn true\n\t}\n",
 	},
 	{
-		"a reply ends the push of another topic", "machine_push.go",
+		"a reply ends the push of another topic", "push.go",
 		"p == nil || p.Topic != string(f.topic) ||", "p == nil ||",
 	},
 	{
-		"pushes are forgotten at the loss of the link", "machine_link.go",
+		"pushes are forgotten at the loss of the link", "link.go",
 		"m.failAllPushes(now, reason, attempted)", "_ = reason",
 	},
 	{
-		"pushes never written count as written", "machine_push.go",
+		"pushes never written count as written", "push.go",
 		"delivered(p.frame != 0 && p.frame <= attempted)", "delivered(p.frame != 0)",
 	},
 	{
-		"pushes wait on when their channel crashes", "machine_end.go",
+		"pushes wait on when their channel crashes", "channel.go",
 		"m.failPushes(now, c, push)", "_ = push",
 	},
 	{
-		"a push has no timeout", "machine_push.go",
+		"a push has no timeout", "push.go",
 		"m.answers.set(&p.timeout, m.answerTime(now).Add(p.Timeout))", "",
 	},
 	{
-		"a queued push keeps the join_ref of an earlier join", "machine_push.go",
+		"a queued push keeps the join_ref of an earlier join", "push.go",
 		"p.channel.joinRef, now\n", "p.channel.joinRef, now\n\tif p.channel.joined && p.channel.retries > 0 {\n\t\tp.joinRef = \"1\"\n\t}\n",
 	},
 	{
-		"a channel is joined twice", "machine_channel.go",
+		"a channel is joined twice", "channel.go",
 		"if c.state != channelWaiting {", "if c.state != channelWaiting && (c.state != channelJoined || c.retries == 0) {",
 	},
 	{
-		"a left channel is joined again", "machine_end.go",
+		"a left channel is joined again", "channel.go",
 		"m.forget(c)\n\tif again != nil", "if len(m.order) < 3 {\n\t\tm.forget(c)\n\t}\n\tif again != nil",
 	},
 	{
-		"the timer of a left channel goes on", "machine_channel.go",
+		"the timer of a left channel goes on", "channel.go",
 		"\tc.timer.stop()\n\tc.settled.stop()\n", "\tc.settled.stop()\n",
 	},
 	{
-		"a stale close closes the channel", "machine_receive.go",
+		"a stale close closes the channel", "machine.go",
 		"len(ref) > 0 && string(ref) != c.joinRef {", "c.joinRef == \"\" {",
 	},
 	{
-		"the retries of joins are never counted", "machine_channel.go",
+		"the retries of joins are never counted", "channel.go",
 		"c.retries++\n", "",
 	},
 	{
-		"the retries of dials are never counted", "machine_link.go",
+		"the retries of dials are never counted", "link.go",
 		"m.link.retries++\n", "",
 	},
 	{
-		"a session counts as stable when it opens", "machine_link.go",
+		"a session counts as stable when it opens", "link.go",
 		"if m.link.longUp {", "if m.session > 0 {",
 	},
 	{
-		"a close during a backoff is not told", "machine_link.go",
+		"a close during a backoff is not told", "link.go",
 		"m.emit(now, \"\", &Disconnected{Reason: ReasonClosedByUs})", "",
 	},
 	{
-		"pushes are forgotten when all ends at once", "machine_link.go",
+		"pushes are forgotten when all ends at once", "link.go",
 		"m.linkLost(now, nil, attempted)", "m.finish(nil)",
 	},
 	{
@@ -89,7 +89,7 @@ var mutants = []mutant{
 		"session:       c.sessions,", "",
 	},
 	{
-		"the wait for a turn counts as dialing", "machine_link.go",
+		"the wait for a turn counts as dialing", "link.go",
 		"now.Sub(m.link.dialedAt) - waited,", "now.Sub(m.link.dialedAt),",
 	},
 	{
@@ -97,11 +97,11 @@ var mutants = []mutant{
 		"c.state = s\n\tm.out.changed = true\n", "c.state = s\n",
 	},
 	{
-		"a push is not told as sent", "machine_push.go",
+		"a push is not told as sent", "push.go",
 		"m.out.sent = append(m.out.sent, sentPush{p.id, p.ref})", "",
 	},
 	{
-		"an overdue heartbeat is not noticed", "machine_heartbeat.go",
+		"an overdue heartbeat is not noticed", "link.go",
 		"m.answers.set(&h.overdue, m.answerTime(now).Add(m.heartbeatTimeout))", "",
 	},
 	{

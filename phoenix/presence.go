@@ -1,8 +1,13 @@
 package phoenix
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"hash/maphash"
+	"iter"
+	"log/slog"
 )
 
 // A present is one key and its presences.
@@ -205,4 +210,351 @@ func (t *presenceTracker) hold(d presenceDiff) (err error) {
 		t.held = t.held[1:]
 	}
 	return err
+}
+
+// A PresenceState is who is present in a channel, as Phoenix.Presence says it: keys, each with the metas of one or more
+// presences. It does not change, and stays valid. The zero PresenceState is empty.
+//
+// It is a search tree of which each state shares all but a path with the one before it: a state for every change of a
+// channel with thousands of people costs little until it is looked at.
+type PresenceState struct{ root *presenceNode }
+
+// All returns the keys, sorted by their bytes, and their metas in the order in which the server listed or added them.
+// The metas are JSON objects as the server wrote them, but for line breaks.
+func (s PresenceState) All() iter.Seq2[string, []json.RawMessage] {
+	return func(yield func(string, []json.RawMessage) bool) {
+		for p := range s.root.all {
+			if !yield(p.key, texts(p.metas)) {
+				return
+			}
+		}
+	}
+}
+
+// AppendJSON appends the state as the object that a presence_state would be, on one line: sorted keys, each with "metas"
+// and then whatever else the server has told of it.
+func (s PresenceState) AppendJSON(dst []byte) []byte {
+	dst = append(dst, '{')
+	first := len(dst)
+	for p := range s.root.all {
+		if len(dst) > first {
+			dst = append(dst, ',')
+		}
+		dst = append(appendString(dst, p.key), `:{"metas":[`...)
+		for i, m := range p.metas {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = append(dst, m.text...)
+		}
+		dst = append(dst, ']')
+		dst = append(append(dst, p.fields...), '}')
+	}
+	return append(dst, '}')
+}
+
+// A presenceNode is a node of a treap that is never changed: keys are in order from left to right, and priorities, which
+// are random, fall from the root down, which keeps it flat. Its methods work on nil, the empty tree.
+type presenceNode struct {
+	present
+	priority    uint64
+	left, right *presenceNode
+	// total is the size of all presences here and below.
+	total int
+}
+
+// presenceSeed keeps the priorities, hashes of the keys, out of a server's hands.
+var presenceSeed = maphash.MakeSeed()
+
+func newPresenceNode(p present, priority uint64, left, right *presenceNode) *presenceNode {
+	return &presenceNode{p, priority, left, right, p.size() + left.bytes() + right.bytes()}
+}
+
+// bytes is about how much memory the presences of n take.
+func (n *presenceNode) bytes() int {
+	if n == nil {
+		return 0
+	}
+	return n.total
+}
+
+// get returns the presence of key; one without metas if there is none.
+func (n *presenceNode) get(key string) present {
+	for n != nil && n.key != key {
+		if key < n.key {
+			n = n.left
+		} else {
+			n = n.right
+		}
+	}
+	if n == nil {
+		return present{key: key}
+	}
+	return n.present
+}
+
+// with returns n with p in place of what it has under p's key. A presence without metas is none.
+func (n *presenceNode) with(p present) *presenceNode {
+	if len(p.metas) == 0 {
+		return n.without(p.key)
+	}
+	return n.put(p, maphash.String(presenceSeed, p.key))
+}
+
+func (n *presenceNode) put(p present, priority uint64) *presenceNode {
+	switch {
+	case n == nil || priority > n.priority: // then p's key is not below n
+		left, right := n.split(p.key)
+		return newPresenceNode(p, priority, left, right)
+	case p.key < n.key:
+		return newPresenceNode(n.present, n.priority, n.left.put(p, priority), n.right)
+	case p.key > n.key:
+		return newPresenceNode(n.present, n.priority, n.left, n.right.put(p, priority))
+	}
+	return newPresenceNode(p, priority, n.left, n.right)
+}
+
+// without returns n without what it has under key.
+func (n *presenceNode) without(key string) *presenceNode {
+	switch {
+	case n == nil:
+		return nil
+	case key < n.key:
+		return newPresenceNode(n.present, n.priority, n.left.without(key), n.right)
+	case key > n.key:
+		return newPresenceNode(n.present, n.priority, n.left, n.right.without(key))
+	}
+	return n.left.join(n.right)
+}
+
+// split returns what is below and what is above key, which n does not have.
+func (n *presenceNode) split(key string) (below, above *presenceNode) {
+	switch {
+	case n == nil:
+		return nil, nil
+	case key < n.key:
+		below, above = n.left.split(key)
+		return below, newPresenceNode(n.present, n.priority, above, n.right)
+	}
+	below, above = n.right.split(key)
+	return newPresenceNode(n.present, n.priority, n.left, below), above
+}
+
+// join returns n and o, whose keys are all above those of n, as one.
+func (n *presenceNode) join(o *presenceNode) *presenceNode {
+	switch {
+	case n == nil:
+		return o
+	case o == nil:
+		return n
+	case n.priority >= o.priority:
+		return newPresenceNode(n.present, n.priority, n.left, n.right.join(o))
+	}
+	return newPresenceNode(o.present, o.priority, n.join(o.left), o.right)
+}
+
+// all yields the presences in the order of their keys; it is an [iter.Seq].
+func (n *presenceNode) all(yield func(present) bool) { n.each(yield) }
+
+// each is all, and reports whether the loop goes on.
+func (n *presenceNode) each(yield func(present) bool) bool {
+	return n == nil || n.left.each(yield) && yield(n.present) && n.right.each(yield)
+}
+
+// The payloads of Phoenix.Presence (PROTOCOL.md, section 10), taken apart down to the phx_ref of each meta. Nothing of
+// what is returned points into the payload.
+
+var (
+	errPresenceBinary = errors.New("the payload is no JSON")
+	errPresenceDiff   = errors.New("a diff needs joins and leaves")
+	errPresenceMetas  = errors.New("a presence needs metas")
+	errPresenceRef    = errors.New("a meta needs a phx_ref")
+)
+
+// parsePresenceState parses the payload of a presence_state.
+func parsePresenceState(p Payload) (PresenceState, error) {
+	text, err := presenceText(p)
+	if err != nil {
+		return PresenceState{}, err
+	}
+	return parsePresences(text)
+}
+
+// parsePresenceDiff parses the payload of a presence_diff.
+func parsePresenceDiff(p Payload) (d presenceDiff, err error) {
+	text, err := presenceText(p)
+	if err != nil {
+		return d, err
+	}
+	var joins, leaves []byte
+	_, err = readObject(text, 0, func(key, value []byte) {
+		switch string(key) {
+		case "joins":
+			joins = value
+		case "leaves":
+			leaves = value
+		}
+	})
+	switch {
+	case err != nil:
+		return d, err
+	case joins == nil || leaves == nil:
+		return d, errPresenceDiff
+	}
+	if d.joins, err = parsePresences(joins); err == nil {
+		d.leaves, err = parsePresences(leaves)
+	}
+	return d, err
+}
+
+// presenceText returns the JSON text of a payload, without line breaks, from its first token on.
+func presenceText(p Payload) ([]byte, error) {
+	if p.Binary {
+		return nil, errPresenceBinary
+	}
+	text := p.Data
+	if p.Broken {
+		text = bytes.Map(func(r rune) rune {
+			if r == '\n' || r == '\r' {
+				return -1
+			}
+			return r
+		}, text)
+	}
+	start, _ := nextToken(text, 0)
+	return text[start:], nil
+}
+
+// parsePresences parses an object of presences by key. Of a key that is there twice the last one counts.
+func parsePresences(text []byte) (s PresenceState, err error) {
+	_, syntax := readObject(text, 0, func(key, value []byte) {
+		if err != nil {
+			return
+		}
+		var p present
+		if p, err = parsePresent(string(key), value); err == nil {
+			s.root = s.root.with(p)
+		}
+	})
+	if syntax != nil {
+		err = syntax
+	}
+	if err != nil {
+		return PresenceState{}, err
+	}
+	return s, nil
+}
+
+func parsePresent(key string, text []byte) (p present, err error) {
+	p.key = key
+	var metas []byte
+	_, err = readObject(text, 0, func(name, value []byte) {
+		if string(name) == "metas" {
+			metas = value
+			return
+		}
+		p.fields = append(appendString(append(p.fields, ','), string(name)), ':')
+		p.fields = append(p.fields, value...)
+	})
+	if err != nil {
+		return p, err
+	}
+	if byteAt(metas, 0) != '[' {
+		return p, errPresenceMetas
+	}
+	p.metas, err = parseMetas(metas)
+	p.metasSize = sizeOf(p.metas)
+	return p, err
+}
+
+// parseMetas parses an array of metas.
+func parseMetas(text []byte) (metas []presenceMeta, err error) {
+	i, c := nextToken(text, 1)
+	for c != ']' {
+		if len(metas) > 0 {
+			if c != ',' {
+				return nil, faultArrayEnd.errorAt(text, i)
+			}
+			i, _ = nextToken(text, i+1)
+		}
+		var value []byte
+		if value, i, err = readValue(text, i); err != nil {
+			return nil, err
+		}
+		m, err := parseMeta(value)
+		if err != nil {
+			return nil, fmt.Errorf("meta %d: %w", len(metas), err)
+		}
+		metas = append(metas, m)
+		i, c = nextToken(text, i)
+	}
+	return metas, nil
+}
+
+func parseMeta(text []byte) (m presenceMeta, err error) {
+	_, err = readObject(text, 0, func(key, value []byte) {
+		if string(key) == "phx_ref" {
+			m.ref = string(value)
+		}
+	})
+	if err == nil && m.ref == "" {
+		err = errPresenceRef
+	}
+	// A copy: it is kept for as long as the presence lasts, and what it is cut from may be large.
+	m.text = bytes.Clone(text)
+	return m, err
+}
+
+// presenceFrame reports whether f is a message of Phoenix.Presence.
+func presenceFrame(f *frame) bool {
+	switch string(f.event) {
+	case eventPresenceState, eventPresenceDiff:
+		return true
+	}
+	return false
+}
+
+// receivedPresence takes a message of Phoenix.Presence for c (rule 26). What comes for no join is of no use: the state of
+// the next one says it all.
+func (m *machine) receivedPresence(c *channel, f *frame) {
+	if c.joinRef == "" {
+		return
+	}
+	change, err := m.trackPresence(c, f)
+	if err != nil {
+		m.note(slog.LevelWarn, "a presence message was not taken", "topic", c.Topic, "event", string(f.event), "error", err)
+		return
+	}
+	// A state is always told of: it may be that nobody is there. A diff only when it is news.
+	if string(f.event) == eventPresenceDiff && change.empty() {
+		return
+	}
+	m.out.presence += change.memory
+	for _, p := range change.joined {
+		m.emitPresence(c, f, &PresenceJoin{Key: p.key, Metas: texts(p.metas)})
+	}
+	for _, p := range change.left {
+		m.emitPresence(c, f, &PresenceLeave{Key: p.key, Metas: texts(p.metas)})
+	}
+	m.emitPresence(c, f, &PresenceSync{State: c.presence.state})
+}
+
+func (m *machine) trackPresence(c *channel, f *frame) (presenceChange, error) {
+	if string(f.event) == eventPresenceState {
+		s, err := parsePresenceState(f.payload)
+		if err != nil {
+			return presenceChange{}, err
+		}
+		return c.presence.sync(c.joinRef, s, m.presenceLimit)
+	}
+	d, err := parsePresenceDiff(f.payload)
+	if err != nil {
+		return presenceChange{}, err
+	}
+	return c.presence.diff(c.joinRef, d, m.presenceLimit)
+}
+
+func (m *machine) emitPresence(c *channel, f *frame, d Detail) {
+	e := m.emit(f.at, c.Topic, d)
+	e.JoinRef, e.Ref = m.internRef(f.joinRef, c), string(f.ref)
 }

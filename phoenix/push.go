@@ -1,59 +1,167 @@
 package phoenix
 
 import (
-	"errors"
-	"fmt"
+	"log/slog"
+	"strconv"
 	"time"
 )
 
-// A Push is one message to the server.
-type Push struct {
-	// Topic must be joined.
-	Topic string
-	// Name is the event.
-	Name string
-	// Payload is JSON or, with vsn 2.0.0, bytes. The zero Payload is an empty object.
-	Payload Payload
-	// Timeout bounds the wait for the reply; 0: Options.ReplyTimeout.
-	Timeout time.Duration
-	// Index is the caller's, and comes back with the event that ends the push.
-	Index int
+// A push is one message of ours that is owed a reply. It ends in exactly one event: PushReply, PushTimeout or PushError.
+type push struct {
+	Push
+	id      uint64
+	channel *channel
+	// ref and joinRef are empty until it is handed to the writer, which gives it its frame number.
+	ref, joinRef string
+	frame        uint64
+	at           time.Time
+	timeout      timer
 }
 
-// A Reply is the server's first answer to a push.
-type Reply struct {
-	// Status is "ok", "error" or whatever the channel chose.
-	Status  string
-	Payload Payload
-	Latency time.Duration
+// A sentPush is a push that is handed to the writer.
+type sentPush struct {
+	id  uint64
+	ref string
 }
 
-// maxBinaryName is the longest topic and event of a binary push: its lengths are one byte each (PROTOCOL.md, section 3).
-const maxBinaryName = 255
+// push starts a push and returns nothing: its end is an event that carries id. While the join of its channel is on the
+// wire it waits for the answer; without a channel it fails at once.
+func (m *machine) push(now time.Time, id uint64, req Push) {
+	p := &push{Push: req, id: id, at: now}
+	c := m.channels[req.Topic]
+	switch {
+	case m.phase != up:
+		m.failPush(now, p, PushDisconnected, DeliveredNo)
+		return
+	case c == nil || !c.takesPushes():
+		m.failPush(now, p, PushNotJoined, DeliveredNo)
+		return
+	}
+	p.channel = c
+	if p.Timeout <= 0 {
+		p.Timeout = m.replyTimeout
+	}
+	p.timeout.fire = func(now time.Time) { m.timeOutPush(now, p) }
+	m.answers.set(&p.timeout, m.answerTime(now).Add(p.Timeout))
+	if c.state == channelJoined {
+		m.sendPush(now, p)
+		return
+	}
+	c.queue = append(c.queue, p)
+}
 
-// check reports what would make the server close the whole socket, or would lose the push without an answer (rule 12).
-func (p *Push) check(c codec) error {
-	if p.Topic == "" {
-		return errors.New("a push needs a topic")
+// sendPush writes p. Refs are assigned now and not earlier: with the join_ref of an earlier join it would be lost without
+// an answer (rule 1). It is registered before it is written (rule 2).
+func (m *machine) sendPush(now time.Time, p *push) {
+	m.refs++
+	p.ref, p.joinRef, p.at = strconv.FormatUint(m.refs, 10), p.channel.joinRef, now
+	m.pushes[p.ref] = p
+	m.out.sent = append(m.out.sent, sentPush{p.id, p.ref})
+	p.frame = m.send(&message{joinRef: p.joinRef, ref: p.ref, topic: p.Topic, event: p.Name, payload: p.Payload})
+	p.Payload = Payload{} // encoded: no need to keep it in memory twice
+}
+
+// flushQueue writes the pushes that waited for the join of c.
+func (m *machine) flushQueue(now time.Time, c *channel) {
+	queue := c.queue
+	c.queue = nil
+	for _, p := range queue {
+		m.sendPush(now, p)
 	}
-	if err := checkNames(&message{topic: p.Topic, event: p.Name}); err != nil {
-		return err
+}
+
+// replied matches a phx_reply with a push (rule 3) and reports whether it was one.
+func (m *machine) replied(now time.Time, f *frame) bool {
+	p := m.pushes[string(f.ref)]
+	if p == nil || p.Topic != string(f.topic) || len(f.joinRef) > 0 && string(f.joinRef) != p.joinRef {
+		return false
 	}
-	if p.Payload.Data == nil {
-		p.Payload = Payload{Data: []byte("{}")}
+	if len(f.joinRef) == 0 && unmatchedTopic(f) {
+		m.endPush(p)
+		m.failPush(f.at, p, PushUnmatchedTopic, DeliveredNo)
+		m.loseChannel(now, f, p.channel, ErroredUnmatchedTopic)
+		return true
 	}
-	switch p.Name {
-	case eventJoin, eventLeave, eventReply, eventClose, eventError:
-		return fmt.Errorf("the event %q is the protocol's own", p.Name)
+	m.endPush(p)
+	e := m.emitPush(f.at, p, &PushReply{Index: p.Index, Status: m.intern(f.status), Latency: max(0, f.at.Sub(p.at))})
+	e.Payload = f.payload
+	return true
+}
+
+// unmatchedTopic recognises the answer to a message on a topic that the server does not hold as joined (rule 5; section 5).
+func unmatchedTopic(f *frame) bool {
+	return string(f.status) == "error" && !f.payload.Binary && responseReason(f.payload.Data) == "unmatched topic"
+}
+
+func (m *machine) timeOutPush(now time.Time, p *push) {
+	m.endPush(p)
+	m.emitPush(now, p, &PushTimeout{Index: p.Index, Timeout: p.Timeout})
+}
+
+// failPushes fails the pushes of c, written and waiting ones (rule 8). Those written are in an unknown state: the
+// server has read them, but what it did is not known.
+func (m *machine) failPushes(now time.Time, c *channel, reason PushReason) {
+	for _, p := range m.outstanding(c) {
+		m.endPush(p)
+		m.failPush(now, p, reason, delivered(p.frame != 0))
 	}
-	if !p.Payload.Binary {
-		return checkPayload(p.Payload)
+}
+
+// failAllPushes fails every push of the session (rule 19). The first attempted frames may have reached the server.
+func (m *machine) failAllPushes(now time.Time, reason PushReason, attempted uint64) {
+	for _, p := range m.outstanding(nil) {
+		m.endPush(p)
+		m.failPush(now, p, reason, delivered(p.frame != 0 && p.frame <= attempted))
 	}
-	if _, v1 := c.(codecV1); v1 {
-		return errors.New("vsn 1.0.0 has no binary payloads: use vsn 2.0.0")
+}
+
+func delivered(written bool) Delivered {
+	if written {
+		return DeliveredUnknown
 	}
-	if len(p.Topic) > maxBinaryName || len(p.Name) > maxBinaryName {
-		return fmt.Errorf("topic and event of a binary push are at most %d bytes long", maxBinaryName)
+	return DeliveredNo
+}
+
+// outstanding returns the pushes without an end, of c or with nil of all channels, in the order in which they were made.
+func (m *machine) outstanding(c *channel) []*push {
+	var all []*push
+	for _, p := range m.pushes {
+		if c == nil || p.channel == c {
+			all = append(all, p)
+		}
 	}
-	return nil
+	if c != nil {
+		all = append(all, c.queue...)
+	} else {
+		for _, o := range m.order {
+			all = append(all, o.queue...)
+		}
+	}
+	sortPushes(all)
+	return all
+}
+
+// endPush forgets p.
+func (m *machine) endPush(p *push) {
+	p.timeout.stop()
+	if p.ref != "" {
+		delete(m.pushes, p.ref)
+		return
+	}
+	p.channel.dequeue(p)
+}
+
+func (m *machine) failPush(at time.Time, p *push, reason PushReason, d Delivered) {
+	m.emitPush(at, p, &PushError{Topic: p.Topic, Name: p.Name, Index: p.Index, Reason: reason, Delivered: d})
+}
+
+func (m *machine) emitPush(at time.Time, p *push, d Detail) *Event {
+	e := m.emit(at, p.Topic, d)
+	e.Name, e.Ref, e.JoinRef, e.push = p.Name, p.ref, p.joinRef, p.id
+	return e
+}
+
+// late notes a reply that nothing waits for: a second one, or one after its timeout (rule 6).
+func (m *machine) late(f *frame) {
+	m.note(slog.LevelInfo, "a reply that nothing waits for was dropped", "topic", string(f.topic), "ref", string(f.ref), "status", string(f.status))
 }

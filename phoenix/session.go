@@ -2,7 +2,10 @@ package phoenix
 
 import (
 	"errors"
+	"io"
+	"log/slog"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -116,4 +119,306 @@ func (s *session) abort() {
 		b.release()
 	}
 	<-s.wrote
+}
+
+// A batch is what the reader hands to the loop at once: decoded frames, whose bytes lie in buf, and at the end of the
+// session its error.
+type batch struct {
+	buf    []byte
+	frames []frame
+	err    error
+	// presence is how much memory what the loop made of its presence messages takes.
+	presence int
+
+	// size is that of buf as it was asked for.
+	size                 int
+	bufUsage, frameUsage usage
+}
+
+// The bounds of a batch, and what is kept for reuse: the largest buffer, and room for so many frames however few there are.
+const (
+	maxBatchFrames = 1024
+	maxKeptBuffer  = 256 << 10
+	keptFrames     = 16
+)
+
+var batches = sync.Pool{New: func() any { return new(batch) }}
+
+// newBatch returns an empty batch with room for size bytes or more.
+func newBatch(size int) *batch {
+	b := batches.Get().(*batch)
+	if cap(b.buf) < size {
+		b.buf = make([]byte, 0, size)
+	}
+	b.size = size
+	return b
+}
+
+// release gives b back. Nothing may point into its buffer any more.
+func (b *batch) release() {
+	b.reset()
+	batches.Put(b)
+}
+
+// reset makes b empty.
+func (b *batch) reset() {
+	if cap(b.buf) > maxKeptBuffer || b.bufUsage.outgrown(len(b.buf), cap(b.buf), 2*b.size) {
+		b.buf = nil
+	}
+	if b.frameUsage.outgrown(len(b.frames), cap(b.frames), keptFrames) {
+		b.frames = nil
+	}
+	b.buf, b.frames, b.err, b.presence = b.buf[:0], b.frames[:0], nil, 0
+}
+
+// A reader owns the read half of a session: it decodes and validates, and passes frames on in batches.
+type reader struct {
+	transport  transport
+	codec      codec
+	skip       func(topic, event []byte) bool
+	presence   bool // is tracked
+	trace      func(TraceFrame)
+	log        *slog.Logger
+	maxMessage int64
+	batches    chan<- *batch
+
+	// current is the batch being filled. The message being read is its buf from start on.
+	current *batch
+	start   int
+	// skipping says that skip is being asked.
+	skipping bool
+	// scratch takes what the network gives. It is not the batch's buffer, because the batch may be handed over during a
+	// read that waits in the middle of a message.
+	scratch []byte
+}
+
+// run reads until the session ends, and sends its error behind the last frame.
+func (r *reader) run() {
+	defer r.blame()
+	r.current = newBatch(cap(r.scratch))
+	r.transport.beforeWait(r.handOver)
+	for {
+		binary, err := r.readMessage()
+		if err != nil {
+			r.current.err = err
+			r.batches <- r.current
+			return
+		}
+		r.decode(binary)
+	}
+}
+
+// blame says whether it was skip that panicked. It does so once for the reader: a defer for each message would have its cost.
+func (r *reader) blame() {
+	if v := recover(); v != nil {
+		what := inReader
+		if r.skipping {
+			what = inSkip
+		}
+		panic(newPanicError(what, v))
+	}
+}
+
+// readMessage appends the next message to the current batch's buffer.
+func (r *reader) readMessage() (binary bool, err error) {
+	if len(r.current.frames) >= maxBatchFrames {
+		r.handOver()
+	}
+	message, binary, err := r.transport.next()
+	if err != nil {
+		return false, err
+	}
+	for {
+		n, err := message.Read(r.scratch)
+		if len(r.current.buf)+n > cap(r.current.buf) {
+			r.handOver()
+		}
+		r.current.buf = append(r.current.buf, r.scratch[:n]...)
+		if int64(len(r.current.buf)-r.start) > r.maxMessage {
+			return false, errTooBig
+		}
+		if err == io.EOF { // as it is: this is once a message
+			return binary, nil
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+}
+
+// handOver passes the current batch on, if there is a frame in it: before the reader waits for the network, and when the
+// batch is full. It waits while the loop does not take batches, which is how reads are paused. A message that is still
+// being read moves along to the next batch.
+func (r *reader) handOver() {
+	if len(r.current.frames) == 0 {
+		return
+	}
+	partial := r.current.buf[r.start:]
+	next := newBatch(max(cap(r.scratch), len(partial)))
+	next.buf = append(next.buf, partial...)
+	r.batches <- r.current
+	r.current, r.start = next, 0
+}
+
+// decode makes a frame of the message that was read. One that cannot be read is reported and never fatal.
+func (r *reader) decode(binary bool) {
+	data := r.current.buf[r.start:]
+	if r.trace != nil {
+		r.trace(TraceFrame{Kind: frameKind(binary), Data: data})
+	}
+	// The frame is decoded where it stays: one of its own would be allocated for each message.
+	b := r.current
+	b.frames = append(b.frames, frame{at: r.transport.receivedAt()})
+	f := &b.frames[len(b.frames)-1]
+	err := r.codec.scan(data, binary, f)
+	if err == nil && r.wants(f) {
+		err = r.codec.finish(f)
+	}
+	if err != nil {
+		r.log.Warn("a frame of the server could not be read and was dropped", "error", err, "kind", frameKind(binary), "bytes", len(data))
+		b.frames = b.frames[:len(b.frames)-1]
+		b.buf = b.buf[:r.start]
+		return
+	}
+	r.start = len(b.buf)
+}
+
+// wants asks the filter about a message of a channel, and reports whether somebody looks at its payload.
+func (r *reader) wants(f *frame) bool {
+	if r.skip == nil || protocolFrame(f) {
+		return true
+	}
+	r.skipping = true
+	f.skipped = r.skip(f.topic, f.event)
+	r.skipping = false
+	return !f.skipped || r.presence && presenceFrame(f)
+}
+
+// protocolFrame reports whether f is of the protocol's own, and no message.
+func protocolFrame(f *frame) bool {
+	switch string(f.event) {
+	case eventReply, eventClose, eventError:
+		return true
+	}
+	return false
+}
+
+func frameKind(binary bool) string {
+	if binary {
+		return "binary"
+	}
+	return "text"
+}
+
+// An outbox stands between the loop and a session's writer. The loop puts frames in and never waits; the writer takes all
+// there are at once, so that they go out in one system call.
+type outbox struct {
+	mu    sync.Mutex
+	job   writeJob
+	bytes int
+	// taken counts the frames that the writer has taken.
+	taken  uint64
+	closed bool
+	ended  bool
+	// more has room for one wake-up of the writer, room for one of the loop: the writer has taken what there was.
+	more, room chan struct{}
+}
+
+// A writeJob is what there is to write, in this order.
+type writeJob struct {
+	pongs  []string
+	frames []outFrame
+	// close asks for a close frame with code, the last thing written.
+	close bool
+	code  int
+}
+
+func newOutbox() *outbox { return &outbox{more: make(chan struct{}, 1), room: make(chan struct{}, 1)} }
+
+// put adds frames. After close they are dropped: they were never written.
+func (o *outbox) put(frames []outFrame) {
+	o.change(func() {
+		if o.closed {
+			return
+		}
+		o.job.frames = append(o.job.frames, frames...)
+		for _, f := range frames {
+			o.bytes += len(f.data)
+		}
+	})
+}
+
+// maxPongs bounds the pongs that wait: a newer one answers for the older (RFC 6455, section 5.5.3).
+const maxPongs = 16
+
+// pong adds the answer to a ping.
+func (o *outbox) pong(data string) {
+	o.change(func() {
+		if len(o.job.pongs) == maxPongs {
+			o.job.pongs = o.job.pongs[1:]
+		}
+		o.job.pongs = append(o.job.pongs, data)
+	})
+}
+
+// close adds a close frame behind everything else; only the first call counts.
+func (o *outbox) close(code int) {
+	o.change(func() {
+		if !o.closed {
+			o.closed, o.job.close, o.job.code = true, true, code
+		}
+	})
+}
+
+// end lets the writer return as soon as it has written a close frame, if one was asked for. Nothing else is written.
+func (o *outbox) end() {
+	o.change(func() {
+		o.ended, o.closed = true, true
+		o.job.frames, o.job.pongs, o.bytes = nil, nil, 0
+	})
+}
+
+func (o *outbox) change(f func()) {
+	o.mu.Lock()
+	f()
+	o.mu.Unlock()
+	wake(o.more)
+}
+
+// take waits for something to write. False: there is no more.
+func (o *outbox) take() (writeJob, bool) {
+	for {
+		o.mu.Lock()
+		job := o.job
+		if len(job.frames) > 0 || len(job.pongs) > 0 || job.close {
+			wasFull := o.bytes > maxBacklog
+			o.job, o.bytes = writeJob{}, 0
+			o.taken += uint64(len(job.frames))
+			o.mu.Unlock()
+			if wasFull {
+				wake(o.room)
+			}
+			return job, true
+		}
+		ended := o.ended
+		o.mu.Unlock()
+		if ended {
+			return writeJob{}, false
+		}
+		<-o.more
+	}
+}
+
+// backlog is how many bytes wait to be written.
+func (o *outbox) backlog() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.bytes
+}
+
+// attempted is the number of frames taken by the writer: of the rest it is certain that the server has not seen them.
+func (o *outbox) attempted() uint64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.taken
 }

@@ -1,12 +1,22 @@
 package phoenix_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/gorilla/websocket"
 
 	"phx/phoenix"
 	"phx/phoenix/phoenixtest"
@@ -294,4 +304,791 @@ func TestSupervisorRetriesExhausted(t *testing.T) {
 			t.Errorf("started again: %+v", st)
 		}
 	})
+}
+
+// joined reports whether all wanted channels are joined, and there are some.
+func joined(st phoenix.ConnectionStatus) bool {
+	return st.Link == phoenix.StatusConnected && len(st.Channels) > 0 &&
+		!slices.ContainsFunc(st.Channels, func(c phoenix.ChannelStatus) bool { return c.State != "joined" })
+}
+
+// Await returns at the moment when enough has happened, whenever that is.
+func TestAwait(t *testing.T) {
+	bubble(t, slowJoins(3*time.Second), func(t *testing.T, srv *phoenixtest.Server) {
+		s := supervise(t, phoenix.SupervisorOptions{})
+		add(t, s, srv, "a", patient("room:1"))
+		begun := time.Now()
+		results := make(chan time.Duration, 100)
+		for range cap(results) {
+			go func() {
+				if st, err := s.Await(t.Context(), "a", joined); err != nil || !joined(st) {
+					t.Errorf("status %+v, error %v", st, err)
+				}
+				results <- time.Since(begun)
+			}()
+		}
+		settle(time.Second)
+		must(t, s.Start("a"))
+		for range cap(results) {
+			if took := <-results; took != 4*time.Second {
+				t.Errorf("awaited for %v, want 4s", took)
+			}
+		}
+		if st, err := s.Await(t.Context(), "a", joined); err != nil || time.Since(begun) != 4*time.Second {
+			t.Errorf("what is so already: %+v, error %v", st, err)
+		}
+	})
+}
+
+// Await's context bounds it; what it has seen last is returned, also when the connection is removed.
+func TestAwaitInVain(t *testing.T) {
+	bubble(t, slowJoins(time.Hour), func(t *testing.T, srv *phoenixtest.Server) {
+		s := supervise(t, phoenix.SupervisorOptions{})
+		add(t, s, srv, "a", patient("room:1"))
+		must(t, s.Start("a"))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if st, err := s.Await(ctx, "a", joined); !errors.Is(err, context.DeadlineExceeded) || st.Link != phoenix.StatusConnected {
+			t.Errorf("status %+v, error %v", st, err)
+		}
+		removed := make(chan error, 1)
+		go func() {
+			st, err := s.Await(t.Context(), "a", joined)
+			if st.Name != "a" {
+				t.Errorf("status %+v", st)
+			}
+			removed <- err
+		}()
+		synctest.Wait()
+		must(t, s.Remove(t.Context(), "a"))
+		if err := <-removed; !errors.Is(err, phoenix.ErrUnknownConnection) {
+			t.Errorf("removed: %v", err)
+		}
+	})
+}
+
+// Changed tells of each change, so that who asks for it before looking misses nothing, and messages are none.
+func TestChanged(t *testing.T) {
+	bubble(t, phoenixtest.Demo(), func(t *testing.T, srv *phoenixtest.Server) {
+		s := supervise(t, phoenix.SupervisorOptions{})
+		var wakes int
+		var last phoenix.ConnectionStatus
+		var watcher sync.WaitGroup
+		ctx, cancel := context.WithCancel(t.Context())
+		watcher.Go(func() {
+			for {
+				changed := s.Changed()
+				if st, err := s.Status(ctx, "a"); err == nil {
+					last = st
+				}
+				select {
+				case <-changed:
+					wakes++
+				case <-ctx.Done():
+					return
+				}
+			}
+		})
+		synctest.Wait()
+		look := func(what string, want phoenix.LinkStatus, woken bool) {
+			t.Helper()
+			synctest.Wait()
+			if last.Link != want || woken != (wakes > 0) {
+				t.Errorf("%s: woken %d times, saw %q", what, wakes, last.Link)
+			}
+			wakes = 0
+		}
+		add(t, s, srv, "a", patient("room:1"))
+		look("added", phoenix.StatusDisconnected, true)
+		must(t, s.Start("a"))
+		look("started", phoenix.StatusConnected, true)
+		for range 1000 {
+			srv.Broadcast("room:1", "news", nil)
+		}
+		settle(9 * time.Minute)
+		wakes = 0 // the link has become stable
+		for range 1000 {
+			srv.Broadcast("room:1", "news", nil)
+		}
+		settle(9 * time.Minute)
+		look("messages and heartbeats", phoenix.StatusConnected, false)
+		srv.StopListening()
+		srv.DropConns()
+		look("lost", phoenix.StatusConnecting, true)
+		must(t, s.Stop(t.Context(), "a"))
+		look("stopped", phoenix.StatusDisconnected, true)
+		must(t, s.Remove(t.Context(), "a"))
+		look("removed", phoenix.StatusDisconnected, true)
+		cancel()
+		watcher.Wait()
+	})
+}
+
+// Since is when the link became what it is, whoever looked at it, and not when a channel or a retry was the news.
+func TestStatusSince(t *testing.T) {
+	bubble(t, slowJoins(5*time.Second), func(t *testing.T, srv *phoenixtest.Server) {
+		s := supervise(t, phoenix.SupervisorOptions{})
+		begun := time.Now()
+		since := func(what string, link phoenix.LinkStatus, want time.Duration) {
+			t.Helper()
+			synctest.Wait()
+			if st := status(t, s, "a"); st.Link != link || st.Since.Sub(begun) != want {
+				t.Errorf("%s: %s since %v, want %s since %v", what, st.Link, st.Since.Sub(begun), link, want)
+			}
+		}
+		add(t, s, srv, "a", patient("room:1"))
+		settle(time.Second)
+		since("added", phoenix.StatusDisconnected, 0)
+		must(t, s.Start("a"))
+		settle(10 * time.Second)
+		since("joined", phoenix.StatusConnected, time.Second)
+		srv.StopListening()
+		srv.DropConns()
+		settle(10 * time.Second)
+		since("lost", phoenix.StatusConnecting, 11*time.Second)
+		must(t, srv.Start())
+		settle(10 * time.Second)
+		since("back", phoenix.StatusConnected, 22*time.Second)
+		must(t, s.Stop(t.Context(), "a"))
+		settle(time.Second)
+		since("stopped", phoenix.StatusDisconnected, 31*time.Second)
+	})
+}
+
+// A connection whose loop hangs does not answer: its status is what is known of it, within ctx.
+func TestStatusOfHungConnection(t *testing.T) {
+	bubble(t, phoenixtest.Demo(), func(t *testing.T, srv *phoenixtest.Server) {
+		s := supervise(t, phoenix.SupervisorOptions{})
+		release := make(chan struct{})
+		o := patient("room:1")
+		o.HeartbeatInterval, o.OnHeartbeat = 30*time.Second, func(time.Duration) { <-release }
+		add(t, s, srv, "hangs", o)
+		add(t, s, srv, "other", patient("room:1"))
+		must(t, s.Start("hangs"), s.Start("other"))
+		settle(time.Minute)
+		for _, ask := range []func(context.Context) (phoenix.ConnectionStatus, error){
+			func(ctx context.Context) (phoenix.ConnectionStatus, error) { return s.Status(ctx, "hangs") },
+			func(ctx context.Context) (phoenix.ConnectionStatus, error) { return s.Await(ctx, "hangs", joined) },
+		} {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			st, err := ask(ctx)
+			cancel()
+			if !errors.Is(err, context.DeadlineExceeded) || st.Name != "hangs" || st.Link != phoenix.StatusConnected || st.Since.IsZero() {
+				t.Errorf("status %+v, error %v", st, err)
+			}
+		}
+		if st := status(t, s, "other"); !joined(st) {
+			t.Errorf("the other: %+v", st)
+		}
+		close(release)
+		settle(0)
+		if st := status(t, s, "hangs"); !joined(st) {
+			t.Errorf("released: %+v", st)
+		}
+	})
+}
+
+// All channels are left at once, and the link is closed behind the last answer.
+func TestStopLeavesAllChannels(t *testing.T) {
+	bubble(t, phoenixtest.Demo(), func(t *testing.T, srv *phoenixtest.Server) {
+		s := supervise(t, phoenix.SupervisorOptions{})
+		const channels = 50
+		var names []string
+		for i := range channels {
+			names = append(names, fmt.Sprint("room:", i))
+		}
+		log := add(t, s, srv, "a", patient(names...))
+		must(t, s.Start("a"))
+		settle(time.Second)
+		log.forget()
+		must(t, s.Stop(t.Context(), "a"))
+		if n := len(details[*phoenix.Left](log)); n != channels {
+			t.Errorf("%d channels were left, want %d", n, channels)
+		}
+		events := log.all()
+		if last, ok := events[len(events)-1].Detail.(*phoenix.Disconnected); !ok || last.Reason != phoenix.ReasonClosedByUs || last.Code != 1000 {
+			t.Errorf("the last event is %+v", events[len(events)-1])
+		}
+		if took := time.Since(log.begun); took != time.Second {
+			t.Errorf("stopped %v after the start, want one second", took)
+		}
+	})
+}
+
+// A server that answers nothing holds up a stop for four seconds: two for the leaves and two for its close frame. Who does not
+// want to wait so long does not have to; meanwhile the connection is disconnecting.
+func TestStopOfHalfOpenLink(t *testing.T) {
+	bubble(t, phoenixtest.Demo(), func(t *testing.T, srv *phoenixtest.Server) {
+		s := supervise(t, phoenix.SupervisorOptions{})
+		log := add(t, s, srv, "a", patient("room:1"))
+		must(t, s.Start("a"))
+		settle(time.Second)
+		srv.BlackHole()
+		log.forget()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := s.Stop(ctx, "a"); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), `"a"`) {
+			t.Errorf("stopped within a second: %v", err)
+		}
+		if st := status(t, s, "a"); st.Link != phoenix.StatusDisconnecting || time.Since(st.Since) != time.Second || st.Session != 1 {
+			t.Errorf("status %+v", st)
+		}
+		must(t, s.Stop(t.Context(), "a"))
+		log.want(
+			"5s disconnected closed_by_us",
+			"5s room:1 left",
+		)
+		if st := status(t, s, "a"); st.Link != phoenix.StatusDisconnected || st.Since != time.Now() || st.Err != nil {
+			t.Errorf("status %+v", st)
+		}
+	})
+}
+
+// A connection that is stopped while it waits for its next dial tells its end, too.
+func TestStopDuringBackoff(t *testing.T) {
+	bubble(t, phoenixtest.Demo(), func(t *testing.T, srv *phoenixtest.Server) {
+		srv.Stop()
+		s := supervise(t, phoenix.SupervisorOptions{Ended: func(string, error) { t.Error("ended by itself") }})
+		log := add(t, s, srv, "a", phoenix.Options{MaxRetries: -1, ReconnectAfter: phoenix.Steps(time.Hour)})
+		must(t, s.Start("a"))
+		settle(time.Second)
+		must(t, s.Stop(t.Context(), "a"))
+		log.want(
+			"0s connecting 1",
+			"0s disconnected connect_refused",
+			"0s retry 1 in 1h0m0s",
+			"1s disconnected closed_by_us",
+		)
+		if st := status(t, s, "a"); st.Link != phoenix.StatusDisconnected || st.Err != nil {
+			t.Errorf("status %+v", st)
+		}
+	})
+}
+
+// A consumer that hangs holds up its own connection and nobody else. What is asked meanwhile is done when it has ended, in the
+// order in which it was asked.
+func TestConsumerHangs(t *testing.T) {
+	bubble(t, phoenixtest.Demo(), func(t *testing.T, srv *phoenixtest.Server) {
+		s := supervise(t, phoenix.SupervisorOptions{})
+		release := make(chan struct{})
+		runs := 0
+		must(t, s.Add(phoenix.Spec{Name: "hangs", Options: to(srv, patient("room:1")), Consume: func(*phoenix.Stream) {
+			runs++
+			<-release
+		}}))
+		add(t, s, srv, "other", patient("room:1"))
+		must(t, s.Start("hangs"), s.Start("other"))
+		settle(time.Second)
+
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if err := s.Stop(ctx, "hangs"); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("stopped: %v", err)
+		}
+		must(t, s.Start("hangs"))
+		restarted := make(chan error, 1)
+		go func() { restarted <- s.Restart(t.Context(), "hangs") }()
+		settle(0)
+		asked := time.Now()
+		if st := status(t, s, "hangs"); st.Link != phoenix.StatusDisconnecting {
+			t.Errorf("status %+v", st)
+		}
+		must(t, s.Restart(t.Context(), "other"))
+		if st := status(t, s, "other"); st.Session != 2 && st.Link != phoenix.StatusConnecting {
+			t.Errorf("status of the other %+v", st)
+		}
+		if names := s.Names(); len(names) != 2 || time.Since(asked) != 0 {
+			t.Errorf("names %q after %v", names, time.Since(asked))
+		}
+		close(release)
+		must(t, <-restarted)
+		settle(0)
+		if st := status(t, s, "hangs"); st.Link != phoenix.StatusConnected || runs != 3 {
+			t.Errorf("%d runs, status %+v", runs, st)
+		}
+	})
+}
+
+// Credentials that do not care about their context, either.
+func TestCredentialsHang(t *testing.T) {
+	bubble(t, phoenixtest.Demo(), func(t *testing.T, srv *phoenixtest.Server) {
+		s := supervise(t, phoenix.SupervisorOptions{})
+		release := make(chan struct{})
+		log := add(t, s, srv, "hangs", phoenix.Options{Credentials: func(context.Context) (phoenix.Credentials, error) {
+			<-release
+			return phoenix.Credentials{}, nil
+		}})
+		add(t, s, srv, "other", patient("room:1"))
+		must(t, s.Start("hangs"), s.Start("other"))
+		settle(time.Minute)
+		if st := status(t, s, "hangs"); st.Link != phoenix.StatusConnecting {
+			t.Errorf("status %+v", st)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := s.Remove(ctx, "hangs"); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("removed: %v", err)
+		}
+		if err := s.Add(phoenix.Spec{Name: "hangs", Options: to(srv, phoenix.Options{})}); !errors.Is(err, phoenix.ErrConnectionExists) {
+			t.Errorf("the name was given away: %v", err)
+		}
+		if err := s.Start("hangs"); !errors.Is(err, phoenix.ErrUnknownConnection) {
+			t.Errorf("started while it is being removed: %v", err)
+		}
+		must(t, s.Stop(t.Context(), "other"))
+		close(release)
+		settle(0)
+		if names := s.Names(); len(names) != 1 {
+			t.Errorf("names %q", names)
+		}
+		log.want(
+			"0s connecting 1",
+			"1m1s disconnected closed_by_us",
+		)
+	})
+}
+
+// Shutdown stops all connections at once, however long each of them takes, and nothing can be started any more.
+func TestShutdown(t *testing.T) {
+	bubble(t, phoenixtest.Demo(), func(t *testing.T, srv *phoenixtest.Server) {
+		s := phoenix.NewSupervisor(phoenix.SupervisorOptions{DialInterval: -1})
+		const crowd = 20
+		var logs []*recorder
+		for i := range crowd {
+			name := fmt.Sprint("c", i)
+			logs = append(logs, add(t, s, srv, name, patient("room:1")))
+			must(t, s.Start(name))
+		}
+		add(t, s, srv, "stopped", patient("room:1"))
+		settle(time.Second)
+		srv.BlackHole()
+		begun := time.Now()
+		must(t, s.Shutdown(t.Context()))
+		if took := time.Since(begun); took != 4*time.Second {
+			t.Errorf("took %v", took)
+		}
+		for _, log := range logs {
+			if len(details[*phoenix.Left](log)) != 1 || len(details[*phoenix.Disconnected](log)) != 1 {
+				t.Errorf("events %q", log.take())
+			}
+		}
+		must(t, s.Shutdown(t.Context()), s.Stop(t.Context(), "c0"))
+		for what, err := range map[string]error{
+			"Start": s.Start("stopped"), "Restart": s.Restart(t.Context(), "c0"),
+			"Add":     s.Add(phoenix.Spec{Name: "new", Options: to(srv, phoenix.Options{})}),
+			"Replace": s.Replace(t.Context(), phoenix.Spec{Name: "c0", Options: to(srv, phoenix.Options{})}),
+		} {
+			if !errors.Is(err, phoenix.ErrShutdown) {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+	})
+}
+
+// When its time is over, Shutdown cuts what is left, and says what it was. Nothing of that lives on.
+func TestShutdownThatHasNoTime(t *testing.T) {
+	bubble(t, phoenixtest.Demo(), func(t *testing.T, srv *phoenixtest.Server) {
+		s := phoenix.NewSupervisor(phoenix.SupervisorOptions{DialInterval: -1})
+		log := add(t, s, srv, "a", patient("room:1"))
+		must(t, s.Start("a"))
+		settle(time.Second)
+		srv.BlackHole()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := s.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), `"a"`) {
+			t.Errorf("error %v", err)
+		}
+		settle(0)
+		if st := status(t, s, "a"); st.Link != phoenix.StatusDisconnected || time.Since(log.begun) != 2*time.Second {
+			t.Errorf("after %v: %+v", time.Since(log.begun), st)
+		}
+		log.want(
+			"0s connecting 1",
+			"0s connected",
+			"0s room:1 joining 1",
+			"0s room:1 joined {}",
+			"2s disconnected closed_by_us",
+			"2s room:1 left",
+		)
+	})
+}
+
+// A start that waits behind a stop when everything is shut down starts nothing.
+func TestShutdownForgetsStarts(t *testing.T) {
+	bubble(t, phoenixtest.Demo(), func(t *testing.T, srv *phoenixtest.Server) {
+		s := phoenix.NewSupervisor(phoenix.SupervisorOptions{DialInterval: -1})
+		add(t, s, srv, "a", patient("room:1"))
+		must(t, s.Start("a"))
+		settle(time.Second)
+		srv.BlackHole()
+		restarted := make(chan error, 1)
+		go func() { restarted <- s.Restart(t.Context(), "a") }()
+		settle(time.Second)
+		must(t, s.Start("a"), s.Shutdown(t.Context()))
+		if err := <-restarted; !errors.Is(err, phoenix.ErrShutdown) {
+			t.Errorf("restarted: %v", err)
+		}
+		if n := srv.Stats().Connects; n != 1 {
+			t.Errorf("%d sessions", n)
+		}
+	})
+}
+
+// panicking is a consumer that panics at the first message with the name boom, and counts its runs.
+func panicking(runs *atomic.Int32) func(*phoenix.Stream) {
+	return func(events *phoenix.Stream) {
+		runs.Add(1)
+		for e := range events.All(context.Background()) {
+			if e.Name == "boom" {
+				panic("boom")
+			}
+		}
+	}
+}
+
+// boom lets the consumers of all connections panic.
+func boom(srv *phoenixtest.Server) { srv.Broadcast("room:boom", "boom", nil) }
+
+// A consumer that panics ends its run and nothing else. The connection is started again after its delays, as often in a row as
+// it may retry; then its end is told.
+func TestPanicOfConsumer(t *testing.T) {
+	bubble(t, phoenixtest.Demo(), func(t *testing.T, srv *phoenixtest.Server) {
+		var logged bytes.Buffer
+		var ended []error
+		s := supervise(t, phoenix.SupervisorOptions{
+			Logger: slog.New(slog.NewJSONHandler(&logged, nil)),
+			Ended: func(name string, err error) {
+				ended = append(ended, err)
+				if name != "bad" {
+					t.Errorf("%s ended: %v", name, err)
+				}
+			},
+		})
+		var runs atomic.Int32
+		o := patient("room:boom")
+		o.MaxRetries, o.ReconnectAfter = 2, phoenix.Steps(time.Second, 3*time.Second)
+		must(t, s.Add(phoenix.Spec{Name: "bad", Options: to(srv, o), Consume: panicking(&runs)}))
+		other := add(t, s, srv, "other", patient("room:boom"))
+		must(t, s.Start("bad"), s.Start("other"))
+		for i, delay := range []time.Duration{time.Second, 3 * time.Second} {
+			settle(5 * time.Second)
+			boom(srv)
+			settle(0)
+			st := status(t, s, "bad")
+			var p *phoenix.PanicError
+			if st.Link != phoenix.StatusDisconnected || st.Session != i+1 || !errors.As(st.Err, &p) || p.Value != "boom" {
+				t.Errorf("after panic %d: %+v", i+1, st)
+			}
+			if _, err := s.Conn("bad"); !errors.Is(err, phoenix.ErrNotRunning) {
+				t.Errorf("the connection after panic %d: %v", i+1, err)
+			}
+			settle(delay)
+			if st := status(t, s, "bad"); st.Link != phoenix.StatusConnected || st.Err != nil {
+				t.Errorf("%v after panic %d: %+v", delay, i+1, st)
+			}
+		}
+		if len(ended) != 0 {
+			t.Errorf("ended before the last retry: %v", ended)
+		}
+		settle(5 * time.Second)
+		boom(srv)
+		settle(time.Hour)
+		if len(ended) != 1 || !strings.Contains(ended[0].Error(), "boom") || runs.Load() != 3 {
+			t.Errorf("%d runs, ended %v", runs.Load(), ended)
+		}
+		if st := status(t, s, "bad"); st.Link != phoenix.StatusDisconnected || !errors.Is(st.Err, ended[0]) {
+			t.Errorf("status %+v", st)
+		}
+		records := strings.Split(strings.TrimSpace(logged.String()), "\n")
+		if len(records) != 3 {
+			t.Errorf("%d records, want one a panic: %s", len(records), logged.String())
+		}
+		for _, r := range records {
+			if !strings.Contains(r, `"level":"ERROR"`) || !strings.Contains(r, `"connection":"bad"`) || !strings.Contains(r, "supervisor_test.go") {
+				t.Errorf("record %s", r)
+			}
+		}
+		if n := len(details[*phoenix.Disconnected](other)); n != 0 {
+			t.Errorf("the other connection has lost its link %d times", n)
+		}
+	})
+}
+
+// A run that lasted StableAfter starts the count of panics anew.
+func TestPanicsAfterStableRuns(t *testing.T) {
+	bubble(t, phoenixtest.Demo(), func(t *testing.T, srv *phoenixtest.Server) {
+		s := supervise(t, phoenix.SupervisorOptions{Ended: func(_ string, err error) { t.Errorf("ended: %v", err) }})
+		var runs atomic.Int32
+		o := patient("room:boom")
+		o.MaxRetries, o.ReconnectAfter, o.StableAfter = 1, phoenix.Steps(time.Second), 10*time.Second
+		must(t, s.Add(phoenix.Spec{Name: "bad", Options: to(srv, o), Consume: panicking(&runs)}), s.Start("bad"))
+		for range 5 {
+			settle(12 * time.Second)
+			boom(srv)
+		}
+		settle(time.Second)
+		if st := status(t, s, "bad"); st.Link != phoenix.StatusConnected || runs.Load() != 6 {
+			t.Errorf("%d runs, status %+v", runs.Load(), st)
+		}
+	})
+}
+
+// A stop between two runs ends the wait; a start does not wait any longer.
+func TestStopAndStartAfterPanic(t *testing.T) {
+	bubble(t, phoenixtest.Demo(), func(t *testing.T, srv *phoenixtest.Server) {
+		s := supervise(t, phoenix.SupervisorOptions{})
+		var runs atomic.Int32
+		o := patient("room:boom")
+		o.MaxRetries, o.ReconnectAfter = -1, phoenix.Steps(time.Hour)
+		must(t, s.Add(phoenix.Spec{Name: "bad", Options: to(srv, o), Consume: panicking(&runs)}), s.Start("bad"))
+		settle(time.Second)
+		boom(srv)
+		settle(time.Second)
+		must(t, s.Start("bad"))
+		settle(time.Second)
+		if st := status(t, s, "bad"); st.Link != phoenix.StatusConnected {
+			t.Errorf("started: %+v", st)
+		}
+		boom(srv)
+		settle(time.Second)
+		must(t, s.Stop(t.Context(), "bad"))
+		settle(2 * time.Hour)
+		if st := status(t, s, "bad"); st.Link != phoenix.StatusDisconnected || st.Err != nil || runs.Load() != 2 {
+			t.Errorf("%d runs, stopped: %+v", runs.Load(), st)
+		}
+		must(t, s.Restart(t.Context(), "bad"))
+		settle(time.Second)
+		boom(srv)
+		settle(time.Second)
+		must(t, s.Replace(t.Context(), phoenix.Spec{Name: "bad", Options: to(srv, patient("room:1"))}))
+		settle(time.Second)
+		if srv.Subscribers("room:1") != 1 {
+			t.Error("a replaced connection that waited for its next run has not been started")
+		}
+	})
+}
+
+// What else may panic.
+func TestPanicsOfCallbacks(t *testing.T) {
+	for what, o := range map[string]phoenix.Options{
+		"credentials": {Credentials: func(context.Context) (phoenix.Credentials, error) { panic("boom") }},
+		"skip":        {Channels: topics("room:boom"), Skip: func(_, _ []byte) bool { panic("boom") }},
+		"backoff":     {Credentials: func(context.Context) (phoenix.Credentials, error) { panic("boom") }, ReconnectAfter: func(int) time.Duration { panic("boom") }},
+	} {
+		t.Run(what, func(t *testing.T) {
+			bubble(t, phoenixtest.Demo(), func(t *testing.T, srv *phoenixtest.Server) {
+				var ended []error
+				s := supervise(t, phoenix.SupervisorOptions{Ended: func(_ string, err error) {
+					ended = append(ended, err)
+					panic("Ended, too")
+				}})
+				log := add(t, s, srv, "bad", o)
+				must(t, s.Start("bad"))
+				settle(time.Second)
+				boom(srv)
+				settle(time.Hour)
+				var p *phoenix.PanicError
+				if len(ended) != 1 || !errors.As(ended[0], &p) || p.Value != "boom" {
+					t.Errorf("ended %v", ended)
+				}
+				if n := len(details[*phoenix.Disconnected](log)); n != 1 {
+					t.Errorf("events %q", log.take())
+				}
+				must(t, s.Stop(t.Context(), "bad"))
+			})
+		})
+	}
+}
+
+// A consumer that stops reading early drops the rest, and the connection goes on.
+func TestConsumerReturnsEarly(t *testing.T) {
+	bubble(t, phoenixtest.Demo(), func(t *testing.T, srv *phoenixtest.Server) {
+		s := supervise(t, phoenix.SupervisorOptions{})
+		must(t, s.Add(phoenix.Spec{Name: "a", Options: to(srv, patient("room:1")), Consume: func(*phoenix.Stream) {}}), s.Start("a"))
+		settle(time.Second)
+		for range 10000 {
+			srv.Broadcast("room:1", "news", nil)
+		}
+		settle(time.Minute)
+		if st := status(t, s, "a"); st.Link != phoenix.StatusConnected || st.Session != 1 {
+			t.Errorf("status %+v", st)
+		}
+		must(t, s.Stop(t.Context(), "a"))
+	})
+}
+
+// Ended may start its connection again.
+func TestEndedStartsAgain(t *testing.T) {
+	bubble(t, phoenixtest.Demo(), func(t *testing.T, srv *phoenixtest.Server) {
+		srv.Stop()
+		var s *phoenix.Supervisor
+		var times atomic.Int32
+		s = supervise(t, phoenix.SupervisorOptions{Ended: func(name string, _ error) {
+			if st, err := s.Status(t.Context(), name); err != nil || st.Err == nil {
+				t.Errorf("status %+v, error %v", st, err)
+			}
+			if times.Add(1) == 3 {
+				if err := srv.Start(); err != nil {
+					t.Error(err)
+				}
+			}
+			if err := s.Start(name); err != nil {
+				t.Error(err)
+			}
+		}})
+		add(t, s, srv, "a", phoenix.Options{Channels: topics("room:1")})
+		must(t, s.Start("a"))
+		settle(time.Second)
+		if st := status(t, s, "a"); st.Link != phoenix.StatusConnected || times.Load() != 3 {
+			t.Errorf("ended %d times, status %+v", times.Load(), st)
+		}
+	})
+}
+
+// A Conn that somebody closes has been stopped: that is no end that has to be told.
+func TestConnClosedByHand(t *testing.T) {
+	bubble(t, phoenixtest.Demo(), func(t *testing.T, srv *phoenixtest.Server) {
+		s := supervise(t, phoenix.SupervisorOptions{Ended: func(_ string, err error) { t.Errorf("ended: %v", err) }})
+		add(t, s, srv, "a", patient("room:1"))
+		must(t, s.Start("a"))
+		settle(time.Second)
+		conn, err := s.Conn("a")
+		must(t, err, conn.Close(t.Context()))
+		settle(0)
+		if st := status(t, s, "a"); st.Link != phoenix.StatusDisconnected || st.Err != nil {
+			t.Errorf("status %+v", st)
+		}
+		must(t, s.Start("a"))
+		settle(time.Second)
+		if st := status(t, s, "a"); st.Link != phoenix.StatusConnected || st.Session != 2 {
+			t.Errorf("started again: %+v", st)
+		}
+	})
+}
+
+// A thousand connections to one server are joined within seconds, come back after its restart without a herd, and are shut
+// down cleanly within the time that a service manager gives.
+func TestThousandConnections(t *testing.T) {
+	const crowd = 1000
+	bubble(t, phoenixtest.Demo(), func(t *testing.T, srv *phoenixtest.Server) {
+		s := phoenix.NewSupervisor(phoenix.SupervisorOptions{Ended: func(name string, err error) { t.Errorf("%s ended: %v", name, err) }})
+		var left, closed atomic.Int32
+		consume := func(events *phoenix.Stream) {
+			for e := range events.All(context.Background()) {
+				switch d := e.Detail.(type) {
+				case *phoenix.Left:
+					left.Add(1)
+				case *phoenix.Disconnected:
+					if d.Reason == phoenix.ReasonClosedByUs && d.Code == 1000 {
+						closed.Add(1)
+					}
+				}
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		for i := range crowd {
+			name := fmt.Sprint("c", i)
+			must(t, s.Add(phoenix.Spec{Name: name, Options: to(srv, patient("room:1")), Consume: consume}), s.Start(name))
+		}
+		allJoined := func(session int) {
+			t.Helper()
+			for _, name := range s.Names() {
+				st, err := s.Await(ctx, name, func(st phoenix.ConnectionStatus) bool { return joined(st) && st.Session == session })
+				if err != nil {
+					t.Fatalf("%s: %+v, error %v", name, st, err)
+				}
+			}
+		}
+		allJoined(1)
+		srv.Stop()
+		settle(10 * time.Second)
+		must(t, srv.Start())
+		allJoined(2)
+		if n := srv.Stats(); n.Open != crowd || srv.Subscribers("room:1") != crowd {
+			t.Errorf("%+v, %d joined", n, srv.Subscribers("room:1"))
+		}
+
+		ctx, cancel = context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		must(t, s.Shutdown(ctx))
+		if left.Load() != crowd || closed.Load() != crowd {
+			t.Errorf("of %d connections %d left their channel and %d were closed", crowd, left.Load(), closed.Load())
+		}
+		settle(0)
+		if n := srv.Stats(); n.Open != 0 {
+			t.Errorf("%d sockets are open", n.Open)
+		}
+	})
+}
+
+// inUse is the memory that lives: heap and stacks.
+func inUse() float64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return float64(m.HeapAlloc + m.StackInuse)
+}
+
+// BenchmarkConnectionMemory tells what a further supervised connection with one joined channel takes, heap and stacks. The
+// server's side is in this process, too; what it takes is found out with bare sockets, and subtracted. What the garbage collector
+// lets lie comes on top: up to the heap's part again.
+func BenchmarkConnectionMemory(b *testing.B) {
+	const crowd = 1000
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	srv := phoenixtest.NewServer(phoenixtest.Demo())
+	defer srv.Close()
+	await := func(joined int) {
+		if err := srv.Await(ctx, func(st phoenixtest.Stats) bool { return st.Joined == joined }); err != nil {
+			b.Fatal(err)
+		}
+	}
+
+	before := inUse()
+	bare := make([]net.Conn, crowd)
+	for i := range bare {
+		ws, resp, err := websocket.DefaultDialer.DialContext(ctx, srv.URL+"/websocket?vsn=2.0.0", nil)
+		if err == nil {
+			_ = resp.Body.Close()
+			err = ws.WriteMessage(websocket.TextMessage, fmt.Appendf(nil, `["1","1","room:%d","phx_join",{}]`, i))
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+		bare[i] = ws.NetConn()
+	}
+	await(crowd)
+	server := inUse() - before
+
+	s := phoenix.NewSupervisor(phoenix.SupervisorOptions{DialInterval: -1})
+	before = inUse()
+	for i := range crowd {
+		name := fmt.Sprint("c", i)
+		err := s.Add(phoenix.Spec{
+			Name:    name,
+			Options: phoenix.Options{URL: srv.URL, MaxRetries: -1, Channels: topics(fmt.Sprint("room:", i))},
+			Consume: func(events *phoenix.Stream) {
+				for range events.All(context.Background()) {
+				}
+			},
+		})
+		if err == nil {
+			err = s.Start(name)
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	await(2 * crowd)
+	b.ReportMetric((inUse()-before-server)/crowd/1024, "KiB/connection")
+	b.ReportMetric(0, "ns/op")
+	runtime.KeepAlive(bare)
+	if err := s.Shutdown(ctx); err != nil {
+		b.Fatal(err)
+	}
+	for _, conn := range bare {
+		_ = conn.Close()
+	}
 }

@@ -1,0 +1,352 @@
+package phoenix
+
+import (
+	"log/slog"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// A channel is a topic that we want to be joined, and its way there.
+type channel struct {
+	Channel
+	state channelState
+	// joinRef is that of the current join, empty if none is on the wire or accepted. A frame with another one is stale.
+	joinRef  string
+	leaveRef string
+	// prepare is the id of the params asked for.
+	prepare uint64
+	// joined says that it has been joined before: the next join is a rejoin.
+	joined bool
+	// retries counts the joins in a row that were retries.
+	retries int
+	// beganAt is when the current join was written; lostAt since when messages may have been missed.
+	beganAt, lostAt time.Time
+	// joinedAt is when the current join was accepted.
+	joinedAt time.Time
+	// queue holds the pushes that wait for the join.
+	queue []*push
+	// again is what to join after the leave.
+	again *Channel
+	// presence is who is present, if that is tracked.
+	presence presenceTracker
+	// timer is the deadline of state; settled is due when a joined channel has proved stable.
+	timer, settled timer
+}
+
+// channelState is where a channel is on its way.
+type channelState uint8
+
+const (
+	channelWaiting   channelState = iota // for a session, or its turn to join
+	channelPreparing                     // its params are being read
+	channelJoining                       // phx_join is on the wire
+	channelJoined
+	channelBackoff // between two joins
+	channelLeaving // phx_leave is on the wire
+)
+
+func (s channelState) String() string {
+	return [...]string{"waiting", "joining", "joining", "joined", "errored", "leaving"}[s]
+}
+
+// takesPushes reports whether a push on the channel can be sent now or after the join under way.
+func (c *channel) takesPushes() bool { return c.state <= channelJoined }
+
+// join wants a topic from now on.
+func (m *machine) join(now time.Time, want Channel) error {
+	if m.phase == done || m.phase == closing {
+		return ErrClosed
+	}
+	if c := m.channels[want.Topic]; c != nil {
+		if c.state != channelLeaving || c.again != nil {
+			return ErrJoined
+		}
+		c.again = &want
+		return nil
+	}
+	c := &channel{Channel: want}
+	c.timer.fire = func(now time.Time) { m.channelDue(now, c) }
+	c.settled.fire = func(time.Time) { c.retries = 0 }
+	m.channels[want.Topic] = c
+	m.order = append(m.order, c)
+	m.out.changed = true
+	m.startJoins(now)
+	return nil
+}
+
+// startJoins starts as many of the waiting joins as may be on the wire at once.
+func (m *machine) startJoins(now time.Time) {
+	if m.phase != up {
+		return
+	}
+	joining := 0
+	for _, c := range m.order {
+		if c.state == channelPreparing || c.state == channelJoining {
+			joining++
+		}
+	}
+	for _, c := range m.order {
+		if joining >= maxJoining {
+			return
+		}
+		if c.state != channelWaiting {
+			continue
+		}
+		joining++
+		if c.Params == nil {
+			m.sendJoin(now, c, Payload{Data: []byte("{}")})
+			continue
+		}
+		m.prepareIDs++
+		m.setState(c, channelPreparing)
+		c.prepare = m.prepareIDs
+		m.out.prepares = append(m.out.prepares, prepare{c.prepare, c.Channel})
+	}
+}
+
+// prepared answers a prepare: the params of a join, or why they could not be read.
+func (m *machine) prepared(now time.Time, id uint64, params Payload, err error) {
+	i := slices.IndexFunc(m.order, func(c *channel) bool { return c.state == channelPreparing && c.prepare == id })
+	if i < 0 || m.phase != up {
+		return // left or lost its link meanwhile, or is about to lose it
+	}
+	c := m.order[i]
+	if err != nil {
+		m.note(slog.LevelError, "the join params could not be read", "topic", c.Topic, "error", err)
+		m.failJoin(now, now, c, JoinError{Reason: JoinRefused, Err: err})
+		return
+	}
+	m.sendJoin(now, c, params)
+}
+
+func (m *machine) sendJoin(now time.Time, c *channel, params Payload) {
+	m.refs++
+	m.setState(c, channelJoining)
+	c.joinRef, c.beganAt = strconv.FormatUint(m.refs, 10), now
+	e := m.emit(now, c.Topic, &Joining{Rejoin: c.joined, Attempt: c.retries + 1})
+	e.Ref, e.JoinRef = c.joinRef, c.joinRef
+	m.answers.set(&c.timer, m.answerTime(now).Add(m.replyTimeout))
+	m.send(&message{joinRef: c.joinRef, ref: c.joinRef, topic: c.Topic, event: eventJoin, payload: params})
+}
+
+// joinReplied takes the answer to the join on the wire.
+func (m *machine) joinReplied(now time.Time, c *channel, f *frame) {
+	if string(f.status) != "ok" {
+		m.failJoin(now, f.at, c, JoinError{Reason: joinReason(f), Response: f.payload})
+		m.beat.joinAnswered(now)
+		return
+	}
+	c.timer.stop()
+	m.setState(c, channelJoined)
+	c.joinedAt = f.at
+	j := &Joined{Rejoin: c.joined, Took: max(0, f.at.Sub(c.beganAt))}
+	if c.joined {
+		j.Gap = max(0, f.at.Sub(c.lostAt))
+	}
+	c.joined = true
+	m.clock.set(&c.settled, now.Add(m.stableAfter))
+	e := m.emit(f.at, c.Topic, j)
+	e.Ref, e.JoinRef, e.Payload = c.joinRef, c.joinRef, f.payload
+	m.beat.joinAnswered(now)
+	m.flushQueue(now, c)
+	m.checkJoined()
+	m.startJoins(now)
+}
+
+// joinReason maps Phoenix's own refusals (phoenix/lib/phoenix/socket.ex; PROTOCOL.md, section 4).
+func joinReason(f *frame) JoinReason {
+	if !f.payload.Binary {
+		switch responseReason(f.payload.Data) {
+		case "unmatched topic":
+			return JoinUnmatchedTopic
+		case "join crashed":
+			return JoinCrashed
+		case "too many channels joined":
+			return JoinTooManyChannels
+		}
+	}
+	return JoinRefused
+}
+
+// failJoin ends an attempt to join that began, with the reason and what belongs to it; at is the time of the event.
+func (m *machine) failJoin(now, at time.Time, c *channel, failed JoinError) {
+	ref := c.joinRef
+	m.reset(c)
+	failed.Topic, failed.Retry = c.Topic, m.scheduleRejoin(now, c, failed.Reason != JoinTimeout)
+	failed.Attempt = c.attempt(failed.Retry)
+	e := m.emit(at, c.Topic, &failed)
+	e.Ref, e.JoinRef, e.Payload = ref, ref, failed.Response
+	m.failPushes(now, c, PushNotJoined)
+	m.startJoins(now)
+	m.checkJoined()
+}
+
+// attempt is the number of the join that has just failed; retry is what scheduleRejoin made of it.
+func (c *channel) attempt(retry Retry) int {
+	if retry.Will {
+		return c.retries
+	}
+	return c.retries + 1
+}
+
+// scheduleRejoin sets a lost channel up for its next join, or gives it up.
+func (m *machine) scheduleRejoin(now time.Time, c *channel, refused bool) Retry {
+	allowed := m.maxRetries < 0 || c.retries < m.maxRetries
+	if m.phase == closing || refused && !m.retryRefusals || m.failFast && !c.joined || !allowed {
+		m.forget(c)
+		return Retry{}
+	}
+	delay := m.rejoinAfter(c.retries)
+	c.retries++
+	m.setState(c, channelBackoff)
+	m.clock.set(&c.timer, now.Add(delay))
+	return Retry{Will: true, In: delay}
+}
+
+// forget stops wanting c.
+func (m *machine) forget(c *channel) {
+	m.out.changed = true
+	delete(m.channels, c.Topic)
+	m.order = slices.DeleteFunc(m.order, func(o *channel) bool { return o == c })
+}
+
+// reset takes c off the wire: nothing that comes for its old join is its own any more, and no timer of it fires.
+func (m *machine) reset(c *channel) {
+	m.setState(c, channelWaiting)
+	c.joinRef, c.leaveRef, c.prepare = "", "", 0
+	c.timer.stop()
+	c.settled.stop()
+}
+
+// channelDue is the deadline of a channel's state.
+func (m *machine) channelDue(now time.Time, c *channel) {
+	switch c.state {
+	case channelJoining:
+		// The server may still be at it: a leave takes back what may come of it (rule 9).
+		m.sendLeave(c)
+		m.failJoin(now, now, c, JoinError{Reason: JoinTimeout})
+	case channelBackoff:
+		m.setState(c, channelWaiting)
+		m.startJoins(now)
+	case channelLeaving:
+		m.left(now, now, c)
+	}
+}
+
+func (c *channel) dequeue(p *push) {
+	c.queue = slices.DeleteFunc(c.queue, func(q *push) bool { return q == p })
+}
+
+// How a channel ends: we leave it, the server closes it or it crashes, or its link is lost.
+
+func (m *machine) sendLeave(c *channel) (ref string) {
+	m.refs++
+	ref = strconv.FormatUint(m.refs, 10)
+	m.send(&message{joinRef: c.joinRef, ref: ref, topic: c.Topic, event: eventLeave, payload: Payload{Data: []byte("{}")}})
+	return ref
+}
+
+// leave stops wanting a topic; Left follows.
+func (m *machine) leave(now time.Time, topic string) error {
+	c := m.channels[topic]
+	if c == nil {
+		return ErrNotJoined
+	}
+	c.again = nil
+	switch c.state {
+	case channelLeaving:
+	case channelJoined, channelJoining:
+		c.leaveRef = m.sendLeave(c)
+		m.setState(c, channelLeaving)
+		c.settled.stop()
+		m.answers.set(&c.timer, m.answerTime(now).Add(m.replyTimeout))
+		m.startJoins(now)
+	default:
+		m.left(now, now, c)
+	}
+	return nil
+}
+
+// left ends a leave: answered, overtaken by a close, or not answered in time (rule 8).
+func (m *machine) left(now, at time.Time, c *channel) {
+	ref, again := c.joinRef, c.again
+	m.reset(c)
+	m.failPushes(now, c, PushCancelled)
+	e := m.emit(at, c.Topic, &Left{})
+	e.JoinRef = ref
+	m.forget(c)
+	if again != nil && m.phase != done && m.phase != closing {
+		// The topic is free: join cannot refuse.
+		_ = m.join(now, *again)
+	}
+	m.startJoins(now)
+	m.checkJoined()
+}
+
+// closed takes a phx_close or phx_error of the current join of c.
+func (m *machine) closed(now time.Time, c *channel, f *frame, crash bool) {
+	switch c.state {
+	case channelLeaving:
+		m.left(now, f.at, c)
+	case channelJoining:
+		reason := JoinRefused
+		if crash {
+			reason = JoinCrashed
+		}
+		m.failJoin(now, f.at, c, JoinError{Reason: reason, Response: f.payload})
+	case channelJoined:
+		reason := ErrorReason("")
+		if crash {
+			reason = ErroredCrash
+		}
+		m.loseChannel(now, f, c, reason)
+	}
+}
+
+// loseChannel takes the loss of a joined channel while its link stands: a phx_close without a reason, else an error.
+func (m *machine) loseChannel(now time.Time, f *frame, c *channel, reason ErrorReason) {
+	if c.state != channelJoined {
+		return
+	}
+	ref := c.joinRef
+	m.reset(c)
+	c.lostAt = f.at
+	retry := m.scheduleRejoin(now, c, false)
+	var d Detail = &Errored{Reason: reason, Retry: retry}
+	push := PushChannelCrashed
+	switch reason {
+	case "":
+		d, push = &Closed{Retry: retry}, PushChannelClosed
+	case ErroredUnmatchedTopic:
+		push = PushUnmatchedTopic
+	}
+	e := m.emit(f.at, c.Topic, d)
+	e.JoinRef = ref
+	if reason != "" {
+		e.Payload = f.payload
+	}
+	m.failPushes(now, c, push)
+	m.checkJoined()
+}
+
+// loseChannels takes the loss of the link under all channels.
+func (m *machine) loseChannels(now time.Time, again bool, err *LinkError) {
+	since := now
+	if err.Reason == ReasonHeartbeatTimeout {
+		since = m.link.heardAt // what came after that is not known
+	}
+	for _, c := range slices.Clone(m.order) {
+		if c.state == channelLeaving {
+			m.left(now, now, c)
+			continue
+		}
+		wasJoined := c.state == channelJoined
+		m.reset(c)
+		c.retries = 0
+		if wasJoined {
+			c.lostAt = since
+			m.emit(now, c.Topic, &Errored{Reason: ErroredDisconnected, Retry: Retry{Will: again}})
+		}
+	}
+}

@@ -1,0 +1,369 @@
+package phoenix
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/gorilla/websocket"
+)
+
+// errTooBig ends a session in which a message was larger than Options.MaxMessage.
+var errTooBig = errors.New("a message is larger than the limit")
+
+// classify makes a LinkError of what ended a dial or a session.
+func classify(stage Stage, err error) *LinkError {
+	e := &LinkError{Stage: stage, Err: err}
+	var closed *websocket.CloseError
+	if errors.As(err, &closed) {
+		// 1006 is gorilla's word for an end of TCP without a close frame.
+		if closed.Code == websocket.CloseAbnormalClosure {
+			e.Reason, e.Err = ReasonEOF, io.ErrUnexpectedEOF
+			return e
+		}
+		e.Reason, e.Code, e.CloseText, e.Err = ReasonClosedByRemote, closed.Code, printable(closed.Text), nil
+		if closed.Code == websocket.CloseMessageTooBig {
+			e.Reason = ReasonMessageTooBig
+		}
+		return e
+	}
+	var proxy *proxyRefusal
+	if errors.As(err, &proxy) {
+		e.Reason, e.HTTPStatus, e.RetryAfter = ReasonRefused, proxy.status, proxy.retryAfter
+		return e
+	}
+	e.Reason = reasonOf(stage, err)
+	return e
+}
+
+func reasonOf(stage Stage, err error) Reason {
+	var dns *net.DNSError
+	var timeout net.Error
+	var certificate *tls.CertificateVerificationError
+	switch {
+	case errors.As(err, &dns) && !dns.IsTimeout:
+		return ReasonDNS
+	case errors.Is(err, errTooBig):
+		return ReasonMessageTooBig
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return ReasonTimeout
+	case errors.Is(err, syscall.ECONNREFUSED), stage == StageTCP && errors.Is(err, fs.ErrNotExist): // the latter: a Unix socket
+		return ReasonConnectRefused
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+		return ReasonUnreachable
+	case errors.As(err, &certificate), isX509(err):
+		return ReasonCertificate
+	case isAlert(err):
+		return ReasonTLS
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return ReasonReset
+	case stage == StageTLS:
+		return ReasonTLS
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed), errors.Is(err, io.ErrClosedPipe):
+		return ReasonEOF
+	case stage == StageUpgrade:
+		return ReasonNotWebSocket
+	case stage == StageSession:
+		return ReasonProtocolError
+	}
+	return ReasonUnreachable
+}
+
+// isAlert reports whether a TLS alert of the server's is behind err. With TLS 1.3, the one about a client's certificate comes
+// after the handshake, as the answer to the upgrade.
+func isAlert(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "remote error"
+}
+
+func isX509(err error) bool {
+	var authority x509.UnknownAuthorityError
+	var host x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	return errors.As(err, &authority) || errors.As(err, &host) || errors.As(err, &invalid)
+}
+
+// refused makes a LinkError of an HTTP answer that is not an upgrade.
+func refused(resp *http.Response, now time.Time) *LinkError {
+	e := &LinkError{Stage: StageUpgrade, Reason: ReasonRefused, HTTPStatus: resp.StatusCode}
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		e.Reason, e.HTTPStatus = ReasonNotWebSocket, 0
+		e.Err = handshakeError(resp.Header)
+		return e
+	}
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
+	e.Body = printable(string(body))
+	e.RetryAfter = retryAfter(resp.Header.Get("Retry-After"), now)
+	if u, err := url.Parse(resp.Header.Get("Location")); err == nil && u.Path+u.Host != "" {
+		u.RawQuery, u.User, u.Fragment = "", nil, ""
+		e.Location = u.String()
+	}
+	return e
+}
+
+// maxRetryAfter bounds what a server may ask for: a wrong date must not silence a client for ever.
+const maxRetryAfter = 24 * time.Hour
+
+// retryAfter reads the header of that name: seconds or a date (RFC 9110, section 10.2.3).
+func retryAfter(value string, now time.Time) time.Duration {
+	if value == "" {
+		return 0
+	}
+	d := time.Duration(0)
+	if seconds, err := strconv.Atoi(strings.TrimSpace(value)); err == nil {
+		d = time.Duration(min(seconds, int(maxRetryAfter/time.Second))) * time.Second
+	} else if at, err := http.ParseTime(value); err == nil {
+		d = at.Sub(now)
+	}
+	return min(max(0, d), maxRetryAfter)
+}
+
+// maxProse bounds the server's prose in errors and events.
+const maxProse = 300
+
+// printable makes one line for people of what a server sent.
+func printable(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, s)
+	s = strings.Join(strings.Fields(s), " ")
+	if len(s) > maxProse {
+		s = strings.ToValidUTF8(s[:maxProse], "") + "..."
+	}
+	return s
+}
+
+// A Protocol is what the other end was found to speak where it did not open a WebSocket.
+type Protocol string
+
+// The protocols that are told apart.
+const (
+	ProtocolTLS   Protocol = "tls"   // TLS, at a ws URL
+	ProtocolHTTP  Protocol = "http"  // HTTP without TLS, at a wss URL
+	ProtocolHTTP2 Protocol = "http2" // HTTP/2, and nothing older
+	ProtocolSSH   Protocol = "ssh"
+	ProtocolEcho  Protocol = "echo" // it sends back what it is sent
+)
+
+// Errors of a dial that reached something which took part in the upgrade, and got it wrong.
+var (
+	// ErrSubprotocol: the server chose a subprotocol that was not offered.
+	ErrSubprotocol = errors.New("the server chose a subprotocol that was not offered")
+	// ErrHandshake: the server answered 101, and not as a WebSocket server has to.
+	ErrHandshake = errors.New("the server answered 101, and not as a WebSocket server has to")
+)
+
+// recognize adds what the answer to a dial tells about the other end; head is the answer's first bytes, below TLS. In place of
+// the error of the HTTP parser, which quotes whatever came, our own request and its secrets included, it puts a quotation of
+// its own.
+func (e *LinkError) recognize(head []byte, secure bool) {
+	var record tls.RecordHeaderError
+	switch {
+	case errors.As(e.Err, &record):
+		if string(record.RecordHeader[:]) == "HTTP/" {
+			e.Spoken = ProtocolHTTP
+		}
+		return
+	case isAlert(e.Err):
+		if strings.Contains(e.Err.Error(), "no application protocol") {
+			e.Spoken = ProtocolHTTP2
+		}
+		return
+	case e.Reason == ReasonRefused:
+		if e.HTTPStatus == http.StatusBadRequest && wantsTLS(e.Body) {
+			e.Spoken = ProtocolTLS
+		}
+		return
+	case e.Stage != StageUpgrade, errors.Is(e.Err, ErrSubprotocol), errors.Is(e.Err, ErrHandshake):
+		return
+	}
+	switch {
+	case !secure:
+		e.Spoken = protocolOf(head)
+	case e.Err != nil && strings.Contains(e.Err.Error(), http2Quoted):
+		e.Spoken = ProtocolHTTP2
+	}
+	if e.Spoken != "" && e.Reason != ReasonTimeout {
+		e.Reason = ReasonNotWebSocket
+	}
+	if e.Reason == ReasonNotWebSocket {
+		e.Err = notHTTP(head, secure || e.Spoken == ProtocolEcho)
+	}
+}
+
+// wantsTLS reports whether the body of a 400 is how a server of HTTPS answers HTTP: those of Go, nginx and Apache say so.
+func wantsTLS(body string) bool {
+	for _, words := range []string{"to an HTTPS server", "to HTTPS port", "to an SSL-enabled server port"} {
+		if strings.Contains(body, words) {
+			return true
+		}
+	}
+	return false
+}
+
+// http2Quoted is in what the HTTP parser says of the first frame of HTTP/2, which inside of TLS nobody else sees.
+const http2Quoted = `\x04\x00\x00\x00\x00\x00`
+
+// protocolOf recognizes a protocol by how its servers begin; empty if it cannot.
+func protocolOf(head []byte) Protocol {
+	const (
+		tlsAlert         = "\x15\x03"
+		http2SettingsAt  = 3 // behind the length of the frame
+		http2SettingsTag = "\x04\x00\x00\x00\x00\x00"
+	)
+	switch {
+	case bytes.HasPrefix(head, []byte(tlsAlert)):
+		return ProtocolTLS
+	case bytes.HasPrefix(head, []byte("SSH-")):
+		return ProtocolSSH
+	case bytes.HasPrefix(head, []byte("GET ")):
+		return ProtocolEcho
+	case len(head) > http2SettingsAt && bytes.HasPrefix(head[http2SettingsAt:], []byte(http2SettingsTag)):
+		return ProtocolHTTP2
+	}
+	return ""
+}
+
+// notHTTP is the error of an answer that no HTTP server gives, with its first words, unless they are not for people to see.
+func notHTTP(head []byte, hidden bool) error {
+	words, _, _ := bytes.Cut(head, []byte("\n"))
+	// A server that complains about the request may repeat its query.
+	words, _, _ = bytes.Cut(words, []byte("?"))
+	text := printable(string(words))
+	if hidden || text == "" || text != strings.TrimSpace(string(words)) { // the last: they are no words
+		return errors.New("its answer is not HTTP")
+	}
+	return fmt.Errorf("its answer is not HTTP: %q", text)
+}
+
+// checkSubprotocol: the server may choose none, or one of those offered (RFC 6455, section 4.1).
+func checkSubprotocol(answer http.Header, offered []string) error {
+	const header = "Sec-Websocket-Protocol"
+	chosen := strings.Join(answer.Values(header), ", ")
+	switch {
+	case chosen == "" || slices.Contains(offered, chosen):
+		return nil
+	case strings.Contains(chosen, tokenSubprotocol): // which it may repeat, and which is a secret
+		return ErrSubprotocol
+	}
+	return fmt.Errorf("%w: %q", ErrSubprotocol, printable(chosen))
+}
+
+// offeredSubprotocols are those of the credentials, or of a header that was given.
+func offeredSubprotocols(fromCredentials []string, header http.Header) []string {
+	offered := slices.Clone(fromCredentials)
+	for _, value := range header.Values("Sec-Websocket-Protocol") {
+		for name := range strings.SplitSeq(value, ",") {
+			offered = append(offered, strings.TrimSpace(name))
+		}
+	}
+	return offered
+}
+
+// handshakeError says what is wrong with an answer 101.
+func handshakeError(header http.Header) error {
+	switch {
+	case !strings.EqualFold(header.Get("Upgrade"), "websocket"):
+		return fmt.Errorf("%w: the header Upgrade is not websocket", ErrHandshake)
+	case header.Get("Sec-Websocket-Accept") == "":
+		return fmt.Errorf("%w: there is no header Sec-WebSocket-Accept", ErrHandshake)
+	case !strings.Contains(strings.ToLower(header.Get("Connection")), "upgrade"):
+		return fmt.Errorf("%w: the header Connection is not Upgrade", ErrHandshake)
+	}
+	return fmt.Errorf("%w: Sec-WebSocket-Accept does not answer our key", ErrHandshake)
+}
+
+// certificateDetail says what is wrong with a server's certificate, and what it has instead.
+func certificateDetail(err error, now time.Time) string {
+	var (
+		host      x509.HostnameError
+		authority x509.UnknownAuthorityError
+		invalid   x509.CertificateInvalidError
+	)
+	switch {
+	case errors.As(err, &host) && host.Certificate != nil:
+		return printable(fmt.Sprintf("it is not for %s, but for %s", host.Host, certificateNames(host.Certificate)))
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired && invalid.Cert != nil:
+		if now.Before(invalid.Cert.NotBefore) {
+			return "it is not valid before " + invalid.Cert.NotBefore.UTC().Format(time.RFC3339)
+		}
+		return "it expired at " + invalid.Cert.NotAfter.UTC().Format(time.RFC3339)
+	case errors.As(err, &authority) && authority.Cert != nil:
+		return printable(fmt.Sprintf("it is signed by an unknown authority, %q", authority.Cert.Issuer.String()))
+	}
+	return printable(err.Error())
+}
+
+// certificateNames lists what a certificate is for.
+func certificateNames(c *x509.Certificate) string {
+	names := slices.Clone(c.DNSNames)
+	for _, ip := range c.IPAddresses {
+		names = append(names, ip.String())
+	}
+	if len(names) == 0 {
+		return "no host at all"
+	}
+	return strings.Join(names, ", ")
+}
+
+// minSecret is the length in bytes from which on a value may be a secret. Shorter ones are found in any text.
+const minSecret = 8
+
+// secretsOf lists what of a request nobody may see: values of its query, of its headers, and the auth token; longer ones first,
+// because one may be part of another.
+func secretsOf(dialed string, header http.Header, token string) []string {
+	var secrets []string
+	add := func(values ...string) {
+		for _, v := range values {
+			for _, spelled := range []string{v, url.QueryEscape(v)} {
+				if len(spelled) >= minSecret {
+					secrets = append(secrets, spelled)
+				}
+			}
+		}
+	}
+	if u, err := url.Parse(dialed); err == nil {
+		for _, values := range u.Query() {
+			add(values...)
+		}
+	}
+	for _, values := range header {
+		for _, v := range values {
+			add(v)
+			add(strings.Fields(v)...)
+		}
+	}
+	add(token)
+	slices.SortFunc(secrets, func(a, b string) int { return len(b) - len(a) })
+	return secrets
+}
+
+// hide takes out of the body of an answer what it repeats of the request's secrets: many a page of an error shows the address
+// that was asked for.
+func hide(body io.Reader, secrets []string) io.ReadCloser {
+	text, _ := io.ReadAll(body) // what came before an error is all there is
+	hidden := string(text)
+	for _, s := range secrets {
+		hidden = strings.ReplaceAll(hidden, s, "...")
+	}
+	return io.NopCloser(strings.NewReader(hidden))
+}

@@ -1,0 +1,407 @@
+package phoenix
+
+import (
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"github.com/jpillora/backoff"
+)
+
+// linkState is what the machine knows of its link beyond the phase.
+type linkState struct {
+	// dialedAt is when the current dial began, upAt when the session did, lostAt when the last session ended.
+	dialedAt, upAt, lostAt time.Time
+	// heardAt is when the last frame came.
+	heardAt time.Time
+	// retries counts the retries since the link was last stable.
+	retries int
+	// ready says that every wanted channel has been joined at once, some time.
+	ready bool
+	// longUp says that the session has been up for stableAfter.
+	longUp bool
+	// cause is why we dropped the session.
+	cause *LinkError
+	// err is how the connection ended, once the phase is done; nil if we closed it.
+	err *LinkError
+
+	redial, stable, linger timer
+}
+
+// closeTimeout bounds the wait for the server's close frame.
+const closeTimeout = 2 * time.Second
+
+func (l *linkState) init(m *machine) {
+	l.redial.fire = m.startDial
+	l.stable.fire = func(time.Time) { l.longUp = true; m.checkJoined() }
+	l.linger.fire = func(time.Time) { m.out.hangUp = hangUpDrop }
+}
+
+// start begins the first dial.
+func (m *machine) start(now time.Time) {
+	if m.phase == idle {
+		m.startDial(now)
+	}
+}
+
+func (m *machine) startDial(now time.Time) {
+	m.setPhase(dialing)
+	m.link.dialedAt = now
+	m.out.dial = true
+	m.emit(now, "", &Connecting{URI: m.uri, Attempt: m.link.retries + 1})
+}
+
+// dialed begins a session: the socket is open. The dial waited for its turn before it began. False means that nobody wants it any more: close it, and call dialFailed.
+func (m *machine) dialed(now time.Time, waited time.Duration, t Timings) bool {
+	if m.phase != dialing {
+		return false
+	}
+	m.setPhase(up)
+	m.session++
+	m.written = 0
+	m.link.upAt, m.link.heardAt, m.link.longUp, m.link.cause = now, now, false, nil
+	c := &Connected{Reconnect: m.session > m.sessions+1, Took: now.Sub(m.link.dialedAt) - waited, Timings: t}
+	if c.Reconnect {
+		c.Outage = now.Sub(m.link.lostAt)
+	}
+	m.emit(now, "", c)
+	m.clock.set(&m.link.stable, now.Add(m.stableAfter))
+	m.beat.start(now)
+	m.checkJoined()
+	m.startJoins(now)
+	return true
+}
+
+// dialFailed ends a dial; err may be nil if it was cancelled.
+func (m *machine) dialFailed(now time.Time, err *LinkError) {
+	if m.phase == closing {
+		m.closedByUs(now)
+		return
+	}
+	m.lost(now, err, 0)
+}
+
+// linkLost ends a session: everything that was received has been given to received, and nothing is written any more.
+// The first attempted frames of the session may have reached the server.
+func (m *machine) linkLost(now time.Time, err *LinkError, attempted uint64) {
+	if m.link.cause != nil {
+		err = m.link.cause
+	}
+	m.beat.stop()
+	m.link.stable.stop()
+	m.link.linger.stop()
+	m.lost(now, err, attempted)
+}
+
+// lost is the end of a session or a dial: everything that hangs on it ends, in the order cause, pushes, channels, what
+// happens next.
+func (m *machine) lost(now time.Time, err *LinkError, attempted uint64) {
+	wasUp, wasClosing := m.phase != dialing, m.phase == closing
+	if !wasClosing {
+		m.setPhase(waiting) // what ends now must not write to a dead session (rule 18)
+	}
+	d := &Disconnected{Reason: err.Reason, Code: err.Code, HTTPStatus: err.HTTPStatus, Text: err.Detail()}
+	if wasUp {
+		d.Uptime = now.Sub(m.link.upAt)
+		m.link.lostAt = now
+	}
+	reason := PushDisconnected
+	if wasClosing {
+		d.Reason, reason = ReasonClosedByUs, PushCancelled
+	}
+	again, exhausted := m.mayRetry(err)
+	d.WillReconnect = again && !wasClosing
+	m.emit(now, "", d)
+	m.failAllPushes(now, reason, attempted)
+	m.loseChannels(now, d.WillReconnect, err)
+
+	switch {
+	case wasClosing:
+		m.finish(nil)
+	case d.WillReconnect:
+		m.retry(now, err)
+	default:
+		if exhausted {
+			m.emit(now, "", &ReconnectExhausted{Attempts: m.link.retries, MaxAttempts: m.maxRetries, Reason: err.Reason})
+		}
+		m.finish(err)
+	}
+}
+
+// mayRetry reports whether another dial may follow err, and if not, whether that is because the retries are used up.
+func (m *machine) mayRetry(err *LinkError) (again, exhausted bool) {
+	switch {
+	case err.refusal() && !m.retryRefusals:
+		return false, false
+	case m.failFast && !m.link.ready:
+		return false, false
+	case m.maxRetries < 0 || m.link.retries < m.maxRetries:
+		return true, false
+	}
+	return false, m.maxRetries > 0
+}
+
+func (m *machine) retry(now time.Time, err *LinkError) {
+	delay := max(m.reconnectAfter(m.link.retries), err.RetryAfter)
+	m.link.retries++
+	m.setPhase(waiting)
+	m.emit(now, "", &Reconnecting{Attempt: m.link.retries, MaxAttempts: m.maxRetries, Delay: delay, Reason: err.Reason})
+	m.clock.set(&m.link.redial, now.Add(delay))
+}
+
+// drop ends a session that is dead, for a reason of our own.
+func (m *machine) drop(cause *LinkError) {
+	m.setPhase(dropping)
+	m.link.cause = cause
+	m.beat.stop()
+	m.out.hangUp = hangUpDrop
+}
+
+// close ends the connection for good; nothing is retried any more.
+func (m *machine) close(now time.Time) {
+	switch m.phase {
+	case idle:
+		m.finish(nil)
+	case waiting:
+		m.closedByUs(now)
+	case dialing:
+		m.setPhase(closing)
+		m.out.hangUp = hangUpDrop
+	case up:
+		m.setPhase(closing)
+		m.beat.stop()
+		m.out.hangUp = hangUpClose
+		m.clock.set(&m.link.linger, now.Add(closeTimeout))
+	case dropping:
+		m.setPhase(closing)
+		m.link.cause = nil
+	}
+}
+
+// closedByUs ends a connection that has no session, and says so.
+func (m *machine) closedByUs(now time.Time) {
+	m.link.redial.stop()
+	m.emit(now, "", &Disconnected{Reason: ReasonClosedByUs})
+	m.finish(nil)
+}
+
+// abort ends the connection at once, as something of ours has failed: its session or dial is gone. The first attempted frames
+// of the session may have reached the server.
+func (m *machine) abort(now time.Time, cause error, attempted uint64) {
+	switch m.phase {
+	case done:
+	case idle, dialing, waiting:
+		m.closedByUs(now)
+	default:
+		m.setPhase(closing)
+		m.link.cause = &LinkError{Stage: StageSession, Reason: ReasonClosedByUs, Err: cause}
+		m.linkLost(now, nil, attempted)
+	}
+}
+
+// finish ends the connection. Whoever waits for a channel waits in vain.
+func (m *machine) finish(err *LinkError) {
+	m.setPhase(done)
+	m.link.err = err
+	for _, c := range m.order {
+		m.reset(c)
+	}
+	clear(m.channels)
+	m.order = nil
+}
+
+// checkJoined notices that all wanted channels are joined, and with that that the link is stable (rule 14).
+func (m *machine) checkJoined() {
+	if m.phase != up {
+		return
+	}
+	for _, c := range m.order {
+		if c.state != channelJoined {
+			return
+		}
+	}
+	m.link.ready = true
+	if m.link.longUp {
+		m.out.changed = m.out.changed || m.link.retries > 0
+		m.link.retries = 0
+	}
+}
+
+// A heartbeat keeps the server from closing the socket and finds a half-open link (rule 17). It is written every
+// interval, whatever else is read or written; its answer is due after a timeout of its own.
+type heartbeat struct {
+	m *machine
+	// sent are the heartbeats without an answer, oldest first.
+	sent []sentBeat
+	// tick is due when the next one is to be written, overdue when the answer to the first of sent is.
+	tick, overdue timer
+}
+
+type sentBeat struct {
+	ref string
+	at  time.Time
+	// asked says that it was written out of turn.
+	asked bool
+}
+
+// A beatAnswer is an answered heartbeat.
+type beatAnswer struct {
+	ref string
+	rtt time.Duration
+	// err is set when the answer was not "ok".
+	err *HeartbeatError
+}
+
+// maxBeats bounds the heartbeats remembered while reads are paused for long.
+const maxBeats = 16
+
+func (h *heartbeat) init(m *machine) {
+	h.m = m
+	h.tick.fire = h.beat
+	h.overdue.fire = h.expire
+	// A join that times out at the same moment is heard first: it is the better explanation.
+	h.overdue.late = true
+}
+
+func (h *heartbeat) start(now time.Time) {
+	h.m.clock.set(&h.tick, now.Add(h.m.heartbeatInterval))
+}
+
+func (h *heartbeat) stop() {
+	h.sent = h.sent[:0]
+	h.tick.stop()
+	h.overdue.stop()
+}
+
+// beat writes a heartbeat. It goes out even while an earlier one is unanswered, which happens while reads are paused or
+// a join holds up the server: the server counts only what we send as life.
+func (h *heartbeat) beat(now time.Time) {
+	h.m.clock.set(&h.tick, now.Add(h.m.heartbeatInterval))
+	h.write(now, false)
+}
+
+// ask writes a heartbeat out of turn and returns its ref, empty without a session.
+func (m *machine) ask(now time.Time) string {
+	if m.phase != up {
+		return ""
+	}
+	return m.beat.write(now, true)
+}
+
+func (h *heartbeat) write(now time.Time, asked bool) string {
+	m := h.m
+	m.refs++
+	ref := strconv.FormatUint(m.refs, 10)
+	if len(h.sent) == maxBeats {
+		h.sent = append(h.sent[:0], h.sent[1:]...)
+	}
+	h.sent = append(h.sent, sentBeat{ref, now, asked})
+	m.send(&message{ref: ref, topic: topicPhoenix, event: eventHeartbeat, payload: Payload{Data: []byte("{}")}})
+	if !h.overdue.isSet() {
+		// Reads may be paused: then the time of answers stands still since pausedAt.
+		m.answers.set(&h.overdue, m.answerTime(now).Add(m.heartbeatTimeout))
+	}
+	return ref
+}
+
+// answerTime is now on the clock of answers, which stands still while reads are paused.
+func (m *machine) answerTime(now time.Time) time.Time {
+	if m.paused {
+		return m.pausedAt
+	}
+	return now
+}
+
+// answered matches the reply to a heartbeat; it answers the older ones, too. Any status shows that the server lives.
+func (h *heartbeat) answered(now time.Time, f *frame) bool {
+	for i, s := range h.sent {
+		if s.ref != string(f.ref) {
+			continue
+		}
+		rtt := max(0, f.at.Sub(s.at))
+		h.m.out.beats = append(h.m.out.beats, beatAnswer{s.ref, rtt, heartbeatError(f)})
+		h.sent = append(h.sent[:0], h.sent[i+1:]...)
+		h.overdue.stop()
+		if len(h.sent) > 0 {
+			h.m.answers.set(&h.overdue, now.Add(h.m.heartbeatTimeout))
+		}
+		if h.m.heartbeatEvents {
+			e := h.m.emit(f.at, "", &Heartbeat{RTT: rtt, Asked: s.asked})
+			e.Ref = s.ref
+		}
+		return true
+	}
+	return false
+}
+
+// heartbeatError is nil for the answer of a Phoenix server.
+func heartbeatError(f *frame) *HeartbeatError {
+	if string(f.status) == "ok" {
+		return nil
+	}
+	return &HeartbeatError{Status: string(f.status), Response: f.payload.clone()}
+}
+
+// expire decides about an overdue answer. A join that was written before the heartbeat holds its answer up: the link is
+// not dead before the join's own timeout (rule 10). Later joins excuse nothing: on a dead link there is always another.
+func (h *heartbeat) expire(now time.Time) {
+	m := h.m
+	var latest time.Time
+	for _, c := range m.order {
+		if c.state == channelJoining && !c.beganAt.After(h.sent[0].at) && c.timer.at.After(latest) {
+			latest = c.timer.at
+		}
+	}
+	if latest.After(now) {
+		m.answers.set(&h.overdue, latest)
+		return
+	}
+	m.emit(now, "", &HeartbeatTimeout{Timeout: m.heartbeatTimeout})
+	m.drop(&LinkError{Stage: StageSession, Reason: ReasonHeartbeatTimeout})
+}
+
+// joinAnswered gives an overdue answer, which an answered join held up, its timeout from now on.
+func (h *heartbeat) joinAnswered(now time.Time) {
+	if h.overdue.isSet() {
+		h.m.answers.set(&h.overdue, now.Add(h.m.heartbeatTimeout))
+	}
+}
+
+// A Backoff says how long to wait before retry number attempt, counted from 0. It is called by one goroutine at a time.
+type Backoff func(attempt int) time.Duration
+
+// Exponential returns a Backoff that doubles from first to limit.
+func Exponential(first, limit time.Duration) Backoff {
+	b := backoff.Backoff{Min: first, Max: limit, Factor: 2}
+	return func(attempt int) time.Duration { return b.ForAttempt(float64(attempt)) }
+}
+
+// Steps returns a Backoff that goes through the given delays; the last one repeats. Without any it does not wait.
+func Steps(delays ...time.Duration) Backoff {
+	if len(delays) == 0 {
+		delays = []time.Duration{0}
+	}
+	return func(attempt int) time.Duration { return delays[min(attempt, len(delays)-1)] }
+}
+
+// Jittered returns a Backoff that draws each delay evenly from half of b's to b's, so that clients which lost a server
+// at the same moment do not come back at the same moment (PROTOCOL.md, rule 15: jpillora's own jitter leaves the first
+// delay, the herd's, as it is).
+func Jittered(b Backoff) Backoff {
+	return func(attempt int) time.Duration {
+		ceiling := b(attempt)
+		half := ceiling / 2
+		return half + rand.N(ceiling-half+1)
+	}
+}
+
+// DefaultReconnectAfter is the backoff between dials: 100 ms doubling to 30 s, jittered.
+func DefaultReconnectAfter() Backoff {
+	return Jittered(Exponential(100*time.Millisecond, 30*time.Second))
+}
+
+// DefaultRejoinAfter is the backoff between the joins of a channel, jittered.
+func DefaultRejoinAfter() Backoff {
+	const ms = time.Millisecond
+	return Jittered(Steps(100*ms, 500*ms, 1000*ms, 2000*ms, 5000*ms, 10000*ms))
+}
