@@ -2,10 +2,16 @@ package phoenixtest
 
 import (
 	"bufio"
+	"encoding/binary"
 	"io"
 	"net"
+	"net/http"
+	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
+	"unicode/utf8"
 )
 
 // readBuffer is how much of what a client sends is taken in one read.
@@ -208,4 +214,393 @@ func (c *Conn) handleEnvelope(e envelope) (end envelope, ok bool) {
 		c.write(e.frame)
 	}
 	return envelope{}, true
+}
+
+// dispatch routes one message of the client as Phoenix.Socket does.
+func (c *Conn) dispatch(m message) {
+	topic, _ := m.topic.text()
+	event, _ := m.event.text()
+	if topic == "phoenix" && event == "heartbeat" {
+		c.srv.count(func(s *Stats) { s.Heartbeats++ })
+		c.reply(null, m, "ok", nil)
+		return
+	}
+	p := c.channels[topic]
+	switch {
+	case event == "phx_join":
+		c.join(p, topic, m)
+	case p == nil && event == "phx_leave":
+		c.reply(m.joinRef, m, "ok", nil)
+	case p == nil:
+		c.reply(null, m, "error", Map{"reason": "unmatched topic"})
+	case m.joinRef != null && m.joinRef != p.known:
+		// Stale: meant for an earlier join. Phoenix drops it without any answer. After a
+		// join with a null join_ref it drops all but null, even the channel's own join_ref.
+	default:
+		p.box.put(m)
+	}
+}
+
+// join joins a topic. A channel that is there already is killed first, but closed after the
+// new one's reply: Phoenix puts that close into its own mailbox.
+func (c *Conn) join(old *process, topic string, m message) {
+	c.srv.count(func(s *Stats) { s.Joins++ })
+	if old != nil {
+		c.removeChannel(topic).kill()
+		c.box.put(envelope{frame: c.exitFrame(old, exitLeft)})
+	}
+	if limit := c.sock.MaxChannels; limit > 0 && len(c.channels) >= limit {
+		c.reply(m.joinRef, m, "error", Map{"reason": "too many channels joined"})
+		return
+	}
+	route, ok := c.sock.channel(topic)
+	if !ok {
+		c.reply(null, m, "error", Map{"reason": "unmatched topic"})
+		return
+	}
+	p := newProcess(c, route.New(), m, topic)
+	joined := make(chan message, 1)
+	go p.run(m.payload, joined)
+	reply := <-joined // the whole socket waits
+	if reply.status == "ok" {
+		c.channels[topic] = p
+		c.srv.count(func(s *Stats) { s.Joined++ })
+	}
+	c.reply(m.joinRef, m, reply.status, reply.payload)
+}
+
+// reply answers a message in the name of the socket.
+func (c *Conn) reply(joinRef term, to message, status string, response any) {
+	c.write(c.ser.encode(message{
+		joinRef: joinRef,
+		ref:     to.ref,
+		topic:   to.topic,
+		isReply: true,
+		status:  status,
+		payload: payloadOf(response),
+	}))
+}
+
+// channelExited tells the client that a channel ended, unless it was replaced meanwhile.
+func (c *Conn) channelExited(p *process, reason string) {
+	if c.channels[p.topic] != p {
+		return
+	}
+	c.removeChannel(p.topic)
+	c.write(c.exitFrame(p, reason))
+}
+
+func (c *Conn) removeChannel(topic string) *process {
+	p := c.channels[topic]
+	delete(c.channels, topic)
+	return p
+}
+
+// exitFrame is the phx_close or phx_error of a channel; its ref is the join_ref, too.
+func (c *Conn) exitFrame(p *process, reason string) wsFrame {
+	event, payload := "phx_error", RawJSON(`{"reason":"channel_crash"}`)
+	if closesQuietly(reason) {
+		event, payload = "phx_close", RawJSON("{}")
+	}
+	return c.ser.encode(message{
+		joinRef: p.known,
+		ref:     p.known,
+		topic:   p.topicRef,
+		event:   stringTerm(event),
+		payload: payload,
+	})
+}
+
+// Info is what the client said when it connected.
+func (c *Conn) Info() *ConnectInfo { return c.info }
+
+// ID is the socket's id, "" if it has none.
+func (c *Conn) ID() string { return c.id }
+
+// Serializer is the name of the Elixir module for the vsn that the client speaks.
+func (c *Conn) Serializer() string { return c.ser.name() }
+
+// Close sends a close frame and ends the connection.
+func (c *Conn) Close(code int) { c.box.put(envelope{order: orderClose, code: code}) }
+
+// Crash does what an exception in the transport process does: close 1011 with Bandit, no
+// close frame with Cowboy.
+func (c *Conn) Crash() { c.box.put(envelope{order: orderCrash}) }
+
+// Drop ends the TCP connection at once, without a close frame.
+func (c *Conn) Drop() { c.cut(orderDrop) }
+
+// Reset ends the TCP connection at once with a reset.
+func (c *Conn) Reset() { c.cut(orderReset) }
+
+// BlackHole makes the link half-open: what the client sends disappears, nothing is sent,
+// and nothing ends, until the client hangs up or the server is closed.
+func (c *Conn) BlackHole() {
+	c.hole.set()
+	c.box.put(envelope{order: orderHole})
+}
+
+// Stall stops reading, so that the writes of the client block once the buffers between are
+// full. The data of one read that was already waiting is lost.
+func (c *Conn) Stall() { c.stall.set() }
+
+// SendText sends a text frame as it is, whether it is a message or not.
+func (c *Conn) SendText(text string) {
+	c.box.put(envelope{frame: wsFrame{op: opText, data: []byte(text)}})
+}
+
+// SendBinary sends a binary frame as it is, whether it is a message or not.
+func (c *Conn) SendBinary(data []byte) {
+	c.box.put(envelope{frame: wsFrame{op: opBinary, data: data}})
+}
+
+// SendPing sends a WebSocket ping.
+func (c *Conn) SendPing(data string) {
+	c.box.put(envelope{frame: wsFrame{op: opPing, data: []byte(data)}})
+}
+
+// SendRaw writes bytes to the TCP connection, whether they are a frame or not.
+func (c *Conn) SendRaw(data []byte) { c.box.put(envelope{raw: data}) }
+
+// cut posts the order and makes sure that a transport that is busy writing obeys, too.
+func (c *Conn) cut(o order) {
+	c.box.put(envelope{order: o})
+	if o == orderReset {
+		reset(c.nc)
+	}
+	c.end()
+	c.nc.Close()
+}
+
+// reset makes the end of a connection a reset, where the connection can do that.
+func reset(nc net.Conn) {
+	if wrapped, ok := nc.(interface{ NetConn() net.Conn }); ok { // TLS
+		nc = wrapped.NetConn()
+	}
+	if tcp, ok := nc.(interface{ SetLinger(sec int) error }); ok {
+		_ = tcp.SetLinger(0) // it fails when the connection is gone already
+	}
+}
+
+// A flag is set once.
+type flag struct{ v atomic.Bool }
+
+func (f *flag) set()        { f.v.Store(true) }
+func (f *flag) isSet() bool { return f.v.Load() }
+
+// This file is how a transport writes to its link, and how it ends it.
+
+const (
+	// sendTimeout is Bandit's: a client that does not read for so long is cut off.
+	sendTimeout = 30 * time.Second
+	// lingerTimeout is how long a client has to answer our close frame by hanging up.
+	// It only has to outlast what was on its way when we sent it.
+	lingerTimeout = 250 * time.Millisecond
+)
+
+// answerClose answers the close frame of the client; after it there is nothing to wait for.
+func (c *Conn) answerClose(data []byte) envelope {
+	code, err := clientCloseCode(data)
+	if err != nil {
+		return envelope{order: orderClose, code: err.(wireError).code}
+	}
+	c.write(wsFrame{op: opClose, data: closePayload(c.srv.flavor.answerTo(code))})
+	c.flush()
+	return envelope{order: orderDrop}
+}
+
+// finish carries out the verdict on the link.
+func (c *Conn) finish(verdict envelope) {
+	code, closing := verdict.code, verdict.order == orderClose
+	switch verdict.order {
+	case orderCrash:
+		code, closing = c.srv.flavor.crashClose()
+	case orderReset:
+		reset(c.nc)
+	}
+	if !closing || c.err != nil {
+		return
+	}
+	c.write(wsFrame{op: opClose, data: closePayload(code)})
+	c.flush()
+	if code == closeTooBig {
+		return // what the client is still writing is not read: it may see a reset
+	}
+	c.linger()
+}
+
+// linger lets the client read our close frame before the connection is gone: what it sends
+// is read and dropped until it answers or hangs up.
+func (c *Conn) linger() {
+	if half, ok := c.nc.(interface{ CloseWrite() error }); ok {
+		_ = half.CloseWrite() // it fails when the client is gone already
+	}
+	_ = c.nc.SetReadDeadline(time.Now().Add(lingerTimeout))
+	isClose := func(f wsFrame) bool { return f.op == opClose }
+	for !c.stall.isSet() {
+		select {
+		case in, ok := <-c.in:
+			if !ok { // the reader stops at a violation, and at the end
+				_, _ = io.Copy(io.Discard, c.nc)
+				return
+			}
+			if slices.ContainsFunc(in.frames, isClose) {
+				return
+			}
+		case <-c.ended:
+			return
+		}
+	}
+}
+
+// swallow is the black hole: the channels live on and know nothing, until the client hangs
+// up or the connection is cut.
+func (c *Conn) swallow() {
+	for {
+		select {
+		case _, ok := <-c.in:
+			if !ok {
+				return
+			}
+		case <-c.box.ready():
+			c.box.take()
+		case <-c.ended:
+			return
+		}
+	}
+}
+
+// write queues a frame for the next flush.
+func (c *Conn) write(frame wsFrame) {
+	c.srv.tapOut(c, frame)
+	compressed := c.defl != nil && frame.op < opClose
+	data := frame.data
+	if compressed {
+		data = c.defl.compress(data)
+	}
+	var header [10]byte
+	c.writeBytes(appendFrameHeader(header[:0], frame.op, compressed, len(data)))
+	c.writeBytes(data)
+}
+
+func (c *Conn) writeBytes(data []byte) {
+	if c.err != nil || c.hole.isSet() {
+		return
+	}
+	if len(data) > c.out.Available() {
+		c.allowSend()
+	}
+	_, c.err = c.out.Write(data)
+}
+
+func (c *Conn) flush() {
+	if c.err == nil && c.out.Buffered() > 0 && !c.hole.isSet() {
+		c.allowSend()
+		c.err = c.out.Flush()
+	}
+}
+
+// allowSend gives the next send its time. A dead connection refuses, and fails the send.
+func (c *Conn) allowSend() { _ = c.nc.SetWriteDeadline(time.Now().Add(sendTimeout)) }
+
+// end marks that nobody is there.
+func (c *Conn) end() { c.endOnce.Do(func() { close(c.ended) }) }
+
+// The close codes that Phoenix servers send.
+const (
+	closeNormal         = 1000
+	closeGoingAway      = 1001
+	closeProtocolError  = 1002
+	closeNoStatus       = 1005 // never on the wire: an empty close frame
+	closeInvalidPayload = 1007
+	closeTooBig         = 1009
+	closeInternalError  = 1011
+	closeRestart        = 1012
+)
+
+// closePayload is the payload of a close frame; reasons are always empty, as recorded.
+func closePayload(code int) []byte {
+	if code == closeNoStatus {
+		return nil
+	}
+	return binary.BigEndian.AppendUint16(nil, uint16(code))
+}
+
+// clientCloseCode reads the payload of a client's close frame. It must not carry the codes
+// that RFC 6455 keeps for other uses.
+func clientCloseCode(data []byte) (int, error) {
+	if len(data) == 0 {
+		return closeNoStatus, nil
+	}
+	if len(data) == 1 {
+		return 0, wireError{closeProtocolError}
+	}
+	code := int(binary.BigEndian.Uint16(data))
+	switch {
+	case code < 1000, code >= 5000, code == 1004, code == 1005, code == 1006, code >= 1015 && code < 3000:
+		return 0, wireError{closeProtocolError}
+	case !utf8.Valid(data[2:]):
+		return 0, wireError{closeInvalidPayload}
+	}
+	return code, nil
+}
+
+// A Flavor is the web server under Phoenix. All differences that were found between the
+// two are here.
+type Flavor int
+
+// The flavors. Bandit is Phoenix's default.
+const (
+	Bandit Flavor = iota
+	Cowboy
+)
+
+// idleClose is the close code of an idle timeout.
+func (f Flavor) idleClose() int {
+	if f == Cowboy {
+		return closeNormal
+	}
+	return closeProtocolError
+}
+
+// idleAfter is when a client that was silent since the given time is found idle. Cowboy
+// looks only at each tenth of the timeout since the start, and closes at the eleventh look.
+func (f Flavor) idleAfter(start, heard time.Time, timeout time.Duration) time.Time {
+	if f != Cowboy {
+		return heard.Add(timeout)
+	}
+	tick := timeout / 10
+	ticksBefore := heard.Sub(start) / tick
+	return start.Add((ticksBefore + 11) * tick)
+}
+
+// answerTo is the close code that answers a close frame of the client.
+func (f Flavor) answerTo(code int) int {
+	if f == Cowboy {
+		return code
+	}
+	return closeNormal
+}
+
+// crashClose is the close code of an exception in the transport; ok is false where the
+// connection just ends.
+func (f Flavor) crashClose() (code int, ok bool) { return closeInternalError, f != Cowboy }
+
+// extensionHeader is the value of Sec-WebSocket-Extensions.
+func (f Flavor) extensionHeader(params []string) string {
+	if f == Cowboy {
+		return strings.Join(params, "; ")
+	}
+	return strings.Join(params, ";")
+}
+
+// stamp sets the headers that every answer has. An upgrade has no body and so no vary.
+func (f Flavor) stamp(h http.Header, upgrade bool) {
+	h.Set("Cache-Control", "max-age=0, private, must-revalidate")
+	switch {
+	case f == Cowboy:
+		h.Set("Server", "Cowboy")
+	case !upgrade:
+		h.Set("Vary", "accept-encoding")
+	}
 }

@@ -215,3 +215,90 @@ func acceptKey(key string) string {
 	sum := sha1.Sum([]byte(key + guid))
 	return base64.StdEncoding.EncodeToString(sum[:])
 }
+
+const authTokenPrefix = "base64url.bearer.phx."
+
+// errAuthToken is how a token that is not base64 is answered: by an exception.
+var errAuthToken = &Refusal{
+	Status: http.StatusInternalServerError,
+	Header: http.Header{"Content-Type": {"application/json; charset=utf-8"}},
+	Body:   `{"errors":{"detail":"Internal Server Error"}}`,
+}
+
+// subprotocol reads Sec-WebSocket-Protocol: the subprotocol to answer ("": none) and the
+// token (nil: none). A socket without auth_token does not look at the header at all.
+func subprotocol(sock *UserSocket, h http.Header) (protocol string, token *string, err error) {
+	asked := tokens(h, "Sec-WebSocket-Protocol", func(s string) string { return s })
+	if !sock.AuthToken || len(asked) == 0 {
+		return "", nil, nil
+	}
+	isToken := func(s string) bool { return strings.HasPrefix(s, authTokenPrefix) }
+	if i := slices.IndexFunc(asked, isToken); i >= 0 {
+		// Whatever the prefix says, the server decodes the standard alphabet.
+		encoded := strings.TrimRight(strings.TrimPrefix(asked[i], authTokenPrefix), "=")
+		decoded, err := base64.RawStdEncoding.DecodeString(encoded)
+		if err != nil {
+			return "", nil, errAuthToken
+		}
+		text := string(decoded)
+		token = &text
+	}
+	protocols := slices.DeleteFunc(asked, isToken)
+	switch {
+	case len(protocols) == 0:
+		return "", token, nil
+	case slices.Contains(protocols, "phoenix"):
+		return "phoenix", token, nil
+	default:
+		return "", nil, errForbidden
+	}
+}
+
+// plugParams decodes a query string as Plug does: a[]=1 makes lists, m[k]=v makes objects,
+// and of two values that cannot both be, the last one stays.
+func plugParams(query string) (Map, error) {
+	params := Map{}
+	for pair := range strings.SplitSeq(query, "&") {
+		if pair == "" {
+			continue
+		}
+		rawKey, rawValue, _ := strings.Cut(pair, "=")
+		key, err := url.QueryUnescape(rawKey)
+		if err != nil {
+			return nil, err
+		}
+		value, err := url.QueryUnescape(rawValue)
+		if err != nil {
+			return nil, err
+		}
+		name, path := splitKey(key)
+		params[name] = assignParam(params[name], path, value)
+	}
+	return params, nil
+}
+
+// splitKey splits m[a][] into m and the path a, "".
+func splitKey(key string) (name string, path []string) {
+	name, rest, nested := strings.Cut(key, "[")
+	if !nested || name == "" || !strings.HasSuffix(rest, "]") {
+		return key, nil
+	}
+	return name, strings.Split(strings.TrimSuffix(rest, "]"), "][")
+}
+
+// assignParam returns old with value put at path; "" in a path appends to a list.
+func assignParam(old any, path []string, value string) any {
+	if len(path) == 0 {
+		return value
+	}
+	if path[0] == "" {
+		list, _ := old.([]any)
+		return append(list, assignParam(nil, path[1:], value))
+	}
+	object, ok := old.(Map)
+	if !ok {
+		object = Map{}
+	}
+	object[path[0]] = assignParam(object[path[0]], path[1:], value)
+	return object
+}

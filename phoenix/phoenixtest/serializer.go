@@ -1,8 +1,10 @@
 package phoenixtest
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -122,4 +124,257 @@ func appendReply(buf []byte, m message) []byte {
 	buf = append(buf, m.payload.data...)
 	buf = append(buf, `,"status":`...)
 	return append(appendString(buf, m.status), '}')
+}
+
+// Map is a JSON object in the making; its keys are sent sorted, as Phoenix sends them.
+type Map = map[string]any
+
+// A Payload is what a message carries: JSON exactly as it came over the wire, or bytes.
+type Payload struct {
+	data   []byte
+	binary bool
+}
+
+// JSON is the payload with v encoded as JSON: keys sorted, HTML characters as they
+// are. A value that cannot be encoded panics, and so crashes the channel, as in Phoenix.
+func JSON(v any) Payload {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		panic(fmt.Sprintf("phoenixtest: cannot encode payload: %v", err))
+	}
+	return Payload{data: bytes.TrimSuffix(buf.Bytes(), []byte("\n"))}
+}
+
+// RawJSON is the payload with these very bytes of JSON.
+func RawJSON(text string) Payload { return Payload{data: []byte(text)} }
+
+// Binary is the payload with these bytes, Phoenix's {:binary, data}.
+func Binary(data []byte) Payload { return Payload{data: data, binary: true} }
+
+// IsBinary tells a binary payload from JSON.
+func (p Payload) IsBinary() bool { return p.binary }
+
+// Bytes are the JSON text or the binary data. They must not be changed.
+func (p Payload) Bytes() []byte { return p.data }
+
+// MarshalJSON lets a received payload be part of a [Map] that is sent.
+func (p Payload) MarshalJSON() ([]byte, error) {
+	if p.binary {
+		return nil, errors.New("a binary payload has no JSON form")
+	}
+	return p.data, nil
+}
+
+// Field is the value of a key of a JSON object payload, or def if the key is absent,
+// null or of another type, or if the payload is null. On any other payload it panics,
+// and so crashes the channel, as payload["key"] does in Elixir.
+func Field[T any](p Payload, key string, def T) T {
+	var object map[string]json.RawMessage
+	if p.binary {
+		panic("phoenixtest: field " + key + " of a binary payload")
+	}
+	if err := json.Unmarshal(p.data, &object); err != nil {
+		panic(fmt.Sprintf("phoenixtest: field %s: %v", key, err))
+	}
+	value := def
+	raw, ok := object[key]
+	if !ok || string(raw) == "null" || json.Unmarshal(raw, &value) != nil {
+		return def
+	}
+	return value
+}
+
+// payloadOf makes a payload of what channel code passes as one; nil is the empty object,
+// because that is what Phoenix sends when there is nothing to say.
+func payloadOf(v any) Payload {
+	switch v := v.(type) {
+	case nil:
+		return RawJSON("{}")
+	case Payload:
+		return v
+	case json.RawMessage:
+		return Payload{data: v}
+	default:
+		return JSON(v)
+	}
+}
+
+// The kinds of binary frames.
+const (
+	kindPush      = 0
+	kindReply     = 1
+	kindBroadcast = 2
+)
+
+// serializerV2 is vsn 2.0.0: [join_ref, ref, topic, event, payload], and binary frames.
+type serializerV2 struct{}
+
+func (serializerV2) name() string { return "Phoenix.Socket.V2.JSONSerializer" }
+
+func (serializerV2) decode(frame wsFrame) (message, error) {
+	if frame.op == opBinary {
+		return decodeBinary(frame.data)
+	}
+	var parts []json.RawMessage
+	if err := json.Unmarshal(frame.data, &parts); err != nil || len(parts) < 5 {
+		return message{}, errUndecodable
+	}
+	return message{
+		joinRef: termOf(parts[0]),
+		ref:     termOf(parts[1]),
+		topic:   termOf(parts[2]),
+		event:   termOf(parts[3]),
+		payload: Payload{data: parts[4]},
+	}, nil
+}
+
+// decodeBinary reads 00 | join_ref_len | ref_len | topic_len | event_len | the four | data.
+func decodeBinary(data []byte) (message, error) {
+	const header = 5
+	if len(data) < header || data[0] != kindPush {
+		return message{}, errUndecodable
+	}
+	var fields [4]term
+	rest := data[header:]
+	for i := range fields {
+		n := int(data[1+i])
+		if len(rest) < n {
+			return message{}, errUndecodable
+		}
+		fields[i], rest = stringTerm(string(rest[:n])), rest[n:]
+	}
+	return message{
+		joinRef: fields[0],
+		ref:     fields[1],
+		topic:   fields[2],
+		event:   fields[3],
+		payload: Binary(rest),
+	}, nil
+}
+
+func (serializerV2) encode(m message) wsFrame {
+	if m.payload.binary {
+		return wsFrame{op: opBinary, data: encodeBinary(m)}
+	}
+	buf := make([]byte, 0, len(m.payload.data)+96)
+	buf = append(append(buf, '['), m.joinRef...)
+	buf = append(append(buf, ','), m.ref...)
+	buf = append(append(buf, ','), m.topic...)
+	if m.isReply {
+		buf = append(buf, `,"phx_reply",`...)
+		buf = appendReply(buf, m)
+	} else {
+		buf = append(append(buf, ','), m.event...)
+		buf = append(append(buf, ','), m.payload.data...)
+	}
+	return wsFrame{op: opText, data: append(buf, ']')}
+}
+
+// encodeBinary writes a push, a reply or a broadcast; only a reply has a ref.
+func encodeBinary(m message) []byte {
+	var fields []string
+	kind := byte(kindPush)
+	switch {
+	case m.isReply:
+		kind = kindReply
+		fields = []string{binaryField(m.joinRef), binaryField(m.ref), binaryField(m.topic), m.status}
+	case m.isBroadcast:
+		kind = kindBroadcast
+		fields = []string{binaryField(m.topic), binaryField(m.event)}
+	default:
+		fields = []string{binaryField(m.joinRef), binaryField(m.topic), binaryField(m.event)}
+	}
+	buf := []byte{kind}
+	for _, field := range fields {
+		if len(field) > 255 {
+			panic(fmt.Sprintf("phoenixtest: %q is over 255 bytes", field))
+		}
+		buf = append(buf, byte(len(field)))
+	}
+	for _, field := range fields {
+		buf = append(buf, field...)
+	}
+	return append(buf, m.payload.data...)
+}
+
+// binaryField is a term in a binary frame, where null is the empty string.
+func binaryField(t term) string {
+	if t == null {
+		return ""
+	}
+	s, ok := t.text()
+	if !ok {
+		panic(fmt.Sprintf("phoenixtest: %s is not a string, which a binary frame needs", t))
+	}
+	return s
+}
+
+// serializerV1 is vsn 1.0.0: {"event","payload","ref","topic"}. It never sends a join_ref
+// but honours one, and it reads the same JSON from binary frames.
+type serializerV1 struct{}
+
+func (serializerV1) name() string { return "Phoenix.Socket.V1.JSONSerializer" }
+
+func (serializerV1) decode(frame wsFrame) (message, error) {
+	fields, ok := firstFields(frame.data)
+	if !ok {
+		return message{}, errUndecodable
+	}
+	for _, key := range []string{"topic", "event", "payload", "ref"} {
+		if _, ok := fields[key]; !ok {
+			return message{}, errUndecodable
+		}
+	}
+	return message{
+		joinRef: termOf(fields["join_ref"]),
+		ref:     termOf(fields["ref"]),
+		topic:   termOf(fields["topic"]),
+		event:   termOf(fields["event"]),
+		payload: Payload{data: fields["payload"]},
+	}, nil
+}
+
+// firstFields are the members of a JSON object. Of a key given twice the first counts, as
+// with Jason, where Unmarshal into a map would keep the last.
+func firstFields(data []byte) (map[string]json.RawMessage, bool) {
+	data = bytes.TrimSpace(data)
+	if !json.Valid(data) || data[0] != '{' {
+		return nil, false
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	_, _ = dec.Token() // the brace; valid JSON gives no errors from here on
+	fields := map[string]json.RawMessage{}
+	for dec.More() {
+		token, _ := dec.Token()
+		key, _ := token.(string)
+		var value json.RawMessage
+		if dec.Decode(&value) != nil {
+			return nil, false
+		}
+		if _, given := fields[key]; !given {
+			fields[key] = value
+		}
+	}
+	return fields, true
+}
+
+func (serializerV1) encode(m message) wsFrame {
+	if m.payload.binary {
+		panic("phoenixtest: vsn 1.0.0 has no binary payloads")
+	}
+	buf := make([]byte, 0, len(m.payload.data)+96)
+	buf = append(buf, `{"event":`...)
+	if m.isReply {
+		buf = append(buf, `"phx_reply","payload":`...)
+		buf = appendReply(buf, m)
+	} else {
+		buf = append(buf, m.event...)
+		buf = append(buf, `,"payload":`...)
+		buf = append(buf, m.payload.data...)
+	}
+	buf = append(append(buf, `,"ref":`...), m.ref...)
+	buf = append(append(buf, `,"topic":`...), m.topic...)
+	return wsFrame{op: opText, data: append(buf, '}')}
 }

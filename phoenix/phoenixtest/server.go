@@ -9,6 +9,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -228,4 +229,313 @@ func (s *Server) Close() {
 	s.Stop()
 	s.cancel()
 	s.work.Wait()
+}
+
+// A network is where a server can be reached, also again after it was stopped.
+type network interface {
+	listen() (net.Listener, error)
+	address() string
+	dial(ctx context.Context) (net.Conn, error)
+}
+
+// tcpNetwork is one TCP address; a port 0 is settled by the first listen.
+type tcpNetwork struct{ addr string }
+
+func (n *tcpNetwork) listen() (net.Listener, error) {
+	l, err := net.Listen("tcp", n.addr)
+	if err == nil {
+		n.addr = l.Addr().String()
+	}
+	return l, err
+}
+
+func (n *tcpNetwork) address() string { return n.addr }
+
+func (n *tcpNetwork) dial(ctx context.Context) (net.Conn, error) {
+	var d net.Dialer
+	return d.DialContext(ctx, "tcp", n.addr)
+}
+
+// pipeNetwork is in memory.
+type pipeNetwork struct {
+	mu       sync.Mutex
+	listener *pipeListener
+	lastPort int
+}
+
+func (n *pipeNetwork) listen() (net.Listener, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.listener = newPipeListener()
+	return n.listener, nil
+}
+
+// address is a name that is no address: a client that forgets to use DialContext shall not
+// reach anything.
+func (n *pipeNetwork) address() string { return "phoenix.test" }
+
+func (n *pipeNetwork) dial(ctx context.Context) (net.Conn, error) {
+	const firstClientPort = 40000
+	n.mu.Lock()
+	l, port := n.listener, firstClientPort+n.lastPort%20000
+	n.lastPort++
+	n.mu.Unlock()
+	return l.dial(ctx, port)
+}
+
+// httpDate is the value of a Date header.
+func httpDate() string { return time.Now().UTC().Format(http.TimeFormat) }
+
+// Stats counts what a server has seen since it was made.
+type Stats struct {
+	Attempts   int // requests to connect a socket
+	Refused    int // of these, answered with no
+	Connects   int // of these, answered with 101
+	Open       int // sockets that are connected now
+	Joins      int // phx_join messages
+	Joined     int // of these, answered with ok
+	Heartbeats int
+}
+
+// serverState is what the goroutines of a server share.
+type serverState struct {
+	mu         sync.Mutex
+	firstMount string
+	server     *http.Server // nil: not listening
+	listener   net.Listener // the server's; it may not have been told yet
+	refusal    *Refusal
+	conns      []*Conn
+	stats      Stats
+	changed    chan struct{} // closed and replaced at every change of stats
+}
+
+func (st *serverState) init() { st.changed = make(chan struct{}) }
+
+func (st *serverState) listening(server *http.Server, l net.Listener) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.server, st.listener = server, l
+}
+
+func (st *serverState) stopListening() {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.server == nil {
+		return
+	}
+	// Both fail only for a listener that is closed already, perhaps by the other.
+	_ = st.server.Close()
+	_ = st.listener.Close()
+	st.server = nil
+}
+
+// Stats returns the counts so far.
+func (s *Server) Stats() Stats {
+	s.state.mu.Lock()
+	defer s.state.mu.Unlock()
+	return s.state.stats
+}
+
+// Await returns when the counts satisfy ok, or with the context's error.
+func (s *Server) Await(ctx context.Context, ok func(Stats) bool) error {
+	for {
+		s.state.mu.Lock()
+		stats, changed := s.state.stats, s.state.changed
+		s.state.mu.Unlock()
+		if ok(stats) {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (s *Server) count(change func(*Stats)) {
+	s.state.mu.Lock()
+	defer s.state.mu.Unlock()
+	s.changeLocked(change)
+}
+
+func (s *Server) changeLocked(change func(*Stats)) {
+	change(&s.state.stats)
+	close(s.state.changed)
+	s.state.changed = make(chan struct{})
+}
+
+// enter counts a request among what Close waits for, unless the server is stopped.
+func (s *Server) enter() bool {
+	s.state.mu.Lock()
+	defer s.state.mu.Unlock()
+	if s.state.server == nil {
+		return false
+	}
+	s.work.Add(1)
+	return true
+}
+
+// register adds a connection, unless the server was stopped while it was being made.
+func (s *Server) register(c *Conn) bool {
+	s.state.mu.Lock()
+	defer s.state.mu.Unlock()
+	if s.state.server == nil {
+		return false
+	}
+	s.state.conns = append(s.state.conns, c)
+	s.changeLocked(func(st *Stats) { st.Connects++; st.Open++ })
+	return true
+}
+
+func (s *Server) unregister(c *Conn) {
+	s.state.mu.Lock()
+	defer s.state.mu.Unlock()
+	s.state.conns = slices.DeleteFunc(s.state.conns, func(o *Conn) bool { return o == c })
+	s.changeLocked(func(st *Stats) { st.Open-- })
+}
+
+// Refuse answers every further request to connect with this refusal; nil accepts again.
+func (s *Server) Refuse(r *Refusal) {
+	s.state.mu.Lock()
+	defer s.state.mu.Unlock()
+	s.state.refusal = r
+}
+
+func (s *Server) refusal() *Refusal {
+	s.state.mu.Lock()
+	defer s.state.mu.Unlock()
+	return s.state.refusal
+}
+
+// Conns are the connected sockets, the oldest first.
+func (s *Server) Conns() []*Conn {
+	s.state.mu.Lock()
+	defer s.state.mu.Unlock()
+	return slices.Clone(s.state.conns)
+}
+
+// CloseConns closes all sockets with a close code.
+func (s *Server) CloseConns(code int) { s.each(func(c *Conn) { c.Close(code) }) }
+
+// DropConns ends all TCP connections without a close frame.
+func (s *Server) DropConns() { s.each((*Conn).Drop) }
+
+// ResetConns ends all TCP connections with a reset.
+func (s *Server) ResetConns() { s.each((*Conn).Reset) }
+
+// BlackHole makes the links of all sockets half-open.
+func (s *Server) BlackHole() { s.each((*Conn).BlackHole) }
+
+// Disconnect closes the sockets with this id, as the broadcast of "disconnect" to it does.
+func (s *Server) Disconnect(id string) {
+	s.each(func(c *Conn) {
+		if id != "" && c.id == id {
+			c.Close(closeGoingAway)
+		}
+	})
+}
+
+// Broadcast sends an event to everyone who joined the topic, as Endpoint.broadcast! does.
+func (s *Server) Broadcast(topic, event string, payload any) {
+	s.pubsub.broadcast(topic, event, payloadOf(payload), nil)
+}
+
+// Subscribers is the number of channels joined to a topic.
+func (s *Server) Subscribers(topic string) int { return s.pubsub.subscribers(topic) }
+
+func (s *Server) each(f func(*Conn)) {
+	for _, c := range s.Conns() {
+		f(c)
+	}
+}
+
+func (s *Server) tapIn(c *Conn, frames []wsFrame) {
+	if s.tap == nil {
+		return
+	}
+	for _, f := range frames {
+		s.tap(Frame{Conn: c, FromClient: true, Opcode: int(f.op), Data: f.data})
+	}
+}
+
+func (s *Server) tapOut(c *Conn, f wsFrame) {
+	if s.tap != nil {
+		s.tap(Frame{Conn: c, Opcode: int(f.op), Data: f.data})
+	}
+}
+
+// The limits of a UserSocket that sets none of its own; they are Phoenix's.
+const (
+	DefaultIdleTimeout  = 60 * time.Second
+	DefaultMaxFrameSize = 10_000_000
+	DefaultMaxChannels  = 100
+)
+
+// A UserSocket describes a socket that is mounted at a path: who may connect and which
+// channels there are. The zero value accepts everyone and has no channels.
+type UserSocket struct {
+	Channels []Route
+
+	// Connect decides about a client. A nil error accepts, a *[Refusal] answers what it
+	// says, any other error answers 403. It may block: Info.Context ends when the client
+	// gives up. A nil Connect accepts.
+	Connect func(info *ConnectInfo) error
+	// ID names the sockets of one user for [Server.Disconnect]; "" is no id.
+	ID func(info *ConnectInfo) string
+
+	Versions     []string      // of the serializers, "1.0.0" and "2.0.0"; nil: both
+	AuthToken    bool          // take a token from Sec-WebSocket-Protocol
+	CheckOrigin  []string      // hosts that an Origin header may name; nil: not checked
+	Compress     bool          // accept permessage-deflate
+	IdleTimeout  time.Duration // without data from the client; 0: the default; negative: none
+	MaxFrameSize int           // of one client frame with its header; 0: the default
+	MaxChannels  int           // joined on one socket; 0: the default; negative: no limit
+}
+
+// ConnectInfo is what a socket may know about a client that connects.
+type ConnectInfo struct {
+	Context   context.Context   // of the HTTP request; not for use after Connect
+	Params    Map               // query parameters, nested as Plug nests them, vsn included
+	Headers   map[string]string // the x-* request headers, names in lower case
+	AuthToken *string           // nil: none was given
+	URI       string
+	UserAgent *string
+	Peer      string // host:port of the client
+}
+
+// A Refusal is the HTTP answer to a client that may not connect.
+type Refusal struct {
+	Status int
+	Header http.Header
+	Body   string
+}
+
+// Error implements error.
+func (r *Refusal) Error() string { return fmt.Sprintf("refused with HTTP status %d", r.Status) }
+
+// channel finds the first route for a topic, in the order given.
+func (u *UserSocket) channel(topic string) (Route, bool) {
+	i := slices.IndexFunc(u.Channels, func(r Route) bool { return r.matches(topic) })
+	if i < 0 {
+		return Route{}, false
+	}
+	return u.Channels[i], true
+}
+
+func (u *UserSocket) withDefaults() *UserSocket {
+	d := *u
+	if d.IdleTimeout == 0 {
+		d.IdleTimeout = DefaultIdleTimeout
+	}
+	if d.MaxFrameSize == 0 {
+		d.MaxFrameSize = DefaultMaxFrameSize
+	}
+	if d.MaxChannels == 0 {
+		d.MaxChannels = DefaultMaxChannels
+	}
+	if d.Versions == nil {
+		d.Versions = []string{"1.0.0", "2.0.0"}
+	}
+	return &d
 }

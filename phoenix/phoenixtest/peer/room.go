@@ -1,8 +1,10 @@
 package peer
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -209,4 +211,101 @@ func (r *room) HandleInfo(s *phoenixtest.Socket, msg any) phoenixtest.Result {
 		return phoenixtest.NoClause(fmt.Sprintf("%T", msg))
 	}
 	return phoenixtest.NoReply()
+}
+
+// binaries are the events about binary payloads.
+var binaries = map[string]handler{
+	"binary_echo": onBinary(func(data []byte) phoenixtest.Result {
+		return phoenixtest.OK(phoenixtest.Binary(data))
+	}),
+	"binary_error": onBinary(func(data []byte) phoenixtest.Result {
+		return phoenixtest.Error(phoenixtest.Binary(data))
+	}),
+	"binary_len": onBinary(func(data []byte) phoenixtest.Result {
+		return phoenixtest.OK(phoenixtest.Map{"len": len(data)})
+	}),
+	"binary_push": func(s *phoenixtest.Socket, p phoenixtest.Payload) phoenixtest.Result {
+		s.Push("bin", phoenixtest.Binary(bin(p)))
+		return phoenixtest.OK(nil)
+	},
+	"binary_broadcast": func(s *phoenixtest.Socket, p phoenixtest.Payload) phoenixtest.Result {
+		s.Broadcast("bin", phoenixtest.Binary(bin(p)))
+		return phoenixtest.OK(nil)
+	},
+}
+
+// onBinary has a clause for binary payloads only.
+func onBinary(f func(data []byte) phoenixtest.Result) handler {
+	return func(_ *phoenixtest.Socket, p phoenixtest.Payload) phoenixtest.Result {
+		if !p.IsBinary() {
+			return phoenixtest.NoClause(string(p.Bytes()))
+		}
+		return f(p.Bytes())
+	}
+}
+
+// bin is the data that the payload asks for: {"base64"}, {"size"}, itself, or a default.
+func bin(p phoenixtest.Payload) []byte {
+	if p.IsBinary() {
+		return p.Bytes()
+	}
+	if data := phoenixtest.Field[[]byte](p, "base64", nil); data != nil {
+		return data
+	}
+	if size := phoenixtest.Field(p, "size", -1); size >= 0 {
+		return bytes.Repeat([]byte{0xAB}, size)
+	}
+	return []byte{0, 1, 2, 255}
+}
+
+// present is the channel presence:*: params user and meta say as what one is present.
+type present struct{ user string }
+
+// trackMe is what a present sends itself after its join.
+type trackMe struct{ meta map[string]json.RawMessage }
+
+// Join implements [phoenixtest.Channel].
+func (p *present) Join(s *phoenixtest.Socket, params phoenixtest.Payload) (any, error) {
+	p.user = phoenixtest.Field(params, "user", "anon")
+	s.Send(trackMe{phoenixtest.Field[map[string]json.RawMessage](params, "meta", nil)})
+	return nil, nil
+}
+
+// HandleInfo implements [phoenixtest.InfoHandler].
+func (p *present) HandleInfo(s *phoenixtest.Socket, msg any) phoenixtest.Result {
+	track, ok := msg.(trackMe)
+	if !ok {
+		return phoenixtest.NoClause(msg)
+	}
+	s.Track(p.user, merge(phoenixtest.Map{"status": "online"}, track.meta))
+	s.Push("presence_state", s.Presences())
+	return phoenixtest.NoReply()
+}
+
+// HandleIn implements [phoenixtest.Channel].
+func (p *present) HandleIn(s *phoenixtest.Socket, event string, payload phoenixtest.Payload) phoenixtest.Result {
+	switch event {
+	case "update_meta":
+		var changes map[string]json.RawMessage
+		if err := json.Unmarshal(payload.Bytes(), &changes); err != nil {
+			return phoenixtest.NoClause(event)
+		}
+		s.UpdatePresence(p.user, func(meta phoenixtest.Map) phoenixtest.Map { return merge(meta, changes) })
+		return phoenixtest.OK(nil)
+	case "untrack":
+		s.Untrack(p.user)
+		return phoenixtest.OK(nil)
+	case "ping":
+		return phoenixtest.OK(payload)
+	default:
+		return phoenixtest.NoClause(event)
+	}
+}
+
+func merge(meta phoenixtest.Map, changes map[string]json.RawMessage) phoenixtest.Map {
+	merged := maps.Clone(meta)
+	for key, value := range changes {
+		merged[key] = value
+	}
+	return merged
 }
