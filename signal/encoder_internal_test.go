@@ -5,9 +5,82 @@ import (
 	"math/rand/v2"
 	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
+
+// TestTemplatesStayBounded: a server that invents topics fills no memory.
+func TestTemplatesStayBounded(t *testing.T) {
+	c := templateCache{layout: &signalLayout, connection: "backend", limit: maxTemplates}
+	most := 0
+	for i := range 20000 {
+		key := templateKey{kind: kindMessage, topic: "room:" + strconv.Itoa(i), event: strings.Repeat("e", i%200)}
+		if got := c.get(key); got.key != key {
+			t.Fatalf("template of %v for %v", got.key, key)
+		}
+		most = max(most, len(c.templates))
+		if i%1000 != 0 {
+			continue
+		}
+		size := 0
+		for _, kept := range c.templates {
+			size += kept.size()
+		}
+		if size != c.size || size > maxTemplates {
+			t.Fatalf("%d bytes of templates, counted as %d, allowed %d", size, c.size, maxTemplates)
+		}
+	}
+	if most < 100 {
+		t.Errorf("never more than %d templates kept", most)
+	}
+}
+
+func TestLargeTemplateIsNotKept(t *testing.T) {
+	c := templateCache{layout: &signalLayout, connection: "backend", limit: maxTemplates}
+	usual := templateKey{kind: kindMessage, topic: "t", event: "e"}
+	kept := c.get(usual)
+	large := templateKey{kind: kindMessage, topic: strings.Repeat("t", maxTemplate), event: "e"}
+	if got := c.get(large); got.key != large {
+		t.Error("wrong template")
+	}
+	if len(c.templates) != 1 || c.latest != kept || c.get(usual) != kept {
+		t.Error("the large template took a place")
+	}
+}
+
+func TestCacheAtMost(t *testing.T) {
+	e := NewEncoder(FormatSignal, "c")
+	e.CacheAtMost(16 << 10)
+	for i := range 1000 {
+		e.templates.get(templateKey{kind: kindMessage, topic: "room:" + strconv.Itoa(i), event: "e"})
+		if e.templates.size > 16<<10 {
+			t.Fatalf("%d bytes of templates are kept", e.templates.size)
+		}
+	}
+	usual := templateKey{kind: kindMessage, topic: "room:lobby", event: "new_msg"}
+	if kept := e.templates.get(usual); e.templates.templates[usual] != kept {
+		t.Error("a template of the usual size is not kept")
+	}
+}
+
+func TestClock(t *testing.T) {
+	c := newClock()
+	var got [timeLen]byte
+	moments := []time.Time{
+		time.Unix(0, 0), time.Unix(0, 999), at, at, at.Add(999 * time.Nanosecond), at.Add(time.Second), at.Add(-time.Hour),
+		time.Date(2026, 2, 7, 23, 59, 59, 999999999, time.FixedZone("", -3600)), {}, time.Unix(-1, 1000),
+	}
+	for range 1000 {
+		moments = append(moments, time.Unix(rand.Int64N(2), rand.Int64N(1e9)))
+	}
+	for _, moment := range moments {
+		c.put(got[:], moment)
+		if want := moment.UTC().Format(timeLayout); string(got[:]) != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}
 
 // at is the time of the events in the tests of what is not exported.
 var at = time.Date(2026, 2, 7, 12, 0, 6, 123456789, time.UTC)

@@ -3,12 +3,73 @@ package signal_test
 import (
 	"math"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
 	"phx/phoenix"
 	"phx/signal"
 )
+
+func TestParseFormat(t *testing.T) {
+	for _, name := range signal.Formats() {
+		f, err := signal.ParseFormat(name)
+		if err != nil || f.String() != name {
+			t.Errorf("ParseFormat(%q) = %v, %v", name, f, err)
+		}
+	}
+	if !slices.Contains(signal.Formats(), "payload") || signal.Formats()[0] != signal.FormatSignal.String() {
+		t.Errorf("Formats() = %v", signal.Formats())
+	}
+	for _, name := range []string{"", "Signal", "yaml", "signal "} {
+		_, err := signal.ParseFormat(name)
+		if err == nil || !strings.Contains(err.Error(), "signal, cloudevents, jido, payload") {
+			t.Errorf("ParseFormat(%q): %v", name, err)
+		}
+	}
+	if got := signal.Format(200).String(); got != "Format(200)" {
+		t.Errorf("String of no format: %q", got)
+	}
+}
+
+func TestFormatsIsACopy(t *testing.T) {
+	signal.Formats()[0] = "spoilt"
+	if signal.Formats()[0] != "signal" {
+		t.Error("the caller can change the names of formats")
+	}
+}
+
+func TestFormatPayload(t *testing.T) {
+	broken := message("t", "e", phoenix.JSON("\n{ \"a\":\r\n1.0}"))
+	broken.Payload.Broken = true
+	prints := map[string]struct {
+		ev   phoenix.Event
+		want string
+	}{
+		"message":            {message("t", "e", phoenix.JSON(`{"b":1.0, "b":"<\u0041>"}`)), `{"b":1.0, "b":"<\u0041>"}` + "\n"},
+		"line breaks":        {broken, `{ "a":1.0}` + "\n"},
+		"binary":             {message("t", "e", phoenix.Binary([]byte{0xfb, 0xff, 0})), `"+/8A"` + "\n"},
+		"empty binary":       {message("t", "e", phoenix.Binary(nil)), `""` + "\n"},
+		"no payload":         {message("t", "e", phoenix.Payload{}), ""},
+		"reply":              {onPush(&phoenix.PushReply{Status: "error"}, phoenix.JSON(`null`)), "null\n"},
+		"joined":             {answered(&phoenix.Joined{}, phoenix.JSON(`{"id":1}`)), `{"id":1}` + "\n"},
+		"join error":         {answered(&phoenix.JoinError{}, phoenix.JSON(`{"reason":"no"}`)), `{"reason":"no"}` + "\n"},
+		"join timeout":       {onChannel(&phoenix.JoinError{}), ""},
+		"errored channel":    {answered(&phoenix.Errored{}, phoenix.JSON(`{"reason":"crash"}`)), ""},
+		"connected":          {of(&phoenix.Connected{}), ""},
+		"push without reply": {onPush(&phoenix.PushTimeout{}, phoenix.Payload{}), ""},
+		"unknown":            {of(nil), ""},
+	}
+	enc := signal.NewEncoder(signal.FormatPayload, "backend")
+	for name, tt := range prints {
+		if got := string(enc.Append([]byte("before"), &tt.ev)); got != "before"+tt.want {
+			t.Errorf("%s: got %q, want %q after before", name, got, tt.want)
+		}
+	}
+	if got := string(enc.AppendDropped([]byte("before"), signal.Dropped{Count: 1}, at)); got != "before" {
+		t.Errorf("dropped: got %q", got)
+	}
+}
 
 // TestCloudEventLine compares whole lines, byte by byte.
 func TestCloudEventLine(t *testing.T) {
@@ -144,4 +205,50 @@ func FuzzCloudEvent(f *testing.F) {
 // forbidden says whether the specification of CloudEvents keeps r out of a String.
 func forbidden(r rune) bool {
 	return r <= 0x1f || 0x7f <= r && r <= 0x9f || 0xfdd0 <= r && r <= 0xfdef || r%0x10000 >= 0xfffe
+}
+
+// TestJidoLines: each line is that of FormatSignal but for the version and the place of metadata.
+func TestJidoLines(t *testing.T) {
+	jido := signal.NewEncoder(signal.FormatJido, "backend")
+	plain := signal.NewEncoder(signal.FormatSignal, "backend")
+	rows := allRows()
+	rows = append(rows, row{name: "message", ev: *broadcast()}, row{name: "strange names", ev: message("%\n", "\x00", phoenix.JSON(`{"metadata":{}}`))})
+	for _, r := range rows {
+		got := withoutID(jido.Append(nil, &r.ev))
+		if want := asJido(t, withoutID(plain.Append(nil, &r.ev))); got != want {
+			t.Errorf("%s:\ngot  %s\nwant %s", r.name, got, want)
+		}
+	}
+	dropped := signal.Dropped{Count: 5, Policy: "drop-oldest", FirstSeq: 17, LastSeq: 30}
+	got := withoutID(jido.AppendDropped(nil, dropped, at))
+	if want := asJido(t, withoutID(plain.AppendDropped(nil, dropped, at))); got != want {
+		t.Errorf("dropped:\ngot  %s\nwant %s", got, want)
+	}
+}
+
+// asJido rewrites a line of FormatSignal.
+func asJido(t *testing.T, line string) string {
+	t.Helper()
+	const metadata = `,"metadata":`
+	rest, ok := strings.CutPrefix(line, `{"specversion":"1.0",`)
+	i := strings.LastIndex(rest, metadata)
+	if !ok || i < 0 {
+		t.Fatalf("not a signal: %s", line)
+	}
+	object := strings.TrimSuffix(rest[i+len(metadata):], "}\n")
+	return `{"specversion":"1.0.2",` + rest[:i] + `,"extensions":{"metadata":` + object + "}}\n"
+}
+
+// TestJidoLine is one line as Jido.Signal.deserialize/2 reads it.
+func TestJidoLine(t *testing.T) {
+	enc := signal.NewEncoder(signal.FormatJido, "backend")
+	ev := message("room:lobby", "new_msg", phoenix.JSON(`{"body":"hi"}`))
+	got := withoutID(enc.Append(nil, &ev))
+	want := `{"specversion":"1.0.2","id":"ID","source":"/jidoka/phoenix/backend","type":"phoenix.backend.room_lobby.new_msg",` +
+		`"subject":"room:lobby","time":"2026-02-07T12:00:06.123456Z","datacontenttype":"application/json",` +
+		`"data":{"payload":{"body":"hi"}},"extensions":{"metadata":{"connection_name":"backend","phoenix_topic":"room:lobby",` +
+		`"phoenix_event":"new_msg","session":1,"seq":6}}}` + "\n"
+	if got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
 }
