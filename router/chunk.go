@@ -229,3 +229,94 @@ func (c *Chunk) reset() {
 	c.slack = 0
 	c.next = nil
 }
+
+// A chunk is as large as the usual pipe, so that one write fills it. That of a small queue is smaller, or the limits would
+// be a matter of two chunks.
+const (
+	maxChunkSize = 64 << 10
+	minChunkSize = 512
+	maxRecords   = 4096
+)
+
+// maxFree is how many chunks a pool keeps. More are in use only while there is a backlog, which should leave no memory
+// behind.
+const maxFree = 16
+
+// chunkSize returns the capacity of the chunks of a queue with the given limit.
+func chunkSize(limit int64) int {
+	return int(min(max(limit/16, minChunkSize), maxChunkSize))
+}
+
+// chunkRecords returns how many records a chunk has at most in a queue for so many. Short records would otherwise let the
+// marks of a chunk outgrow the bytes.
+func chunkRecords(limit int) int {
+	if limit <= 0 {
+		return maxRecords
+	}
+	return min(max(limit/16, 1), maxRecords)
+}
+
+// A pool keeps used chunks. Unlike a sync.Pool it is bounded and outlives garbage collections.
+type pool struct {
+	size  int // capacity of a chunk in bytes
+	most  int // and in records
+	free  *Chunk
+	count int
+}
+
+func (p *pool) get() *Chunk {
+	c := p.free
+	if c == nil {
+		// The last eighth is for the record that makes the chunk full.
+		return &Chunk{buf: make([]byte, 0, p.size), full: p.size - p.size/8, most: p.most}
+	}
+	p.free = c.next
+	p.count--
+	c.next = nil
+	return c
+}
+
+// put takes back a chunk in any state. One that was trimmed or that held a very large record is left to the collector.
+func (p *pool) put(c *Chunk) {
+	if p.count == maxFree || cap(c.buf) < p.size || cap(c.buf) > 2*p.size {
+		return
+	}
+	c.reset()
+	c.next = p.free
+	p.free = c
+	p.count++
+}
+
+// recordOverhead is what a record occupies beside its bytes, its mark, and an announcement once more, its note.
+const recordOverhead = 24
+
+// A weight is what records count against the limits of a queue.
+type weight struct {
+	bytes   int64
+	records int
+	notes   int // how many of the records are announcements
+}
+
+// weight returns that of the chunk's records.
+func (c *Chunk) weight() weight {
+	return weight{bytes: int64(len(c.buf) - c.start), records: c.Len(), notes: len(c.notes)}
+}
+
+// weightOf returns that of a record which is no announcement.
+func weightOf(line []byte) weight { return weight{bytes: int64(len(line)), records: 1} }
+
+// cost is what counts against the limit of bytes.
+func (w weight) cost() int64 { return w.bytes + int64(w.records+w.notes)*recordOverhead }
+
+func (w weight) plus(o weight) weight {
+	return weight{bytes: w.bytes + o.bytes, records: w.records + o.records, notes: w.notes + o.notes}
+}
+
+func (w weight) minus(o weight) weight {
+	return weight{bytes: w.bytes - o.bytes, records: w.records - o.records, notes: w.notes - o.notes}
+}
+
+// footprint is the memory that the chunk occupies.
+func (c *Chunk) footprint() int64 {
+	return int64(cap(c.buf)) + int64(cap(c.marks)+cap(c.notes))*recordOverhead
+}

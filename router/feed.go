@@ -2,9 +2,16 @@ package router
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"strings"
 	"sync"
+	"time"
 
 	"phx/phoenix"
+	"phx/router/glob"
 	"phx/signal"
 )
 
@@ -169,4 +176,275 @@ func (f *Feed) returnScratch() {
 		scratches.Put(f.scratch)
 	}
 	f.scratch = nil
+}
+
+// decisionCache is what a feed may remember of decisions, in bytes. The server chooses topics and events.
+const decisionCache = 16 << 10
+
+// A decision says where events of one key go.
+type decision struct {
+	always []*outlet
+	asks   []ask // what depends on the event itself
+}
+
+// An ask is a rule whose Where decides about outlets.
+type ask struct {
+	rule    *rule
+	outlets []*outlet
+}
+
+// A decisionKey is all of an event that a filter looks at before Where.
+type decisionKey struct {
+	detail      reflect.Type
+	topic, name string
+}
+
+// decisions are what a feed remembers of one table.
+type decisions struct {
+	number    uint64 // of the table
+	latestKey decisionKey
+	latest    *decision // nil: none; streams repeat themselves
+	kept      map[decisionKey]*decision
+	size      int // about how many bytes the decisions hold
+	outlets   map[target]*outlet
+}
+
+// decide returns where an event goes by the feed's table.
+func (f *Feed) decide(ev *phoenix.Event) *decision {
+	known := &f.decisions
+	if known.number != f.table.number {
+		*known = decisions{number: f.table.number}
+	}
+	key := decisionKey{detail: reflect.TypeOf(ev.Detail), topic: ev.Topic, name: ev.Name}
+	if known.latest != nil && known.latestKey == key {
+		return known.latest
+	}
+	d := known.kept[key]
+	if d == nil {
+		// The key outlives the event it came from.
+		key.topic, key.name = strings.Clone(key.topic), strings.Clone(key.name)
+		d = f.newDecision(ev)
+		if !known.keep(key, d) {
+			return d
+		}
+	}
+	known.latestKey, known.latest = key, d
+	return d
+}
+
+// keep remembers a decision and forgets all others when there is no room; it reports false for one that is too large.
+func (k *decisions) keep(key decisionKey, d *decision) bool {
+	size := d.size() + len(key.topic) + len(key.name)
+	if size > decisionCache {
+		return false
+	}
+	if k.kept == nil || k.size+size > decisionCache {
+		k.kept = map[decisionKey]*decision{}
+		k.size = 0
+	}
+	k.kept[key] = d
+	k.size += size
+	return true
+}
+
+// size returns about how many bytes a decision and its place in the map hold.
+func (d *decision) size() int {
+	size := 160 + 8*cap(d.always) + 32*cap(d.asks)
+	for _, a := range d.asks {
+		size += 8 * cap(a.outlets)
+	}
+	return size
+}
+
+// newDecision asks all rules.
+func (f *Feed) newDecision(ev *phoenix.Event) *decision {
+	d := &decision{}
+	s := f.subject(ev)
+	if s.typ == "" {
+		return d // there is no signal of such an event
+	}
+	for _, r := range f.table.routes {
+		f.decideBy(r, &s, d)
+	}
+	for _, subscription := range f.table.subscriptions {
+		f.decideBy(&subscription.rule, &s, d)
+	}
+	return d
+}
+
+// decideBy adds to d what a rule makes of a subject.
+func (f *Feed) decideBy(r *rule, s *subject, d *decision) {
+	switch {
+	case !r.wantsNames(s):
+	case r.Where != nil:
+		d.asks = append(d.asks, ask{rule: r, outlets: f.outletsOf(r.to)})
+	default:
+		// That some of them get the signal anyway is seen when it is given to them.
+		d.always = append(d.always, f.outletsOf(r.to)...)
+	}
+}
+
+// outletsOf returns the outlets for targets, made or remembered.
+func (f *Feed) outletsOf(targets []target) []*outlet {
+	outlets := make([]*outlet, 0, len(targets))
+	for _, t := range targets {
+		o := f.decisions.outlets[t]
+		if o == nil {
+			if f.decisions.outlets == nil {
+				f.decisions.outlets = map[target]*outlet{}
+			}
+			o = &outlet{target: t, origin: t.origin(f.connection)}
+			f.decisions.outlets[t] = o
+		}
+		outlets = append(outlets, o)
+	}
+	return outlets
+}
+
+// subject returns what filters ask of an event.
+func (f *Feed) subject(ev *phoenix.Event) subject {
+	s := subject{
+		typ:       signal.Type(f.connection, ev),
+		topic:     ev.Topic,
+		event:     ev.Name,
+		busTopics: signal.BusTopics(f.connection, ev.Topic),
+	}
+	switch ev.Detail.(type) {
+	case phoenix.Message, *phoenix.PushReply, *phoenix.PushTimeout, *phoenix.PushError:
+		s.hasEvent = true
+	}
+	s.hasTopic = s.hasEvent || ev.Topic != ""
+	return s
+}
+
+// A Filter says which signals somebody wants: those that satisfy everything it asks. The zero Filter asks nothing and wants them
+// all.
+type Filter struct {
+	// Match has to match the type.
+	Match *Pattern
+	// Subscribe has to match one of the bus topics.
+	Subscribe *Pattern
+	// Topic and Event: one of the globs has to match the raw topic, the raw event. A signal that has none matches no glob. Empty:
+	// not asked.
+	Topic, Event []glob.Glob
+	// Where has to return true for the signal's line in the default format, which is without its line break and valid during the
+	// call. It runs on the goroutines of the connections, several at a time, each call for at most a second: then ctx ends, and it
+	// has to return. An error does not match.
+	Where func(ctx context.Context, line []byte) (bool, error)
+}
+
+// A Route leads the signals that its filter wants to sinks, which it names.
+type Route struct {
+	Filter
+	To []string
+}
+
+// A subject is what a filter asks of a signal before it looks into it. All that differs between signals of one connection is
+// their kind, topic and event.
+type subject struct {
+	typ                string
+	topic, event       string
+	hasTopic, hasEvent bool
+	busTopics          []string
+}
+
+// wantsNames reports whether the filter wants the subject, as far as Where is not asked.
+func (f *Filter) wantsNames(s *subject) bool {
+	if f.Match != nil && !f.Match.Match(s.typ) {
+		return false
+	}
+	if f.Subscribe != nil && !matchesAny(f.Subscribe, s.busTopics) {
+		return false
+	}
+	return wantsName(f.Topic, s.topic, s.hasTopic) && wantsName(f.Event, s.event, s.hasEvent)
+}
+
+func matchesAny(p *Pattern, names []string) bool {
+	for _, name := range names {
+		if p.Match(name) {
+			return true
+		}
+	}
+	return false
+}
+
+// wantsName reports whether one of the globs matches the name, if there is one, or no glob asks.
+func wantsName(globs []glob.Glob, name string, has bool) bool {
+	if len(globs) == 0 {
+		return true
+	}
+	if !has {
+		return false
+	}
+	for _, g := range globs {
+		if g.MatchString(name) {
+			return true
+		}
+	}
+	return false
+}
+
+// whereLimit is how long a Where may look at one signal.
+const whereLimit = time.Second
+
+// failuresEvery is how often the failures of one rule's Where are logged at most.
+const failuresEvery = time.Minute
+
+// errOverrun is the error of a Where that took too long.
+var errOverrun = errors.New("it took longer than a second")
+
+// satisfies reports whether Where is true for the line of a signal of that connection, and logs if it cannot tell.
+func (r *rule) satisfies(line []byte, connection string, log *slog.Logger) bool {
+	matched, err := callWhere(r.Where, line)
+	switch {
+	case err == nil:
+		return matched
+	case r.subscriber == nil:
+		r.failures.log(log, slog.LevelWarn, r.name, connection, err)
+	case err == errOverrun:
+		// It would hold up the connections again and again; and nobody else has asked for it.
+		r.subscriber.end(fmt.Errorf("the expression of the subscription was given up: %w", err))
+	default:
+		r.failures.log(log, slog.LevelDebug, r.name, connection, err)
+	}
+	return false
+}
+
+// callWhere calls where and bounds it. What an expression makes of what a server sends is beyond foresight: if it panics, that is
+// the expression's failure and not the connection's.
+func callWhere(where func(context.Context, []byte) (bool, error), line []byte) (matched bool, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), whereLimit)
+	defer cancel()
+	defer func() {
+		if value := recover(); value != nil {
+			matched, err = false, fmt.Errorf("it panicked: %v", value)
+		}
+	}()
+	matched, err = where(ctx, line)
+	if ctx.Err() != nil {
+		return false, errOverrun
+	}
+	return matched, err
+}
+
+// failures logs some of many failures and counts the others.
+type failures struct {
+	mu     sync.Mutex
+	logged time.Time
+	others uint64 // since then
+}
+
+func (f *failures) log(log *slog.Logger, level slog.Level, rule, connection string, err error) {
+	f.mu.Lock()
+	now := time.Now()
+	if !f.logged.IsZero() && now.Sub(f.logged) < failuresEvery {
+		f.others++
+		f.mu.Unlock()
+		return
+	}
+	others := f.others
+	f.logged, f.others = now, 0
+	f.mu.Unlock()
+	log.Log(context.Background(), level, "cannot tell whether a signal satisfies where, so it does not: correct the expression",
+		"rule", rule, "connection", connection, "error", err, "others_since_last", others)
 }

@@ -1,6 +1,15 @@
 package router
 
-import "slices"
+import (
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"phx/signal"
+)
 
 // A Loss is one episode of lost records of one origin: a gap at one place in the stream.
 type Loss struct {
@@ -103,4 +112,223 @@ func (ls *losses) take() []Loss {
 func (ls *losses) clear() {
 	clear(ls.list)
 	ls.list = ls.list[:0]
+}
+
+// An Origin is where records of a [Queue] come from: a connection, whose sequence numbers they have. It counts what becomes
+// of them, and losses are announced for each origin apart. It belongs to one queue.
+//
+// Each record that was given to [Queue.Put] is counted once in the end: as delivered when the consumer gives it back as
+// such, or as dropped when it is lost, whether by the policy, by the consumer, by [Queue.Abort] or because Put returned an
+// error. Announcements are not counted.
+type Origin struct {
+	// Connection is the name of the connection.
+	Connection string
+	// Delivered is how many records the consumer has delivered, Dropped how many are lost.
+	Delivered, Dropped atomic.Uint64
+	// at is where the loss of this origin is in each of the queue's lists, if it is there. The queue's lock guards it.
+	at [lists]int
+}
+
+// NewOrigin returns an origin that has counted nothing.
+func NewOrigin(connection string) *Origin { return &Origin{Connection: connection} }
+
+// delivered counts n records as delivered. A nil origin does not count.
+func (o *Origin) delivered(n int) {
+	if o != nil {
+		o.Delivered.Add(uint64(n))
+	}
+}
+
+// dropped counts n records as lost. A nil origin does not count.
+func (o *Origin) dropped(n int) {
+	if o != nil {
+		o.Dropped.Add(uint64(n))
+	}
+}
+
+// gapReached reports whether there is a gap before the next record, so that its announcement comes next. The gap behind
+// what waits is reached when nothing waits, not when the next record comes; under Fail none comes, and that gap is complete
+// only at the end of the input. There, what was announced in vain is announced once more.
+func (q *Queue) gapReached() bool {
+	ended := q.inputErr != nil
+	if q.head == nil && (q.policy != Fail || ended) {
+		q.front.addAll(q.back.list)
+		q.back.clear()
+	}
+	if q.head == nil && ended {
+		q.front.addEarlier(&q.refused)
+		q.front.addAll(q.refused.list)
+		q.refused.clear()
+	}
+	return len(q.front.list) > 0
+}
+
+// announcement ends the episodes of loss at the gap before what waits, and returns their announcements in a chunk of their
+// own, charged as taken.
+func (q *Queue) announcement() *Chunk {
+	c := q.pool.get()
+	q.front.addEarlier(&q.refused)
+	q.appendAnnouncements(c, &q.front)
+	q.front.clear()
+	c.charged = c.weight()
+	q.used = q.used.plus(c.charged)
+	return c
+}
+
+// placeAnnouncements enqueues the announcements of the gap behind what waits, if there is one, provided that a record of the
+// given weight fits behind it, and reports whether it does. An announcement counts against the limits like a record:
+// otherwise a stream of which each second record is lost would fill the memory with announcements.
+func (q *Queue) placeAnnouncements(record weight) bool {
+	if len(q.back.list) == 0 {
+		return true
+	}
+	q.back.addEarlier(&q.refused)
+	c := &q.scratch
+	c.reset()
+	q.appendAnnouncements(c, &q.back)
+	w := c.weight()
+	if !q.fits(w.plus(record)) {
+		return false
+	}
+	q.back.clear()
+	if w.records > 0 {
+		q.makeTail(w)
+		q.tail.appendAll(c)
+		q.charge(q.tail, w)
+	}
+	return true
+}
+
+// appendAnnouncements appends those of a place to c.
+func (q *Queue) appendAnnouncements(c *Chunk, place *losses) {
+	if q.announce == nil {
+		return
+	}
+	for _, l := range place.list {
+		c.commitAnnouncement(q.announce(c.Buffer(), l), l)
+	}
+}
+
+// appendDropped appends the signal of a loss: what a queue with that policy announces to whoever gets lines in that format. A loss
+// without an origin is of no connection, and has no signal.
+func appendDropped(dst []byte, format signal.Format, policy Policy, l Loss) []byte {
+	if l.Origin == nil {
+		return dst
+	}
+	return signal.NewEncoder(format, l.Origin.Connection).AppendDropped(dst, signal.Dropped{
+		Count: l.Count, Policy: policy.String(), FirstSeq: l.FirstSeq, LastSeq: l.LastSeq,
+	}, time.Now())
+}
+
+// lossLogInterval is how often a sink logs its losses, at most: one that is too slow loses all the time.
+const lossLogInterval = 10 * time.Second
+
+// A lossLog logs what a sink loses: the first loss at once, later ones together. It does so on a goroutine of its own, because
+// it is told while the queue is locked, and a log can block.
+type lossLog struct {
+	log    *slog.Logger
+	policy Policy
+	// unannounced returns what is lost and of which there is no announcement yet.
+	unannounced func() []Loss
+
+	mu        sync.Mutex
+	seen      map[string]*seenLoss // by connection
+	scheduled bool
+	ended     bool      // the drain is
+	next      time.Time // when something may be logged again
+}
+
+// A seenLoss is what a lossLog knows of a connection.
+type seenLoss struct {
+	origin *Origin
+	// logged is how many of the origin's losses have been logged.
+	logged uint64
+	// first and last are the range of the gaps that have been seen since the last look, first 0 if there was none.
+	first, last uint64
+}
+
+// note takes in a loss, or what it has grown to.
+func (l *lossLog) note(loss Loss) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.see(loss)
+	l.schedule()
+}
+
+// see is called with mu held.
+func (l *lossLog) see(loss Loss) {
+	if loss.Origin == nil {
+		return
+	}
+	s := l.seen[loss.Origin.Connection]
+	if s == nil || s.origin != loss.Origin {
+		s = &seenLoss{origin: loss.Origin}
+		l.seen[loss.Origin.Connection] = s
+	}
+	if s.first == 0 || loss.FirstSeq < s.first {
+		s.first = loss.FirstSeq
+	}
+	s.last = max(s.last, loss.LastSeq)
+}
+
+// look sees to it that losses are logged which may not be announced for long, because the drain stands still.
+func (l *lossLog) look() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.schedule()
+}
+
+// schedule is called with mu held.
+func (l *lossLog) schedule() {
+	if !l.scheduled {
+		l.scheduled = true
+		time.AfterFunc(time.Until(l.next), l.flush)
+	}
+}
+
+// forget drops what is known of a connection.
+func (l *lossLog) forget(connection string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.seen, connection)
+}
+
+// end logs what was not logged yet, and then no more.
+func (l *lossLog) end() {
+	l.flush()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ended = true
+}
+
+// flush logs what was not logged yet.
+func (l *lossLog) flush() {
+	l.mu.Lock()
+	l.scheduled = false // What is lost from here on has another look.
+	l.next = time.Now().Add(lossLogInterval)
+	ended := l.ended
+	l.mu.Unlock()
+	if ended {
+		return
+	}
+	unannounced := l.unannounced()
+	unlogged := make(map[string]Loss)
+	l.mu.Lock()
+	for _, loss := range unannounced {
+		l.see(loss)
+	}
+	for connection, s := range l.seen {
+		count := s.origin.Dropped.Load() - s.logged
+		if count > 0 && s.first > 0 {
+			unlogged[connection] = Loss{Count: count, FirstSeq: s.first, LastSeq: s.last}
+			s.logged += count
+		}
+		s.first, s.last = 0, 0
+	}
+	l.mu.Unlock()
+	for _, connection := range slices.Sorted(maps.Keys(unlogged)) {
+		loss := unlogged[connection]
+		l.log.Warn("signals were lost", "connection", connection, "count", loss.Count, "policy", l.policy.String(),
+			"first_seq", loss.FirstSeq, "last_seq", loss.LastSeq)
+	}
 }

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 
 	"phx/router"
 )
@@ -283,5 +285,350 @@ func TestFull(t *testing.T) {
 			t.Errorf("a chunk of records of %d bytes is full with %d bytes and %d records", size, n, c.Len())
 		}
 		q.Release(c)
+	}
+}
+
+func TestPolicyNames(t *testing.T) {
+	for _, p := range []router.Policy{router.Block, router.DropNewest, router.DropOldest, router.Fail} {
+		if got, err := router.ParsePolicy(p.String()); got != p || err != nil {
+			t.Errorf("ParsePolicy(%q) = %v, %v", p.String(), got, err)
+		}
+	}
+	if _, err := router.ParsePolicy("drop"); err == nil || !strings.Contains(err.Error(), "drop-newest") {
+		t.Errorf(`ParsePolicy("drop"): %v, want an error that lists the names`, err)
+	}
+	if got := router.Policy(9).String(); got != "Policy(9)" {
+		t.Errorf("Policy(9).String() = %q", got)
+	}
+}
+
+// mustTake takes a chunk with the given lines.
+func mustTake(t *testing.T, q *router.Queue, want ...string) *router.Chunk {
+	t.Helper()
+	c, err := q.Take(canceled)
+	if err != nil {
+		t.Fatalf("Take: %v, want %q", err, want)
+	}
+	if got := strings.Split(strings.TrimSpace(string(c.Bytes())), "\n"); strings.Join(got, "|") != strings.Join(want, "|") {
+		t.Fatalf("Take: %q, want %q", got, want)
+	}
+	return c
+}
+
+// A consumer that goes record by record and cannot deliver one goes on behind the announcement.
+func TestGiveBackLosesOne(t *testing.T) {
+	for _, policy := range []router.Policy{router.Block, router.DropNewest, router.DropOldest, router.Fail} {
+		t.Run(policy.String(), func(t *testing.T) {
+			q := router.NewQueue(1000, policy, announceOf)
+			a := router.NewOrigin("aaa")
+			mustPutOf(t, q, a, 1, 2, 3, 4)
+			q.GiveBack(mustTake(t, q, "1 aaa", "2 aaa", "3 aaa", "4 aaa"), 1, 1)
+			wantCounts(t, a, 1, 1)
+			q.Release(mustTake(t, q, "lost 1 2-2 aaa"))
+			mustPutOf(t, q, a, 5)
+			wantDrain(t, q, "3 4 5")
+			wantCounts(t, a, 4, 1)
+		})
+	}
+}
+
+// What is given back is the oldest that waits, and what was lost meanwhile is missing behind it.
+func TestGiveBackAmongLosses(t *testing.T) {
+	q := router.NewQueue(1<<20, router.DropOldest, announceOf)
+	q.LimitRecords(4)
+	a := router.NewOrigin("aaa")
+	mustPutOf(t, q, a, 1, 2, 3)
+	c := mustTake(t, q, "1 aaa", "2 aaa", "3 aaa")
+	mustPutOf(t, q, a, 4)
+	mustPutOf(t, q, a, 5) // loses 4
+	q.GiveBack(c, 1, 1)
+	wantDrain(t, q, "(lost 1 2-2 aaa) 3 (lost 1 4-4 aaa) 5")
+	wantCounts(t, a, 3, 2)
+}
+
+// A record lost beside one that was dropped is part of the same gap.
+func TestGiveBackJoinsGaps(t *testing.T) {
+	q := router.NewQueue(1<<20, router.DropOldest, announceOf)
+	q.LimitRecords(2)
+	a := router.NewOrigin("aaa")
+	mustPutOf(t, q, a, 1)
+	c := mustTake(t, q, "1 aaa")
+	mustPutOf(t, q, a, 2)
+	mustPutOf(t, q, a, 3) // loses 2
+	q.ReleaseFirst(c, 0)
+	wantDrain(t, q, "(lost 2 1-2 aaa) 3")
+}
+
+// An announcement that is lost like the records comes again with the next loss, or at the end, and never for ever.
+func TestLostAnnouncement(t *testing.T) {
+	q := router.NewQueue(1000, router.DropNewest, announceOf)
+	a, b := router.NewOrigin("aaa"), router.NewOrigin("bbb")
+	mustPutOf(t, q, a, 1, 2)
+	mustPutOf(t, q, b, 1)
+	mustPutOf(t, q, a, 3)
+	q.GiveBack(mustTake(t, q, "1 aaa", "2 aaa", "1 bbb", "3 aaa"), 0, 1)
+	q.ReleaseFirst(mustTake(t, q, "lost 1 1-1 aaa"), 0)
+	q.GiveBack(mustTake(t, q, "2 aaa", "1 bbb", "3 aaa"), 1, 1)
+	q.ReleaseFirst(mustTake(t, q, "lost 1 1-1 bbb"), 0)
+	q.ReleaseFirst(mustTake(t, q, "3 aaa"), 0)
+	q.ReleaseFirst(mustTake(t, q, "lost 2 1-3 aaa"), 0)
+	if c, err := q.Take(canceled); err != canceled.Err() {
+		t.Fatalf("Take: %v, %v, want nothing before the end of the input", c, err)
+	}
+	q.CloseInput(nil)
+	q.ReleaseFirst(mustTake(t, q, "lost 1 1-1 bbb", "lost 2 1-3 aaa"), 0)
+	if c, err := q.Take(canceled); err != io.EOF {
+		t.Errorf("Take: %v, %v, want io.EOF", c, err)
+	}
+	wantCounts(t, a, 1, 2)
+	wantCounts(t, b, 0, 1)
+}
+
+// Nobody has to be told of losses.
+func TestGiveBackWithoutAnnouncements(t *testing.T) {
+	q := router.NewQueue(1000, router.Block, nil)
+	a := router.NewOrigin("aaa")
+	mustPutOf(t, q, a, 1, 2, 3)
+	q.GiveBack(mustTake(t, q, "1 aaa", "2 aaa", "3 aaa"), 0, 2)
+	wantDrain(t, q, "3")
+	wantCounts(t, a, 1, 2)
+}
+
+func TestGiveBackWakesProducersAndConsumer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := router.NewQueue(1000, router.Block, announceOf)
+		q.LimitRecords(2)
+		a := router.NewOrigin("aaa")
+		mustPutOf(t, q, a, 1)
+		c := mustTake(t, q, "1 aaa")
+		mustPutOf(t, q, a, 2)
+		d := mustTake(t, q, "2 aaa")
+		mustPutOf(t, q, a, 3)
+		putting := waits(t, "Put", putting(t.Context(), q, "xxx", 4))
+		q.Release(mustTake(t, q, "3 aaa"))
+		putting(nil)
+		q.Release(mustTake(t, q, "4 xxx"))
+		taking := waits(t, "Take", func() error {
+			c, err := q.Take(t.Context())
+			if err == nil {
+				q.Release(c)
+			}
+			return err
+		})
+		q.Release(c)
+		q.GiveBack(d, 0, 0)
+		taking(nil)
+	})
+	synctest.Test(t, func(t *testing.T) {
+		q := full(t)
+		putting := waits(t, "Put", putting(t.Context(), q, "xxx", 4))
+		q.GiveBack(mustTake(t, q, "1 xxx", "2 xxx", "3 xxx"), 2, 0)
+		putting(nil)
+		wantDrain(t, q, "3 4")
+	})
+}
+
+// A failed write has delivered the records that are there as a whole.
+func TestCopyCountsWhatWasWritten(t *testing.T) {
+	for written, delivered := range map[int]uint64{0: 0, 5: 0, 6: 1, 11: 1, 12: 2} {
+		q := router.NewQueue(1000, router.Block, nil)
+		a := router.NewOrigin("aaa")
+		mustPutOf(t, q, a, 1, 2, 3)
+		err := router.Copy(t.Context(), writer(func([]byte) (int, error) { return written, io.ErrClosedPipe }), q)
+		if err == nil {
+			t.Error("a failed write is no error")
+		}
+		wantCounts(t, a, delivered, 3-delivered)
+	}
+}
+
+// waits starts f, makes sure that it waits, and returns a function that makes sure that it has returned want.
+func waits(t *testing.T, what string, f func() error) (returned func(want error)) {
+	t.Helper()
+	result := make(chan error, 1)
+	go func() { result <- f() }()
+	synctest.Wait()
+	select {
+	case err := <-result:
+		t.Fatalf("%s did not wait, it returned %v", what, err)
+	default:
+	}
+	return func(want error) {
+		t.Helper()
+		synctest.Wait()
+		select {
+		case err := <-result:
+			if err != want {
+				t.Errorf("%s: %v, want %v", what, err, want)
+			}
+		default:
+			t.Errorf("%s still waits", what)
+		}
+	}
+}
+
+// putting is put with a context that allows waiting.
+func putting(ctx context.Context, q *router.Queue, text string, seq uint64) func() error {
+	return func() error {
+		c := q.Chunk()
+		c.Commit(fmt.Appendf(c.Buffer(), "%d %s\n", seq, text), seq)
+		return q.Put(ctx, c)
+	}
+}
+
+// full returns a queue with no room.
+func full(t *testing.T) *router.Queue {
+	q := router.NewQueue(three, router.Block, nil)
+	mustPut(t, q, "xxx", 1, 2, 3)
+	return q
+}
+
+func TestPutWaitsForRelease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := full(t)
+		first := waits(t, "Put", putting(t.Context(), q, "xxx", 4))
+		c, err := q.Take(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		q.Release(c)
+		first(nil)
+		wantDrain(t, q, "4")
+	})
+}
+
+// One release may make room for more than one producer.
+func TestAllWaitingProducersProceed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := full(t)
+		first := waits(t, "the first Put", putting(t.Context(), q, "xxx", 4))
+		second := waits(t, "the second Put", putting(t.Context(), q, "xxx", 5))
+		wantDrain(t, q, "1 2 3")
+		first(nil)
+		second(nil)
+	})
+}
+
+func TestWaitingPutEnds(t *testing.T) {
+	cause := errors.New("cause")
+	for name, end := range map[string]func(*router.Queue, context.CancelCauseFunc){
+		"by its context": func(_ *router.Queue, cancel context.CancelCauseFunc) { cancel(cause) },
+		"by Abort":       func(q *router.Queue, _ context.CancelCauseFunc) { q.Abort(cause) },
+		"by CloseInput":  func(q *router.Queue, _ context.CancelCauseFunc) { q.CloseInput(cause) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancelCause(t.Context())
+				q := full(t)
+				returned := waits(t, "Put", putting(ctx, q, "xxx", 4))
+				end(q, cancel)
+				returned(cause)
+			})
+		})
+	}
+}
+
+func TestWaitingTakeEnds(t *testing.T) {
+	cause := errors.New("cause")
+	for name, c := range map[string]struct {
+		end  func(*router.Queue, context.CancelCauseFunc)
+		want error
+	}{
+		"by its context": {func(_ *router.Queue, cancel context.CancelCauseFunc) { cancel(cause) }, cause},
+		"by Abort":       {func(q *router.Queue, _ context.CancelCauseFunc) { q.Abort(cause) }, cause},
+		"by CloseInput":  {func(q *router.Queue, _ context.CancelCauseFunc) { q.CloseInput(nil) }, io.EOF},
+		"by Put":         {func(q *router.Queue, _ context.CancelCauseFunc) { _ = put(q, "xxx", 1) }, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancelCause(t.Context())
+				q := router.NewQueue(three, router.Block, nil)
+				returned := waits(t, "Take", func() error {
+					_, err := q.Take(ctx)
+					return err
+				})
+				c.end(q, cancel)
+				returned(c.want)
+			})
+		})
+	}
+}
+
+// A gap at the end of the stream is announced when the consumer reaches it, although no record follows.
+func TestLossIsAnnouncedBeforeWaiting(t *testing.T) {
+	q := router.NewQueue(three, router.DropNewest, announce)
+	mustPut(t, q, "xxx", 1, 2, 3, 4)
+	wantDrain(t, q, "1 2 3 (lost 1 4-4)")
+}
+
+// TestConcurrent has several producers and a consumer at work at once, for the race detector and the promise.
+func TestConcurrent(t *testing.T) {
+	const records = 20_000
+	for _, policy := range []router.Policy{router.Block, router.DropNewest, router.DropOldest} {
+		for _, producers := range []uint64{1, 3} {
+			t.Run(fmt.Sprint(policy, producers), func(t *testing.T) {
+				q := router.NewQueue(5000, policy, announce)
+				var all sync.WaitGroup
+				for p := range producers {
+					all.Go(func() { produce(t, q, p*records, records) })
+				}
+				go func() {
+					all.Wait()
+					q.CloseInput(nil)
+				}()
+				var out strings.Builder
+				if err := router.Copy(t.Context(), &out, q); err != nil {
+					t.Fatalf("Copy: %v", err)
+				}
+				checkConservation(t, out.String(), producers*records, records)
+				if lost := strings.Contains(out.String(), "lost"); lost && policy == router.Block {
+					t.Error("records were lost under Block")
+				}
+			})
+		}
+	}
+}
+
+// produce puts records with the numbers after base, a few at a time.
+func produce(t *testing.T, q *router.Queue, base, records uint64) {
+	c := q.Chunk()
+	for i := range records {
+		seq := base + i + 1
+		c.Commit(fmt.Appendf(c.Buffer(), "%d x\n", seq), seq)
+		if i%7 == 6 || i == records-1 {
+			if err := q.Put(t.Context(), c); err != nil {
+				t.Errorf("Put: %v", err)
+				return
+			}
+			c = q.Chunk()
+		}
+	}
+	q.Release(c)
+}
+
+// checkConservation checks that all records came out or were announced, those of each producer in order.
+func checkConservation(t *testing.T, out string, total, perProducer uint64) {
+	t.Helper()
+	last := make(map[uint64]uint64)
+	var count uint64
+	for line := range strings.Lines(out) {
+		var l router.Loss
+		if n, _ := fmt.Sscanf(line, "lost %d %d-%d", &l.Count, &l.FirstSeq, &l.LastSeq); n == 3 {
+			count += l.Count
+			continue
+		}
+		var seq uint64
+		if _, err := fmt.Sscanf(line, "%d x", &seq); err != nil {
+			t.Fatalf("a line %q came out", line)
+		}
+		producer := (seq - 1) / perProducer
+		if seq <= last[producer] {
+			t.Fatalf("%d came out behind %d", seq, last[producer])
+		}
+		last[producer] = seq
+		count++
+	}
+	if count != total {
+		t.Errorf("%d records came out or were announced, want %d", count, total)
 	}
 }

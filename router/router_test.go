@@ -1,11 +1,23 @@
 package router
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
+
+	"phx/phoenix"
+	"phx/signal"
 )
 
 func TestSinkGetsASignalOnce(t *testing.T) {
@@ -139,4 +151,547 @@ func TestReopen(t *testing.T) {
 	if file.times != 1 {
 		t.Errorf("reopened %d times, want once", file.times)
 	}
+}
+
+// A recorder is a drain that keeps what it gets, for each connection apart.
+type recorder struct {
+	mu    sync.Mutex
+	lines map[string][]string
+	seqs  map[string][]uint64
+}
+
+func (r *recorder) Run(ctx context.Context, q *Queue) error {
+	for {
+		c, err := q.Take(ctx)
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		r.record(c)
+		q.Release(c)
+	}
+}
+
+func (r *recorder) record(c *Chunk) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.lines == nil {
+		r.lines, r.seqs = map[string][]string{}, map[string][]uint64{}
+	}
+	for i := range c.Len() {
+		line, seq := c.Record(i)
+		connection := c.OriginOf(i).Connection
+		r.lines[connection] = append(r.lines[connection], string(line))
+		r.seqs[connection] = append(r.seqs[connection], seq)
+	}
+}
+
+// of returns the numbers of what came from a connection.
+func (r *recorder) of(connection string) []uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.seqs[connection]
+}
+
+// A drainFunc is a drain that does what a test wants.
+type drainFunc func(ctx context.Context, q *Queue) error
+
+func (f drainFunc) Run(ctx context.Context, q *Queue) error { return f(ctx, q) }
+
+// roomySink returns a sink that loses nothing.
+func roomySink(name string, d Drain) *Sink {
+	return NewSink(SinkOptions{Name: name, Bytes: 1 << 30, Policy: DropOldest, Drain: d})
+}
+
+// A logBook is a logger that a test can read.
+type logBook struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *logBook) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *logBook) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// count returns how often text was logged.
+func (b *logBook) count(text string) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return strings.Count(b.text.String(), text)
+}
+
+// tick is a message, the usual event.
+func tick(seq uint64) *phoenix.Event { return messageOf("room:lobby", "tick", seq) }
+
+func messageOf(topic, name string, seq uint64) *phoenix.Event {
+	return &phoenix.Event{
+		Time: time.Unix(1_800_000_000, int64(seq)), Session: 1, Seq: seq, Topic: topic, Name: name,
+		Payload: phoenix.JSON(`{"n":1}`), Detail: phoenix.Message{},
+	}
+}
+
+// toAll is the route of every signal to the sinks.
+func toAll(names ...string) []Route { return []Route{{To: names}} }
+
+func apply(t *testing.T, r *Router, sinks []*Sink, routes []Route) {
+	t.Helper()
+	if err := r.Apply(sinks, routes); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func shutdown(t *testing.T, r *Router) {
+	t.Helper()
+	if err := r.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// lineOf returns the line of an event as an encoder of its own writes it.
+func lineOf(format signal.Format, connection string, ev *phoenix.Event) string {
+	return string(signal.NewEncoder(format, connection).Append(nil, ev))
+}
+
+// takeWaiting records what waits for a subscription.
+func takeWaiting(s *Subscription, into *recorder) {
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	for {
+		c, err := s.Take(ended)
+		if err != nil {
+			return
+		}
+		into.record(c)
+		s.Release(c)
+	}
+}
+
+// numbers returns 1 to n.
+func numbers(n int) []uint64 {
+	all := make([]uint64, n)
+	for i := range all {
+		all[i] = uint64(i + 1)
+	}
+	return all
+}
+
+// TestGraceRunsOut: a sink that was taken away and does not get on is stopped, also while a feed has forgotten to flush.
+func TestGraceRunsOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var stopped time.Duration
+		start := time.Now()
+		r := New(nil)
+		r.Grace = 3 * time.Second
+		sink := roomySink("stuck", drainFunc(func(ctx context.Context, q *Queue) error {
+			<-ctx.Done()
+			stopped = time.Since(start)
+			return ctx.Err()
+		}))
+		var other recorder
+		apply(t, r, []*Sink{sink, roomySink("other", &other)}, toAll("stuck", "other"))
+		f := r.Feed("backend")
+		for seq := range uint64(5) {
+			f.Put(tick(seq + 1))
+		}
+		f.Flush()
+		f.Put(tick(6))
+		apply(t, r, nil, nil)
+		synctest.Wait()
+		if got := other.of("backend"); !slices.Equal(got, numbers(5)) {
+			t.Errorf("beside a stuck sink, another got %v", got)
+		}
+		<-sink.done
+		synctest.Wait()
+		f.Flush()
+		if stopped != r.Grace {
+			t.Errorf("stopped after %v, want %v", stopped, r.Grace)
+		}
+		if o := sink.origin("backend"); o.Delivered.Load() != 0 || o.Dropped.Load() != 6 {
+			t.Errorf("delivered %d, dropped %d, want 0 and 6", o.Delivered.Load(), o.Dropped.Load())
+		}
+		shutdown(t, r)
+	})
+}
+
+func TestShutdownDeliversEverything(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		slow := func(out *recorder) Drain {
+			return drainFunc(func(ctx context.Context, q *Queue) error {
+				time.Sleep(2 * time.Second)
+				return out.Run(ctx, q)
+			})
+		}
+		var kept, left recorder
+		r := New(nil)
+		sink := roomySink("kept", slow(&kept))
+		apply(t, r, []*Sink{sink, roomySink("left", slow(&left))}, toAll("kept", "left"))
+		sub := r.Subscribe(Filter{}, signal.FormatPayload, 1<<20)
+		f := r.Feed("backend")
+		f.Put(tick(1))
+		apply(t, r, []*Sink{sink}, toAll("kept"))
+		f.Put(tick(2))
+		f.Flush()
+		shutdown(t, r)
+		f.Put(tick(3))
+		f.Flush()
+		if got := kept.of("backend"); !slices.Equal(got, numbers(2)) {
+			t.Errorf("the sink got %v, want 1 and 2", got)
+		}
+		if got := left.of("backend"); !slices.Equal(got, numbers(1)) {
+			t.Errorf("the sink that was leaving got %v, want 1", got)
+		}
+		var got recorder
+		takeWaiting(sub, &got)
+		if !slices.Equal(got.of("backend"), numbers(2)) {
+			t.Errorf("the subscription got %v, want 1 and 2", got.of("backend"))
+		}
+		if _, err := sub.Take(t.Context()); err != io.EOF {
+			t.Errorf("then %v, want io.EOF", err)
+		}
+		if _, err := r.Subscribe(Filter{}, signal.FormatSignal, 1<<20).Take(t.Context()); err != io.EOF {
+			t.Errorf("a subscription after the end: %v, want io.EOF", err)
+		}
+	})
+}
+
+// TestShutdownGivesUp on sinks that are stuck: one obeys its ctx, one does not even that, one was leaving.
+func TestShutdownGivesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		defer close(release)
+		obedient := drainFunc(func(ctx context.Context, q *Queue) error { <-ctx.Done(); return ctx.Err() })
+		deaf := drainFunc(func(ctx context.Context, q *Queue) error { <-release; return nil })
+		dead := drainFunc(func(ctx context.Context, q *Queue) error { return errors.New("broken") })
+		var fine recorder
+		log := &logBook{}
+		r := New(log.logger())
+		stay := []*Sink{roomySink("obedient", obedient), roomySink("deaf", deaf), roomySink("dead", dead), roomySink("fine", &fine)}
+		apply(t, r, append([]*Sink{roomySink("leaving", deaf)}, stay...), toAll("obedient", "deaf", "dead", "fine", "leaving"))
+		f := r.Feed("backend")
+		f.Put(tick(1))
+		f.Put(tick(2))
+		f.Flush()
+		apply(t, r, stay, toAll("obedient", "deaf"))
+		start := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		err := r.Shutdown(ctx)
+		if want := "sinks that did not deliver everything: dead, deaf, leaving, obedient"; err == nil || err.Error() != want {
+			t.Errorf("error %q, want %q", err, want)
+		}
+		if took := time.Since(start); took != 2*time.Second+lastChance {
+			t.Errorf("Shutdown took %v", took)
+		}
+		if got := fine.of("backend"); !slices.Equal(got, numbers(2)) {
+			t.Errorf("the sink beside them got %v", got)
+		}
+		for _, s := range stay[:3] {
+			if o := s.origin("backend"); o.Dropped.Load() != 2 {
+				t.Errorf("%s: %d dropped, want 2", s.Name(), o.Dropped.Load())
+			}
+		}
+		if n := log.count("a sink is stuck"); n != 2 {
+			t.Errorf("logged %d stuck sinks, want 2: %s", n, &log.text)
+		}
+	})
+}
+
+// TestDeadSink: what comes for a sink whose drain failed is counted, and nobody else notices.
+func TestDeadSink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var other recorder
+		log := &logBook{}
+		dead := NewSink(SinkOptions{
+			Name: "dead", Bytes: 1 << 20, Policy: DropNewest, Logger: log.logger(),
+			Drain: drainFunc(func(ctx context.Context, q *Queue) error {
+				c, err := q.Take(ctx)
+				if err == nil {
+					q.Release(c)
+				}
+				return errors.New("no space left on device")
+			}),
+		})
+		r := New(nil)
+		apply(t, r, []*Sink{dead, roomySink("other", &other)}, toAll("dead", "other"))
+		f := r.Feed("backend")
+		for seq := range uint64(10) {
+			f.Put(tick(seq + 1))
+			f.Flush()
+			synctest.Wait()
+		}
+		rows := r.Stats()
+		want := []SinkStats{
+			{Sink: "dead", Err: dead.err},
+			{Sink: "dead", Connection: "backend", Delivered: 1, Dropped: 9},
+			{Sink: "other"},
+			{Sink: "other", Connection: "backend", Delivered: 10},
+		}
+		if !slices.Equal(rows, want) {
+			t.Errorf("Stats: %+v, want %+v", rows, want)
+		}
+		if n := log.count("level=ERROR"); n != 1 || log.count("no space left on device") != 1 {
+			t.Errorf("%d errors logged, want 1: %s", n, &log.text)
+		}
+		r.Forget("backend")
+		if rows := r.Stats(); len(rows) != 2 {
+			t.Errorf("after Forget: %+v", rows)
+		}
+		if err := r.Shutdown(t.Context()); err == nil || !strings.Contains(err.Error(), "dead") {
+			t.Errorf("Shutdown: %v", err)
+		}
+	})
+}
+
+// TestTableInUseIsNotOver: whoever has acquired a table may put what it says, because the sinks it leads to still listen.
+func TestTableInUseIsNotOver(t *testing.T) {
+	r := New(nil)
+	var users sync.WaitGroup
+	ended := make(chan struct{})
+	for range 4 {
+		users.Go(func() {
+			for stillOn(ended) {
+				table := r.acquire()
+				for range 3 {
+					if table.over.Load() {
+						t.Error("a table in use is over")
+					}
+					runtime.Gosched()
+				}
+				table.release()
+			}
+		})
+	}
+	for range 20_000 {
+		next, err := newTable(nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-r.swap(next).idle // waits for all who use it
+	}
+	close(ended)
+	users.Wait()
+}
+
+// TestTableWaitsForOlderOnes: a sink may be in several tables, and the oldest may be in use longest.
+func TestTableWaitsForOlderOnes(t *testing.T) {
+	r := New(nil)
+	first := r.acquire()
+	var tables []*table
+	for range 3 {
+		next, err := newTable(nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tables = append(tables, r.swap(next))
+	}
+	second := r.acquire()
+	for i, table := range tables {
+		if table.over.Load() {
+			t.Errorf("table %d is over while the first one is in use", i)
+		}
+	}
+	first.release()
+	for i, table := range tables {
+		if !table.over.Load() {
+			t.Errorf("table %d is not over", i)
+		}
+	}
+	if second.release(); second.over.Load() {
+		t.Error("the router's table is over")
+	}
+}
+
+func TestStatsTellWhatWaits(t *testing.T) {
+	r := New(nil)
+	sink := roomySink("out", drainFunc(func(ctx context.Context, q *Queue) error { <-ctx.Done(); return ctx.Err() }))
+	apply(t, r, []*Sink{sink}, toAll("out"))
+	f := r.Feed("backend")
+	f.Put(tick(1))
+	f.Put(tick(2))
+	f.Flush()
+	bytes := len(lineOf(signal.FormatSignal, "backend", tick(1))) + len(lineOf(signal.FormatSignal, "backend", tick(2)))
+	want := []SinkStats{{Sink: "out", Waiting: 2, WaitingBytes: int64(bytes)}, {Sink: "out", Connection: "backend"}}
+	if rows := r.Stats(); !slices.Equal(rows, want) {
+		t.Errorf("Stats: %+v, want %+v", rows, want)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := r.Shutdown(ended); err == nil {
+		t.Error("Shutdown says that everything was delivered")
+	}
+}
+
+// TestCountersGoOn when a sink is replaced by another one of its name, while the first still delivers and afterwards.
+func TestCountersGoOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := New(nil)
+		f := r.Feed("backend")
+		var seq uint64
+		put := func() {
+			seq++
+			f.Put(tick(seq))
+			f.Flush()
+			synctest.Wait()
+		}
+		check := func(when string, delivered, dropped uint64) {
+			t.Helper()
+			want := SinkStats{Sink: "out", Connection: "backend", Delivered: delivered, Dropped: dropped}
+			if rows := r.Stats(); len(rows) != 2 || rows[1] != want {
+				t.Errorf("%s: %+v, want %+v", when, rows, want)
+			}
+		}
+		// The first one delivers two signals and is stuck with the third.
+		stuck := drainFunc(func(ctx context.Context, q *Queue) error {
+			for range 2 {
+				c, err := q.Take(ctx)
+				if err != nil {
+					return err
+				}
+				q.Release(c)
+			}
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		apply(t, r, []*Sink{roomySink("out", stuck)}, toAll("out"))
+		put()
+		put()
+		put()
+		apply(t, r, []*Sink{roomySink("out", Discard())}, toAll("out"))
+		check("while the first one is leaving", 2, 0)
+		time.Sleep(r.Grace)
+		put()
+		check("when it is gone", 3, 1)
+		r.Forget("backend")
+		if rows := r.Stats(); len(rows) != 1 {
+			t.Errorf("after Forget: %+v", rows)
+		}
+		shutdown(t, r)
+	})
+}
+
+// TestApplyUnderLoad: while connections put numbered signals, sinks, routes and subscriptions change. What each one gets is
+// compared whole.
+func TestApplyUnderLoad(t *testing.T) {
+	const perConnection = 4000
+	connections := []string{"c0", "c1", "c2", "c3"}
+	r := New(nil)
+	var kept recorder
+	keptSink := roomySink("kept", &kept)
+	var rotated []*recorder // one after the other, each for a while
+	var last *Sink
+	rotate := func() {
+		out := &recorder{}
+		rotated = append(rotated, out)
+		last = roomySink("rotated", out)
+		// The routes differ, too, and lead to the same.
+		routes := toAll("kept", "rotated")
+		if len(rotated)%2 == 0 {
+			everything := mustCompile(t, "phoenix.**")
+			routes = []Route{{To: []string{"rotated"}}, {Filter: Filter{Match: &everything}, To: []string{"kept"}}, {To: []string{"kept"}}}
+		}
+		apply(t, r, []*Sink{keptSink, last}, routes)
+	}
+	rotate()
+
+	beat := make(chan struct{}) // the feeds wait for the next change now and then, so that there are many
+	var feeds sync.WaitGroup
+	for i, connection := range connections {
+		feeds.Go(func() {
+			f := r.Feed(connection)
+			defer f.Flush()
+			for seq := range uint64(perConnection) {
+				f.Put(messageOf("room:"+strconv.FormatUint(seq%7, 10), "tick", seq+1))
+				if seq%uint64(3+20*i) == 0 {
+					f.Flush()
+				}
+				if seq%100 == 99 {
+					beat <- struct{}{}
+				}
+			}
+		})
+	}
+	ended := make(chan struct{})
+	go func() { feeds.Wait(); close(ended) }()
+
+	var subscribers sync.WaitGroup
+	for range 2 {
+		subscribers.Go(func() {
+			for stillOn(ended) {
+				checkSubscriber(t, r)
+			}
+		})
+	}
+	for stillOn(ended) {
+		select {
+		case <-beat:
+			rotate()
+			r.Stats()
+		case <-ended:
+		}
+	}
+	subscribers.Wait()
+	shutdown(t, r)
+
+	for _, connection := range connections {
+		if got := kept.of(connection); !slices.Equal(got, numbers(perConnection)) {
+			t.Errorf("the sink that stayed got %s", gaps(got))
+		}
+		var got []uint64
+		for _, out := range rotated {
+			got = append(got, out.of(connection)...)
+		}
+		if !slices.Equal(got, numbers(perConnection)) {
+			t.Errorf("the sinks one after the other got %s", gaps(got))
+		}
+	}
+}
+
+func stillOn(ended <-chan struct{}) bool {
+	select {
+	case <-ended:
+		return false
+	default:
+		return true
+	}
+}
+
+// checkSubscriber subscribes for a while: what comes from a connection has no gaps.
+func checkSubscriber(t *testing.T, r *Router) {
+	s := r.Subscribe(Filter{}, signal.FormatSignal, 1<<30)
+	defer s.Close()
+	var got recorder
+	for range 20 {
+		takeWaiting(s, &got)
+		runtime.Gosched()
+	}
+	for connection, seqs := range got.seqs {
+		for i, seq := range seqs {
+			if seq != seqs[0]+uint64(i) {
+				t.Errorf("a subscriber got from %s %s", connection, gaps(seqs))
+				return
+			}
+		}
+	}
+}
+
+// gaps describes numbers by the places where they do not go on.
+func gaps(seqs []uint64) string {
+	text := fmt.Sprintf("%d numbers", len(seqs))
+	for i := 1; i < len(seqs); i++ {
+		if seqs[i] != seqs[i-1]+1 {
+			text += fmt.Sprintf(", %d after %d", seqs[i], seqs[i-1])
+		}
+		if len(text) > 500 {
+			break
+		}
+	}
+	return text
 }

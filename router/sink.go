@@ -1,15 +1,19 @@
 package router
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
+	"phx/phoenix"
 	"phx/signal"
 )
 
@@ -166,4 +170,96 @@ func (s *Sink) reopen() {
 	if r, ok := s.options.Drain.(Reopener); ok {
 		r.Reopen()
 	}
+}
+
+// retryAfter is the backoff of drains: 100 ms doubling to 30 s, jittered.
+func retryAfter() phoenix.Backoff { return phoenix.DefaultReconnectAfter() }
+
+// pause waits, or returns the cause of ctx's end if that comes first.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// orDiscard returns log, or one that drops everything.
+func orDiscard(log *slog.Logger) *slog.Logger {
+	if log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return log
+}
+
+// wholeLines returns how many bytes at the beginning of p are whole lines.
+func wholeLines(p []byte) int { return bytes.LastIndexByte(p, '\n') + 1 }
+
+// Discard returns a [Drain] that counts each record as delivered and puts it nowhere.
+func Discard() Drain { return discard{} }
+
+type discard struct{}
+
+func (discard) Run(ctx context.Context, q *Queue) error {
+	for {
+		c, err := q.Take(ctx)
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		q.Release(c)
+	}
+}
+
+// WriterDrain returns a [Drain] that writes records to w, many with one call of Write. A failed write ends it, as a [*WriteError].
+func WriterDrain(w io.Writer) Drain { return writerDrain{w} }
+
+type writerDrain struct{ w io.Writer }
+
+func (d writerDrain) Run(ctx context.Context, q *Queue) error { return Copy(ctx, d.w, q) }
+
+// A WriteError is the failure of a write to an output.
+type WriteError struct{ Err error }
+
+func (e *WriteError) Error() string { return "cannot write the output: " + e.Err.Error() }
+
+// Unwrap returns what the writer returned.
+func (e *WriteError) Unwrap() error { return e.Err }
+
+// Copy writes the records of q to w, with one call of Write for each chunk, until the input ends, and returns nil if it
+// was complete. A failed write is returned as a [*WriteError]; other errors are those of [Queue.Take]. In each case but nil
+// it has aborted the queue with the error, so that no producer waits for a consumer that is gone.
+func Copy(ctx context.Context, w io.Writer, q *Queue) error {
+	for {
+		c, err := q.Take(ctx)
+		if err == io.EOF {
+			return nil
+		}
+		if err == nil {
+			err = write(w, q, c)
+		}
+		if err != nil {
+			q.Abort(err)
+			return err
+		}
+	}
+}
+
+// write writes a chunk and gives it back. Of a failed write, what is there as a whole is delivered.
+func write(w io.Writer, q *Queue, c *Chunk) error {
+	n, err := w.Write(c.Bytes())
+	if err == nil && n < len(c.Bytes()) {
+		err = io.ErrShortWrite
+	}
+	if err != nil {
+		q.ReleaseFirst(c, c.recordsIn(n))
+		return &WriteError{Err: err}
+	}
+	q.Release(c)
+	return nil
 }

@@ -2,7 +2,9 @@
 
 package router
 
-import "os/exec"
+import (
+	"os/exec"
+)
 
 // isolate does nothing: there are no process groups.
 func isolate(*exec.Cmd) {}

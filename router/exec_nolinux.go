@@ -2,7 +2,9 @@
 
 package router
 
-import "syscall"
+import (
+	"syscall"
+)
 
 // endWithUs does nothing: the child notices by the end of its input.
 func endWithUs(*syscall.SysProcAttr) {}

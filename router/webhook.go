@@ -1,0 +1,488 @@
+package router
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"phx/phoenix"
+)
+
+const (
+	defaultTimeout    = 10 * time.Second
+	defaultMaxRetries = 10
+	// countAfter is how long a chunk is posted before what is done of it is counted and the rest may be dropped again.
+	countAfter = time.Second
+)
+
+// WebhookOptions are the settings of a [WebhookDrain].
+type WebhookOptions struct {
+	// URL is where to post. It may hold secrets: of it the log shows host and path.
+	URL string
+	// Binary posts each signal in CloudEvents' binary content mode: its attributes as headers, its data as the body. Otherwise the
+	// body is the signal. Both want a sink of the format cloudevents.
+	Binary bool
+	// Headers returns headers for the requests of one signal. It is asked again for each signal, so that secrets may change.
+	// nil: none.
+	Headers func(ctx context.Context) (http.Header, error)
+	// Secret returns the key with which requests are signed as Standard Webhooks says. Asked like Headers. A key that begins with
+	// whsec_ is what the base64 behind it stands for. nil: not signed.
+	Secret func(ctx context.Context) ([]byte, error)
+	// Timeout bounds one attempt. Default: 10 s.
+	Timeout time.Duration
+	// MaxRetries is how often a request that failed in a way that may pass is sent again. 0: the default, 10. Negative: never.
+	MaxRetries int
+	// Transport sends the requests. nil: one like [http.DefaultTransport], with the proxies of the environment.
+	Transport http.RoundTripper
+	// Logger is told of failures. It should have the name of the sink among its attributes. nil: nobody is.
+	Logger *slog.Logger
+}
+
+// A WebhookDrain is a [Drain] that posts each record to a web server, one after the other. An answer of 2xx is a delivery. After
+// 429, 5xx, and when there was no answer, the request is sent again, with a backoff of 100 ms to 30 s or as Retry-After says; any
+// other answer loses the signal, and so do too many retries. Redirects are not followed.
+type WebhookDrain struct {
+	options WebhookOptions
+	url     *url.URL // nil: it is none
+	log     *slog.Logger
+
+	// failing is true from the first failed attempt to the next delivery.
+	failing bool
+	// lost counts the signals lost since lostLogged, when one was last logged.
+	lost       int
+	lostLogged time.Time
+}
+
+// NewWebhookDrain returns a drain that posts to o.URL.
+func NewWebhookDrain(o WebhookOptions) *WebhookDrain {
+	if o.Timeout <= 0 {
+		o.Timeout = defaultTimeout
+	}
+	if o.MaxRetries == 0 {
+		o.MaxRetries = defaultMaxRetries
+	}
+	if o.Transport == nil {
+		o.Transport = newTransport()
+	}
+	d := &WebhookDrain{options: o, log: orDiscard(o.Logger)}
+	if u, err := url.Parse(o.URL); err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" {
+		d.url = u
+		d.log = d.log.With("url", u.Scheme+"://"+u.Host+u.EscapedPath())
+	}
+	return d
+}
+
+// newTransport returns a transport like the default one, which somebody else in the process may have changed.
+func newTransport() *http.Transport {
+	return &http.Transport{
+		Proxy:               proxyFromEnvironment,
+		ForceAttemptHTTP2:   true,
+		MaxIdleConnsPerHost: 1, // There is one request at a time.
+		IdleConnTimeout:     90 * time.Second,
+		TLSHandshakeTimeout: 10 * time.Second,
+	}
+}
+
+// proxyFromEnvironment is [http.ProxyFromEnvironment] without the proxy's URL, which may have a password, in its error.
+func proxyFromEnvironment(r *http.Request) (*url.URL, error) {
+	proxy, err := http.ProxyFromEnvironment(r)
+	if err != nil {
+		return nil, errors.New("the proxy in the environment is not a URL")
+	}
+	return proxy, nil
+}
+
+// Open implements [Opener]: it finds out whether the URL is one. It connects to nothing.
+func (d *WebhookDrain) Open() error {
+	if d.url == nil {
+		return errors.New("the URL of the webhook is not one that begins with http:// or https:// and a host")
+	}
+	return nil
+}
+
+// Run implements [Drain].
+func (d *WebhookDrain) Run(ctx context.Context, q *Queue) error {
+	if err := d.Open(); err != nil {
+		return err
+	}
+	if t, ok := d.options.Transport.(interface{ CloseIdleConnections() }); ok {
+		defer t.CloseIdleConnections()
+	}
+	for {
+		c, err := q.Take(ctx)
+		if err == io.EOF {
+			return nil
+		}
+		if err == nil {
+			err = d.postChunk(ctx, q, c)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// postChunk posts the records of c in order and gives c back: earlier than it has to at a lost record, so that the loss is
+// announced before the next one is posted. An error is the cause of ctx's end.
+func (d *WebhookDrain) postChunk(ctx context.Context, q *Queue, c *Chunk) error {
+	taken := time.Now()
+	for i := range c.Len() {
+		line, seq := c.Record(i)
+		err := d.post(ctx, line)
+		switch {
+		case err == nil && time.Since(taken) >= countAfter:
+			q.GiveBack(c, i+1, 0)
+			return nil
+		case err == nil:
+		case ctx.Err() != nil:
+			q.ReleaseFirst(c, i)
+			return context.Cause(ctx)
+		default:
+			d.logLost(err, seq)
+			q.GiveBack(c, i, 1)
+			return nil
+		}
+	}
+	q.Release(c)
+	return nil
+}
+
+// post posts one record until it is delivered, which is no error, or lost.
+func (d *WebhookDrain) post(ctx context.Context, line []byte) error {
+	e, err := newEventRequest(line, d.options.Binary)
+	if err != nil {
+		return err
+	}
+	after := retryAfter()
+	for attempt := 0; ; attempt++ {
+		failure := d.attempt(ctx, e)
+		if failure == nil {
+			d.logDelivered()
+			return nil
+		}
+		if failure.final || attempt >= d.options.MaxRetries || ctx.Err() != nil {
+			return failure
+		}
+		if err := d.waitAfter(ctx, failure, after, attempt); err != nil {
+			return err
+		}
+	}
+}
+
+// waitAfter waits before the next attempt.
+func (d *WebhookDrain) waitAfter(ctx context.Context, failure *postFailure, after phoenix.Backoff, attempt int) error {
+	delay := max(after(attempt), failure.after)
+	level := slog.LevelDebug
+	if !d.failing {
+		level = slog.LevelWarn
+	}
+	d.failing = true
+	d.log.Log(ctx, level, "the webhook failed; the request is sent again", "error", failure, "delay", delay)
+	return pause(ctx, delay)
+}
+
+func (d *WebhookDrain) logDelivered() {
+	if d.failing {
+		d.failing = false
+		d.log.Info("the webhook works again")
+	}
+}
+
+// logLost logs the loss of a signal, unless it has just logged one.
+func (d *WebhookDrain) logLost(err error, seq uint64) {
+	d.lost++
+	now := time.Now()
+	if !d.lostLogged.IsZero() && now.Sub(d.lostLogged) < lossLogInterval {
+		return
+	}
+	d.log.Warn("the webhook did not take a signal, which is lost", "error", err, "seq", seq, "lost", d.lost)
+	d.lost, d.lostLogged = 0, now
+}
+
+const (
+	// maxRetryAfter bounds what a server may ask for by Retry-After.
+	maxRetryAfter = 5 * time.Minute
+	// maxAnswer is how much of an answer's body is read so that its connection can be used again.
+	maxAnswer = 64 << 10
+	// maxSearched is how much of it is searched for secrets, and maxExcerpt how much is shown.
+	maxSearched, maxExcerpt = 4 << 10, 200
+)
+
+// A postFailure is an attempt that failed.
+type postFailure struct {
+	err error
+	// final says that another attempt would fail, too.
+	final bool
+	// after is how long the server wants to be left alone.
+	after time.Duration
+}
+
+func (f *postFailure) Error() string { return f.err.Error() }
+
+// attempt sends the request once.
+func (d *WebhookDrain) attempt(ctx context.Context, e *eventRequest) *postFailure {
+	limited, cancel := context.WithTimeout(ctx, d.options.Timeout)
+	defer cancel()
+	answer, err := d.send(limited, e)
+	if err != nil {
+		if limited.Err() != nil && ctx.Err() == nil {
+			err = fmt.Errorf("no answer within %v", d.options.Timeout)
+		}
+		return &postFailure{err: err}
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode/100 == 2 {
+		_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, maxAnswer))
+		return nil
+	}
+	failure := &postFailure{err: d.refusal(answer, e)}
+	if answer.StatusCode == http.StatusTooManyRequests || answer.StatusCode/100 == 5 {
+		failure.after = retryAfterOf(answer.Header, time.Now())
+	} else {
+		failure.final = true
+	}
+	return failure
+}
+
+// send sends the request, for which it first gets the secrets, if it has not.
+func (d *WebhookDrain) send(ctx context.Context, e *eventRequest) (*http.Response, error) {
+	if err := d.authorize(ctx, e); err != nil {
+		return nil, err
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, d.url.String(), bytes.NewReader(e.body))
+	if err != nil {
+		return nil, err
+	}
+	r.Header = e.header.Clone()
+	r.Host = r.Header.Get("Host")
+	r.Header.Del("Host")
+	if e.key != nil {
+		sign(r.Header, e.key, e.id, time.Now(), e.body)
+	}
+	// Not by a Client: that follows redirects.
+	return d.options.Transport.RoundTrip(r)
+}
+
+// authorize completes the headers of the request, once for all its attempts.
+func (d *WebhookDrain) authorize(ctx context.Context, e *eventRequest) error {
+	if e.authorized {
+		return nil
+	}
+	header := http.Header{}
+	header.Set("User-Agent", "phx")
+	if user := d.url.User; user != nil {
+		password, _ := user.Password()
+		header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte(user.Username()+":"+password)))
+	}
+	if d.options.Headers != nil {
+		theirs, err := d.options.Headers(ctx)
+		if err != nil {
+			return err
+		}
+		for name, values := range theirs {
+			header.Del(name)
+			for _, value := range values {
+				header.Add(name, value)
+			}
+		}
+	}
+	e.secrets = d.secrets(header)
+	if d.options.Secret != nil {
+		secret, err := d.options.Secret(ctx)
+		if err != nil {
+			return err
+		}
+		e.secrets = append(e.secrets, string(secret))
+		if e.key, err = signingKey(secret); err != nil {
+			return err
+		}
+	}
+	for name, values := range e.header {
+		header[name] = values
+	}
+	e.header, e.authorized = header, true
+	return nil
+}
+
+// secrets returns what must not be shown of a request.
+func (d *WebhookDrain) secrets(header http.Header) []string {
+	var secrets []string
+	for _, values := range header {
+		secrets = append(secrets, values...)
+	}
+	if authorization := strings.Fields(header.Get("Authorization")); len(authorization) > 1 {
+		secrets = append(secrets, authorization[1])
+	}
+	if password, ok := d.url.User.Password(); ok {
+		secrets = append(secrets, password)
+	}
+	for _, values := range d.url.Query() {
+		secrets = append(secrets, values...)
+	}
+	return append(secrets, d.url.RawQuery)
+}
+
+// refusal says what the server answered, and quotes the beginning of it, but no secret that it repeats.
+func (d *WebhookDrain) refusal(answer *http.Response, e *eventRequest) error {
+	beginning, _ := io.ReadAll(io.LimitReader(answer.Body, maxSearched))
+	_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, maxAnswer))
+	text := string(beginning)
+	for _, secret := range e.secrets {
+		// Of shorter ones nothing would be left to read.
+		if len(secret) >= 4 {
+			text = strings.ReplaceAll(text, secret, "…")
+		}
+	}
+	text = strings.ToValidUTF8(text, "\uFFFD")
+	text = strings.Join(strings.Fields(text), " ")
+	if len(text) > maxExcerpt {
+		text = strings.ToValidUTF8(text[:maxExcerpt], "") + "…"
+	}
+	status := strconv.Itoa(answer.StatusCode) + " " + http.StatusText(answer.StatusCode)
+	if answer.StatusCode/100 == 3 {
+		status += ", and redirects are not followed"
+	}
+	if text == "" {
+		return fmt.Errorf("the answer was %s", status)
+	}
+	return fmt.Errorf("the answer was %s: %s", status, text)
+}
+
+// retryAfterOf returns how long the server wants to be left alone: a number of seconds or a date.
+func retryAfterOf(header http.Header, now time.Time) time.Duration {
+	value := header.Get("Retry-After")
+	if seconds, err := strconv.ParseFloat(value, 64); err == nil && seconds >= 0 {
+		return time.Duration(min(seconds, maxRetryAfter.Seconds()) * float64(time.Second))
+	}
+	if date, err := http.ParseTime(value); err == nil {
+		return min(max(date.Sub(now), 0), maxRetryAfter)
+	}
+	return 0
+}
+
+// An eventRequest is a CloudEvent as an HTTP request.
+type eventRequest struct {
+	id     string
+	header http.Header
+	body   []byte
+
+	// authorized says that header has what only the drain knows, and that what follows is set.
+	authorized bool
+	key        []byte   // nil: not signed
+	secrets    []string // what must not be shown
+}
+
+// newEventRequest makes a request of the line of a CloudEvent in JSON. It keeps nothing of the line: a request may still be sent
+// when its failure has long been reported.
+func newEventRequest(line []byte, binary bool) (*eventRequest, error) {
+	e := &eventRequest{header: http.Header{}}
+	members, err := readMembers(line)
+	if err != nil {
+		return nil, err
+	}
+	e.id = members["id"].text
+	if !binary {
+		e.body = bytes.Clone(bytes.TrimSuffix(line, []byte{'\n'}))
+		e.header.Set("Content-Type", "application/cloudevents+json; charset=utf-8")
+		return e, nil
+	}
+	for name, value := range members {
+		switch {
+		case name == "data":
+			e.body = value.json
+		case name == "datacontenttype":
+			e.header.Set("Content-Type", value.text)
+		case value.text == "":
+			return nil, fmt.Errorf("%q is no attribute of a CloudEvent: %s", name, formatAdvice)
+		default:
+			e.header.Set("ce-"+name, escapeHeader(value.text))
+		}
+	}
+	return e, nil
+}
+
+const formatAdvice = "the sink of a webhook needs the format cloudevents"
+
+// A member is one of a JSON object: as it is written, and as a text if it is a string, a number or a boolean.
+type member struct {
+	json []byte
+	text string
+}
+
+// readMembers takes a JSON object apart.
+func readMembers(line []byte) (map[string]member, error) {
+	var all map[string]json.RawMessage
+	if err := json.Unmarshal(line, &all); err != nil {
+		return nil, fmt.Errorf("a record is not a JSON object: %s", formatAdvice)
+	}
+	members := make(map[string]member, len(all))
+	for name, value := range all {
+		m := member{json: value}
+		switch value[0] {
+		case '"':
+			if err := json.Unmarshal(value, &m.text); err != nil {
+				return nil, err
+			}
+		case '{', '[':
+		default:
+			m.text = string(value)
+		}
+		members[name] = m
+	}
+	return members, nil
+}
+
+// escapeHeader returns an attribute as the value of a header: printable ASCII but for the space, '"' and '%' is as it is, all
+// else is percent-encoded (HTTP Protocol Binding for CloudEvents 1.0.2, section 3.1.3.2).
+func escapeHeader(value string) string {
+	plain := func(c byte) bool { return '!' <= c && c <= '~' && c != '"' && c != '%' }
+	var escaped strings.Builder
+	for _, c := range []byte(value) {
+		if plain(c) {
+			escaped.WriteByte(c)
+		} else {
+			fmt.Fprintf(&escaped, "%%%02X", c)
+		}
+	}
+	return escaped.String()
+}
+
+// secretPrefix begins a key that is written as Standard Webhooks says.
+const secretPrefix = "whsec_"
+
+// signingKey returns the key that a secret stands for.
+func signingKey(secret []byte) ([]byte, error) {
+	encoded, ok := bytes.CutPrefix(secret, []byte(secretPrefix))
+	if !ok {
+		return secret, nil
+	}
+	key, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(string(encoded), "="))
+	if err != nil {
+		return nil, errors.New("the secret of the webhook begins with " + secretPrefix + ", but what follows is not base64")
+	}
+	return key, nil
+}
+
+// sign signs a request as Standard Webhooks 1.0 says (https://www.standardwebhooks.com). The time is that of the attempt: receivers
+// refuse what is old.
+func sign(header http.Header, key []byte, id string, now time.Time, body []byte) {
+	timestamp := strconv.FormatInt(now.Unix(), 10)
+	mac := hmac.New(sha256.New, key)
+	mac.Write([]byte(id + "." + timestamp + "."))
+	mac.Write(body)
+	header.Set("webhook-id", id)
+	header.Set("webhook-timestamp", timestamp)
+	header.Set("webhook-signature", "v1,"+base64.StdEncoding.EncodeToString(mac.Sum(nil)))
+}
