@@ -2,6 +2,7 @@ package config
 
 import (
 	"encoding/json"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -144,4 +145,233 @@ func jsonOf(value any) json.RawMessage {
 		panic("config: a default is no JSON: " + err.Error())
 	}
 	return text
+}
+
+// mask stands for what may be secret.
+const mask = "***"
+
+// jsonText returns text as a JSON string that the parser reads back as text.
+func jsonText(text string) json.RawMessage {
+	return strictyaml.AppendJSONString(nil, strictyaml.Quote(text))
+}
+
+// plainJSON returns a value in which there is no secret, variables filled in. A number or a boolean is written as one if literal
+// says that the text is not wanted.
+func plainJSON(n strictyaml.Node, literal bool) (json.RawMessage, error) {
+	if n.IsList() {
+		items, err := n.Items()
+		if err != nil {
+			return nil, err
+		}
+		list := make([]json.RawMessage, len(items))
+		for i, item := range items {
+			if list[i], err = plainJSON(item, literal); err != nil {
+				return nil, err
+			}
+		}
+		return jsonList(list), nil
+	}
+	text, err := n.Text()
+	if err != nil {
+		return nil, err
+	}
+	if literal && json.Valid([]byte(text)) {
+		return json.RawMessage(text), nil
+	}
+	return jsonText(text), nil
+}
+
+// maskedSecret keeps where a secret is to be found, as it is written there: filled in, a variable could be one.
+func maskedSecret(n strictyaml.Node) (json.RawMessage, error) {
+	if n.IsMap() {
+		return n.RawTexts()
+	}
+	if text, err := n.Text(); err != nil || text == "" { // which says that there is none
+		return jsonText(""), err
+	}
+	return jsonText(mask), nil
+}
+
+// maskedURL hides user, password, and the values of the query.
+func maskedURL(n strictyaml.Node) (json.RawMessage, error) {
+	text, err := n.Text()
+	if err != nil {
+		return nil, err
+	}
+	return jsonText(maskURL(text)), nil
+}
+
+// maskedProxy does so for a proxy, which may be without a scheme.
+func maskedProxy(n strictyaml.Node) (json.RawMessage, error) {
+	text, err := n.Text()
+	if err != nil {
+		return nil, err
+	}
+	if !strings.Contains(text, "://") {
+		text = "http://" + text
+	}
+	return jsonText(maskURL(text)), nil
+}
+
+func maskURL(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return mask
+	}
+	user := ""
+	if u.User != nil {
+		user = mask + "@"
+		if _, has := u.User.Password(); has {
+			user = mask + ":" + user
+		}
+		u.User = nil // which would escape the mask
+	}
+	if u.RawQuery != "" {
+		parts := strings.Split(u.RawQuery, "&")
+		for i, part := range parts {
+			name, _, hasValue := strings.Cut(part, "=")
+			switch {
+			case hasValue && name == "vsn":
+			case hasValue:
+				parts[i] = name + "=" + mask
+			default: // without a name it is a value, perhaps
+				parts[i] = mask
+			}
+		}
+		u.RawQuery = strings.Join(parts, "&")
+	}
+	return strings.Replace(u.String(), "://", "://"+user, 1)
+}
+
+// maskedAutoJoin hides params: which of them are secret is not said, and no signal tells of them either.
+func maskedAutoJoin(n strictyaml.Node) (json.RawMessage, error) {
+	return autoJoinJSON(n, plainText, func(params strictyaml.Node) (json.RawMessage, error) {
+		return params.MaskedJSON(mask)
+	}, maskedSecret)
+}
+
+func plainText(n strictyaml.Node) (json.RawMessage, error) { return plainJSON(n, false) }
+
+// maskedHeaders hides the values of headers.
+func maskedHeaders(n strictyaml.Node) (json.RawMessage, error) {
+	list, err := headerFields(n)
+	if err != nil {
+		return nil, err
+	}
+	return headersJSON(list, maskedSecret)
+}
+
+// A form writes a value of a file as JSON.
+type form func(n strictyaml.Node) (json.RawMessage, error)
+
+// An object is a JSON object whose members keep their order.
+type object struct{ members []member }
+
+type member struct {
+	name  string
+	value json.RawMessage
+}
+
+func (o *object) add(name string, value json.RawMessage) {
+	o.members = append(o.members, member{name, value})
+}
+
+// addFrom adds a value of a file.
+func (o *object) addFrom(name string, n strictyaml.Node, as form) error {
+	value, err := as(n)
+	o.add(name, value)
+	return err
+}
+
+// json returns the object.
+func (o *object) json() json.RawMessage {
+	text := []byte{'{'}
+	for i, m := range o.members {
+		if i > 0 {
+			text = append(text, ',')
+		}
+		text = append(append(strictyaml.AppendJSONString(text, m.name), ':'), m.value...)
+	}
+	return append(text, '}')
+}
+
+// nested returns the object with the members whose names have dots in objects of their own. Those of one such object stand
+// together.
+func (o *object) nested() json.RawMessage {
+	var outer, inner object
+	for i, m := range o.members {
+		group, rest, dotted := strings.Cut(m.name, ".")
+		if !dotted {
+			outer.add(m.name, m.value)
+			continue
+		}
+		inner.add(rest, m.value)
+		if i+1 == len(o.members) || !strings.HasPrefix(o.members[i+1].name, group+".") {
+			outer.add(group, inner.nested())
+			inner = object{}
+		}
+	}
+	return outer.json()
+}
+
+func jsonList(items []json.RawMessage) json.RawMessage {
+	text := []byte{'['}
+	for i, item := range items {
+		if i > 0 {
+			text = append(text, ',')
+		}
+		text = append(text, item...)
+	}
+	return append(text, ']')
+}
+
+// mapJSON writes each value of a map.
+func mapJSON(as form) form {
+	return func(n strictyaml.Node) (json.RawMessage, error) {
+		list, err := n.Fields()
+		if err != nil {
+			return nil, err
+		}
+		var o object
+		for _, field := range list {
+			if err := o.addFrom(field.Name, field.Value, as); err != nil {
+				return nil, err
+			}
+		}
+		return o.json(), nil
+	}
+}
+
+// autoJoinJSON writes auto_join_channels, and what is in them in three forms.
+func autoJoinJSON(n strictyaml.Node, topic, params, secret form) (json.RawMessage, error) {
+	items, err := n.Items()
+	if err != nil {
+		return nil, err
+	}
+	forms := map[string]form{"topic": topic, "params": params, "secret_params": mapJSON(secret)}
+	list := make([]json.RawMessage, len(items))
+	for i, item := range items {
+		if !item.IsMap() {
+			if list[i], err = topic(item); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		channel, err := item.Fields()
+		if err != nil {
+			return nil, err
+		}
+		var o object
+		for _, field := range channel {
+			as, known := forms[field.Name]
+			if !known {
+				as = strictyaml.Node.RawTexts // whoever reads it says what is wrong
+			}
+			if err := o.addFrom(field.Name, field.Value, as); err != nil {
+				return nil, err
+			}
+		}
+		list[i] = o.json()
+	}
+	return jsonList(list), nil
 }

@@ -1,12 +1,15 @@
 package config
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"syscall"
 
 	"phx/cmd/internal/strictyaml"
@@ -138,3 +141,107 @@ func cause(err error) error {
 	}
 	return err
 }
+
+// Join returns all that is wrong with a file as one error, in the order of the file, each once; nil if nothing is.
+func Join(errs ...error) error {
+	var wrong problems
+	wrong.addAll(errs)
+	return wrong.err()
+}
+
+// problems collects all that is wrong with a file, so that it can be put right at once.
+type problems struct{ found []error }
+
+// add adds an error, or those that were joined in it. Nil is none.
+func (p *problems) add(err error) {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		for _, e := range joined.Unwrap() {
+			p.add(e)
+		}
+		return
+	}
+	if err != nil {
+		p.found = append(p.found, err)
+	}
+}
+
+func (p *problems) addAll(errs []error) {
+	for _, err := range errs {
+		p.add(err)
+	}
+}
+
+// ordered returns what was found in the order of the file, each once: what is wrong with the defaults is found for each connection.
+func (p *problems) ordered() []error {
+	slices.SortStableFunc(p.found, comparePlaces)
+	p.found = slices.CompactFunc(p.found, func(a, b error) bool { return a.Error() == b.Error() })
+	return p.found
+}
+
+// err returns what was found as one error, nil if that is nothing.
+func (p *problems) err() error {
+	switch found := p.ordered(); len(found) {
+	case 0:
+		return nil
+	case 1:
+		return found[0]
+	default:
+		return errors.Join(found...)
+	}
+}
+
+// comparePlaces compares where in a file the errors are. One without a place comes last.
+func comparePlaces(a, b error) int {
+	at := func(err error) (line, column int) {
+		if e := (*strictyaml.Error)(nil); errors.As(err, &e) {
+			return e.Line, e.Column
+		}
+		return int(^uint(0) >> 1), 0
+	}
+	aLine, aColumn := at(a)
+	bLine, bColumn := at(b)
+	return cmp.Or(cmp.Compare(aLine, bLine), cmp.Compare(aColumn, bColumn))
+}
+
+// A UsageError is a wrong option or argument.
+type UsageError struct {
+	// Message says what is wrong, Advice what would be right.
+	Message, Advice string
+}
+
+// Error returns the message.
+func (e *UsageError) Error() string { return e.Message }
+
+// Hint returns the advice.
+func (e *UsageError) Hint() string { return e.Advice }
+
+// ExitCode is that of usage errors.
+func (e *UsageError) ExitCode() int { return 2 }
+
+// A ReadError says that the file, or the standard input, that an option names could not be read.
+type ReadError struct {
+	// Option is the one that names it.
+	Option string
+	// Path of the file; "-" is the standard input.
+	Path string
+	Err  error
+}
+
+// Error says what could not be read.
+func (e *ReadError) Error() string {
+	// The path is in the error of the system already, behind the name of a system call that helps nobody.
+	err := e.Err
+	if pathErr := (*fs.PathError)(nil); errors.As(err, &pathErr) {
+		err = pathErr.Err
+	}
+	return fmt.Sprintf("cannot read %s for %s: %v", pathName(e.Path), e.Option, err)
+}
+
+// Hint says what to do about it.
+func (e *ReadError) Hint() string { return "check that it exists and may be read" }
+
+// ExitCode is that of input that cannot be read.
+func (e *ReadError) ExitCode() int { return 26 }
+
+// Unwrap returns the error of the system.
+func (e *ReadError) Unwrap() error { return e.Err }
