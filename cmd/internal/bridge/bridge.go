@@ -10,6 +10,7 @@ package bridge
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"sync"
@@ -174,4 +175,188 @@ func (b *Bridge) connection(name string) *connection {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	return b.connections[name]
+}
+
+// A plan is a configuration that was found to be right. Nothing has come of it yet.
+type plan struct {
+	file        *config.File
+	serve       *config.Serve
+	connections []planned
+	warnings    []string
+}
+
+// planned is one connection of a plan.
+type planned struct {
+	name string
+	*settings
+}
+
+// plan reads the configuration and checks all of it.
+func (b *Bridge) plan() (*plan, error) {
+	file, err := b.opts.Load()
+	if err != nil {
+		return nil, err
+	}
+	p := &plan{file: file}
+	// Everything that is wrong is told at once.
+	var wrong []error
+	p.serve, err = file.Serve(b.opts.Where)
+	wrong = append(wrong, err)
+	for _, entry := range file.Entries {
+		c, err := b.planConnection(entry)
+		if err != nil {
+			wrong = append(wrong, err)
+			continue
+		}
+		p.connections = append(p.connections, c)
+		p.warnings = append(p.warnings, entry.Warnings(c.connection)...)
+	}
+	if err := config.Join(wrong...); err != nil {
+		return nil, err
+	}
+	p.warnings = append(p.warnings, p.serve.Warnings...)
+	return p, nil
+}
+
+// planConnection checks an entry.
+func (b *Bridge) planConnection(entry *config.Entry) (planned, error) {
+	c, err := entry.Resolve(b.log.With(connectionKey, entry.Name))
+	if err != nil {
+		return planned{}, err
+	}
+	p := planned{name: entry.Name, settings: &settings{connection: c}}
+	if p.options, err = c.Build(nil); err != nil {
+		return planned{}, err
+	}
+	p.fingerprint, err = entry.Fingerprint()
+	return p, err
+}
+
+// connectionKey is under which name logs say which connection they are about.
+const connectionKey = "connection"
+
+// warn logs the warnings.
+func (p *plan) warn(log *slog.Logger) {
+	for _, w := range p.warnings {
+		log.Warn(w)
+	}
+	if len(p.connections) == 0 {
+		log.Warn("the configuration has no connections; `phx ctl start -f FILE NAME` adds one")
+	}
+}
+
+// A sink is a sink of the configuration in effect.
+type sink struct {
+	*router.Sink
+	fingerprint string
+}
+
+// routeBy makes the sinks and routes those of a plan. A sink whose settings are the same goes on, with what it holds, unless it is
+// dead: that is made anew. When routeBy fails, nothing has changed.
+func (b *Bridge) routeBy(p *plan) error {
+	var sinks []sink
+	var opened []router.Drain
+	done := false
+	defer func() {
+		if !done {
+			closeAll(opened)
+		}
+	}()
+	dead := map[string]bool{}
+	for _, s := range b.router.Stats() {
+		dead[s.Sink] = dead[s.Sink] || s.Err != nil
+	}
+	for _, wanted := range p.serve.Sinks {
+		s, ok := b.runningSink(wanted)
+		if !ok || dead[wanted.Name] {
+			drain := b.newDrain(wanted)
+			if err := open(wanted.Name, drain); err != nil {
+				return err
+			}
+			opened = append(opened, drain)
+			s = sink{b.newSink(wanted, drain), wanted.Fingerprint}
+		}
+		sinks = append(sinks, s)
+	}
+	bare := make([]*router.Sink, len(sinks))
+	for i, s := range sinks {
+		bare[i] = s.Sink
+	}
+	if err := b.router.Apply(bare, p.serve.Routes); err != nil {
+		return err
+	}
+	b.sinks, done = sinks, true
+	return nil
+}
+
+// A SinkError says that a sink cannot be made.
+type SinkError struct {
+	Sink string
+	Err  error
+}
+
+// Error names the sink.
+func (e *SinkError) Error() string { return fmt.Sprintf("the sink %s cannot work: %v", e.Sink, e.Err) }
+
+// Hint says what to do about it.
+func (e *SinkError) Hint() string { return "check the sink in the config file, and what it names" }
+
+// ExitCode is that of output that cannot be written.
+func (e *SinkError) ExitCode() int { return exitWrite }
+
+// Unwrap returns what is wrong with it.
+func (e *SinkError) Unwrap() error { return e.Err }
+
+// runningSink returns the sink that has these settings already.
+func (b *Bridge) runningSink(wanted config.Sink) (sink, bool) {
+	for _, s := range b.sinks {
+		if s.Name() == wanted.Name && s.fingerprint == wanted.Fingerprint {
+			return s, true
+		}
+	}
+	return sink{}, false
+}
+
+// open gets what a drain needs, so that what is wrong with it is known before anything has changed.
+func open(name string, d router.Drain) error {
+	if opener, ok := d.(router.Opener); ok {
+		if err := opener.Open(); err != nil {
+			return &SinkError{Sink: name, Err: err}
+		}
+	}
+	return nil
+}
+
+// closeAll lets go of what drains have opened that are not going to run.
+func closeAll(drains []router.Drain) {
+	for _, d := range drains {
+		if closer, ok := d.(io.Closer); ok {
+			_ = closer.Close() // nothing was written
+		}
+	}
+}
+
+func (b *Bridge) newSink(s config.Sink, d router.Drain) *router.Sink {
+	return router.NewSink(router.SinkOptions{
+		Name: s.Name, Format: s.Format, Records: s.Records, Bytes: s.Bytes, Policy: s.WhenFull, Drain: d, Logger: b.log,
+	})
+}
+
+func (b *Bridge) newDrain(s config.Sink) router.Drain {
+	log := b.log.With("sink", s.Name)
+	switch {
+	case s.Stdout:
+		return router.WriterDrain(b.opts.Stdout)
+	case s.File != nil:
+		return router.NewFileDrain(s.File.Path, log)
+	case s.Exec != nil:
+		return router.NewExecDrain(router.ExecOptions{Command: s.Exec.Command, Dir: s.Exec.Dir, Logger: log})
+	case s.Webhook != nil:
+		w := s.Webhook
+		w.Logger = log
+		return router.NewWebhookDrain(router.WebhookOptions{
+			URL: w.URL, Binary: w.Binary, Headers: w.Headers, Secret: w.Secret, Timeout: w.Timeout, MaxRetries: w.MaxRetries, Logger: log,
+		})
+	}
+	return router.Discard()
 }

@@ -1,16 +1,20 @@
 package bridge_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"phx/cmd/internal/bridge"
 	"phx/cmd/internal/control"
@@ -300,6 +304,178 @@ func TestReloadBringsBackWhatWasRemoved(t *testing.T) {
 	must(t, s.Remove(t.Context(), "a"))
 	s.reload(two)
 	if c := s.await("a", control.StateJoined); c.Session != 1 {
+		t.Errorf("%+v", c)
+	}
+}
+
+const oneConnection = "connections: {a: {uri: '${URI}'}}\n"
+
+// hanging returns a stage with a connection a that hangs, because the log of its events does, until it is let go on.
+func hanging(t *testing.T) (s *stage, goOn func()) {
+	t.Helper()
+	hangs, gate := make(chan struct{}, 100), make(chan struct{})
+	s = newStage(t, phoenixtest.Demo(), oneConnection)
+	s.logEvent = func(*phoenix.Event) {
+		hangs <- struct{}{}
+		<-gate
+	}
+	s.open()
+	must(t, s.StartAll())
+	<-hangs
+	return s, func() { close(gate) }
+}
+
+// until waits for something that nothing tells of.
+func (s *stage) until(enough func() bool) {
+	s.t.Helper()
+	for ctx := patient(s.t); !enough(); {
+		select {
+		case <-time.After(time.Millisecond):
+		case <-ctx.Done():
+			s.t.Fatal("it does not happen")
+		}
+	}
+}
+
+// errorStatus returns the HTTP status that an error is answered with.
+func errorStatus(err error) int {
+	if e := (*control.Error)(nil); errors.As(err, &e) {
+		return e.Status
+	}
+	return 0
+}
+
+// Who removes a connection that hangs may give up. The removal is completed all the same, and the name is free then.
+func TestRemovalOutlivesItsCaller(t *testing.T) {
+	s, goOn := hanging(t)
+	soon, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if err := s.Remove(soon, "a"); errorStatus(err) != http.StatusGatewayTimeout {
+		t.Errorf("Remove of a connection that hangs: %v", err)
+	}
+	s.reload("connections: {}\n") // which leaves it to that
+	s.write(oneConnection)
+	if err := s.Reload(t.Context()); errorStatus(err) != http.StatusGatewayTimeout {
+		t.Errorf("a reload that wants the connection back meanwhile: %v", err)
+	}
+	goOn()
+	s.until(func() bool { return s.Reload(t.Context()) == nil })
+	s.await("a", control.StateConnected)
+}
+
+// A change that waits for a connection lets go when serve ends, and so does one that waits for its turn. Later ones are refused.
+func TestShutdownWaitsForNoChange(t *testing.T) {
+	s, goOn := hanging(t)
+	s.write("connections: {}\n")
+	const changes = 3
+	ended := make(chan error, changes)
+	for range changes {
+		go func() { ended <- s.Reload(context.Background()) }()
+	}
+	s.until(func() bool {
+		c, err := s.Connection(t.Context(), "a")
+		return err == nil && c.Status == string(phoenix.StatusDisconnecting)
+	})
+	down := make(chan error)
+	go func() { down <- s.Shutdown(context.Background()) }()
+	late := 0
+	for range changes {
+		switch err := <-ended; errorStatus(err) {
+		case http.StatusServiceUnavailable:
+			late++
+		case http.StatusGatewayTimeout:
+		default:
+			t.Errorf("a reload at the end: %v", err)
+		}
+	}
+	if late != changes-1 {
+		t.Errorf("%d changes came too late, want %d", late, changes-1)
+	}
+	_, err := s.Add(t.Context(), []byte(`{"name":"b","uri":"ws://127.0.0.1:1/socket"}`), "")
+	if errorStatus(err) != http.StatusServiceUnavailable {
+		t.Errorf("an addition at the end: %v", err)
+	}
+	goOn()
+	must(t, <-down)
+}
+
+func TestAdd(t *testing.T) {
+	s := started(t, two)
+	c, err := s.Add(t.Context(), []byte(`{"name": "c", "uri": "${URI}", "auto_join_channels": ["room:c"]}`), "")
+	must(t, err)
+	if c.Name != "c" || !c.Required {
+		t.Errorf("added %+v", c)
+	}
+	s.await("c", control.StateJoined)
+}
+
+// Relative paths of an entry begin where its sender says, or else where the config is.
+func TestAddFindsFiles(t *testing.T) {
+	elsewhere := t.TempDir()
+	for what, c := range map[string]struct{ dir, token string }{"here": {"", "here"}, "elsewhere": {elsewhere, "elsewhere"}} {
+		t.Run(what, func(t *testing.T) {
+			tokens := make(chan any, 1)
+			s := newStage(t, func(srv *phoenixtest.Server) {
+				srv.Mount("/socket", phoenixtest.UserSocket{Connect: func(info *phoenixtest.ConnectInfo) error {
+					tokens <- info.Params["token"]
+					return nil
+				}})
+			}, `connections: {}`)
+			must(t, os.WriteFile(filepath.Join(s.dir, "token"), []byte("here"), 0o600))
+			must(t, os.WriteFile(filepath.Join(elsewhere, "token"), []byte("elsewhere"), 0o600))
+			s.open()
+			must(t, s.StartAll())
+			_, err := s.Add(t.Context(), []byte(`{"name": "c", "uri": "${URI}", "params": {"token": {"file": "token"}}}`), c.dir)
+			must(t, err)
+			if token := <-tokens; token != c.token {
+				t.Errorf("the token is %q, want %q", token, c.token)
+			}
+		})
+	}
+}
+
+// An entry that cannot be taken is refused, and nothing is left of it.
+func TestAddRefused(t *testing.T) {
+	for what, c := range map[string]struct {
+		entry        string
+		status, code int
+		says         string
+	}{
+		"no name":         {`{"uri": "${URI}"}`, http.StatusBadRequest, 2, "name"},
+		"a reserved name": {`{"name": "push", "uri": "${URI}"}`, http.StatusBadRequest, 2, "reserved"},
+		"a name there is": {`{"name": "a", "uri": "${URI}"}`, http.StatusConflict, 1, `connection "a" already`},
+		"no uri":          {`{"name": "c"}`, http.StatusBadRequest, 2, "uri"},
+		"an unknown key":  {`{"name": "c", "uri": "${URI}", "timeout": 3}`, http.StatusBadRequest, 2, `"timeout"`},
+		"a bad value":     {`{"name": "c", "uri": "${URI}", "vsn": "3.0.0"}`, http.StatusBadRequest, 2, "vsn"},
+		"no JSON":         {`{"name": `, http.StatusBadRequest, 2, "connection:1"},
+		"no encryption":   {`{"name": "c", "uri": "ws://phoenix.test/socket"}`, http.StatusBadRequest, 2, "require_wss"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			s := started(t, "require_wss: true\n"+two)
+			_, err := s.Add(t.Context(), []byte(c.entry), "")
+			wantError(t, err, c.status, c.code, c.says)
+			if names := s.names(); len(names) != 2 {
+				t.Errorf("connections %q", names)
+			}
+		})
+	}
+}
+
+func TestAddBeforeTheStart(t *testing.T) {
+	s := stageOf(t, two)
+	_, err := s.Add(t.Context(), []byte(`{"name": "c", "uri": "${URI}"}`), "")
+	wantError(t, err, http.StatusServiceUnavailable, 1, "still starting")
+}
+
+// A name is free as soon as Remove has returned.
+func TestRemove(t *testing.T) {
+	s := joined(t)
+	must(t, s.Remove(t.Context(), "a"))
+	if names := s.names(); len(names) > 0 {
+		t.Errorf("connections %q", names)
+	}
+	s.add(`{"name": "a", "uri": "${URI}"}`)
+	if c := s.await("a", control.StateConnected); c.Session != 1 {
 		t.Errorf("%+v", c)
 	}
 }

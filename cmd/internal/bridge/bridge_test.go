@@ -8,8 +8,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -329,4 +332,223 @@ func wantError(t *testing.T, err error, status, code int, text string) {
 // echo is a push that the demo answers with its payload.
 func echo(topic string) control.Push {
 	return control.Push{Topic: topic, Event: "echo", Payload: json.RawMessage(`{"n":1}`)}
+}
+
+// Whatever is wrong anywhere in the file is told at once, each once, with its place, in the order of the file.
+func TestPlanTellsAllMistakes(t *testing.T) {
+	s := newStage(t, phoenixtest.Demo(), `
+defaults: {vsn: 3.0.0}
+connections:
+  a: {uri: "${URI}", auto_join_channels: [room:a]}
+  b: {uri: "http//broken"}
+  c: {uri: "${URI}", max_retries: many}
+sinks:
+  s: {file: {path: out}, when_full: block}
+routes:
+  - {to: stdout, where: "("}
+`)
+	_, err := bridge.New(s.options())
+	if err == nil {
+		t.Fatal("the configuration is accepted")
+	}
+	var places []string
+	for line := range strings.Lines(err.Error()) {
+		_, rest, _ := strings.Cut(line, "phx.yaml:")
+		place, _, _ := strings.Cut(rest, ": ")
+		places = append(places, place)
+	}
+	if want := []string{"2:17", "5:12", "6:35", "8:37", "10:25"}; !slices.Equal(places, want) {
+		t.Errorf("mistakes at %q, want %q:\n%v", places, want, err)
+	}
+}
+
+func TestNoConnectionsIsAllowed(t *testing.T) {
+	s := started(t, `connections: {}`)
+	s.log.await(t, "no connections")
+	if ready, missing := s.Ready(t.Context()); !ready {
+		t.Errorf("not ready: %q", missing)
+	}
+}
+
+// Files are opened before anything is connected.
+func TestStartFailsBeforeItConnects(t *testing.T) {
+	s := stageOf(t, `
+connections: {a: {uri: "${URI}"}}
+sinks: {out: {file: {path: nowhere/out}}}
+routes: [{to: out}]
+`)
+	err := s.StartAll()
+	if err == nil || !strings.Contains(err.Error(), "the sink out cannot work") {
+		t.Errorf("error %v", err)
+	}
+	if list, err := s.Connections(t.Context()); err != nil || len(list) > 0 {
+		t.Errorf("connections %v, error %v", list, err)
+	}
+}
+
+// Every connection is left and closed, and what it says of that is delivered.
+func TestShutdownDeliversEverything(t *testing.T) {
+	s := started(t, `
+connections: {a: {uri: "${URI}", auto_join_channels: [room:a]}}
+sinks: {out: {file: {path: out}}}
+routes: [{to: out}]
+`)
+	s.await("a", control.StateJoined)
+	s.end()
+	var last []string
+	for line := range strings.Lines(s.file("out")) {
+		last = append(last, signalOf(t, []byte(line)).Type)
+	}
+	if got := strings.Join(last, " "); !strings.HasSuffix(got, "phoenix.channel.left phoenix.connection.disconnected") {
+		t.Errorf("the file has %s", got)
+	}
+}
+
+// A server that says nothing any more is not waited for longer than there is time.
+func TestShutdownWithADeadServer(t *testing.T) {
+	s := joined(t)
+	s.srv.BlackHole()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if err := s.Shutdown(ctx); err == nil {
+		t.Error("the connection was left in no time")
+	}
+}
+
+// Nor is a reload that does not come to its end; the connections are closed well all the same.
+func TestShutdownDuringAReload(t *testing.T) {
+	s := newStage(t, phoenixtest.Demo(), one)
+	s.open()
+	signals := s.subscribe(control.SubscribeRequest{Match: "phoenix.connection.disconnected"})
+	must(t, s.StartAll())
+	s.await("a", control.StateJoined)
+	loading, goOn := make(chan struct{}), make(chan struct{})
+	s.load = func() {
+		close(loading)
+		<-goOn
+	}
+	reloaded := make(chan error, 1)
+	go func() { reloaded <- s.Reload(t.Context()) }()
+	<-loading
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	must(t, s.Shutdown(ctx))
+	if end := signals.find("phoenix.connection.disconnected"); end.Data.Reason != "closed_by_us" {
+		t.Errorf("the connection ended with %q", end.Data.Reason)
+	}
+	close(goOn)
+	wantError(t, <-reloaded, http.StatusServiceUnavailable, 56, "shutting down")
+}
+
+// A reload that comes too late starts nothing.
+func TestReloadAfterShutdown(t *testing.T) {
+	s := joined(t)
+	s.end()
+	s.write(two)
+	wantError(t, s.Reload(t.Context()), http.StatusServiceUnavailable, 56, "shutting down")
+}
+
+// stormy are configs between which reloads go to and fro: a stays as it is, b changes, c comes and goes.
+var stormy = func() []string {
+	const rest = `
+  a: {uri: "${URI}", auto_join_channels: [room:a]}
+sinks: {out: {file: {path: out}, queue: %s}}
+routes: [{to: [out, discard]}]
+`
+	same := fmt.Sprintf(rest, "1000000")
+	return []string{
+		"connections:\n  b: {uri: \"${URI}\", auto_join_channels: [room:b]}" + same,
+		"connections:\n  b: {uri: \"${URI}\", auto_join_channels: [room:b, room:b2]}" + same,
+		"connections:\n  b: {uri: \"${URI}\"}\n  c: {uri: \"${URI}\"}" + fmt.Sprintf(rest, "2000000"),
+	}
+}()
+
+// storm asks everything at once. Errors are right where the name is not there, or is already, or is stopped; and those with one
+// of the other statuses.
+func (s *stage) storm(others ...int) {
+	const seed, askers, questions = 1, 4, 40
+	right := append(others, http.StatusNotFound, http.StatusConflict)
+	asks := []func(ctx context.Context, name string, n int) error{
+		func(ctx context.Context, _ string, n int) error {
+			s.write(stormy[n%len(stormy)])
+			return s.Reload(ctx)
+		},
+		func(ctx context.Context, name string, _ int) error {
+			_, err := s.Add(ctx, fmt.Appendf(nil, `{"name": %q, "uri": "${URI}"}`, name), "")
+			return err
+		},
+		func(ctx context.Context, _ string, _ int) error { _, err := s.Connections(ctx); return err },
+		func(ctx context.Context, _ string, _ int) error {
+			s.Ready(ctx)
+			s.Source().Sinks()
+			s.Source().Connections()
+			return nil
+		},
+	}
+	for _, what := range []string{"Restart", "Stop", "Start", "Remove", "Push"} {
+		asks = append(asks, func(ctx context.Context, name string, _ int) error { return calls[what](s, ctx, name) })
+	}
+	var all sync.WaitGroup
+	for asker := range uint64(askers) {
+		all.Go(func() {
+			random := rand.New(rand.NewPCG(seed, asker))
+			for range questions {
+				ask, name := asks[random.IntN(len(asks))], string(rune('a'+random.IntN(3)))
+				err := ask(patient(s.t), name, random.IntN(100))
+				var e *control.Error
+				if err != nil && (!errors.As(err, &e) || !slices.Contains(right, e.Status)) {
+					s.t.Errorf("%s: %v", name, err)
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+// wantWhole makes sure that each connection's signals are in the file, in order, without a gap or a double: from 1 again only when
+// it was removed.
+func (s *stage) wantWhole() {
+	s.t.Helper()
+	last := map[string]uint64{}
+	for line := range strings.Lines(s.file("out")) {
+		sig := signalOf(s.t, []byte(line))
+		name, seq := sig.Metadata.Connection, sig.Metadata.Seq
+		if seq != last[name]+1 && seq != 1 {
+			s.t.Errorf("%v comes after %d", sig, last[name])
+		}
+		last[name] = seq
+	}
+}
+
+// Whatever is asked at the same time, nothing is lost, and the last reload decides.
+func TestStorm(t *testing.T) {
+	s := started(t, stormy[0])
+	s.storm()
+	s.reload(stormy[0])
+	for _, name := range []string{"a", "b"} {
+		_, err := s.Restart(t.Context(), name)
+		must(t, err)
+		s.await(name, control.StateJoined)
+	}
+	s.end()
+	s.wantWhole()
+}
+
+// An end in the midst of it comes at once, and loses nothing.
+func TestShutdownInAStorm(t *testing.T) {
+	s := started(t, stormy[0])
+	s.await("a", control.StateJoined)
+	signals, seen := s.subscribe(control.SubscribeRequest{}), 0
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		s.storm(http.StatusServiceUnavailable, http.StatusGatewayTimeout)
+	}()
+	signals.until(func(said) bool {
+		seen++
+		return seen == 10
+	})
+	must(t, s.Shutdown(patient(t)))
+	<-over
+	s.wantWhole()
 }
