@@ -2,11 +2,17 @@ package cmd
 
 import (
 	"bytes"
+	"context"
+	"encoding/json"
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
+
+	"phx/cmd/config"
+	"phx/cmd/internal/control"
 )
 
 // shells are those there is a completion for.
@@ -48,4 +54,77 @@ func completionRun(w io.Writer, root *cobra.Command, shell string) error {
 	}
 	_, err = w.Write(script.Bytes())
 	return writeError(err)
+}
+
+// completionTime is how long a shell waits at most for what a running phx serve has.
+const completionTime = 500 * time.Millisecond
+
+// completeArgs completes the arguments of a subcommand of ctl, by what its usage line calls them: a NAME by the connections of the
+// running phx serve, a TOPIC by the channels of the connection. Where nobody answers, nothing is completed, and nothing is said.
+func (s *ctlSocket) completeArgs(f *factory) cobra.CompletionFunc {
+	return func(c *cobra.Command, args []string, _ string) (words []string, _ cobra.ShellCompDirective) {
+		placeholders := strings.Fields(c.Use)[1:]
+		if len(args) >= len(placeholders) || s.resolve(f.streams.LookupEnv) != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		switch strings.Trim(placeholders[len(args)], "[]") {
+		case "NAME":
+			if file := c.Flag("config"); file != nil && file.Changed {
+				break // it is a name that phx serve does not know yet
+			}
+			for _, connection := range s.connections(c.Context()) {
+				words = append(words, cobra.CompletionWithDesc(connection.Name, connection.Status))
+			}
+		case "TOPIC":
+			for _, connection := range s.connections(c.Context()) {
+				if connection.Name != args[0] {
+					continue
+				}
+				for _, channel := range connection.Channels {
+					words = append(words, cobra.CompletionWithDesc(channel.Topic, channel.State))
+				}
+			}
+		}
+		return words, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// connections returns those of the running phx serve, none if it does not answer soon.
+func (s *ctlSocket) connections(ctx context.Context) []control.Connection {
+	client := control.NewClient(s.path)
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(ctx, completionTime)
+	defer cancel()
+	texts, err := client.Connections(ctx)
+	if err != nil {
+		return nil
+	}
+	connections := make([]control.Connection, len(texts))
+	for i, text := range texts {
+		if json.Unmarshal(text, &connections[i]) != nil {
+			return nil
+		}
+	}
+	return connections
+}
+
+// completeConnections completes --connection by the names in the config file that the command line, or the environment, has chosen.
+// The standard input is left alone.
+func completeConnections(c *cobra.Command, f *factory, set *config.Set, selection *config.Selection) {
+	complete := func(*cobra.Command, []string, string) (names []string, _ cobra.ShellCompDirective) {
+		if set.Resolve(f.streams.LookupEnv) != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		file, err := selection.Load(f.streams.LookupEnv, config.NewStdin(strings.NewReader("")))
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		for _, entry := range file.Entries {
+			names = append(names, entry.Name)
+		}
+		return names, cobra.ShellCompDirectiveNoFileComp
+	}
+	if err := c.RegisterFlagCompletionFunc("connection", complete); err != nil {
+		panic("cmd: " + c.CommandPath() + ": " + err.Error())
+	}
 }

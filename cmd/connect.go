@@ -3,6 +3,8 @@ package cmd
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -95,4 +97,154 @@ func (w *connectWatch) printConnected(ctx context.Context, up *phoenix.Event) er
 		}
 		connected = next.Clone()
 	}
+}
+
+// A connectWatch is connect at work once the socket is open: it measures heartbeats, and prints what it is to print.
+type connectWatch struct {
+	*connectOptions
+	link    *link
+	printer *printer
+	// answered is how many heartbeats were, fastest, slowest and total their round trips.
+	answered                int
+	fastest, slowest, total time.Duration
+	// unanswered is how many heartbeats were lost with their session.
+	unanswered int
+	failed     error
+}
+
+// run prints the event of the first session, and then stays as long as it has been asked to.
+func (w *connectWatch) run(ctx context.Context, up *phoenix.Event) error {
+	if err := w.printConnected(ctx, up); err != nil || w.count == 0 && !w.hold {
+		return err
+	}
+	ctx, end := context.WithCancelCause(ctx)
+	losses := make(chan int, 1)
+	go func() { losses <- w.measure(ctx, end) }()
+	err := w.stay(ctx, w.link, w.handle)
+	select {
+	case <-w.link.conn.Done(): // which ends measure, too, and with what was on its way counted
+	default:
+		end(nil)
+	}
+	w.unanswered = <-losses
+	end(nil)
+	return err
+}
+
+// measure sends what is missing of the heartbeats, one an interval, or later if an answer takes longer than that. It returns
+// how many were lost. The answers themselves are events of the link.
+func (w *connectWatch) measure(ctx context.Context, end context.CancelCauseFunc) (lost int) {
+	if w.count == 0 {
+		return 0
+	}
+	ticker := time.NewTicker(w.interval)
+	defer ticker.Stop()
+	for sent := 1; sent < w.count; sent++ {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return lost
+		case <-w.link.conn.Done():
+			return lost
+		}
+		_, err := w.link.conn.Heartbeat(ctx)
+		switch {
+		case err == nil, errors.As(err, new(*phoenix.HeartbeatError)): // whose status is not what is measured
+		case ctx.Err() != nil:
+			return lost // interrupted: the answer may have been on its way
+		default:
+			lost++
+		}
+	}
+	if !w.hold {
+		end(errDone)
+	}
+	return lost
+}
+
+// handle prints what is to be printed of ev.
+func (w *connectWatch) handle(ctx context.Context, ev *phoenix.Event) error {
+	beat, isBeat := ev.Detail.(*phoenix.Heartbeat)
+	switch {
+	case isBeat && !beat.Asked: // of the connection itself, by --heartbeat-interval
+		return nil
+	case isBeat:
+		w.measured(beat.RTT)
+	case !w.hold:
+		return nil
+	}
+	return w.printer.print(ctx, ev)
+}
+
+// closing takes what comes while the link is closed: the last answers, and its end.
+func (w *connectWatch) closing(ctx context.Context, ev *phoenix.Event) {
+	if err := w.handle(ctx, ev); err != nil && w.failed == nil {
+		w.failed = err
+	}
+}
+
+func (w *connectWatch) measured(rtt time.Duration) {
+	if w.answered == 0 || rtt < w.fastest {
+		w.fastest = rtt
+	}
+	w.answered++
+	w.total += rtt
+	w.slowest = max(w.slowest, rtt)
+}
+
+// summarize says on stderr how it went, unless that was to be quiet.
+func (w *connectWatch) summarize() {
+	if w.count == 0 || w.answered+w.unanswered == 0 {
+		return
+	}
+	attrs := []any{"answered", w.answered, "lost", w.unanswered}
+	if w.answered > 0 {
+		average := w.total / time.Duration(w.answered)
+		attrs = append(attrs, "min", w.fastest, "avg", average, "max", w.slowest)
+	}
+	newLogger(w.factory.streams.Err, w.logging, slog.LevelInfo).Info("heartbeats", attrs...)
+}
+
+// lost is the failure of heartbeats that were lost although the connection went on.
+func (w *connectWatch) lost() error {
+	if w.unanswered == 0 {
+		return nil
+	}
+	return &failure{
+		code:    exitLinkLost,
+		message: fmt.Sprintf("%d of %d heartbeats were lost", w.unanswered, w.answered+w.unanswered),
+		hint:    "see with -v what happened to the link",
+	}
+}
+
+// heartbeatFailure is the failure of a server that opened a socket, and answers a heartbeat as no Phoenix server does.
+func heartbeatFailure(address string, err *phoenix.HeartbeatError) *failure {
+	return &failure{
+		code:    exitPushStatus,
+		message: fmt.Sprintf("connected to %s, but %v", address, err),
+		hint:    "Phoenix answers every heartbeat with ok: is this a socket of Phoenix? check the path in --uri",
+		err:     err,
+	}
+}
+
+// notPhoenix makes of the failure of a link that ended before its first heartbeat was answered one that says so: the server
+// may be one of another kind.
+func notPhoenix(address string, err error) error {
+	var f *failure
+	var link *phoenix.LinkError
+	if !errors.As(err, &f) || !errors.As(err, &link) || link.Stage != phoenix.StageSession {
+		return err
+	}
+	explained := *f
+	explained.hint = "is it a socket of Phoenix at all? check the path in --uri and --vsn, and the server's log"
+	if link.Reason == phoenix.ReasonHeartbeatTimeout {
+		explained.message = "connected to " + address + ", but nothing answers a heartbeat"
+		explained.hint += "; --heartbeat-timeout allows more"
+		return &explained
+	}
+	explained.message = "connected to " + address + ", but before a heartbeat was answered: " + linkCauses[link.Reason].what
+	if detail := oneLine(link.Detail()); detail != "" {
+		explained.message += ": " + detail
+	}
+	return &explained
 }

@@ -1,16 +1,25 @@
 package cmd
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
 	"phx/cmd/config"
 	"phx/cmd/internal/control"
+	"phx/phoenix"
+	"phx/signal"
 )
 
 func newCtlCmd(f *factory) *cobra.Command {
@@ -156,4 +165,445 @@ func ctlArgs(example string, names []string, values ...*string) cobra.Positional
 		}
 		return nil
 	}
+}
+
+func newCtlListCmd(f *factory, s *ctlSocket) *cobra.Command {
+	c := &ctl{factory: f, socket: s}
+	return c.bind(&cobra.Command{
+		Use:     "list",
+		Short:   "Print every connection, one line each",
+		Example: "  phx ctl list -q '[.name, .status] | join(\" \")' -r",
+		Args:    ctlArgs("", nil),
+	}, c.list)
+}
+
+// list prints each connection.
+func (c *ctl) list(ctx context.Context) error {
+	all, err := c.client.Connections(ctx)
+	if err != nil {
+		return err
+	}
+	texts := make([][]byte, len(all))
+	for i, text := range all {
+		texts[i] = text
+	}
+	return c.print(ctx, texts...)
+}
+
+type ctlStatusOptions struct {
+	ctl
+	name, wait string
+	timeout    time.Duration
+}
+
+func newCtlStatusCmd(f *factory, s *ctlSocket) *cobra.Command {
+	o := &ctlStatusOptions{ctl: ctl{factory: f, socket: s}}
+	o.own = []config.Option{
+		{Flag: "wait", Value: config.Checked(&o.wait, "", parseState),
+			Usage: "wait until it is in the `STATE` connected or joined: connected, and all its channels joined", Example: "joined"},
+		{Flag: "timeout", Value: config.Duration(&o.timeout, ""),
+			Usage: "`TIME` that --wait may take; not there by then: exit 28", Example: "30s"},
+	}
+	return o.bind(&cobra.Command{
+		Use:     "status [NAME]",
+		Short:   "Print a connection, or every one; wait for it to be up",
+		Example: "  phx ctl status backend --wait joined --timeout 30s",
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			return ctlArgs("backend", []string{"NAME"}, &o.name)(c, args)
+		},
+	}, func(ctx context.Context) error { return ctlStatusRun(ctx, o) })
+}
+
+var errNoState = errors.New("is neither connected nor joined")
+
+func parseState(text string) (string, error) {
+	if text != control.StateConnected && text != control.StateJoined {
+		return "", errNoState
+	}
+	return text, nil
+}
+
+func ctlStatusRun(ctx context.Context, o *ctlStatusOptions) error {
+	if o.timeout > 0 && o.wait == "" {
+		return usageError("for example: --wait joined --timeout 30s", "--timeout needs --wait")
+	}
+	if o.name != "" {
+		text, err := o.client.Connection(ctx, o.name, o.wait, o.timeout)
+		return o.printAnswer(ctx, text, err)
+	}
+	if o.wait == "" {
+		return o.list(ctx)
+	}
+	return o.waitForAll(ctx)
+}
+
+// waitForAll waits for one connection after the other, and prints each when it is there. All of them share the time.
+func (o *ctlStatusOptions) waitForAll(ctx context.Context) error {
+	names, err := o.names(ctx)
+	if err != nil {
+		return err
+	}
+	deadline := time.Now().Add(o.timeout)
+	for _, name := range names {
+		var timeout time.Duration
+		if o.timeout > 0 {
+			timeout = max(time.Until(deadline), time.Nanosecond)
+		}
+		text, err := o.client.Connection(ctx, name, o.wait, timeout)
+		if err := o.printAnswer(ctx, text, err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// names returns the names of all connections.
+func (o *ctlStatusOptions) names(ctx context.Context) ([]string, error) {
+	all, err := o.client.Connections(ctx)
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, len(all))
+	for i, text := range all {
+		var c control.Connection
+		if err := json.Unmarshal(text, &c); err != nil {
+			return nil, err
+		}
+		names[i] = c.Name
+	}
+	return names, nil
+}
+
+func newCtlStopCmd(f *factory, s *ctlSocket) *cobra.Command {
+	return newCtlNameCmd(f, s, "stop", "Leave a connection's channels and close it, until it is started again", (*control.Client).Stop)
+}
+
+func newCtlRestartCmd(f *factory, s *ctlSocket) *cobra.Command {
+	return newCtlNameCmd(f, s, "restart", "Stop a connection and start it", (*control.Client).Restart)
+}
+
+func newCtlRemoveCmd(f *factory, s *ctlSocket) *cobra.Command {
+	return newCtlNameCmd(f, s, "remove", "Stop a connection and forget it, until phx serve is started anew", (*control.Client).Remove)
+}
+
+// newCtlNameCmd returns a command that does one thing with one connection.
+func newCtlNameCmd(f *factory, s *ctlSocket, verb, short string, call func(*control.Client, context.Context, string) ([]byte, error)) *cobra.Command {
+	c, name := &ctl{factory: f, socket: s}, ""
+	return c.bind(&cobra.Command{
+		Use:     verb + " NAME",
+		Short:   short,
+		Example: "  phx ctl " + verb + " backend",
+		Args:    ctlArgs("backend", []string{"NAME"}, &name),
+	}, func(ctx context.Context) error {
+		text, err := call(c.client, ctx, name)
+		return c.printAnswer(ctx, text, err)
+	})
+}
+
+func newCtlReloadCmd(f *factory, s *ctlSocket) *cobra.Command {
+	c := &ctl{factory: f, socket: s}
+	return c.bind(&cobra.Command{
+		Use:   "reload",
+		Short: "Make phx serve read its config again, and wait until that has taken effect",
+		Args:  ctlArgs("", nil),
+	}, func(ctx context.Context) error {
+		text, err := c.client.Reload(ctx)
+		return c.printAnswer(ctx, text, err)
+	})
+}
+
+type ctlStartOptions struct {
+	ctl
+	name, file string
+}
+
+func newCtlStartCmd(f *factory, s *ctlSocket) *cobra.Command {
+	o := &ctlStartOptions{ctl: ctl{factory: f, socket: s}}
+	o.own = []config.Option{
+		{Flag: "config", Shorthand: "f", Value: config.Checked(&o.file, "", notEmpty),
+			Usage: "config `FILE` with the connection, which phx serve does not know yet; - for stdin", Example: "phx.yaml"},
+	}
+	return o.bind(&cobra.Command{
+		Use:   "start NAME",
+		Short: "Start a connection, with -f a new one",
+		Long: `Starts a connection that phx serve knows, because it is in its config and was stopped, or has given up. With -f it
+starts a new one, from a config file: with the defaults of that file, and variables as phx serve has them.`,
+		Example: `  phx ctl start backend
+  phx ctl start staging -f staging.yaml`,
+		Args: ctlArgs("backend", []string{"NAME"}, &o.name),
+	}, func(ctx context.Context) error { return ctlStartRun(ctx, o) })
+}
+
+func ctlStartRun(ctx context.Context, o *ctlStartOptions) error {
+	if o.file == "" {
+		text, err := o.client.Start(ctx, o.name)
+		return o.printAnswer(ctx, text, err)
+	}
+	entry, dir, err := o.entry()
+	if err != nil {
+		return err
+	}
+	text, err := o.client.Add(ctx, entry, dir)
+	return o.printAnswer(ctx, text, err)
+}
+
+// entry returns the connection in the file as JSON, and where its relative paths start.
+func (o *ctlStartOptions) entry() (entry []byte, dir string, err error) {
+	name, data := o.file, []byte(nil)
+	if o.file == "-" {
+		name = "standard input"
+		data, err = o.readStdin("--config")
+		dir = "."
+	} else {
+		data, err = os.ReadFile(o.file)
+		dir = filepath.Dir(o.file)
+	}
+	if err == nil {
+		dir, err = filepath.Abs(dir)
+	}
+	if err != nil {
+		return nil, "", readFailure(name, err)
+	}
+	file, err := config.ParseFile(name, data, o.factory.streams.LookupEnv)
+	if err != nil {
+		return nil, "", err
+	}
+	found, err := file.Entry(o.name)
+	if err != nil {
+		return nil, "", err
+	}
+	entry, err = found.Raw()
+	return entry, dir, err
+}
+
+type ctlJoinOptions struct {
+	ctl
+	name, topic, params string
+}
+
+func newCtlJoinCmd(f *factory, s *ctlSocket) *cobra.Command {
+	o := &ctlJoinOptions{ctl: ctl{factory: f, socket: s}}
+	o.own = []config.Option{
+		{Flag: "params", Value: config.Checked(&o.params, "", notEmpty), Secret: true,
+			Usage: "`JSON`, @FILE or - for the join's params (default those in the config of phx serve)", Example: `'{"user_id":123}'`},
+		o.answerFormat(),
+	}
+	return o.bind(&cobra.Command{
+		Use:   "join NAME TOPIC",
+		Short: "Join a topic, and print the answer",
+		Long: `Joins a topic on a connection of phx serve, which stays joined until it is left, and prints the
+phoenix.channel.joined or phoenix.channel.join_error signal.`,
+		Example: "  phx ctl join backend room:lobby --params @params.json",
+		Args:    ctlArgs("backend room:lobby", []string{"NAME", "TOPIC"}, &o.name, &o.topic),
+	}, func(ctx context.Context) error { return ctlJoinRun(ctx, o) })
+}
+
+func ctlJoinRun(ctx context.Context, o *ctlJoinOptions) error {
+	params, err := o.readParams(o.params)
+	if err != nil {
+		return err
+	}
+	answer, err := o.client.Join(ctx, o.name, o.topic, params)
+	return o.printSignal(ctx, answer, err)
+}
+
+// readParams returns the params of a join, nil for none.
+func (c *ctl) readParams(text string) (json.RawMessage, error) {
+	if text == "" {
+		return nil, nil
+	}
+	params, name := []byte(text), "--params"
+	path, isFile := strings.CutPrefix(text, "@")
+	var err error
+	switch {
+	case text == "-" || isFile && path == "-":
+		name = "standard input"
+		params, err = c.readStdin("--params")
+	case isFile:
+		name = path
+		params, err = os.ReadFile(path)
+	}
+	if err != nil {
+		return nil, readFailure(name, err)
+	}
+	params = bytes.TrimSpace(params)
+	if !bytes.HasPrefix(params, []byte("{")) || !json.Valid(params) || !utf8.Valid(params) {
+		return nil, usageError(`a right one: {"user_id":123}`, "the params in %s are not one JSON object", name)
+	}
+	return params, nil
+}
+
+// readStdin reads the whole of the standard input for an option.
+func (c *ctl) readStdin(option string) ([]byte, error) {
+	stdin, err := c.factory.stdin.Claim(option)
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(stdin)
+}
+
+func newCtlLeaveCmd(f *factory, s *ctlSocket) *cobra.Command {
+	c, name, topic := &ctl{factory: f, socket: s}, "", ""
+	return c.bind(&cobra.Command{
+		Use:     "leave NAME TOPIC",
+		Short:   "Leave a topic, and print the phoenix.channel.left signal",
+		Example: "  phx ctl leave backend room:lobby",
+		Args:    ctlArgs("backend room:lobby", []string{"NAME", "TOPIC"}, &name, &topic),
+	}, func(ctx context.Context) error {
+		answer, err := c.client.Leave(ctx, name, topic)
+		return c.printSignal(ctx, answer, err)
+	})
+}
+
+type ctlPushOptions struct {
+	ctl
+	pushSource
+	name, topic, event string
+	timeout            time.Duration
+	noReply            bool
+}
+
+func newCtlPushCmd(f *factory, s *ctlSocket) *cobra.Command {
+	o := &ctlPushOptions{ctl: ctl{factory: f, socket: s}}
+	o.own = []config.Option{
+		{Flag: "timeout", Value: config.Duration(&o.timeout, ""),
+			Usage: "`TIME` to wait for the reply (default as configured for the connection)", Example: "5s"},
+		{Flag: "no-reply", Value: config.Switch(&o.noReply),
+			Usage: "wait for no reply, and print the ref of the push"},
+		{Flag: "binary", Value: config.Switch(&o.binary),
+			Usage: "push the whole input as one binary payload"},
+		o.answerFormat(),
+	}
+	return o.bind(&cobra.Command{
+		Use:   "push NAME TOPIC EVENT [PAYLOAD]",
+		Short: "Push on a joined topic, and print the reply",
+		Long: `Pushes once, on a topic that a connection of phx serve has joined, and prints the phoenix.push.reply,
+phoenix.push.timeout or phoenix.push.error signal. PAYLOAD is JSON, @FILE, or - for stdin, which it also comes from
+if there is none: one JSON value.`,
+		Example: `  phx ctl push backend room:lobby new_msg '{"body":"hi"}'
+  jq -n '{body:"hi"}' | phx ctl push backend room:lobby new_msg
+  phx ctl push backend room:lobby avatar @me.png --binary`,
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) > 3 {
+				o.payload, o.given = args[3], true
+				args = append(args[:3:3], args[4:]...)
+			}
+			return ctlArgs("backend room:lobby echo '{}'", []string{"NAME", "TOPIC", "EVENT"}, &o.name, &o.topic, &o.event)(c, args)
+		},
+	}, func(ctx context.Context) error { return ctlPushRun(ctx, o) })
+}
+
+func ctlPushRun(ctx context.Context, o *ctlPushOptions) error {
+	if o.noReply && o.timeout > 0 {
+		return usageError("leave one of them out", "--timeout bounds the wait for a reply, and with --no-reply there is none")
+	}
+	payload, err := o.readPayload()
+	if err != nil {
+		return err
+	}
+	push := control.Push{Topic: o.topic, Event: o.event, Payload: payload, Timeout: o.timeout, NoReply: o.noReply}
+	if o.binary {
+		push.Payload, push.Binary = nil, payload
+	}
+	answer, err := o.client.Push(ctx, o.name, push)
+	return o.printSignal(ctx, answer, err)
+}
+
+// readPayload returns the one payload that the input has.
+func (o *ctlPushOptions) readPayload() ([]byte, error) {
+	in, err := o.open(o.factory)
+	if err != nil {
+		return nil, err
+	}
+	defer in.close()
+	payload, err := in.next()
+	if errors.Is(err, io.EOF) {
+		return nil, in.errNoInput()
+	}
+	if err == nil {
+		_, err = in.next()
+		if err == nil {
+			return nil, usageError("push them one by one; `phx push` takes many", "%s has more than one JSON value", in.name)
+		}
+	}
+	if bad := (*failure)(nil); errors.As(err, &bad) && bad.code == exitUsage {
+		bad.hint = "nothing was sent: give one JSON value"
+	}
+	if !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	return payload, nil
+}
+
+// An answeredSignal is what of the signal that answers a call decides about the exit code.
+type answeredSignal struct {
+	Type string
+	Data struct {
+		Topic, Event, Status, Reason, Delivered string
+		TimeoutMS                               int64 `json:"timeout_ms"`
+		Payload, Response                       json.RawMessage
+	}
+}
+
+// answerFormat declares --output for calls that a signal answers, which phx serve writes in the default format.
+func (c *ctl) answerFormat() config.Option {
+	names := []string{signal.FormatSignal.String(), signal.FormatPayload.String()}
+	return config.Option{
+		Flag: "output", Shorthand: "o", Usage: "`FORMAT` of the answer: " + strings.Join(names, " or "), Example: names[1],
+		Value: config.Checked(&c.payloadOnly, names[0], func(text string) (bool, error) {
+			if !slices.Contains(names, text) {
+				return false, errors.New("is neither " + strings.Join(names, " nor "))
+			}
+			return text == names[1], nil
+		}),
+	}
+}
+
+// printSignal prints the signal that answers a call, and returns what it says about the exit code.
+func (c *ctl) printSignal(ctx context.Context, answer control.Answer, err error) error {
+	text := answer.Line
+	if err == nil && c.payloadOnly {
+		text, err = newSignalView(signal.FormatPayload).shown(text)
+	}
+	if err := c.printAnswer(ctx, text, err); err != nil {
+		return err
+	}
+	var s answeredSignal
+	if err := json.Unmarshal(answer.Line, &s); err != nil {
+		return err
+	}
+	return s.failure()
+}
+
+// failure returns why the call has failed, as the commands join and push say it; nil if it has not.
+func (s *answeredSignal) failure() error {
+	d := &s.Data
+	switch s.Type {
+	case "phoenix.channel.join_error":
+		f := joinFailure(&phoenix.JoinError{Topic: d.Topic, Reason: phoenix.JoinReason(d.Reason), Response: phoenix.Payload{Data: d.Response}})
+		if hint, ok := ctlJoinHints[phoenix.JoinReason(d.Reason)]; ok {
+			f.hint = hint
+		}
+		return f
+	case "phoenix.push.reply":
+		if d.Status != "ok" {
+			return statusFailure(d.Topic, d.Event, &phoenix.PushReply{Status: d.Status}, phoenix.Payload{Data: d.Payload})
+		}
+	case "phoenix.push.timeout":
+		return pushTimeoutFailure(d.Topic, d.Event, &phoenix.PushTimeout{Timeout: time.Duration(d.TimeoutMS) * time.Millisecond})
+	case "phoenix.push.error":
+		return pushFailure(&phoenix.PushError{
+			Topic: d.Topic, Name: d.Event, Reason: phoenix.PushReason(d.Reason), Delivered: phoenix.Delivered(d.Delivered),
+		})
+	}
+	return nil
+}
+
+// ctlJoinHints are those of joinHints that are other ones for a join by phx serve.
+var ctlJoinHints = map[phoenix.JoinReason]string{
+	phoenix.JoinRefused: "the channel's join/3 refused: check the topic and its params",
+	phoenix.JoinTimeout: "allow more with reply_timeout_msec in the config, or see what the server's join/3 is doing",
 }

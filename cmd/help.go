@@ -1,12 +1,17 @@
 package cmd
 
 import (
+	"fmt"
 	"io"
 	"maps"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"phx/cmd/config"
 )
 
 // A helpTopic returns a page of `phx help` that is not about a command. As far as it can be, it is made of what root declares.
@@ -55,4 +60,83 @@ func helpRun(w io.Writer, root *cobra.Command, args []string) error {
 	}
 	command.InitDefaultHelpFlag()
 	return command.Help()
+}
+
+// pageWidth is how many columns a page of help has at most.
+const pageWidth = 100
+
+// A page is the text of a help topic while it is written.
+type page struct{ strings.Builder }
+
+// gap makes sure that a blank line is above what comes next.
+func (p *page) gap() {
+	if p.Len() > 0 && !strings.HasSuffix(p.String(), "\n\n") {
+		p.WriteByte('\n')
+	}
+}
+
+// say adds a paragraph.
+func (p *page) say(text string) {
+	p.gap()
+	p.wrap(0, text)
+}
+
+// head adds the heading of a section.
+func (p *page) head(text string) {
+	p.gap()
+	p.WriteString(text + ":\n\n")
+}
+
+// block adds lines as they are, further to the right.
+func (p *page) block(indent int, text string) {
+	p.gap()
+	for line := range strings.Lines(text) {
+		p.WriteString(strings.Repeat(" ", indent) + line)
+	}
+}
+
+// item adds what is explained on the lines below, or on the same line from column at on, where the name leaves room.
+func (p *page) item(at int, name, text string) {
+	const margin = 2
+	if margin+utf8.RuneCountInString(name)+margin > at {
+		fmt.Fprintf(p, "  %s\n", name)
+		p.wrap(at, text)
+		return
+	}
+	var lines page
+	lines.wrap(at, text)
+	fmt.Fprintf(p, "  %-*s%s", at-margin, name, lines.String()[at:])
+}
+
+// wrap adds words, indented, on as many lines as they need. There are only single spaces between them.
+func (p *page) wrap(indent int, text string) {
+	column := 0
+	for _, word := range strings.Fields(text) {
+		switch {
+		case column == 0:
+			p.WriteString(strings.Repeat(" ", indent))
+			column = indent
+		case column+1+utf8.RuneCountInString(word) > pageWidth:
+			p.WriteString("\n" + strings.Repeat(" ", indent))
+			column = indent
+		default:
+			p.WriteByte(' ')
+			column++
+		}
+		p.WriteString(word)
+		column += utf8.RuneCountInString(word)
+	}
+	p.WriteByte('\n')
+}
+
+// visitOptions calls visit for every option of every command below root, with the command's name.
+func visitOptions(root *cobra.Command, visit func(command string, o config.Option)) {
+	for _, c := range root.Commands() {
+		c.LocalFlags().VisitAll(func(f *pflag.Flag) {
+			if o, ok := config.OptionOf(f); ok {
+				visit(strings.TrimPrefix(c.CommandPath(), c.Root().Name()+" "), o)
+			}
+		})
+		visitOptions(c, visit)
+	}
 }

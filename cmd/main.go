@@ -9,13 +9,17 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"os"
+	ossignal "os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"phx/cmd/config"
-	"phx/cmd/internal/death"
+	"phx/cmd/internal/proc"
 )
 
 // A factory is what commands are made with.
@@ -33,7 +37,7 @@ type factory struct {
 // Main runs phx with the arguments that follow its name, and returns the exit code. A process signal that ended the command
 // is not returned: the process dies of it.
 func Main(args []string, s *Streams) int {
-	return run(context.Background(), args, s, death.Die)
+	return run(context.Background(), args, s, proc.Die)
 }
 
 func run(ctx context.Context, args []string, s *Streams, die func(syscall.Signal)) int {
@@ -112,3 +116,86 @@ func flatten(err error) []error {
 	}
 	return all
 }
+
+// Streams are what a command sees of its process. Tests have their own.
+type Streams struct {
+	In       io.Reader
+	Out, Err io.Writer
+	// InTerminal, OutTerminal and ErrTerminal say that a person is at the other end.
+	InTerminal, OutTerminal, ErrTerminal bool
+	// LookupEnv returns an environment variable.
+	LookupEnv func(name string) (value string, ok bool)
+}
+
+// SystemStreams returns those of this process.
+func SystemStreams() *Streams {
+	isTerminal := func(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
+	return &Streams{
+		In:          os.Stdin,
+		Out:         os.Stdout,
+		Err:         os.Stderr,
+		InTerminal:  isTerminal(os.Stdin),
+		OutTerminal: isTerminal(os.Stdout),
+		ErrTerminal: isTerminal(os.Stderr),
+		LookupEnv:   os.LookupEnv,
+	}
+}
+
+// env returns an environment variable; one that is empty counts as unset.
+func (s *Streams) env(name string) string {
+	value, _ := s.LookupEnv(name)
+	return value
+}
+
+// endingSignals are the process signals that end a command.
+var endingSignals = []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP}
+
+// interruptible returns a context that the first of the given signals ends, its cause a *killedError: the command leaves and
+// closes, and then dies of the signal. A second one is immediate, by die. Signals that the process was started to ignore,
+// as by nohup, stay ignored. stop ends the watch.
+func interruptible(parent context.Context, die func(syscall.Signal), signals ...syscall.Signal) (ctx context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(parent)
+	received := make(chan os.Signal, 2)
+	for _, sig := range signals {
+		if !ossignal.Ignored(sig) {
+			ossignal.Notify(received, sig)
+		}
+	}
+	stopped, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for first := true; ; first = false {
+			select {
+			case sig := <-received:
+				if !first {
+					die(sig.(syscall.Signal))
+					return
+				}
+				cancel(&killedError{sig.(syscall.Signal)})
+			case <-stopped:
+				return
+			}
+		}
+	}()
+	return ctx, func() {
+		ossignal.Stop(received)
+		close(stopped)
+		<-done
+		cancel(nil)
+	}
+}
+
+// killed returns the signal that err says we are to die of.
+func killed(err error) (syscall.Signal, bool) {
+	if k := (*killedError)(nil); errors.As(err, &k) {
+		return k.signal, true
+	}
+	return 0, false
+}
+
+// garbagePercent is how much garbage there may be, in percent of what is in use, in commands that run for long: half of the usual.
+// In the steady state they make next to none, so it costs no time, and what a start or a burst leaves does not stay resident.
+const garbagePercent = 50
+
+// keepLittleGarbage keeps the memory of a command small. It holds for the process.
+func keepLittleGarbage() { debug.SetGCPercent(garbagePercent) }

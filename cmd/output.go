@@ -3,10 +3,12 @@ package cmd
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"time"
 
-	"phx/cmd/internal/outpipe"
+	"phx/cmd/internal/proc"
+	"phx/phoenix"
 	"phx/router"
 	"phx/signal"
 )
@@ -87,7 +89,7 @@ func drainGrace(ctx context.Context) time.Duration {
 // watchReader watches stdout for the end of its reader.
 func watchReader(s *Streams) (gone <-chan struct{}, stop func()) {
 	if file, ok := s.Out.(*os.File); ok {
-		return outpipe.Watch(file)
+		return proc.WatchReader(file)
 	}
 	return nil, func() {}
 }
@@ -110,4 +112,41 @@ func (out *output) finish(context.Context) error {
 	err := <-out.written
 	out.stop()
 	return err
+}
+
+// A printer writes records for commands that print few of them, or wait for what they print. Each write is of whole lines.
+type printer struct {
+	renderer *renderer
+	out      io.Writer
+	buffer   []byte
+}
+
+// maxPrinted is how much is collected before it is written.
+const maxPrinted = 64 << 10
+
+// print writes what is printed of ev, and what was added before. The error is that of [writeError].
+func (p *printer) print(ctx context.Context, ev *phoenix.Event) error {
+	if err := p.add(ctx, ev); err != nil {
+		return err
+	}
+	return p.flush()
+}
+
+// add adds what is printed of ev to what the next flush writes.
+func (p *printer) add(ctx context.Context, ev *phoenix.Event) error {
+	p.buffer = p.renderer.append(ctx, p.buffer, ev)
+	if len(p.buffer) >= maxPrinted {
+		return p.flush()
+	}
+	return nil
+}
+
+// flush writes what was added.
+func (p *printer) flush() error {
+	if len(p.buffer) == 0 {
+		return nil
+	}
+	_, err := p.out.Write(p.buffer)
+	p.buffer = p.buffer[:0]
+	return writeError(err)
 }

@@ -2,11 +2,17 @@ package cmd
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 
 	"phx/cmd/config"
+	"phx/phoenix"
+	"phx/signal"
 )
 
 type pushOptions struct {
@@ -98,4 +104,335 @@ func notEmpty(text string) (string, error) {
 		return "", errEmpty
 	}
 	return text, nil
+}
+
+// A pusher is push at work. One goroutine reads the input and sends; the caller's reads events and prints how the pushes end,
+// in input order.
+type pusher struct {
+	*pushOptions
+	in      *pushInput
+	link    *link
+	printer *printer
+	until   *untilPredicate
+
+	feed feed
+	// ended holds the ends that came before their turn; next is whose turn it is, done how many have come.
+	ended      map[int]phoenix.Event
+	next, done int
+	// failed is the first failure.
+	failed error
+	// down is how the link ended, if it did.
+	down *phoenix.Disconnected
+}
+
+// errFed ends a wait for events: there may be none to come.
+var errFed = errors.New("the input is at its end")
+
+func (p *pusher) run(ctx context.Context) error {
+	if err := p.awaitJoin(ctx); err != nil {
+		return err
+	}
+	p.ended = map[int]phoenix.Event{}
+	p.feed.over = make(chan struct{})
+	fed, endFed := context.WithCancelCause(ctx)
+	defer endFed(nil)
+	slots := make(chan struct{}, p.maxInflight)
+	go func() {
+		p.feed.err = p.send(fed, slots)
+		close(p.feed.over)
+		endFed(errFed)
+	}()
+	err := p.collect(ctx, fed, slots)
+	if err == nil && p.failed == nil && p.until != nil {
+		err = p.stay(ctx)
+	}
+	// The first failure decides; how the link ended says why.
+	return errors.Join(p.failed, p.printer.flush(), err)
+}
+
+// awaitJoin waits for the answer to the join.
+func (p *pusher) awaitJoin(ctx context.Context) error {
+	for {
+		ev, err := p.link.next(ctx)
+		if err != nil {
+			return err
+		}
+		switch d := ev.Detail.(type) {
+		case *phoenix.Joined:
+			return nil
+		case *phoenix.JoinError:
+			if !d.Will {
+				return joinFailure(d)
+			}
+		}
+	}
+}
+
+// collect reads events until every push has ended. fed ends when the input does.
+func (p *pusher) collect(ctx, fed context.Context, slots chan struct{}) error {
+	wait := fed
+	for p.feed.outstanding(p.done) {
+		if !p.link.events.Ready() {
+			if err := p.printer.flush(); err != nil {
+				return err
+			}
+		}
+		ev, err := p.link.next(wait)
+		switch {
+		case errors.Is(err, errFed):
+			wait = ctx
+			continue
+		case err != nil:
+			p.feed.stop()
+			return err
+		}
+		if err := p.handle(ctx, ev, slots); err != nil {
+			p.feed.stop()
+			return err
+		}
+	}
+	select {
+	case <-p.feed.over:
+		return p.feed.err
+	default: // stopped by a failure while it waits for input
+		return nil
+	}
+}
+
+// handle takes one event. Its error ends the collection at once; a push that failed only ends the sending.
+func (p *pusher) handle(ctx context.Context, ev *phoenix.Event, slots chan struct{}) error {
+	if index, failure, isEnd := pushEnd(ev); isEnd {
+		if failure != nil && p.failed == nil {
+			p.failed = p.explain(failure)
+			p.feed.stop()
+		}
+		p.done++
+		p.ended[index] = ev.Clone()
+		<-slots
+		return p.printEnds(ctx)
+	}
+	switch d := ev.Detail.(type) {
+	case *phoenix.Disconnected:
+		p.down = &phoenix.Disconnected{Reason: d.Reason, Text: d.Text}
+	case phoenix.Message:
+		if p.until != nil {
+			return p.until.see(ctx, p.printer, ev)
+		}
+	case *phoenix.Errored:
+		if !d.Will && d.Reason != phoenix.ErroredDisconnected {
+			p.lost(channelLost(ev, "crashed"))
+		}
+	case *phoenix.Closed:
+		if !d.Will {
+			p.lost(channelLost(ev, "was closed by the server"))
+		}
+	case *phoenix.JoinError:
+		if !d.Will {
+			p.lost(joinFailure(d))
+		}
+	}
+	return nil
+}
+
+// explain adds to a failure why the link was lost, which came first and took the push with it.
+func (p *pusher) explain(f *failure) error {
+	if p.down == nil {
+		return f
+	}
+	f.message += fmt.Sprintf("; the link was lost: %s", p.down.Reason)
+	if p.down.Text != "" {
+		f.message += ", " + oneLine(p.down.Text)
+	}
+	return f
+}
+
+// lost takes the loss of the channel: the pushes that are out end by themselves, and no more are sent.
+func (p *pusher) lost(err error) {
+	if p.failed == nil {
+		p.failed = err
+	}
+	p.feed.stop()
+}
+
+// pushEnd reports whether ev is the end of a push, of which one, and how it failed.
+func pushEnd(ev *phoenix.Event) (index int, failed *failure, isEnd bool) {
+	switch d := ev.Detail.(type) {
+	case *phoenix.PushReply:
+		if d.Status != "ok" {
+			failed = statusFailure(ev.Topic, ev.Name, d, ev.Payload)
+		}
+		return d.Index, failed, true
+	case *phoenix.PushTimeout:
+		return d.Index, pushTimeoutFailure(ev.Topic, ev.Name, d), true
+	case *phoenix.PushError:
+		return d.Index, pushFailure(d), true
+	}
+	return 0, nil, false
+}
+
+// printEnds prints the ends whose turn has come.
+func (p *pusher) printEnds(ctx context.Context) error {
+	for {
+		ev, ok := p.ended[p.next]
+		if !ok {
+			return nil
+		}
+		delete(p.ended, p.next)
+		p.next++
+		if err := p.printer.add(ctx, &ev); err != nil {
+			return err
+		}
+	}
+}
+
+// printRest returns what prints the ends that come while we close: after an interrupt, say.
+func (p *pusher) printRest() func(context.Context, *phoenix.Event) {
+	return func(ctx context.Context, ev *phoenix.Event) {
+		if index, _, isEnd := pushEnd(ev); isEnd && p.ended != nil {
+			p.ended[index] = ev.Clone()
+			if p.printEnds(ctx) == nil {
+				_ = p.printer.flush()
+			}
+		}
+	}
+}
+
+// A feed is what the reading goroutine and the printing one share.
+type feed struct {
+	mu      sync.Mutex
+	sent    int
+	stopped bool
+	// over is closed when nothing more is sent; err is valid then.
+	over chan struct{}
+	err  error
+}
+
+// send reads the input and sends, with no more pushes in flight than there are slots. It returns when the input has ended or
+// failed, or when nothing more is to be sent.
+func (p *pusher) send(ctx context.Context, slots chan struct{}) error {
+	for index := 0; ; index++ {
+		payload, err := p.in.next()
+		switch {
+		case errors.Is(err, io.EOF) && index == 0:
+			return p.in.errNoInput()
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
+		select {
+		case slots <- struct{}{}:
+		case <-ctx.Done():
+			return nil
+		}
+		if !p.feed.take() {
+			return nil
+		}
+		push := phoenix.Push{Topic: p.topic, Name: p.event, Payload: phoenix.Payload{Data: payload, Binary: p.in.binary}, Index: index}
+		if err := p.link.conn.Send(ctx, push); err != nil {
+			p.feed.giveBack()
+			return p.sendFailure(err)
+		}
+	}
+}
+
+// sendFailure explains a push that was not accepted. That of a connection that has ended is explained by the end.
+func (p *pusher) sendFailure(err error) error {
+	var linkErr *phoenix.LinkError
+	if errors.As(err, &linkErr) || errors.Is(err, phoenix.ErrClosed) || errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return usageError("see `phx push --help`", "%v", err)
+}
+
+// take counts a push that is about to be sent, if one still may be.
+func (f *feed) take() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.stopped {
+		return false
+	}
+	f.sent++
+	return true
+}
+
+func (f *feed) giveBack() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.sent--
+}
+
+// stop lets no further push be sent.
+func (f *feed) stop() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.stopped = true
+}
+
+// outstanding reports whether there is a push without an end among those sent, or one may still be sent.
+func (f *feed) outstanding(done int) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	select {
+	case <-f.over:
+		return f.sent > done
+	default:
+		return f.sent > done || !f.stopped
+	}
+}
+
+// stay prints the channel's messages until one matches. One that came before the replies counts: a broadcast comes before
+// the reply to the push that caused it (PROTOCOL.md, section 5).
+func (p *pusher) stay(ctx context.Context) error {
+	for !p.until.matched {
+		if !p.link.events.Ready() {
+			if err := p.printer.flush(); err != nil {
+				return err
+			}
+		}
+		ev, err := p.link.next(ctx)
+		if err != nil {
+			return err
+		}
+		if err := p.handle(ctx, ev, nil); err != nil {
+			return err
+		}
+		if p.failed != nil {
+			return p.failed
+		}
+	}
+	return nil
+}
+
+// An untilPredicate is push's --until at work.
+type untilPredicate struct {
+	predicate *predicate
+	plain     *signal.Encoder
+	line      []byte
+	matched   bool
+}
+
+func newUntil(o *pushOptions) (*untilPredicate, error) {
+	p, err := compilePredicate("--until", o.until)
+	if err != nil {
+		return nil, err
+	}
+	return &untilPredicate{predicate: p, plain: signal.NewEncoder(signal.FormatSignal, o.connection.Name)}, nil
+}
+
+// see prints a message and notices a match.
+func (u *untilPredicate) see(ctx context.Context, out *printer, ev *phoenix.Event) error {
+	if u.matched {
+		return nil
+	}
+	if err := out.add(ctx, ev); err != nil {
+		return err
+	}
+	u.line = u.plain.Append(u.line[:0], ev)
+	matched, err := u.predicate.match(ctx, u.line)
+	if err != nil && ctx.Err() == nil {
+		return &failure{code: exitJQRun, message: "--until failed on a signal: " + oneLine(err.Error()), hint: "an expression may look before it leaps: .data.payload? // empty", err: err}
+	}
+	u.matched = matched
+	return nil
 }

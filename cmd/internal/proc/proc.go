@@ -1,22 +1,41 @@
-// Package outpipe notices that the reader of an output has gone while nothing is being written to it.
+// Package proc is what a process owes to those around it: it dies by a signal as one that was killed by it, and it notices
+// that the reader of its output has gone.
 //
 // A write to a pipe without a reader fails, but a program that waits for something to write finds out too late: the shell
 // waits for it, although the program behind it has long gone.
-package outpipe
+package proc
 
 import (
 	"os"
 	"sync"
+	"syscall"
 )
 
-// Watch returns a channel that is closed once nobody can read any more what is written to f, a pipe or a socket, and a
+// Die ends the process by the signal itself, so that the parent sees a real death by it, and never returns. Where that
+// cannot be, the process exits with 128 plus the signal's number, as a shell would have it: as process 1, which the kernel
+// shields from the default action of signals; where the signal is ignored; and on systems without signals.
+//
+// It is for signals whose default action is to terminate without a core dump, such as HUP, INT, PIPE and TERM. Standard
+// output is not usable any more while it runs, and deferred functions are not run.
+func Die(sig syscall.Signal) {
+	die(os.Getpid(), sig)
+}
+
+func die(pid int, sig syscall.Signal) {
+	if pid != 1 {
+		raise(sig)
+	}
+	os.Exit(128 + int(sig))
+}
+
+// WatchReader returns a channel that is closed once nobody can read any more what is written to f, a pipe or a socket, and a
 // function that ends the watch and returns when it has ended. Stop may be called more than once, by any goroutine; f must
 // stay open until then.
 //
 // Where there is nothing to watch, the channel is nil: for other kinds of files, on systems without poll(2), and when no
 // file descriptor is left. Then the next write finds out. A socket's reader has gone when the connection is closed, not when
 // the peer has only ended its own side.
-func Watch(f *os.File) (gone <-chan struct{}, stop func()) {
+func WatchReader(f *os.File) (gone <-chan struct{}, stop func()) {
 	nothing := func() {}
 	info, err := f.Stat()
 	if err != nil || info.Mode()&(os.ModeNamedPipe|os.ModeSocket) == 0 {

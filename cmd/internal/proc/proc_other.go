@@ -1,8 +1,13 @@
-//go:build !(darwin || dragonfly || freebsd || linux || netbsd || openbsd)
+//go:build !unix
 
-package outpipe
+package proc
 
-import "os"
+import (
+	"os"
+	"syscall"
+)
+
+func raise(syscall.Signal) {}
 
 // waitHangup waits until the other end of wake is closed.
 func waitHangup(_, wake *os.File) bool {

@@ -1,6 +1,6 @@
 //go:build unix
 
-package death
+package proc
 
 import (
 	"os"

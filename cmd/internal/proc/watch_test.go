@@ -1,6 +1,6 @@
 //go:build darwin || dragonfly || freebsd || linux || netbsd || openbsd
 
-package outpipe_test
+package proc_test
 
 import (
 	"net"
@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"phx/cmd/internal/outpipe"
+	"phx/cmd/internal/proc"
 )
 
 func pipe(t *testing.T) (r, w *os.File) {
@@ -35,7 +35,7 @@ func isGone(gone <-chan struct{}) bool {
 
 func TestReaderOfPipeGoes(t *testing.T) {
 	r, w := pipe(t)
-	gone, stop := outpipe.Watch(w)
+	gone, stop := proc.WatchReader(w)
 	defer stop()
 	if _, err := w.WriteString("the reader may be slow\n"); err != nil {
 		t.Fatal(err)
@@ -50,7 +50,7 @@ func TestReaderOfPipeGoes(t *testing.T) {
 func TestReaderHasGoneBefore(t *testing.T) {
 	r, w := pipe(t)
 	r.Close()
-	gone, stop := outpipe.Watch(w)
+	gone, stop := proc.WatchReader(w)
 	<-gone
 	stop()
 }
@@ -69,12 +69,12 @@ func TestFullPipe(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	gone, stop := outpipe.Watch(w)
+	gone, stop := proc.WatchReader(w)
 	stop()
 	if isGone(gone) {
 		t.Error("the reader of a full pipe is said to be gone")
 	}
-	gone, stop = outpipe.Watch(w)
+	gone, stop = proc.WatchReader(w)
 	defer stop()
 	r.Close()
 	<-gone
@@ -87,7 +87,7 @@ func TestReaderOfSocketGoes(t *testing.T) {
 	}
 	ours, theirs := os.NewFile(uintptr(fds[0]), "ours"), os.NewFile(uintptr(fds[1]), "theirs")
 	defer ours.Close()
-	gone, stop := outpipe.Watch(ours)
+	gone, stop := proc.WatchReader(ours)
 	defer stop()
 	theirs.Close()
 	<-gone
@@ -113,7 +113,7 @@ func TestReaderOfConnectionGoes(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer output.Close()
-	gone, stop := outpipe.Watch(output)
+	gone, stop := proc.WatchReader(output)
 	defer stop()
 	if err := client.(*net.TCPConn).SetLinger(0); err != nil { // closes by a reset
 		t.Fatal(err)
@@ -124,7 +124,7 @@ func TestReaderOfConnectionGoes(t *testing.T) {
 
 func TestStop(t *testing.T) {
 	r, w := pipe(t)
-	gone, stop := outpipe.Watch(w)
+	gone, stop := proc.WatchReader(w)
 	stop()
 	stop()
 	r.Close()
@@ -151,7 +151,7 @@ func TestNothingToWatch(t *testing.T) {
 	_, closed := pipe(t)
 	closed.Close()
 	for _, f := range []*os.File{regular, null, closed} {
-		gone, stop := outpipe.Watch(f)
+		gone, stop := proc.WatchReader(f)
 		stop()
 		if gone != nil {
 			t.Errorf("%s is watched", f.Name())

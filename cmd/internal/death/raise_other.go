@@ -1,7 +1,0 @@
-//go:build !unix
-
-package death
-
-import "syscall"
-
-func raise(syscall.Signal) {}

@@ -1,0 +1,556 @@
+package cmd
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/itchyny/gojq"
+
+	"phx/cmd/config"
+	"phx/cmd/internal/control"
+	"phx/phoenix"
+	"phx/signal"
+)
+
+// A renderer turns events into what is printed of them: the encoder's line, or what the jq filter makes of it, in the look
+// of the output. It remembers what the exit code will be about.
+type renderer struct {
+	encoder *signal.Encoder
+	filter  *filter // nil: none
+	raw     bool
+	look    look
+	log     *slog.Logger
+
+	exitStatus bool
+	last       lastValue
+	jqErrors   int
+
+	line   []byte // scratch
+	filled []byte // what the filter's results are appended to
+}
+
+// lastValue is what -e knows of the last value printed.
+type lastValue int
+
+const (
+	lastNone lastValue = iota
+	lastFalsy
+	lastTruthy
+)
+
+// newRenderer returns the renderer for a connection of that name. An expression that does not compile is its error.
+func newRenderer(o config.Output, name string, s *Streams, log *slog.Logger) (*renderer, error) {
+	r := &renderer{
+		encoder:    signal.NewEncoder(o.Format, name),
+		raw:        o.Raw,
+		look:       newLook(o, s),
+		log:        log,
+		exitStatus: o.ExitStatus,
+	}
+	if o.Filter == "" {
+		return r, nil
+	}
+	var err error
+	r.filter, err = compileFilter("--jq", o.Filter)
+	return r, err
+}
+
+// append appends what is printed of ev: nothing, or one or more whole lines. A filter that fails on the record is logged, and
+// remembered for [renderer.result]. ctx ends a filter that does not end by itself.
+func (r *renderer) append(ctx context.Context, dst []byte, ev *phoenix.Event) []byte {
+	if r.filter == nil && !r.raw && r.look == (look{}) {
+		start := len(dst)
+		dst = r.encoder.Append(dst, ev)
+		r.note(dst[start:])
+		return dst
+	}
+	r.line = r.encoder.Append(r.line[:0], ev)
+	return r.appendLine(ctx, dst, r.line)
+}
+
+// appendLine is append for a line of the encoder.
+func (r *renderer) appendLine(ctx context.Context, dst, line []byte) []byte {
+	text := bytes.TrimSuffix(line, []byte("\n"))
+	if len(text) == 0 {
+		return dst
+	}
+	if r.filter == nil {
+		return r.appendText(dst, text)
+	}
+	start := len(dst)
+	dst, err := r.appendFiltered(ctx, dst, text)
+	if err != nil && ctx.Err() != nil {
+		// The command is ending. What it has received is still printed; only a filter that does not end is cut short.
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), lateGrace)
+		defer cancel()
+		if dst, err = r.appendFiltered(grace, dst[:start], text); grace.Err() != nil {
+			return dst // that is no fault of the record
+		}
+	}
+	if err != nil {
+		r.jqErrors++
+		r.log.Error("--jq failed on a record: " + oneLine(err.Error()))
+	}
+	return dst
+}
+
+// appendFiltered appends what the filter makes of one JSON text.
+func (r *renderer) appendFiltered(ctx context.Context, dst, text []byte) ([]byte, error) {
+	r.filled = dst
+	err := r.filter.run(ctx, text, func(value any) error {
+		result, err := gojq.Marshal(value)
+		if err == nil {
+			r.filled = r.appendText(r.filled, result)
+		}
+		return err
+	})
+	dst, r.filled = r.filled, nil
+	return dst, err
+}
+
+// appendText appends one JSON text as one line, or as many as its look has.
+func (r *renderer) appendText(dst, text []byte) []byte {
+	r.note(text)
+	if r.raw && text[0] == '"' {
+		var unquoted string
+		if json.Unmarshal(text, &unquoted) == nil {
+			return r.appendRaw(dst, unquoted)
+		}
+	}
+	return r.look.append(dst, text)
+}
+
+// appendRaw appends a string without its quotes.
+func (r *renderer) appendRaw(dst []byte, text string) []byte {
+	if r.look.escape {
+		dst = appendVisible(dst, text, '\n', '\t')
+	} else {
+		dst = append(dst, text...)
+	}
+	return append(dst, '\n')
+}
+
+// note remembers the last value for -e.
+func (r *renderer) note(text []byte) {
+	if !r.exitStatus || len(text) == 0 {
+		return
+	}
+	switch string(bytes.TrimSpace(text[:min(len(text), len("false\n"))])) {
+	case "null", "false":
+		r.last = lastFalsy
+	default:
+		r.last = lastTruthy
+	}
+}
+
+// result returns what the printing has to say about the exit code: a filter that failed, or what -e asks for.
+func (r *renderer) result() error {
+	switch {
+	case r.jqErrors > 0:
+		return &failure{
+			code:    exitJQRun,
+			message: fmt.Sprintf("--jq failed on %s; all others were printed", records(r.jqErrors)),
+			hint:    `an expression may look before it leaps: .data.payload? // empty`,
+		}
+	case r.exitStatus && r.last == lastNone:
+		return &failure{code: exitNoOutput}
+	case r.exitStatus && r.last == lastFalsy:
+		return &failure{code: exitFailure}
+	}
+	return nil
+}
+
+func records(n int) string {
+	if n == 1 {
+		return "1 record"
+	}
+	return fmt.Sprintf("%d records", n)
+}
+
+// A look is how JSON is shown: for programs as it is, for people indented and coloured. The look changes nothing but white
+// space, colour and the spelling of control characters.
+type look struct {
+	indent, color bool
+	// escape spells control characters as escapes, for terminals.
+	escape bool
+}
+
+// newLook returns the look for the output, from the options, then the environment (no-color.org, bixense.com/clicolors),
+// then whether it is a terminal.
+func newLook(o config.Output, s *Streams) look {
+	l := look{indent: s.OutTerminal, color: s.OutTerminal, escape: s.OutTerminal}
+	switch {
+	case o.Pretty:
+		l.indent = true
+	case o.Compact:
+		l.indent = false
+	}
+	forced := s.env("CLICOLOR_FORCE")
+	switch {
+	case o.Color == config.ColorAlways:
+		l.color = true
+	case o.Color == config.ColorNever, s.env("NO_COLOR") != "":
+		l.color = false
+	case forced != "" && forced != "0":
+		l.color = true
+	case s.env("TERM") == "dumb":
+		l.color = false
+	}
+	return l
+}
+
+// The colours of gojq, for those who know them from there.
+const (
+	colorReset  = "\x1b[0m"
+	colorNull   = "\x1b[90m"
+	colorBool   = "\x1b[33m"
+	colorNumber = "\x1b[36m"
+	colorString = "\x1b[32m"
+	colorKey    = "\x1b[34;1m"
+)
+
+// append appends one valid JSON text and a line break.
+func (l look) append(dst, text []byte) []byte {
+	switch {
+	case l.indent || l.color:
+		p := painter{look: l, dst: dst}
+		p.paint(text)
+		dst = p.dst
+	case l.escape:
+		dst = appendEscapedJSON(dst, text)
+	default:
+		dst = append(dst, text...)
+	}
+	return append(dst, '\n')
+}
+
+// A painter writes one JSON text token by token. It copies tokens and decodes none, so that keys keep their order and numbers
+// their spelling.
+type painter struct {
+	look
+	dst []byte
+	// open is the brackets that are open.
+	open []byte
+	// wantKey says that the next string is an object's key.
+	wantKey bool
+}
+
+func (p *painter) paint(text []byte) {
+	for i := 0; i < len(text); {
+		switch c := text[i]; c {
+		case ' ', '\t', '\r', '\n':
+			i++
+		case '{', '[':
+			i += p.enter(text[i:])
+		case '}', ']':
+			p.open = p.open[:len(p.open)-1]
+			p.newline()
+			p.dst = append(p.dst, c)
+			i++
+		case ',':
+			p.dst = append(p.dst, c)
+			p.newline()
+			p.wantKey = p.open[len(p.open)-1] == '{'
+			i++
+		case ':':
+			p.colon()
+			i++
+		default:
+			n := tokenLen(text[i:])
+			p.scalar(text[i : i+n])
+			i += n
+		}
+	}
+}
+
+// enter writes an opening bracket, or both of an empty pair, and returns how much of text that was.
+func (p *painter) enter(text []byte) int {
+	rest := bytes.TrimLeft(text[1:], " \t\r\n")
+	if rest[0] == '}' || rest[0] == ']' {
+		p.dst = append(p.dst, text[0], rest[0])
+		return len(text) - len(rest) + 1
+	}
+	p.dst = append(p.dst, text[0])
+	p.open = append(p.open, text[0])
+	p.wantKey = text[0] == '{'
+	p.newline()
+	return 1
+}
+
+func (p *painter) newline() {
+	if !p.indent {
+		return
+	}
+	p.dst = append(p.dst, '\n')
+	for range p.open {
+		p.dst = append(p.dst, "  "...)
+	}
+}
+
+func (p *painter) colon() {
+	p.dst = append(p.dst, ':')
+	if p.indent {
+		p.dst = append(p.dst, ' ')
+	}
+	p.wantKey = false
+}
+
+func (p *painter) scalar(token []byte) {
+	if p.color {
+		p.dst = append(p.dst, p.colorOf(token[0])...)
+	}
+	if p.escape {
+		p.dst = appendEscapedJSON(p.dst, token)
+	} else {
+		p.dst = append(p.dst, token...)
+	}
+	if p.color {
+		p.dst = append(p.dst, colorReset...)
+	}
+}
+
+// colorOf returns the colour of a scalar that begins with c.
+func (p *painter) colorOf(c byte) string {
+	switch c {
+	case '"':
+		if p.wantKey {
+			return colorKey
+		}
+		return colorString
+	case 'n':
+		return colorNull
+	case 't', 'f':
+		return colorBool
+	}
+	return colorNumber
+}
+
+// tokenLen returns the length of the string, number or word that text begins with.
+func tokenLen(text []byte) int {
+	if text[0] != '"' {
+		if end := bytes.IndexAny(text, ",:]} \t\r\n"); end >= 0 {
+			return end
+		}
+		return len(text)
+	}
+	for i := 1; i < len(text); i++ {
+		switch text[i] {
+		case '\\':
+			i++
+		case '"':
+			return i + 1
+		}
+	}
+	return len(text)
+}
+
+// appendVisible appends text with everything in it that a terminal could take for a command, or a reader for something
+// else than it is, as an escape: control characters, invisible ones, bytes that are not UTF-8. Runes of keep stay as they
+// are.
+func appendVisible(dst []byte, text string, keep ...rune) []byte {
+next:
+	for len(text) > 0 {
+		r, size := utf8.DecodeRuneInString(text)
+		char := text[:size]
+		text = text[size:]
+		for _, k := range keep {
+			if r == k {
+				dst = append(dst, char...)
+				continue next
+			}
+		}
+		if strconv.IsPrint(r) && (r != utf8.RuneError || size > 1) {
+			dst = append(dst, char...)
+			continue
+		}
+		quoted := strconv.AppendQuote(nil, char)
+		dst = append(dst, quoted[1:len(quoted)-1]...)
+	}
+	return dst
+}
+
+// isControl reports whether a terminal may take r for a command: C0, DEL and C1.
+func isControl(r rune) bool { return r < ' ' || 0x7f <= r && r < 0xa0 }
+
+// appendEscapedJSON appends a JSON text with its control characters escaped, which only strings can hold, and line breaks and
+// tabs between tokens turned into spaces. What the text means stays the same.
+func appendEscapedJSON(dst, text []byte) []byte {
+	const hex = "0123456789abcdef"
+	for len(text) > 0 {
+		r, size := utf8.DecodeRune(text)
+		switch {
+		case !isControl(r):
+			dst = append(dst, text[:size]...)
+		case r < ' ':
+			dst = append(dst, ' ')
+		default:
+			dst = append(dst, `\u00`...)
+			dst = append(dst, hex[r>>4], hex[r&15])
+		}
+		text = text[size:]
+	}
+	return dst
+}
+
+// A signalView is how the signals of a running phx serve are looked at: what goes over the socket, what is printed of it, and the signal in
+// the default format, which is what conditions are about.
+type signalView struct{ format signal.Format }
+
+func newSignalView(format signal.Format) *signalView { return &signalView{format} }
+
+// wire is the format that goes over the socket. A payload alone does not tell what it is the payload of.
+func (v *signalView) wire() signal.Format {
+	if v.format == signal.FormatPayload {
+		return signal.FormatSignal
+	}
+	return v.format
+}
+
+// shown returns what is printed of a line, nothing if it has nothing that the format prints.
+func (v *signalView) shown(line []byte) ([]byte, error) {
+	if v.format != signal.FormatPayload {
+		return line, nil
+	}
+	var s struct {
+		Type string
+		Data struct {
+			Payload        json.RawMessage
+			PayloadBase64  json.RawMessage `json:"payload_base64"`
+			Response       json.RawMessage
+			ResponseBase64 json.RawMessage `json:"response_base64"`
+		}
+	}
+	if err := json.Unmarshal(line, &s); err != nil {
+		return nil, errStrangeSignal(err)
+	}
+	texts := []json.RawMessage{s.Data.Payload, s.Data.PayloadBase64}
+	if s.Type == "phoenix.channel.joined" || s.Type == "phoenix.channel.join_error" {
+		texts = []json.RawMessage{s.Data.Response, s.Data.ResponseBase64}
+	}
+	for _, text := range texts {
+		if text != nil {
+			return text, nil
+		}
+	}
+	return nil, nil
+}
+
+// plain returns the signal of a line in the default format, and its seq. Its members are as there; their order need not be.
+func (v *signalView) plain(line []byte) (text []byte, seq uint64, err error) {
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(line, &members); err != nil {
+		return nil, 0, errStrangeSignal(err)
+	}
+	text = line
+	switch v.format {
+	case signal.FormatJido:
+		err = plainFromJido(members)
+	case signal.FormatCloudEvents:
+		err = plainFromCloudEvent(members)
+	}
+	if err == nil && v.wire() != signal.FormatSignal {
+		text, err = json.Marshal(members)
+	}
+	var metadata struct{ Seq uint64 }
+	if of := members["metadata"]; err == nil && of != nil {
+		err = json.Unmarshal(of, &metadata)
+	}
+	if err != nil {
+		return nil, 0, errStrangeSignal(err)
+	}
+	return text, metadata.Seq, nil
+}
+
+// errStrangeSignal says that a line is no signal.
+func errStrangeSignal(err error) error {
+	return &control.Error{
+		Code: exitFailure, Message: "phx serve sent a line that is no signal: " + err.Error(),
+		Advice: "check that phx serve and phx ctl are of one version: phx version",
+	}
+}
+
+// plainFromJido undoes what FormatJido does.
+func plainFromJido(members map[string]json.RawMessage) error {
+	var extensions struct{ Metadata json.RawMessage }
+	if err := json.Unmarshal(members["extensions"], &extensions); err != nil {
+		return err
+	}
+	delete(members, "extensions")
+	members["specversion"], members["metadata"] = json.RawMessage(`"1.0"`), extensions.Metadata
+	return nil
+}
+
+// attributes are the members of metadata in the order in which they are looked for, with the extension attributes of FormatCloudEvents
+// that they become.
+var attributes = []struct {
+	attribute, member string
+	number            bool
+}{
+	{"phxconnection", "connection_name", false},
+	{"phxtopic", "phoenix_topic", false},
+	{"phxevent", "phoenix_event", false},
+	{"phxref", "phoenix_ref", false},
+	{"phxjoinref", "phoenix_join_ref", false},
+	{"phxsession", "session", true},
+	{"sequence", "seq", true},
+}
+
+// plainFromCloudEvent undoes what FormatCloudEvents does. What it leaves out, because it is empty, stays out.
+func plainFromCloudEvent(members map[string]json.RawMessage) error {
+	_, encoded := members["phxenc"]
+	delete(members, "phxenc")
+	metadata := map[string]any{}
+	for _, a := range attributes {
+		text, ok := members[a.attribute]
+		if !ok {
+			continue
+		}
+		delete(members, a.attribute)
+		value, err := attributeValue(text, a.number, encoded)
+		if err != nil {
+			return err
+		}
+		metadata[a.member] = value
+	}
+	subject, ok := members["subject"]
+	var err error
+	if ok && encoded {
+		var plain any
+		if plain, err = attributeValue(subject, false, true); err == nil {
+			members["subject"], err = json.Marshal(plain)
+		}
+	}
+	if err == nil {
+		members["metadata"], err = json.Marshal(metadata)
+	}
+	return err
+}
+
+// attributeValue returns the value of an attribute: a number, which may be written as a string, or a string, which may be percent-encoded.
+func attributeValue(text json.RawMessage, number, encoded bool) (any, error) {
+	plain := string(text)
+	if strings.HasPrefix(plain, `"`) {
+		if err := json.Unmarshal(text, &plain); err != nil {
+			return nil, err
+		}
+	}
+	switch {
+	case number:
+		n, err := strconv.ParseUint(plain, 10, 64)
+		if err != nil {
+			return nil, errors.New("an attribute is not a number")
+		}
+		return n, nil
+	case encoded:
+		return url.PathUnescape(plain)
+	}
+	return plain, nil
+}
