@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"phx/cmd/config"
-	"phx/cmd/internal/control"
+	"phx/cmd/internal/serve"
 )
 
 // shells are those there is a completion for.
@@ -90,8 +90,8 @@ func (s *ctlSocket) completeArgs(f *factory) cobra.CompletionFunc {
 }
 
 // connections returns those of the running phx serve, none if it does not answer soon.
-func (s *ctlSocket) connections(ctx context.Context) []control.Connection {
-	client := control.NewClient(s.path)
+func (s *ctlSocket) connections(ctx context.Context) []serve.Connection {
+	client := serve.NewClient(s.path)
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(ctx, completionTime)
 	defer cancel()
@@ -99,7 +99,7 @@ func (s *ctlSocket) connections(ctx context.Context) []control.Connection {
 	if err != nil {
 		return nil
 	}
-	connections := make([]control.Connection, len(texts))
+	connections := make([]serve.Connection, len(texts))
 	for i, text := range texts {
 		if json.Unmarshal(text, &connections[i]) != nil {
 			return nil

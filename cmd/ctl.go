@@ -17,7 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"phx/cmd/config"
-	"phx/cmd/internal/control"
+	"phx/cmd/internal/serve"
 	"phx/phoenix"
 	"phx/signal"
 )
@@ -64,7 +64,7 @@ func (s *ctlSocket) resolve(lookupEnv func(string) (string, bool)) error {
 		return err
 	}
 	if s.path == "" {
-		s.path = control.DefaultPath(lookupEnv)
+		s.path = serve.DefaultPath(lookupEnv)
 	}
 	return nil
 }
@@ -84,7 +84,7 @@ type ctl struct {
 
 	log      *slog.Logger
 	renderer *renderer
-	client   *control.Client
+	client   *serve.Client
 }
 
 // bind adds the options to the command, and run as what it does, as [client.bind] does.
@@ -123,7 +123,7 @@ func (c *ctl) resolve(set *config.Set) error {
 	}
 	c.log = newLogger(c.factory.streams.Err, c.logging, slog.LevelWarn)
 	c.factory.logJSON = c.logging.Format == config.LogJSON
-	c.client = control.NewClient(c.socket.path)
+	c.client = serve.NewClient(c.socket.path)
 	// The name does not matter: what is printed comes encoded.
 	var err error
 	c.renderer, err = newRenderer(c.output, "ctl", c.factory.streams, c.log)
@@ -220,7 +220,7 @@ func newCtlStatusCmd(f *factory, s *ctlSocket) *cobra.Command {
 var errNoState = errors.New("is neither connected nor joined")
 
 func parseState(text string) (string, error) {
-	if text != control.StateConnected && text != control.StateJoined {
+	if text != serve.StateConnected && text != serve.StateJoined {
 		return "", errNoState
 	}
 	return text, nil
@@ -268,7 +268,7 @@ func (o *ctlStatusOptions) names(ctx context.Context) ([]string, error) {
 	}
 	names := make([]string, len(all))
 	for i, text := range all {
-		var c control.Connection
+		var c serve.Connection
 		if err := json.Unmarshal(text, &c); err != nil {
 			return nil, err
 		}
@@ -278,19 +278,19 @@ func (o *ctlStatusOptions) names(ctx context.Context) ([]string, error) {
 }
 
 func newCtlStopCmd(f *factory, s *ctlSocket) *cobra.Command {
-	return newCtlNameCmd(f, s, "stop", "Leave a connection's channels and close it, until it is started again", (*control.Client).Stop)
+	return newCtlNameCmd(f, s, "stop", "Leave a connection's channels and close it, until it is started again", (*serve.Client).Stop)
 }
 
 func newCtlRestartCmd(f *factory, s *ctlSocket) *cobra.Command {
-	return newCtlNameCmd(f, s, "restart", "Stop a connection and start it", (*control.Client).Restart)
+	return newCtlNameCmd(f, s, "restart", "Stop a connection and start it", (*serve.Client).Restart)
 }
 
 func newCtlRemoveCmd(f *factory, s *ctlSocket) *cobra.Command {
-	return newCtlNameCmd(f, s, "remove", "Stop a connection and forget it, until phx serve is started anew", (*control.Client).Remove)
+	return newCtlNameCmd(f, s, "remove", "Stop a connection and forget it, until phx serve is started anew", (*serve.Client).Remove)
 }
 
 // newCtlNameCmd returns a command that does one thing with one connection.
-func newCtlNameCmd(f *factory, s *ctlSocket, verb, short string, call func(*control.Client, context.Context, string) ([]byte, error)) *cobra.Command {
+func newCtlNameCmd(f *factory, s *ctlSocket, verb, short string, call func(*serve.Client, context.Context, string) ([]byte, error)) *cobra.Command {
 	c, name := &ctl{factory: f, socket: s}, ""
 	return c.bind(&cobra.Command{
 		Use:     verb + " NAME",
@@ -504,7 +504,7 @@ func ctlPushRun(ctx context.Context, o *ctlPushOptions) error {
 	if err != nil {
 		return err
 	}
-	push := control.Push{Topic: o.topic, Event: o.event, Payload: payload, Timeout: o.timeout, NoReply: o.noReply}
+	push := serve.Push{Topic: o.topic, Event: o.event, Payload: payload, Timeout: o.timeout, NoReply: o.noReply}
 	if o.binary {
 		push.Payload, push.Binary = nil, payload
 	}
@@ -563,7 +563,7 @@ func (c *ctl) answerFormat() config.Option {
 }
 
 // printSignal prints the signal that answers a call, and returns what it says about the exit code.
-func (c *ctl) printSignal(ctx context.Context, answer control.Answer, err error) error {
+func (c *ctl) printSignal(ctx context.Context, answer serve.Answer, err error) error {
 	text := answer.Line
 	if err == nil && c.payloadOnly {
 		text, err = newSignalView(signal.FormatPayload).shown(text)

@@ -11,14 +11,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"phx/cmd/config"
-	"phx/cmd/internal/control"
+	"phx/cmd/internal/serve"
 	"phx/router"
 	"phx/signal"
 )
 
 type ctlListenOptions struct {
 	ctl
-	request control.SubscribeRequest
+	request serve.SubscribeRequest
 	conditions
 	count          int
 	duration, idle time.Duration
@@ -121,7 +121,7 @@ func (ln *ctlListener) run(ctx context.Context) error {
 }
 
 // read prints what comes.
-func (ln *ctlListener) read(ctx context.Context, stream *control.Stream) error {
+func (ln *ctlListener) read(ctx context.Context, stream *serve.Stream) error {
 	for {
 		if !stream.Ready() {
 			if err := ln.flush(); err != nil {

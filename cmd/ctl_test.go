@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"phx/cmd/internal/control"
+	"phx/cmd/internal/serve"
 	"phx/phoenix"
 	"phx/signal"
 )
@@ -261,32 +261,32 @@ func (b *ctlBackend) note(format string, args ...any) {
 	b.asked = fmt.Sprintf(format, args...)
 }
 
-func (b *ctlBackend) one(what, name string) (control.Connection, error) {
+func (b *ctlBackend) one(what, name string) (serve.Connection, error) {
 	b.note("%s %s", what, name)
 	if name != "backend" {
-		return control.Connection{}, control.UnknownConnection(name)
+		return serve.Connection{}, serve.UnknownConnection(name)
 	}
-	return control.Connection{Name: name, Status: "connected", URI: "ws://localhost/socket"}, nil
+	return serve.Connection{Name: name, Status: "connected", URI: "ws://localhost/socket"}, nil
 }
 
-func (b *ctlBackend) Connections(context.Context) ([]control.Connection, error) {
-	return []control.Connection{{Name: "backend", Status: "connected"}, {Name: "other", Status: "connecting"}}, nil
+func (b *ctlBackend) Connections(context.Context) ([]serve.Connection, error) {
+	return []serve.Connection{{Name: "backend", Status: "connected"}, {Name: "other", Status: "connecting"}}, nil
 }
 
-func (b *ctlBackend) Connection(_ context.Context, name string) (control.Connection, error) {
+func (b *ctlBackend) Connection(_ context.Context, name string) (serve.Connection, error) {
 	return b.one("get", name)
 }
 
-func (b *ctlBackend) Await(ctx context.Context, name, state string) (control.Connection, error) {
+func (b *ctlBackend) Await(ctx context.Context, name, state string) (serve.Connection, error) {
 	c, err := b.one("await "+state, name)
-	if err != nil || state == control.StateConnected {
+	if err != nil || state == serve.StateConnected {
 		return c, err
 	}
 	<-ctx.Done()
 	return c, ctx.Err()
 }
 
-func (b *ctlBackend) Add(_ context.Context, entry []byte, dir string) (control.Connection, error) {
+func (b *ctlBackend) Add(_ context.Context, entry []byte, dir string) (serve.Connection, error) {
 	b.entry, b.dir = string(entry), dir
 	return b.one("add", "backend")
 }
@@ -296,49 +296,49 @@ func (b *ctlBackend) Remove(_ context.Context, name string) error {
 	return err
 }
 
-func (b *ctlBackend) Start(_ context.Context, name string) (control.Connection, error) {
+func (b *ctlBackend) Start(_ context.Context, name string) (serve.Connection, error) {
 	return b.one("start", name)
 }
 
-func (b *ctlBackend) Stop(_ context.Context, name string) (control.Connection, error) {
+func (b *ctlBackend) Stop(_ context.Context, name string) (serve.Connection, error) {
 	return b.one("stop", name)
 }
 
-func (b *ctlBackend) Restart(_ context.Context, name string) (control.Connection, error) {
+func (b *ctlBackend) Restart(_ context.Context, name string) (serve.Connection, error) {
 	return b.one("restart", name)
 }
 
-func (b *ctlBackend) answer(key, name string) (control.Answer, error) {
+func (b *ctlBackend) answer(key, name string) (serve.Answer, error) {
 	if _, err := b.one(b.asked, name); err != nil {
-		return control.Answer{}, err
+		return serve.Answer{}, err
 	}
 	ev := b.answers[key]
-	return control.Answer{HTTPStatus: http.StatusOK, Line: signal.NewEncoder(signal.FormatSignal, "backend").Append(nil, &ev)}, nil
+	return serve.Answer{HTTPStatus: http.StatusOK, Line: signal.NewEncoder(signal.FormatSignal, "backend").Append(nil, &ev)}, nil
 }
 
-func (b *ctlBackend) Join(_ context.Context, name, topic string, params json.RawMessage) (control.Answer, error) {
+func (b *ctlBackend) Join(_ context.Context, name, topic string, params json.RawMessage) (serve.Answer, error) {
 	b.note("join %s %s on", topic, params)
 	return b.answer(topic, name)
 }
 
-func (b *ctlBackend) Leave(_ context.Context, name, topic string) (control.Answer, error) {
+func (b *ctlBackend) Leave(_ context.Context, name, topic string) (serve.Answer, error) {
 	b.note("leave %s on", topic)
 	return b.answer("left", name)
 }
 
-func (b *ctlBackend) Push(_ context.Context, name string, p control.Push) (control.Answer, error) {
+func (b *ctlBackend) Push(_ context.Context, name string, p serve.Push) (serve.Answer, error) {
 	b.note("push %s %s %s %q %v %v on", p.Topic, p.Event, p.Payload, p.Binary, p.Timeout, p.NoReply)
 	if p.NoReply {
-		return control.NewRefAnswer("7"), nil
+		return serve.NewRefAnswer("7"), nil
 	}
 	return b.answer(p.Event, name)
 }
 
 func (b *ctlBackend) Reload(context.Context) error {
-	return &control.Error{Status: http.StatusUnprocessableEntity, Code: exitUsage, Message: "phx.yaml:3:1: it is wrong", Advice: "mend it"}
+	return &serve.Error{Status: http.StatusUnprocessableEntity, Code: exitUsage, Message: "phx.yaml:3:1: it is wrong", Advice: "mend it"}
 }
 
-func (b *ctlBackend) Subscribe(r control.SubscribeRequest) (control.Subscription, error) {
+func (b *ctlBackend) Subscribe(r serve.SubscribeRequest) (serve.Subscription, error) {
 	b.note("subscribe %+v", r)
 	e := signal.NewEncoder(r.Format, "backend")
 	var lines []byte
@@ -369,13 +369,13 @@ func startCtl(t *testing.T, b *ctlBackend) (env map[string]string, end func()) {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, "s")
-	l, err := control.Listen(path)
+	l, err := serve.Listen(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error, 1)
-	go func() { served <- control.NewServer(b, slog.New(slog.DiscardHandler)).Serve(ctx, l) }()
+	go func() { served <- serve.NewServer(b, slog.New(slog.DiscardHandler)).Serve(ctx, l) }()
 	end = sync.OnceFunc(func() {
 		cancel()
 		if err := <-served; err != nil {

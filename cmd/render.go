@@ -15,7 +15,7 @@ import (
 	"github.com/itchyny/gojq"
 
 	"phx/cmd/config"
-	"phx/cmd/internal/control"
+	"phx/cmd/internal/serve"
 	"phx/phoenix"
 	"phx/signal"
 )
@@ -471,7 +471,7 @@ func (v *signalView) plain(line []byte) (text []byte, seq uint64, err error) {
 
 // errStrangeSignal says that a line is no signal.
 func errStrangeSignal(err error) error {
-	return &control.Error{
+	return &serve.Error{
 		Code: exitFailure, Message: "phx serve sent a line that is no signal: " + err.Error(),
 		Advice: "check that phx serve and phx ctl are of one version: phx version",
 	}

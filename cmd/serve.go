@@ -18,9 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"phx/cmd/config"
-	"phx/cmd/internal/bridge"
-	"phx/cmd/internal/control"
-	"phx/cmd/internal/ops"
+	"phx/cmd/internal/serve"
 	"phx/phoenix"
 )
 
@@ -32,7 +30,7 @@ type serveOptions struct {
 	ready     readiness
 
 	log      *slog.Logger
-	notifier *ops.Notifier
+	notifier *serve.Notifier
 }
 
 func newServeCmd(f *factory) *cobra.Command {
@@ -94,11 +92,11 @@ func serveRun(ctx context.Context, o *serveOptions) error {
 	defer surviveBrokenPipes()()
 	hangups, stopHangups := catchHangups()
 	defer stopHangups()
-	o.notifier = ops.NewNotifier(o.log)
+	o.notifier = serve.NewNotifier(o.log)
 	if err := o.ready.clear(); err != nil {
 		return err
 	}
-	b, err := bridge.New(o.bridgeOptions())
+	b, err := serve.New(o.bridgeOptions())
 	if err != nil {
 		return wrongConfig(err)
 	}
@@ -111,8 +109,8 @@ func serveRun(ctx context.Context, o *serveOptions) error {
 	return err
 }
 
-func (o *serveOptions) bridgeOptions() bridge.Options {
-	options := bridge.Options{
+func (o *serveOptions) bridgeOptions() serve.Options {
+	options := serve.Options{
 		Load:      func() (*config.File, error) { return o.selection.Load(o.factory.streams.LookupEnv, o.factory.stdin) },
 		Where:     compileWhere,
 		LookupEnv: o.factory.streams.LookupEnv,
@@ -134,7 +132,7 @@ func (o *serveOptions) bridgeOptions() bridge.Options {
 // A server is serve at work: the bridge, and who may ask it something.
 type server struct {
 	*serveOptions
-	bridge *bridge.Bridge
+	bridge *serve.Bridge
 	// hangups gets HUP.
 	hangups <-chan os.Signal
 
@@ -156,14 +154,14 @@ func (s *server) open() error {
 		path = socket.Path
 	}
 	if path == "" {
-		path = control.DefaultPath(s.factory.streams.LookupEnv)
+		path = serve.DefaultPath(s.factory.streams.LookupEnv)
 	}
 	var err error
-	if s.control, err = control.Listen(path); err != nil {
+	if s.control, err = serve.Listen(path); err != nil {
 		return err
 	}
 	if web.Addr != "" {
-		if s.web, err = ops.Listen(web.Addr); err != nil {
+		if s.web, err = serve.ListenHTTP(web.Addr); err != nil {
 			return errors.Join(err, s.control.Close())
 		}
 		s.log.Info("health and metrics", "at", "http://"+s.web.Addr().String())
@@ -195,19 +193,19 @@ func (s *server) answer(ctx context.Context) {
 	s.answering, s.stopAsking = context.WithCancel(context.WithoutCancel(ctx))
 	ctx = s.answering
 	s.broken = make(chan error, 2)
-	serve := func(what string, run func() error) {
+	run := func(what string, serving func() error) {
 		s.asking.Go(func() {
-			if err := run(); err != nil && ctx.Err() == nil {
+			if err := serving(); err != nil && ctx.Err() == nil {
 				s.broken <- fmt.Errorf("%s: %w", what, err)
 			}
 		})
 	}
-	serve("the control API", func() error { return control.NewServer(s.bridge, s.log).Serve(ctx, s.control) })
+	run("the control API", func() error { return serve.NewServer(s.bridge, s.log).Serve(ctx, s.control) })
 	if s.web != nil {
-		web := ops.NewServer(s.bridge.Source(), s.bridge.Metrics(), s.log)
-		serve("the HTTP server", func() error { return web.Serve(ctx, s.web) })
+		web := serve.NewWeb(s.bridge.Source(), s.bridge.Metrics(), s.log)
+		run("the HTTP server", func() error { return web.Serve(ctx, s.web) })
 	}
-	s.asking.Go(func() { s.notifier.Watchdog(ctx, ops.NewHealth(s.bridge.Source()).Check) })
+	s.asking.Go(func() { s.notifier.Watchdog(ctx, serve.NewHealth(s.bridge.Source()).Check) })
 }
 
 // tellReady tells systemd and whoever waits for a file that everything is there, once, and logs what is missing.
@@ -282,7 +280,7 @@ const lastAnswers = 250 * time.Millisecond
 func endedFailure(err error) error {
 	f := &failure{code: exitLinkLost, message: err.Error(), err: err,
 		hint: "with `required: false` serve goes on without a connection; `max_retries: -1` never gives up"}
-	ended, link := (*bridge.EndedError)(nil), (*phoenix.LinkError)(nil)
+	ended, link := (*serve.EndedError)(nil), (*phoenix.LinkError)(nil)
 	if errors.As(err, &ended) && errors.As(err, &link) {
 		c := linkFailure(ended.URI, link, true)
 		f.message = fmt.Sprintf("the required connection %q has used up its retries: %s", ended.Connection, c.message)
@@ -321,10 +319,10 @@ func compileWhere(expr string) (func(context.Context, []byte) (bool, error), err
 }
 
 // serveBuildInfo is what the metrics say about the program.
-func serveBuildInfo() ops.BuildInfo {
+func serveBuildInfo() serve.BuildInfo {
 	info, _ := debug.ReadBuildInfo()
 	v := newVersionInfo(info)
-	return ops.BuildInfo{Version: v.Version, Revision: v.Revision, Go: v.Go}
+	return serve.BuildInfo{Version: v.Version, Revision: v.Revision, Go: v.Go}
 }
 
 // A logQueue is a log on its way to a writer that may stand still: a pipe that nobody reads. It holds up nobody who logs. What does

@@ -1,8 +1,4 @@
-// Package control is how a running `phx serve` is talked to: HTTP and JSON on a Unix socket. It has the server, which passes each
-// call on to a [Backend]; the client, which `phx ctl` is made of; and the socket between them.
-//
-// What a call answers is JSON in one line. What went wrong is {"error":{"message","hint","exit_code"}}, see [Error].
-package control
+package serve
 
 import (
 	"bytes"
@@ -167,11 +163,14 @@ func (e *Error) Hint() string { return e.Advice }
 
 // The exit codes that this package gives by itself.
 const (
-	exitFailure  = 1
-	exitUsage    = 2
-	exitConnect  = 7
-	exitTimeout  = 28
-	exitLinkLost = 56
+	exitFailure   = 1
+	exitUsage     = 2
+	exitJQCompile = 3
+	exitConnect   = 7
+	exitWrite     = 23
+	exitTimeout   = 28
+	exitLinkLost  = 56
+	exitChannel   = 66
 )
 
 // UnknownConnection is the error of a call that names a connection that serve does not have.

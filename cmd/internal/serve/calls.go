@@ -1,4 +1,4 @@
-package bridge
+package serve
 
 import (
 	"bytes"
@@ -11,22 +11,21 @@ import (
 	"time"
 
 	"phx/cmd/config"
-	"phx/cmd/internal/control"
 	"phx/phoenix"
 	"phx/router"
 	"phx/router/glob"
 	"phx/signal"
 )
 
-// The calls of the control API: the Bridge is a [control.Backend].
-var _ control.Backend = (*Bridge)(nil)
+// The calls of the control API: the Bridge is a [Backend].
+var _ Backend = (*Bridge)(nil)
 
-// Connections implements [control.Backend].
-func (b *Bridge) Connections(ctx context.Context) ([]control.Connection, error) {
-	list := []control.Connection{}
+// Connections implements [Backend].
+func (b *Bridge) Connections(ctx context.Context) ([]Connection, error) {
+	list := []Connection{}
 	for _, name := range b.supervisor.Names() {
 		c, err := b.Connection(ctx, name)
-		var unknown *control.Error
+		var unknown *Error
 		switch {
 		case errors.As(err, &unknown): // removed meanwhile
 		case err != nil:
@@ -38,26 +37,26 @@ func (b *Bridge) Connections(ctx context.Context) ([]control.Connection, error) 
 	return list, nil
 }
 
-// Connection implements [control.Backend].
-func (b *Bridge) Connection(ctx context.Context, name string) (control.Connection, error) {
+// Connection implements [Backend].
+func (b *Bridge) Connection(ctx context.Context, name string) (Connection, error) {
 	status, err := b.look(ctx, name)
 	if err != nil {
-		return control.Connection{}, callError(name, err)
+		return Connection{}, callError(name, err)
 	}
 	return b.describe(status), nil
 }
 
 // describe makes of a status what the API tells.
-func (b *Bridge) describe(s phoenix.ConnectionStatus) control.Connection {
-	d := control.Connection{
+func (b *Bridge) describe(s phoenix.ConnectionStatus) Connection {
+	d := Connection{
 		Name: s.Name, Status: string(s.Link), URI: s.URI, Session: s.Session, Since: s.Since.UTC(), Required: s.Required,
-		Channels: make([]control.Channel, len(s.Channels)), Counters: map[string]uint64{},
+		Channels: make([]Channel, len(s.Channels)), Counters: map[string]uint64{},
 	}
 	if s.Link == phoenix.StatusConnecting {
 		d.Attempt = s.Retries + 1
 	}
 	for i, c := range s.Channels {
-		d.Channels[i] = control.Channel{Topic: c.Topic, State: c.State}
+		d.Channels[i] = Channel{Topic: c.Topic, State: c.State}
 		if !c.JoinedAt.IsZero() {
 			d.Channels[i].JoinedAt = c.JoinedAt.UTC()
 		}
@@ -71,46 +70,46 @@ func (b *Bridge) describe(s phoenix.ConnectionStatus) control.Connection {
 	return d
 }
 
-// Await implements [control.Backend].
-func (b *Bridge) Await(ctx context.Context, name, state string) (control.Connection, error) {
+// Await implements [Backend].
+func (b *Bridge) Await(ctx context.Context, name, state string) (Connection, error) {
 	c := b.connection(name)
 	if c == nil {
-		return control.Connection{}, control.UnknownConnection(name)
+		return Connection{}, UnknownConnection(name)
 	}
 	status, err := b.supervisor.Await(ctx, name, func(s phoenix.ConnectionStatus) bool {
-		if state == control.StateJoined {
+		if state == StateJoined {
 			return len(missingOf(&s, wantedTopics(&s, c.settings.Load()))) == 0
 		}
 		return s.Link == phoenix.StatusConnected
 	})
 	if errors.Is(err, phoenix.ErrUnknownConnection) {
-		return control.Connection{}, control.UnknownConnection(name)
+		return Connection{}, UnknownConnection(name)
 	}
 	return b.describe(status), err
 }
 
-// Add implements [control.Backend].
-func (b *Bridge) Add(ctx context.Context, entry []byte, dir string) (control.Connection, error) {
+// Add implements [Backend].
+func (b *Bridge) Add(ctx context.Context, entry []byte, dir string) (Connection, error) {
 	if dir == "" {
 		dir = b.opts.Dir()
 	}
 	e, err := config.ParseEntry(filepath.Join(dir, "connection"), entry, b.opts.LookupEnv)
 	if err != nil {
-		return control.Connection{}, badEntry(err)
+		return Connection{}, badEntry(err)
 	}
 	_, done, err := b.change(ctx)
 	if err != nil {
-		return control.Connection{}, callError(e.Name, err)
+		return Connection{}, callError(e.Name, err)
 	}
 	defer done()
 	e.Under(b.file) // require_wss is for all connections
 	p, err := b.planConnection(e)
 	if err != nil {
-		return control.Connection{}, badEntry(err)
+		return Connection{}, badEntry(err)
 	}
 	p.added.Store(true)
 	if err := b.add(p); err != nil {
-		return control.Connection{}, callError(p.name, err)
+		return Connection{}, callError(p.name, err)
 	}
 	for _, warning := range e.Warnings(p.connection) {
 		b.log.Warn(warning)
@@ -124,10 +123,10 @@ func badEntry(err error) error {
 	if hinted := (interface{ Hint() string })(nil); errors.As(err, &hinted) {
 		hint = hinted.Hint()
 	}
-	return control.BadRequest(hint, "%v", err)
+	return BadRequest(hint, "%v", err)
 }
 
-// Remove implements [control.Backend].
+// Remove implements [Backend].
 func (b *Bridge) Remove(ctx context.Context, name string) error {
 	ctx, done, err := b.change(ctx)
 	if err != nil {
@@ -139,34 +138,34 @@ func (b *Bridge) Remove(ctx context.Context, name string) error {
 	return callError(name, b.remove(ctx, name))
 }
 
-// Start implements [control.Backend].
-func (b *Bridge) Start(ctx context.Context, name string) (control.Connection, error) {
+// Start implements [Backend].
+func (b *Bridge) Start(ctx context.Context, name string) (Connection, error) {
 	return b.after(ctx, name, b.supervisor.Start(name))
 }
 
-// Stop implements [control.Backend].
-func (b *Bridge) Stop(ctx context.Context, name string) (control.Connection, error) {
+// Stop implements [Backend].
+func (b *Bridge) Stop(ctx context.Context, name string) (Connection, error) {
 	return b.after(ctx, name, b.supervisor.Stop(ctx, name))
 }
 
-// Restart implements [control.Backend].
-func (b *Bridge) Restart(ctx context.Context, name string) (control.Connection, error) {
+// Restart implements [Backend].
+func (b *Bridge) Restart(ctx context.Context, name string) (Connection, error) {
 	return b.after(ctx, name, b.supervisor.Restart(ctx, name))
 }
 
 // after answers a call that changed a connection with the connection as it is then.
-func (b *Bridge) after(ctx context.Context, name string, err error) (control.Connection, error) {
+func (b *Bridge) after(ctx context.Context, name string, err error) (Connection, error) {
 	if err != nil {
-		return control.Connection{}, callError(name, err)
+		return Connection{}, callError(name, err)
 	}
 	return b.Connection(ctx, name)
 }
 
-// Join implements [control.Backend].
-func (b *Bridge) Join(ctx context.Context, name, topic string, params json.RawMessage) (control.Answer, error) {
+// Join implements [Backend].
+func (b *Bridge) Join(ctx context.Context, name, topic string, params json.RawMessage) (Answer, error) {
 	conn, c, err := b.running(name)
 	if err != nil {
-		return control.Answer{}, err
+		return Answer{}, err
 	}
 	want := c.settings.Load().connection.UnreadChannels(topic)[0]
 	if params != nil {
@@ -175,7 +174,7 @@ func (b *Bridge) Join(ctx context.Context, name, topic string, params json.RawMe
 	}
 	ev, err := conn.JoinEvent(ctx, want)
 	if errors.Is(err, phoenix.ErrNotJoined) {
-		return control.Answer{}, &control.Error{
+		return Answer{}, &Error{
 			Status: http.StatusConflict, Code: exitChannel, Message: "the topic was left again before the server had answered the join",
 			Advice: "was the connection stopped? `phx ctl status " + name + "` shows it",
 		}
@@ -183,21 +182,21 @@ func (b *Bridge) Join(ctx context.Context, name, topic string, params json.RawMe
 	return answer(name, &ev, err)
 }
 
-// Leave implements [control.Backend].
-func (b *Bridge) Leave(ctx context.Context, name, topic string) (control.Answer, error) {
+// Leave implements [Backend].
+func (b *Bridge) Leave(ctx context.Context, name, topic string) (Answer, error) {
 	conn, _, err := b.running(name)
 	if err != nil {
-		return control.Answer{}, err
+		return Answer{}, err
 	}
 	ev, err := conn.LeaveEvent(ctx, topic)
 	return answer(name, &ev, err)
 }
 
-// Push implements [control.Backend].
-func (b *Bridge) Push(ctx context.Context, name string, p control.Push) (control.Answer, error) {
+// Push implements [Backend].
+func (b *Bridge) Push(ctx context.Context, name string, p Push) (Answer, error) {
 	conn, _, err := b.running(name)
 	if err != nil {
-		return control.Answer{}, err
+		return Answer{}, err
 	}
 	push := phoenix.Push{Topic: p.Topic, Name: p.Event, Payload: phoenix.Payload{Data: p.Payload}, Timeout: p.Timeout}
 	if p.Binary != nil {
@@ -213,9 +212,9 @@ func (b *Bridge) Push(ctx context.Context, name string, p control.Push) (control
 		return answer(name, &phoenix.Event{Time: time.Now(), Topic: p.Topic, Name: p.Event, Detail: lost}, nil)
 	}
 	if err != nil {
-		return control.Answer{}, callError(name, err)
+		return Answer{}, callError(name, err)
 	}
-	return control.NewRefAnswer(ref), nil
+	return NewRefAnswer(ref), nil
 }
 
 // running returns the connection of a name and its current run.
@@ -226,7 +225,7 @@ func (b *Bridge) running(name string) (*phoenix.Conn, *connection, error) {
 	case err != nil:
 		return nil, nil, callError(name, err)
 	case c == nil: // removed meanwhile
-		return nil, nil, control.UnknownConnection(name)
+		return nil, nil, UnknownConnection(name)
 	}
 	return conn, c, nil
 }
@@ -235,16 +234,16 @@ func (b *Bridge) running(name string) (*phoenix.Conn, *connection, error) {
 func callError(name string, err error) error {
 	var link *phoenix.LinkError
 	var invalid *phoenix.InvalidError
-	known := &control.Error{Status: http.StatusConflict, Code: 1}
+	known := &Error{Status: http.StatusConflict, Code: 1}
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, phoenix.ErrUnknownConnection):
-		return control.UnknownConnection(name)
+		return UnknownConnection(name)
 	case errors.Is(err, phoenix.ErrShutdown):
-		return control.ErrClosing
+		return ErrClosing
 	case errors.As(err, &invalid):
-		return control.BadRequest("give another topic, event or payload", "%v", err)
+		return BadRequest("give another topic, event or payload", "%v", err)
 	case errors.Is(err, phoenix.ErrConnectionExists):
 		known.Message = fmt.Sprintf("serve has a connection %q already", name)
 		known.Advice = "give the new one another name, or `phx ctl remove` the old one"
@@ -266,19 +265,10 @@ func callError(name string, err error) error {
 	return known
 }
 
-// The exit codes of the errors above; see `phx help exit-codes`.
-const (
-	exitFailure  = 1
-	exitWrite    = 23
-	exitTimeout  = 28
-	exitLinkLost = 56
-	exitChannel  = 66
-)
-
 // answer makes the signal of the event that answered a call. It has the id and the number of the one that is routed.
-func answer(name string, ev *phoenix.Event, err error) (control.Answer, error) {
+func answer(name string, ev *phoenix.Event, err error) (Answer, error) {
 	if err != nil {
-		return control.Answer{}, callError(name, err)
+		return Answer{}, callError(name, err)
 	}
 	status := http.StatusOK
 	switch d := ev.Detail.(type) {
@@ -292,14 +282,14 @@ func answer(name string, ev *phoenix.Event, err error) (control.Answer, error) {
 			status = http.StatusGatewayTimeout
 		}
 	}
-	return control.Answer{HTTPStatus: status, Line: signal.NewEncoder(signal.FormatSignal, name).Append(nil, ev)}, nil
+	return Answer{HTTPStatus: status, Line: signal.NewEncoder(signal.FormatSignal, name).Append(nil, ev)}, nil
 }
 
 // subscriptionLimit bounds in bytes what waits for a subscriber. One that is slower loses the oldest, and is told so.
 const subscriptionLimit = 1 << 20
 
-// Subscribe implements [control.Backend].
-func (b *Bridge) Subscribe(r control.SubscribeRequest) (control.Subscription, error) {
+// Subscribe implements [Backend].
+func (b *Bridge) Subscribe(r SubscribeRequest) (Subscription, error) {
 	var f router.Filter
 	for _, p := range []struct {
 		text string
@@ -310,7 +300,7 @@ func (b *Bridge) Subscribe(r control.SubscribeRequest) (control.Subscription, er
 		}
 		pattern, err := router.CompilePattern(p.text)
 		if err != nil {
-			return nil, control.BadRequest("a right one: phoenix.backend.**", "%v", err)
+			return nil, BadRequest("a right one: phoenix.backend.**", "%v", err)
 		}
 		*p.into = &pattern
 	}
@@ -321,7 +311,7 @@ func (b *Bridge) Subscribe(r control.SubscribeRequest) (control.Subscription, er
 		for _, text := range g.texts {
 			compiled, err := glob.Compile(text)
 			if err != nil {
-				return nil, control.BadRequest("a right one: room:*", "the glob %q: %v", text, err)
+				return nil, BadRequest("a right one: room:*", "the glob %q: %v", text, err)
 			}
 			*g.into = append(*g.into, compiled)
 		}
@@ -337,12 +327,10 @@ func (b *Bridge) Subscribe(r control.SubscribeRequest) (control.Subscription, er
 
 // badExpression is the error of a subscriber's jq expression that does not compile.
 func badExpression(err error) error {
-	e := control.BadRequest("check the expression of where", "%v", err)
+	e := BadRequest("check the expression of where", "%v", err)
 	e.Code = exitJQCompile
 	return e
 }
-
-const exitJQCompile = 3
 
 // A subscription is a stream of signals for a caller of the control API.
 type subscription struct {
@@ -350,7 +338,7 @@ type subscription struct {
 	taken *router.Chunk
 }
 
-// Next implements [control.Subscription].
+// Next implements [Subscription].
 func (s *subscription) Next(ctx context.Context) ([]byte, error) {
 	s.release()
 	c, err := s.Take(ctx)
@@ -368,7 +356,7 @@ func (s *subscription) release() {
 	}
 }
 
-// Close implements [control.Subscription].
+// Close implements [Subscription].
 func (s *subscription) Close() {
 	s.release()
 	s.Subscription.Close()

@@ -1,4 +1,4 @@
-package bridge_test
+package serve
 
 import (
 	"context"
@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"phx/cmd/internal/bridge"
-	"phx/cmd/internal/control"
 	"phx/phoenix"
 	"phx/phoenix/phoenixtest"
 )
@@ -33,7 +31,7 @@ func TestReady(t *testing.T) {
 		"a connection":             {func(s *stage) { s.stop("a") }, []string{"a: disconnected"}},
 		"one that is not required": {func(s *stage) { s.stop("b") }, nil},
 		"a channel": {func(s *stage) {
-			_, err := s.Push(s.t.Context(), "a", control.Push{Topic: "room:a", Event: "crash", Payload: []byte("{}")})
+			_, err := s.Push(s.t.Context(), "a", Push{Topic: "room:a", Event: "crash", Payload: []byte("{}")})
 			must(s.t, err)
 		}, []string{"a: room:a: errored"}},
 		"a channel that the config does not have": {func(s *stage) {
@@ -52,8 +50,8 @@ connections:
   a: {uri: "${URI}", auto_join_channels: [room:a]}
   b: {uri: "${URI}", auto_join_channels: [room:b], required: false}
 `)
-			s.await("a", control.StateJoined)
-			s.await("b", control.StateJoined)
+			s.await("a", StateJoined)
+			s.await("b", StateJoined)
 			c.do(s)
 			if ready, missing := s.Ready(t.Context()); ready != (c.missing == nil) || !slices.Equal(missing, c.missing) {
 				t.Errorf("ready %t, missing %q, want %q", ready, missing, c.missing)
@@ -65,7 +63,7 @@ connections:
 // WatchReady tells how it is, and then each change, until its context ends.
 func TestWatchReady(t *testing.T) {
 	s := started(t, one)
-	s.await("a", control.StateJoined)
+	s.await("a", StateJoined)
 	ctx, cancel := context.WithCancel(t.Context())
 	told := make(chan []string)
 	ended := make(chan struct{})
@@ -96,7 +94,7 @@ func TestFailed(t *testing.T) {
 	s.open()
 	must(t, s.StartAll())
 	err := <-s.Failed()
-	var ended *bridge.EndedError
+	var ended *EndedError
 	var link *phoenix.LinkError
 	if !errors.As(err, &ended) || ended.Connection != "a" || !strings.HasPrefix(ended.URI, s.srv.URL) || !errors.As(err, &link) {
 		t.Errorf("error %v", err)
@@ -131,12 +129,12 @@ connections:
 		}
 	}
 	s.open()
-	signals := s.subscribe(control.SubscribeRequest{Match: "phoenix.channel.joined", Topic: []string{"room:crash"}})
+	signals := s.subscribe(SubscribeRequest{Match: "phoenix.channel.joined", Topic: []string{"room:crash"}})
 	must(t, s.StartAll())
-	before := s.await("a", control.StateJoined)
+	before := s.await("a", StateJoined)
 	signals.find("phoenix.channel.joined")
 	signals.find("phoenix.channel.joined")
-	if after := s.await("b", control.StateJoined); after.Session != 2 || after.Counters["joins"] != 2 {
+	if after := s.await("b", StateJoined); after.Session != 2 || after.Counters["joins"] != 2 {
 		t.Errorf("the one that panicked is %+v", after)
 	}
 	if after := s.is("a"); after.Session != 1 || !after.Since.Equal(before.Since) {
@@ -148,7 +146,7 @@ connections:
 // What the metrics are made of.
 func TestConnectionMetrics(t *testing.T) {
 	s := started(t, one)
-	s.await("a", control.StateJoined)
+	s.await("a", StateJoined)
 	_, err := s.Join(t.Context(), "a", "room:private", nil)
 	must(t, err)
 	list := s.Source().Connections()
@@ -175,14 +173,14 @@ connections:
 	defer s.end()
 	defer close(let)
 	must(t, s.StartAll())
-	s.await("b", control.StateJoined)
-	s.await("a", control.StateJoined)
-	_, err := s.Push(t.Context(), "a", control.Push{Topic: "room:a", Event: "slow", Payload: []byte(`{"ms":50}`), Timeout: time.Millisecond})
+	s.await("b", StateJoined)
+	s.await("a", StateJoined)
+	_, err := s.Push(t.Context(), "a", Push{Topic: "room:a", Event: "slow", Payload: []byte(`{"ms":50}`), Timeout: time.Millisecond})
 	must(t, err)
 	<-hangs
 	list, err := s.Connections(t.Context())
 	must(t, err)
-	if len(list) != 2 || list[0].Error != "the connection does not answer" || list[1].Status != control.StateConnected || list[1].Error != "" {
+	if len(list) != 2 || list[0].Error != "the connection does not answer" || list[1].Status != StateConnected || list[1].Error != "" {
 		t.Errorf("%+v", list)
 	}
 	if ready, missing := s.Ready(t.Context()); ready || !slices.Equal(missing, []string{"a: the connection does not answer"}) {

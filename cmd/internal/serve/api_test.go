@@ -1,4 +1,4 @@
-package control
+package serve
 
 import (
 	"context"
@@ -301,7 +301,7 @@ func TestCalls(t *testing.T) {
 	}
 }
 
-func TestCallsThatAreWrong(t *testing.T) {
+func TestRequestsThatAreWrong(t *testing.T) {
 	const c = "/v1/connections"
 	tests := []struct {
 		method, target, body string

@@ -1,4 +1,4 @@
-package ops
+package serve
 
 import (
 	"context"
@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// errStuck is what is wrong when nobody answers.
-var errStuck = errors.New("the supervisor of the connections does not answer")
+// errNoAnswer is what is wrong when nobody answers.
+var errNoAnswer = errors.New("the supervisor of the connections does not answer")
 
 // Health asks a source whether it is alive. However many ask, and however stuck the source is, it waits in one goroutine.
 type Health struct {
@@ -43,7 +43,7 @@ func (h *Health) Check(ctx context.Context) error {
 	case <-c.done:
 		return c.err
 	case <-ctx.Done():
-		return errStuck
+		return errNoAnswer
 	}
 }
 
@@ -81,8 +81,8 @@ const (
 	endTime = time.Second
 )
 
-// Listen listens for the HTTP server of ops. The address is that of the key http.listen; an error is a *ListenError.
-func Listen(addr string) (net.Listener, error) {
+// ListenHTTP listens for the HTTP server of ops. The address is that of the key http.listen; an error is a *ListenError.
+func ListenHTTP(addr string) (net.Listener, error) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, &ListenError{Addr: addr, Err: err}
@@ -116,16 +116,16 @@ func (e *ListenError) Hint() string {
 	return "check the address of http.listen: HOST:PORT, with a HOST of this machine"
 }
 
-// A Server serves /healthz, /readyz and /metrics.
-type Server struct {
+// A Web serves /healthz, /readyz and /metrics.
+type Web struct {
 	http   *http.Server
 	health *Health
 	source Source
 }
 
-// NewServer returns a server that does not listen yet.
-func NewServer(source Source, metrics *Metrics, log *slog.Logger) *Server {
-	s := &Server{health: NewHealth(source), source: source}
+// NewWeb returns a server that does not listen yet.
+func NewWeb(source Source, metrics *Metrics, log *slog.Logger) *Web {
+	s := &Web{health: NewHealth(source), source: source}
 	mux := http.NewServeMux()
 	// A pattern of GET matches HEAD, too; other methods get 405 and are told so.
 	mux.HandleFunc("GET /healthz", s.healthz)
@@ -144,7 +144,7 @@ func NewServer(source Source, metrics *Metrics, log *slog.Logger) *Server {
 }
 
 // Serve answers requests until ctx ends, and lets those that are there then end in peace for a second. It closes l.
-func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+func (s *Web) Serve(ctx context.Context, l net.Listener) error {
 	ended := make(chan error, 1)
 	go func() { ended <- s.http.Serve(l) }()
 	select {
@@ -161,15 +161,15 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	return nil
 }
 
-func (s *Server) healthz(w http.ResponseWriter, r *http.Request) {
+func (s *Web) healthz(w http.ResponseWriter, r *http.Request) {
 	if err := s.health.Check(r.Context()); err != nil {
-		answer(w, http.StatusServiceUnavailable, err.Error())
+		answerLines(w, http.StatusServiceUnavailable, err.Error())
 		return
 	}
-	answer(w, http.StatusOK, "ok")
+	answerLines(w, http.StatusOK, "ok")
 }
 
-func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
+func (s *Web) readyz(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), answerTime)
 	defer cancel()
 	ready, missing := s.source.Ready(ctx)
@@ -177,14 +177,14 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 		if len(missing) == 0 {
 			missing = []string{"not ready"}
 		}
-		answer(w, http.StatusServiceUnavailable, missing...)
+		answerLines(w, http.StatusServiceUnavailable, missing...)
 		return
 	}
-	answer(w, http.StatusOK, "ready")
+	answerLines(w, http.StatusOK, "ready")
 }
 
-// answer writes lines.
-func answer(w http.ResponseWriter, status int, lines ...string) {
+// answerLines writes lines.
+func answerLines(w http.ResponseWriter, status int, lines ...string) {
 	h := w.Header()
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	h.Set("Cache-Control", "no-store")

@@ -1,11 +1,9 @@
-package bridge_test
+package serve
 
 import (
 	"os"
 	"path/filepath"
 	"testing"
-
-	"phx/cmd/internal/control"
 )
 
 // isOpen reports whether this process has a file open.
@@ -25,7 +23,7 @@ func isOpen(t *testing.T, path string) bool {
 // A file that was opened for a reload is closed when a later sink makes it fail.
 func TestFailedReloadLeavesNoFileOpen(t *testing.T) {
 	s := started(t, one)
-	s.await("a", control.StateJoined)
+	s.await("a", StateJoined)
 	s.write(one + `
 sinks:
   good: {file: {path: good}}

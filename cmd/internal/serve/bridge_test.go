@@ -1,4 +1,4 @@
-package bridge_test
+package serve
 
 import (
 	"bytes"
@@ -19,8 +19,6 @@ import (
 	"time"
 
 	"phx/cmd/config"
-	"phx/cmd/internal/bridge"
-	"phx/cmd/internal/control"
 	"phx/phoenix"
 	"phx/phoenix/phoenixtest"
 )
@@ -28,7 +26,7 @@ import (
 // A stage is a bridge with a server beside it: the variable URI of its config. What is shown here waits for signals and states
 // and never for time to pass.
 type stage struct {
-	*bridge.Bridge
+	*Bridge
 	t   *testing.T
 	srv *phoenixtest.Server
 	// dir is where the config is, and where relative paths of it begin.
@@ -75,17 +73,17 @@ func started(t *testing.T, config string) *stage {
 func (s *stage) open() {
 	s.t.Helper()
 	var err error
-	s.Bridge, err = bridge.New(s.options())
+	s.Bridge, err = New(s.options())
 	must(s.t, err)
 	s.t.Cleanup(func() { _ = s.Shutdown(context.Background()) })
 }
 
-func (s *stage) options() bridge.Options {
+func (s *stage) options() Options {
 	var handler slog.Handler = s.log
 	if s.handler != nil {
 		handler = s.handler
 	}
-	return bridge.Options{
+	return Options{
 		Load: s.read, Where: where, LookupEnv: s.lookupEnv, Dir: func() string { return s.dir }, Stdout: s.stdout,
 		Logger: slog.New(handler), Reloading: func() func() { return func() {} },
 		LogEvent: func(_ *slog.Logger, ev *phoenix.Event) {
@@ -130,7 +128,7 @@ func where(expr string) (func(context.Context, []byte) (bool, error), error) {
 }
 
 // await waits until a connection is in a state, and returns it.
-func (s *stage) await(name, state string) control.Connection {
+func (s *stage) await(name, state string) Connection {
 	s.t.Helper()
 	c, err := s.Await(patient(s.t), name, state)
 	if err != nil {
@@ -140,7 +138,7 @@ func (s *stage) await(name, state string) control.Connection {
 }
 
 // is returns a connection as it is.
-func (s *stage) is(name string) control.Connection {
+func (s *stage) is(name string) Connection {
 	s.t.Helper()
 	c, err := s.Connection(s.t.Context(), name)
 	must(s.t, err)
@@ -203,25 +201,25 @@ func signalOf(t *testing.T, line []byte) said {
 	return s
 }
 
-// A listener reads signals as a subscriber of the control API gets them.
-type listener struct {
-	control.Subscription
+// A subscriber reads signals as a subscriber of the control API gets them.
+type subscriber struct {
+	Subscription
 	t *testing.T
 	// waiting are read, and not looked at yet.
 	waiting []said
 }
 
 // subscribe begins to listen.
-func (s *stage) subscribe(r control.SubscribeRequest) *listener {
+func (s *stage) subscribe(r SubscribeRequest) *subscriber {
 	s.t.Helper()
 	sub, err := s.Subscribe(r)
 	must(s.t, err)
 	s.t.Cleanup(sub.Close)
-	return &listener{Subscription: sub, t: s.t}
+	return &subscriber{Subscription: sub, t: s.t}
 }
 
 // until returns the signals up to the first that is wanted.
-func (l *listener) until(wanted func(said) bool) []said {
+func (l *subscriber) until(wanted func(said) bool) []said {
 	l.t.Helper()
 	var seen []said
 	ctx := patient(l.t)
@@ -245,7 +243,7 @@ func (l *listener) until(wanted func(said) bool) []said {
 }
 
 // find returns the next signal of a type, which may end with "*".
-func (l *listener) find(typ string) said {
+func (l *subscriber) find(typ string) said {
 	l.t.Helper()
 	begin, open := strings.CutSuffix(typ, "*")
 	seen := l.until(func(s said) bool { return s.Type == typ || open && strings.HasPrefix(s.Type, begin) })
@@ -317,10 +315,10 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// wantError makes sure that an error is a *control.Error with this HTTP status and exit code, and says so and so.
+// wantError makes sure that an error is a *Error with this HTTP status and exit code, and says so and so.
 func wantError(t *testing.T, err error, status, code int, text string) {
 	t.Helper()
-	var e *control.Error
+	var e *Error
 	if !errors.As(err, &e) {
 		t.Fatalf("error %v (%T), want one with status %d", err, err, status)
 	}
@@ -330,8 +328,8 @@ func wantError(t *testing.T, err error, status, code int, text string) {
 }
 
 // echo is a push that the demo answers with its payload.
-func echo(topic string) control.Push {
-	return control.Push{Topic: topic, Event: "echo", Payload: json.RawMessage(`{"n":1}`)}
+func echo(topic string) Push {
+	return Push{Topic: topic, Event: "echo", Payload: json.RawMessage(`{"n":1}`)}
 }
 
 // Whatever is wrong anywhere in the file is told at once, each once, with its place, in the order of the file.
@@ -347,7 +345,7 @@ sinks:
 routes:
   - {to: stdout, where: "("}
 `)
-	_, err := bridge.New(s.options())
+	_, err := New(s.options())
 	if err == nil {
 		t.Fatal("the configuration is accepted")
 	}
@@ -393,7 +391,7 @@ connections: {a: {uri: "${URI}", auto_join_channels: [room:a]}}
 sinks: {out: {file: {path: out}}}
 routes: [{to: out}]
 `)
-	s.await("a", control.StateJoined)
+	s.await("a", StateJoined)
 	s.end()
 	var last []string
 	for line := range strings.Lines(s.file("out")) {
@@ -419,9 +417,9 @@ func TestShutdownWithADeadServer(t *testing.T) {
 func TestShutdownDuringAReload(t *testing.T) {
 	s := newStage(t, phoenixtest.Demo(), one)
 	s.open()
-	signals := s.subscribe(control.SubscribeRequest{Match: "phoenix.connection.disconnected"})
+	signals := s.subscribe(SubscribeRequest{Match: "phoenix.connection.disconnected"})
 	must(t, s.StartAll())
-	s.await("a", control.StateJoined)
+	s.await("a", StateJoined)
 	loading, goOn := make(chan struct{}), make(chan struct{})
 	s.load = func() {
 		close(loading)
@@ -495,7 +493,7 @@ func (s *stage) storm(others ...int) {
 			for range questions {
 				ask, name := asks[random.IntN(len(asks))], string(rune('a'+random.IntN(3)))
 				err := ask(patient(s.t), name, random.IntN(100))
-				var e *control.Error
+				var e *Error
 				if err != nil && (!errors.As(err, &e) || !slices.Contains(right, e.Status)) {
 					s.t.Errorf("%s: %v", name, err)
 				}
@@ -528,7 +526,7 @@ func TestStorm(t *testing.T) {
 	for _, name := range []string{"a", "b"} {
 		_, err := s.Restart(t.Context(), name)
 		must(t, err)
-		s.await(name, control.StateJoined)
+		s.await(name, StateJoined)
 	}
 	s.end()
 	s.wantWhole()
@@ -537,8 +535,8 @@ func TestStorm(t *testing.T) {
 // An end in the midst of it comes at once, and loses nothing.
 func TestShutdownInAStorm(t *testing.T) {
 	s := started(t, stormy[0])
-	s.await("a", control.StateJoined)
-	signals, seen := s.subscribe(control.SubscribeRequest{}), 0
+	s.await("a", StateJoined)
+	signals, seen := s.subscribe(SubscribeRequest{}), 0
 	over := make(chan struct{})
 	go func() {
 		defer close(over)

@@ -1,4 +1,4 @@
-package bridge_test
+package serve
 
 import (
 	"context"
@@ -16,8 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"phx/cmd/internal/bridge"
-	"phx/cmd/internal/control"
 	"phx/phoenix"
 	"phx/phoenix/phoenixtest"
 )
@@ -43,10 +41,10 @@ func (s *stage) names() []string {
 
 func TestReloadLeavesAloneWhatIsUnchanged(t *testing.T) {
 	s := started(t, two)
-	before := s.await("a", control.StateJoined)
-	s.await("b", control.StateJoined)
+	before := s.await("a", StateJoined)
+	s.await("b", StateJoined)
 	s.reload(strings.ReplaceAll(two, "room:b", "room:changed"))
-	s.await("b", control.StateJoined)
+	s.await("b", StateJoined)
 	if after := s.is("a"); after.Session != 1 || !after.Since.Equal(before.Since) || !after.Channels[0].JoinedAt.Equal(before.Channels[0].JoinedAt) {
 		t.Errorf("it was %+v and is %+v", before, after)
 	}
@@ -55,9 +53,9 @@ func TestReloadLeavesAloneWhatIsUnchanged(t *testing.T) {
 // A changed connection is closed and started anew, and its signals are numbered as if it were one run.
 func TestReloadRestartsWhatIsChanged(t *testing.T) {
 	s := stageOf(t, two)
-	signals := s.subscribe(control.SubscribeRequest{Subscribe: "jido.protocol.phoenix.a.**"})
+	signals := s.subscribe(SubscribeRequest{Subscribe: "jido.protocol.phoenix.a.**"})
 	must(t, s.StartAll())
-	s.await("a", control.StateJoined)
+	s.await("a", StateJoined)
 	s.reload(strings.ReplaceAll(two, "room:a", "room:changed"))
 	var joined []string
 	seen := signals.until(func(sig said) bool {
@@ -79,7 +77,7 @@ func TestReloadRestartsWhatIsChanged(t *testing.T) {
 // Of a connection that the file has no more nothing is left: under its name another one begins anew.
 func TestReloadForgetsWhatIsGone(t *testing.T) {
 	s := started(t, two)
-	s.await("b", control.StateJoined)
+	s.await("b", StateJoined)
 	s.reload(strings.Split(two, "  b:")[0])
 	if names := s.names(); !slices.Equal(names, []string{"a"}) {
 		t.Errorf("connections %q", names)
@@ -90,7 +88,7 @@ func TestReloadForgetsWhatIsGone(t *testing.T) {
 		}
 	}
 	s.reload(two)
-	if c := s.await("b", control.StateJoined); c.Session != 1 || c.Counters["disconnects"] != 0 {
+	if c := s.await("b", StateJoined); c.Session != 1 || c.Counters["disconnects"] != 0 {
 		t.Errorf("the new one has a past: %+v", c)
 	}
 }
@@ -98,7 +96,7 @@ func TestReloadForgetsWhatIsGone(t *testing.T) {
 func TestReloadForgetsTheMetricsOfWhatIsGone(t *testing.T) {
 	s := started(t, two)
 	for _, name := range []string{"a", "b"} {
-		s.await(name, control.StateJoined)
+		s.await(name, StateJoined)
 		if _, err := s.Push(t.Context(), name, echo("room:"+name)); err != nil {
 			t.Fatal(err)
 		}
@@ -114,7 +112,7 @@ func TestReloadForgetsTheMetricsOfWhatIsGone(t *testing.T) {
 func TestAddedConnectionSurvivesReload(t *testing.T) {
 	s := started(t, two)
 	s.add(`{"name": "c", "uri": "${URI}"}`)
-	s.await("c", control.StateConnected)
+	s.await("c", StateConnected)
 	s.reload(two)
 	if c := s.is("c"); c.Status != string(phoenix.StatusConnected) || c.Session != 1 {
 		t.Errorf("after a reload: %+v", c)
@@ -127,9 +125,9 @@ func TestAddedConnectionBecomesTheFiles(t *testing.T) {
 		t.Run(settings, func(t *testing.T) {
 			s := started(t, two)
 			s.add(`{"name": "c", "uri": "${URI}"}`)
-			s.await("c", control.StateConnected)
+			s.await("c", StateConnected)
 			s.reload(two + "  c: {" + settings + "}\n")
-			if c := s.await("c", control.StateConnected); c.Session != session {
+			if c := s.await("c", StateConnected); c.Session != session {
 				t.Errorf("session %d, want %d", c.Session, session)
 			}
 			s.reload(two)
@@ -166,7 +164,7 @@ func over(t *testing.T) *stage {
 func TestReloadRevivesWhatIsOverAndChanged(t *testing.T) {
 	s := over(t)
 	s.reload(strings.ReplaceAll(refused, "required", "params: {token: good}, required"))
-	if c := s.await("a", control.StateConnected); c.Session != 1 {
+	if c := s.await("a", StateConnected); c.Session != 1 {
 		t.Errorf("%+v", c)
 	}
 }
@@ -182,7 +180,7 @@ func TestReloadLeavesWhatIsOver(t *testing.T) {
 // What somebody has stopped stays so, and has its new settings when it is started.
 func TestReloadLeavesWhatIsStopped(t *testing.T) {
 	s := started(t, two)
-	s.await("a", control.StateJoined)
+	s.await("a", StateJoined)
 	s.stop("a")
 	s.reload(strings.ReplaceAll(two, "room:a", "room:changed"))
 	if c := s.is("a"); c.Status != string(phoenix.StatusDisconnected) {
@@ -190,7 +188,7 @@ func TestReloadLeavesWhatIsStopped(t *testing.T) {
 	}
 	_, err := s.Start(t.Context(), "a")
 	must(t, err)
-	if c := s.await("a", control.StateJoined); c.Channels[0].Topic != "room:changed" {
+	if c := s.await("a", StateJoined); c.Channels[0].Topic != "room:changed" {
 		t.Errorf("started with %+v", c.Channels)
 	}
 }
@@ -201,7 +199,7 @@ func TestReloadRefusesOtherListeners(t *testing.T) {
 		t.Run(change, func(t *testing.T) {
 			s := started(t, two)
 			s.write(strings.ReplaceAll(two, "  b:", "  c:") + change)
-			var fixed *bridge.FixedError
+			var fixed *FixedError
 			if err := s.Reload(t.Context()); !errors.As(err, &fixed) {
 				t.Errorf("error %v", err)
 			}
@@ -231,7 +229,7 @@ func TestReloadKeepsSinks(t *testing.T) {
 	for queue, starts := range map[int]int{10: 1, 20: 2} {
 		t.Run(fmt.Sprint("queue ", queue), func(t *testing.T) {
 			s := started(t, fmt.Sprintf(counting, 10))
-			s.await("a", control.StateJoined)
+			s.await("a", StateJoined)
 			s.reload(fmt.Sprintf(counting, queue) + "  - {to: discard}\n")
 			s.srv.Broadcast("room:a", "news", nil)
 			s.end()
@@ -286,7 +284,7 @@ sinks:
   out: {file: {path: out}}
 `
 	s := started(t, config+"routes: [{to: out}]")
-	s.await("a", control.StateJoined)
+	s.await("a", StateJoined)
 	s.write(config + "  bad: {file: {path: nowhere/bad}}\nroutes: [{to: bad}]")
 	if err := s.Reload(t.Context()); err == nil {
 		t.Error("the reload succeeded")
@@ -303,7 +301,7 @@ func TestReloadBringsBackWhatWasRemoved(t *testing.T) {
 	s := started(t, two)
 	must(t, s.Remove(t.Context(), "a"))
 	s.reload(two)
-	if c := s.await("a", control.StateJoined); c.Session != 1 {
+	if c := s.await("a", StateJoined); c.Session != 1 {
 		t.Errorf("%+v", c)
 	}
 }
@@ -339,7 +337,7 @@ func (s *stage) until(enough func() bool) {
 
 // errorStatus returns the HTTP status that an error is answered with.
 func errorStatus(err error) int {
-	if e := (*control.Error)(nil); errors.As(err, &e) {
+	if e := (*Error)(nil); errors.As(err, &e) {
 		return e.Status
 	}
 	return 0
@@ -360,7 +358,7 @@ func TestRemovalOutlivesItsCaller(t *testing.T) {
 	}
 	goOn()
 	s.until(func() bool { return s.Reload(t.Context()) == nil })
-	s.await("a", control.StateConnected)
+	s.await("a", StateConnected)
 }
 
 // A change that waits for a connection lets go when serve ends, and so does one that waits for its turn. Later ones are refused.
@@ -406,7 +404,7 @@ func TestAdd(t *testing.T) {
 	if c.Name != "c" || !c.Required {
 		t.Errorf("added %+v", c)
 	}
-	s.await("c", control.StateJoined)
+	s.await("c", StateJoined)
 }
 
 // Relative paths of an entry begin where its sender says, or else where the config is.
@@ -475,7 +473,7 @@ func TestRemove(t *testing.T) {
 		t.Errorf("connections %q", names)
 	}
 	s.add(`{"name": "a", "uri": "${URI}"}`)
-	if c := s.await("a", control.StateConnected); c.Session != 1 {
+	if c := s.await("a", StateConnected); c.Session != 1 {
 		t.Errorf("%+v", c)
 	}
 }

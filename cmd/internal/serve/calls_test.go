@@ -1,4 +1,4 @@
-package bridge_test
+package serve
 
 import (
 	"context"
@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"phx/cmd/internal/control"
 	"phx/phoenix"
 	"phx/phoenix/phoenixtest"
 	"phx/signal"
@@ -24,7 +23,7 @@ const one = `connections: {a: {uri: "${URI}", auto_join_channels: [room:a], rejo
 func joined(t *testing.T) *stage {
 	t.Helper()
 	s := started(t, one)
-	s.await("a", control.StateJoined)
+	s.await("a", StateJoined)
 	return s
 }
 
@@ -32,7 +31,7 @@ func joined(t *testing.T) *stage {
 var calls = map[string]func(s *stage, ctx context.Context, name string) error{
 	"Connection": func(s *stage, ctx context.Context, name string) error { _, err := s.Connection(ctx, name); return err },
 	"Await": func(s *stage, ctx context.Context, name string) error {
-		_, err := s.Await(ctx, name, control.StateConnected)
+		_, err := s.Await(ctx, name, StateConnected)
 		return err
 	},
 	"Remove":  func(s *stage, ctx context.Context, name string) error { return s.Remove(ctx, name) },
@@ -96,10 +95,10 @@ func TestAwaitTimesOut(t *testing.T) {
 	s := newStage(t, gone, one)
 	s.open()
 	must(t, s.StartAll())
-	s.await("a", control.StateConnected)
+	s.await("a", StateConnected)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
-	c, err := s.Await(ctx, "a", control.StateJoined)
+	c, err := s.Await(ctx, "a", StateJoined)
 	if !errors.Is(err, context.DeadlineExceeded) || c.Name != "a" || c.Status != string(phoenix.StatusConnected) {
 		t.Errorf("%+v, error %v", c, err)
 	}
@@ -110,10 +109,10 @@ func TestAwaitJoinedWantsWhatIsConfigured(t *testing.T) {
 	s := joined(t)
 	_, err := s.Leave(t.Context(), "a", "room:a")
 	must(t, err)
-	s.await("a", control.StateConnected)
+	s.await("a", StateConnected)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
-	if c, err := s.Await(ctx, "a", control.StateJoined); !errors.Is(err, context.DeadlineExceeded) {
+	if c, err := s.Await(ctx, "a", StateJoined); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%+v, error %v", c, err)
 	}
 }
@@ -124,10 +123,10 @@ func TestAwaitEndsWithTheConnection(t *testing.T) {
 	must(t, s.StartAll())
 	awaited := make(chan error, 1)
 	go func() {
-		_, err := s.Await(t.Context(), "a", control.StateJoined)
+		_, err := s.Await(t.Context(), "a", StateJoined)
 		awaited <- err
 	}()
-	s.await("a", control.StateConnected)
+	s.await("a", StateConnected)
 	must(t, s.Remove(t.Context(), "a"))
 	wantError(t, <-awaited, http.StatusNotFound, 1, `no connection "a"`)
 }
@@ -158,7 +157,7 @@ func TestJoinParams(t *testing.T) {
 			s := newStage(t, echoing, `connections: {a: {uri: "${URI}", auto_join_channels: [{topic: room:a, params: {from: config}}]}}`)
 			s.open()
 			must(t, s.StartAll())
-			s.await("a", control.StateJoined)
+			s.await("a", StateJoined)
 			_, err := s.Leave(t.Context(), "a", "room:a")
 			must(t, err)
 			a, err := s.Join(t.Context(), "a", c.topic, c.given)
@@ -207,7 +206,7 @@ func TestJoinThatIsTakenBack(t *testing.T) {
 	}, `connections: {a: {uri: "${URI}"}}`)
 	s.open()
 	must(t, s.StartAll())
-	s.await("a", control.StateConnected)
+	s.await("a", StateConnected)
 	answered := make(chan error, 1)
 	go func() {
 		_, err := s.Join(t.Context(), "a", "room:b", nil)
@@ -224,27 +223,27 @@ func TestJoinThatIsTakenBack(t *testing.T) {
 // Each push ends with the answer that it got.
 func TestPush(t *testing.T) {
 	for what, c := range map[string]struct {
-		push   control.Push
+		push   Push
 		status int
 		typ    string
 		says   string
 	}{
 		"a reply": {echo("room:a"), http.StatusOK, "phoenix.push.reply", `"payload":{"n":1}`},
 		"an error reply": {
-			control.Push{Topic: "room:a", Event: "fail", Payload: json.RawMessage(`{}`)}, http.StatusOK, "phoenix.push.reply", `"status":"error"`,
+			Push{Topic: "room:a", Event: "fail", Payload: json.RawMessage(`{}`)}, http.StatusOK, "phoenix.push.reply", `"status":"error"`,
 		},
 		"binary": {
-			control.Push{Topic: "room:a", Event: "echo", Binary: []byte{1, 2, 3}}, http.StatusOK, "phoenix.push.reply", `"AQID"`,
+			Push{Topic: "room:a", Event: "echo", Binary: []byte{1, 2, 3}}, http.StatusOK, "phoenix.push.reply", `"AQID"`,
 		},
 		"no binary at all": {
-			control.Push{Topic: "room:a", Event: "echo", Binary: []byte{}}, http.StatusOK, "phoenix.push.reply", `base64":""`,
+			Push{Topic: "room:a", Event: "echo", Binary: []byte{}}, http.StatusOK, "phoenix.push.reply", `base64":""`,
 		},
 		"a timeout": {
-			control.Push{Topic: "room:a", Event: "silent", Payload: json.RawMessage(`{}`), Timeout: time.Millisecond},
+			Push{Topic: "room:a", Event: "silent", Payload: json.RawMessage(`{}`), Timeout: time.Millisecond},
 			http.StatusGatewayTimeout, "phoenix.push.timeout", "",
 		},
 		"a crash": {
-			control.Push{Topic: "room:a", Event: "crash", Payload: json.RawMessage(`{}`)}, http.StatusBadGateway, "phoenix.push.error", "",
+			Push{Topic: "room:a", Event: "crash", Payload: json.RawMessage(`{}`)}, http.StatusBadGateway, "phoenix.push.error", "",
 		},
 		"no channel": {
 			echo("room:b"), http.StatusBadGateway, "phoenix.push.error", "not_joined",
@@ -264,7 +263,7 @@ func TestPush(t *testing.T) {
 // Who wants no reply is told the ref of the push, which its reply will have.
 func TestPushWithoutReply(t *testing.T) {
 	s := joined(t)
-	signals := s.subscribe(control.SubscribeRequest{Match: "phoenix.push.reply"})
+	signals := s.subscribe(SubscribeRequest{Match: "phoenix.push.reply"})
 	p := echo("room:a")
 	p.NoReply = true
 	a, err := s.Push(t.Context(), "a", p)
@@ -294,15 +293,15 @@ func TestCallsThatAreWrong(t *testing.T) {
 		says string
 	}{
 		"the protocol's event": {func(s *stage) error {
-			_, err := s.Push(s.t.Context(), "a", control.Push{Topic: "room:a", Event: "phx_leave", Payload: json.RawMessage(`{}`)})
+			_, err := s.Push(s.t.Context(), "a", Push{Topic: "room:a", Event: "phx_leave", Payload: json.RawMessage(`{}`)})
 			return err
 		}, "phx_leave"},
 		"the protocol's event without reply": {func(s *stage) error {
-			_, err := s.Push(s.t.Context(), "a", control.Push{Topic: "room:a", Event: "phx_leave", Payload: json.RawMessage(`{}`), NoReply: true})
+			_, err := s.Push(s.t.Context(), "a", Push{Topic: "room:a", Event: "phx_leave", Payload: json.RawMessage(`{}`), NoReply: true})
 			return err
 		}, "phx_leave"},
 		"binary by vsn 1.0.0": {func(s *stage) error {
-			_, err := s.Push(s.t.Context(), "old", control.Push{Topic: "room:a", Event: "echo", Binary: []byte{1}})
+			_, err := s.Push(s.t.Context(), "old", Push{Topic: "room:a", Event: "echo", Binary: []byte{1}})
 			return err
 		}, "vsn 1.0.0"},
 		"the socket's topic": {func(s *stage) error { _, err := s.Join(s.t.Context(), "a", "phoenix", nil); return err }, `"phoenix"`},
@@ -319,22 +318,22 @@ func TestPushGivenUp(t *testing.T) {
 	s := joined(t)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
-	_, err := s.Push(ctx, "a", control.Push{Topic: "room:a", Event: "silent", Payload: json.RawMessage(`{}`)})
+	_, err := s.Push(ctx, "a", Push{Topic: "room:a", Event: "silent", Payload: json.RawMessage(`{}`)})
 	wantError(t, err, http.StatusGatewayTimeout, 28, "not finished in time")
 }
 
 // What a caller gets is the signal that everybody gets: the same id, the same number.
 func TestAnswersAreTheRoutedSignals(t *testing.T) {
-	for typ, call := range map[string]func(s *stage) (control.Answer, error){
-		"phoenix.channel.joined":     func(s *stage) (control.Answer, error) { return s.Join(s.t.Context(), "a", "room:b", nil) },
-		"phoenix.channel.join_error": func(s *stage) (control.Answer, error) { return s.Join(s.t.Context(), "a", "room:private", nil) },
-		"phoenix.channel.left":       func(s *stage) (control.Answer, error) { return s.Leave(s.t.Context(), "a", "room:a") },
-		"phoenix.push.reply":         func(s *stage) (control.Answer, error) { return s.Push(s.t.Context(), "a", echo("room:a")) },
-		"phoenix.push.error":         func(s *stage) (control.Answer, error) { return s.Push(s.t.Context(), "a", echo("room:b")) },
+	for typ, call := range map[string]func(s *stage) (Answer, error){
+		"phoenix.channel.joined":     func(s *stage) (Answer, error) { return s.Join(s.t.Context(), "a", "room:b", nil) },
+		"phoenix.channel.join_error": func(s *stage) (Answer, error) { return s.Join(s.t.Context(), "a", "room:private", nil) },
+		"phoenix.channel.left":       func(s *stage) (Answer, error) { return s.Leave(s.t.Context(), "a", "room:a") },
+		"phoenix.push.reply":         func(s *stage) (Answer, error) { return s.Push(s.t.Context(), "a", echo("room:a")) },
+		"phoenix.push.error":         func(s *stage) (Answer, error) { return s.Push(s.t.Context(), "a", echo("room:b")) },
 	} {
 		t.Run(typ, func(t *testing.T) {
 			s := joined(t)
-			signals := s.subscribe(control.SubscribeRequest{})
+			signals := s.subscribe(SubscribeRequest{})
 			a, err := call(s)
 			must(t, err)
 			answer := signalOf(t, a.Line)
@@ -349,20 +348,20 @@ func TestAnswersAreTheRoutedSignals(t *testing.T) {
 // A filter takes the one message that it wants, of the three that there are.
 func TestSubscribeFilters(t *testing.T) {
 	for what, c := range map[string]struct {
-		request control.SubscribeRequest
+		request SubscribeRequest
 		want    string
 	}{
-		"match":     {control.SubscribeRequest{Match: "phoenix.*.room_a.gossip"}, "phoenix.a.room_a.gossip"},
-		"subscribe": {control.SubscribeRequest{Subscribe: "jido.protocol.phoenix.a.room_b.**"}, "phoenix.a.room_b.news"},
-		"topic":     {control.SubscribeRequest{Topic: []string{"room:c", "room:b"}}, "phoenix.a.room_b.news"},
-		"event":     {control.SubscribeRequest{Event: []string{"go*"}}, "phoenix.a.room_a.gossip"},
-		"where":     {control.SubscribeRequest{Where: `"phoenix_event":"gossip"`}, "phoenix.a.room_a.gossip"},
-		"all":       {control.SubscribeRequest{Topic: []string{"room:a"}, Event: []string{"news"}}, "phoenix.a.room_a.news"},
+		"match":     {SubscribeRequest{Match: "phoenix.*.room_a.gossip"}, "phoenix.a.room_a.gossip"},
+		"subscribe": {SubscribeRequest{Subscribe: "jido.protocol.phoenix.a.room_b.**"}, "phoenix.a.room_b.news"},
+		"topic":     {SubscribeRequest{Topic: []string{"room:c", "room:b"}}, "phoenix.a.room_b.news"},
+		"event":     {SubscribeRequest{Event: []string{"go*"}}, "phoenix.a.room_a.gossip"},
+		"where":     {SubscribeRequest{Where: `"phoenix_event":"gossip"`}, "phoenix.a.room_a.gossip"},
+		"all":       {SubscribeRequest{Topic: []string{"room:a"}, Event: []string{"news"}}, "phoenix.a.room_a.news"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			s := started(t, `connections: {a: {uri: "${URI}", auto_join_channels: [room:a, room:b]}}`)
-			s.await("a", control.StateJoined)
-			everything, filtered := s.subscribe(control.SubscribeRequest{}), s.subscribe(c.request)
+			s.await("a", StateJoined)
+			everything, filtered := s.subscribe(SubscribeRequest{}), s.subscribe(c.request)
 			s.srv.Broadcast("room:a", "news", nil)
 			s.srv.Broadcast("room:b", "news", nil)
 			s.srv.Broadcast("room:a", "gossip", nil)
@@ -382,7 +381,7 @@ func TestSubscribeFilters(t *testing.T) {
 }
 
 // rest returns what comes until the end of the stream.
-func (l *listener) rest() []said {
+func (l *subscriber) rest() []said {
 	l.t.Helper()
 	all := l.waiting
 	for {
@@ -399,8 +398,8 @@ func (l *listener) rest() []said {
 
 func TestSubscribeFormat(t *testing.T) {
 	s := started(t, one)
-	s.await("a", control.StateJoined)
-	sub := s.subscribe(control.SubscribeRequest{Match: "phoenix.a.**", Format: signal.FormatPayload})
+	s.await("a", StateJoined)
+	sub := s.subscribe(SubscribeRequest{Match: "phoenix.a.**", Format: signal.FormatPayload})
 	s.srv.Broadcast("room:a", "news", map[string]int{"n": 1})
 	if lines, err := sub.Next(patient(t)); err != nil || string(lines) != `{"n":1}`+"\n" {
 		t.Errorf("%q, error %v", lines, err)
@@ -410,15 +409,15 @@ func TestSubscribeFormat(t *testing.T) {
 func TestSubscribeErrors(t *testing.T) {
 	s := stageOf(t, one)
 	for what, c := range map[string]struct {
-		request control.SubscribeRequest
+		request SubscribeRequest
 		code    int
 		says    string
 	}{
-		"match":     {control.SubscribeRequest{Match: "phoenix..a"}, 2, "phoenix..a"},
-		"subscribe": {control.SubscribeRequest{Subscribe: "jido..a"}, 2, "jido..a"},
-		"topic":     {control.SubscribeRequest{Topic: []string{"room:*", `a\`}}, 2, `the glob "a\\": a glob must not`},
-		"event":     {control.SubscribeRequest{Event: []string{`a\`}}, 2, `the glob "a\\": a glob must not`},
-		"where":     {control.SubscribeRequest{Where: "("}, 3, "does not compile"},
+		"match":     {SubscribeRequest{Match: "phoenix..a"}, 2, "phoenix..a"},
+		"subscribe": {SubscribeRequest{Subscribe: "jido..a"}, 2, "jido..a"},
+		"topic":     {SubscribeRequest{Topic: []string{"room:*", `a\`}}, 2, `the glob "a\\": a glob must not`},
+		"event":     {SubscribeRequest{Event: []string{`a\`}}, 2, `the glob "a\\": a glob must not`},
+		"where":     {SubscribeRequest{Where: "("}, 3, "does not compile"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			_, err := s.Subscribe(c.request)
@@ -429,7 +428,7 @@ func TestSubscribeErrors(t *testing.T) {
 
 func TestSubscriberThatGoes(t *testing.T) {
 	s := stageOf(t, one)
-	sub := s.subscribe(control.SubscribeRequest{})
+	sub := s.subscribe(SubscribeRequest{})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
 	if lines, err := sub.Next(ctx); !errors.Is(err, context.DeadlineExceeded) {

@@ -1,4 +1,4 @@
-package bridge
+package serve
 
 import (
 	"context"
@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"phx/cmd/internal/control"
 	"phx/phoenix"
 	"phx/router"
 )
@@ -32,7 +31,7 @@ func (b *Bridge) Reload(ctx context.Context) error {
 		return &FixedError{}
 	}
 	if err := b.routeBy(p); errors.Is(err, router.ErrShutDown) {
-		return control.ErrClosing
+		return ErrClosing
 	} else if err != nil {
 		return err
 	}
@@ -40,7 +39,7 @@ func (b *Bridge) Reload(ctx context.Context) error {
 	p.warn(b.log)
 	changed, err := b.connectBy(ctx, p)
 	if errors.Is(err, phoenix.ErrShutdown) {
-		return control.ErrClosing
+		return ErrClosing
 	}
 	b.log.Info("the configuration was reloaded", "connections", len(p.connections), "started_or_changed", changed.started, "removed", changed.removed)
 	return err
@@ -174,7 +173,7 @@ func (b *Bridge) remove(ctx context.Context, name string) error {
 
 // stillBeing is the error of what has to wait for a connection that takes long to end, which goes on.
 func stillBeing(participle, name string) error {
-	return &control.Error{
+	return &Error{
 		Status: http.StatusGatewayTimeout, Code: exitTimeout, Message: fmt.Sprintf("the connection %q is still being %s", name, participle),
 		Advice: "try again later; serve's log has more",
 	}
@@ -220,7 +219,7 @@ func (b *Bridge) takeTurn(parent context.Context) (ctx context.Context, done fun
 		if err == nil { // both at once
 			b.changing.giveBack()
 		}
-		err = control.ErrClosing
+		err = ErrClosing
 	}
 	if err != nil {
 		end()
@@ -242,7 +241,7 @@ func (b *Bridge) change(parent context.Context) (ctx context.Context, done func(
 	return ctx, done, err
 }
 
-// errStarting is the answer to who is too early to change something; who is too late gets [control.ErrClosing].
-var errStarting = &control.Error{
+// errStarting is the answer to who is too early to change something; who is too late gets [ErrClosing].
+var errStarting = &Error{
 	Status: http.StatusServiceUnavailable, Code: exitFailure, Message: "serve is still starting", Advice: "try again",
 }

@@ -1,11 +1,14 @@
-// Package bridge is `phx serve` at work: it makes the connections, sinks and routes of a config file, keeps them as they should
-// be while the file and the world change, and does what the control API asks for.
+// Package serve is `phx serve` at work, and the client that `phx ctl` is made of.
 //
-// Three parts do the work, and know nothing of each other: a [phoenix.Supervisor] runs the connections, a [router.Router] takes
-// their signals to the sinks, and between them stands, for each run of a connection, one goroutine that reads its events
-// and feeds the router. The bridge owns what they do not: which configuration is in effect, and the counters of a connection,
-// which outlive its runs.
-package bridge
+// The [Bridge] makes the connections, sinks and routes of a config file, and changes them with the file. Three parts do the
+// work: a [phoenix.Supervisor] runs the connections, a [router.Router] takes their signals to the sinks, and between them one
+// goroutine for each run of a connection reads its events and feeds the router. The bridge owns what outlives them: the
+// configuration in effect, and the counters of a connection.
+//
+// [Server] answers the control API, HTTP and JSON on a Unix socket, and [Client] calls it. What a call answers is JSON in one
+// line; an error is {"error":{"message","hint","exit_code"}}. [Web] serves metrics, health and readiness over HTTP, and
+// [Notifier] talks to systemd.
+package serve
 
 import (
 	"context"
@@ -18,7 +21,6 @@ import (
 	"time"
 
 	"phx/cmd/config"
-	"phx/cmd/internal/ops"
 	"phx/phoenix"
 	"phx/router"
 )
@@ -36,7 +38,7 @@ type Options struct {
 	// Stdout is where the sink of that name writes.
 	Stdout io.Writer
 	// Build is what the metrics say about the program.
-	Build  ops.BuildInfo
+	Build  BuildInfo
 	Logger *slog.Logger
 	// LogEvent logs an event of a connection's life to that connection's log.
 	LogEvent func(log *slog.Logger, ev *phoenix.Event)
@@ -52,7 +54,7 @@ type Bridge struct {
 	log        *slog.Logger
 	supervisor *phoenix.Supervisor
 	router     *router.Router
-	metrics    *ops.Metrics
+	metrics    *Metrics
 	failed     chan error
 	// started says that every connection is known: before, none is missing.
 	started atomic.Bool
@@ -80,7 +82,7 @@ func New(o Options) (*Bridge, error) {
 		connections: map[string]*connection{}, changing: newTurn(),
 	}
 	b.closing, b.close = context.WithCancel(context.Background())
-	b.metrics = ops.NewMetrics(b.Source(), o.Build)
+	b.metrics = NewMetrics(b.Source(), o.Build)
 	b.supervisor = phoenix.NewSupervisor(phoenix.SupervisorOptions{Logger: o.Logger, Ended: b.ended})
 	var err error
 	b.first, err = b.plan()

@@ -1,4 +1,4 @@
-package ops
+package serve
 
 import (
 	"context"
@@ -38,8 +38,8 @@ func TestHealthOfWhoDoesNotAnswer(t *testing.T) {
 		}})
 		for range 3 {
 			begin := time.Now()
-			if err := h.Check(t.Context()); !errors.Is(err, errStuck) {
-				t.Errorf("got %v, want %v", err, errStuck)
+			if err := h.Check(t.Context()); !errors.Is(err, errNoAnswer) {
+				t.Errorf("got %v, want %v", err, errNoAnswer)
 			}
 			if took := time.Since(begin); took != time.Second {
 				t.Errorf("the answer took %v", took)
@@ -84,7 +84,7 @@ func TestHealthOfWhoDoesNotWait(t *testing.T) {
 // startServer serves a source, and returns the URL and how to begin the end; the error of Serve comes on ended.
 func startServer(t *testing.T, source Source) (url string, stop func(), ended <-chan error) {
 	t.Helper()
-	l, err := Listen("127.0.0.1:0")
+	l, err := ListenHTTP("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +93,7 @@ func startServer(t *testing.T, source Source) (url string, stop func(), ended <-
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		result <- NewServer(source, NewMetrics(source, testBuild), quiet).Serve(ctx, l)
+		result <- NewWeb(source, NewMetrics(source, testBuild), quiet).Serve(ctx, l)
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -227,25 +227,25 @@ func TestServerEnds(t *testing.T) {
 }
 
 func TestServerWhoseListenerFails(t *testing.T) {
-	l, err := Listen("127.0.0.1:0")
+	l, err := ListenHTTP("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	l.Close()
 	source := busySource()
-	if err := NewServer(source, NewMetrics(source, testBuild), quiet).Serve(t.Context(), l); err == nil {
+	if err := NewWeb(source, NewMetrics(source, testBuild), quiet).Serve(t.Context(), l); err == nil {
 		t.Error("Serve ended well without a listener")
 	}
 }
 
 func TestListenErrors(t *testing.T) {
-	taken, err := Listen("127.0.0.1:0")
+	taken, err := ListenHTTP("127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer taken.Close()
 	addr := taken.Addr().String()
-	_, err = Listen(addr)
+	_, err = ListenHTTP(addr)
 	var listenErr *ListenError
 	if !errors.As(err, &listenErr) || !errors.Is(err, syscall.EADDRINUSE) {
 		t.Fatalf("an address in use: %v", err)
@@ -256,7 +256,7 @@ func TestListenErrors(t *testing.T) {
 	if hint := listenErr.Hint(); !strings.Contains(hint, "stop who uses") {
 		t.Errorf("hint: %q", hint)
 	}
-	_, err = Listen("9464")
+	_, err = ListenHTTP("9464")
 	if !errors.As(err, &listenErr) || !strings.Contains(listenErr.Hint(), "HOST:PORT") {
 		t.Errorf("an address without host: %v", err)
 	}

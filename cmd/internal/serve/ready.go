@@ -1,4 +1,4 @@
-package bridge
+package serve
 
 import (
 	"context"
@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"phx/cmd/internal/ops"
 	"phx/phoenix"
 	"phx/router"
 )
@@ -15,14 +14,14 @@ import (
 // lookTime bounds a look at one connection.
 const lookTime = time.Second
 
-// Alive implements [ops.Source]: the registries of connections answer, which everything else needs.
+// Alive implements [Source]: the registries of connections answer, which everything else needs.
 func (b *Bridge) Alive(context.Context) error {
 	b.supervisor.Names()
 	b.connection("")
 	return nil
 }
 
-// Ready implements [ops.Source]: every required connection is connected, and each of its auto_join_channels is joined.
+// Ready implements [Source]: every required connection is connected, and each of its auto_join_channels is joined.
 func (b *Bridge) Ready(ctx context.Context) (ready bool, missing []string) {
 	if !b.started.Load() {
 		return false, []string{"serve is starting"}
@@ -119,24 +118,24 @@ func (b *Bridge) WatchReady(ctx context.Context, tell func(ready bool, missing [
 }
 
 // Metrics returns what is measured.
-func (b *Bridge) Metrics() *ops.Metrics { return b.metrics }
+func (b *Bridge) Metrics() *Metrics { return b.metrics }
 
 // A source is the bridge as others watch it. It is a type of its own because the control API, too, asks for Connections.
 type source struct{ *Bridge }
 
 // Source returns the bridge as what is watched.
-func (b *Bridge) Source() ops.Source { return source{b} }
+func (b *Bridge) Source() Source { return source{b} }
 
-// Connections implements [ops.Source].
-func (s source) Connections() []ops.ConnectionMetrics {
-	var list []ops.ConnectionMetrics
+// Connections implements [Source].
+func (s source) Connections() []ConnectionMetrics {
+	var list []ConnectionMetrics
 	for _, name := range s.supervisor.Names() {
 		c := s.connection(name)
 		status, err := s.look(context.Background(), name)
 		if c == nil || err != nil {
 			continue // removed meanwhile
 		}
-		m := ops.ConnectionMetrics{
+		m := ConnectionMetrics{
 			Name: name, Status: status.Link, Required: status.Required, Channels: map[string]int{},
 			Sessions: uint64(status.Session), Reconnects: c.counters.reconnects.Load(),
 			Joined: c.counters.joins.Load(), JoinErrors: c.counters.joinErrors.Load(), Messages: c.counters.messages.Load(),
@@ -149,5 +148,5 @@ func (s source) Connections() []ops.ConnectionMetrics {
 	return list
 }
 
-// Sinks implements [ops.Source].
+// Sinks implements [Source].
 func (s source) Sinks() []router.SinkStats { return s.router.Stats() }
