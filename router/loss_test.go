@@ -63,6 +63,41 @@ func TestLossesOfSeveralOrigins(t *testing.T) {
 	}
 }
 
+// Whoever is called for a loss takes all there are, once, announced or not, and in whichever order they happened.
+func TestTakeLosses(t *testing.T) {
+	q := router.NewQueue(1000, router.DropOldest, announceOf)
+	q.LimitRecords(3)
+	called := 0
+	q.OnLoss(func() { called++ })
+	a, b := router.NewOrigin("aaa"), router.NewOrigin("bbb")
+	want := func(calls int, want string) {
+		t.Helper()
+		var got []string
+		for _, l := range q.TakeLosses() {
+			got = append(got, strings.TrimSuffix(string(announceOf(nil, l)), "\n"))
+		}
+		if got := strings.Join(got, ", "); got != want || called != calls {
+			t.Errorf("after %d calls TakeLosses returned %q, want %q after %d", called, got, want, calls)
+		}
+	}
+	want(0, "")
+	mustPutOf(t, q, a, 1, 2)
+	taken, err := q.Take(canceled)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustPutOf(t, q, b, 1, 2)
+	mustPutOf(t, q, a, 3, 4)
+	q.GiveBack(taken, 1, 1) // later than what is lost behind it
+	want(1, "lost 2 1-2 bbb, lost 2 2-3 aaa")
+	want(1, "")
+	mustPutOf(t, q, a, 5, 6)
+	mustPutOf(t, q, a, 7)
+	want(2, "lost 1 4-4 aaa")
+	wantDrain(t, q, "(lost 3 2-4 aaa) (lost 2 1-2 bbb) 5 6 7")
+	want(2, "")
+}
+
 func TestRecordKnowsItsOrigin(t *testing.T) {
 	q := router.NewQueue(1000, router.DropOldest, announceOf)
 	a, b := router.NewOrigin("aaa"), router.NewOrigin("bbb")

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"sync"
 )
 
@@ -44,6 +43,7 @@ type Queue struct {
 	front      losses // not yet announced, at the gap before head
 	back       losses // not yet announced, at the gap after tail: under DropNewest and Fail
 	refused    losses // announced, but the announcement was lost
+	untaken    losses // since the last TakeLosses, announced or not
 	overrun    bool   // under Fail: a record has been lost
 	inputErr   error  // why the input ended; io.EOF: it was complete
 	abortErr   error  // why the consumer gave up
@@ -62,6 +62,7 @@ func NewQueue(limit int64, p Policy, announce func(dst []byte, l Loss) []byte) *
 		front:    losses{name: front},
 		back:     losses{name: back},
 		refused:  losses{name: refused},
+		untaken:  losses{name: untaken},
 		ready:    make(chan struct{}, 1),
 		room:     make(chan struct{}, 1),
 		closed:   make(chan struct{}),
@@ -77,15 +78,16 @@ func (q *Queue) LimitRecords(n int) {
 	q.pool.most = chunkRecords(n)
 }
 
-// OnLoss has f called for each record that is lost by the policy or by the consumer, long before that is announced perhaps. It is
-// called with the queue locked, so it must not use the queue. OnLoss is called before the queue is used.
+// OnLoss makes the queue call f when there is something to take with [Queue.TakeLosses], once until it is taken. f is called
+// with the queue locked, so it must not use the queue. OnLoss has to be called before the queue is used.
 func (q *Queue) OnLoss(f func()) { q.onLoss = f }
 
-// Unannounced returns the losses so far that have no announcement yet: a consumer that stands still gets none.
-func (q *Queue) Unannounced() []Loss {
+// TakeLosses returns what the policy and the consumer have lost since the last call, one [Loss] an origin, announced or not:
+// a consumer that stands still gets no announcement. Without [Queue.OnLoss] it returns nothing.
+func (q *Queue) TakeLosses() []Loss {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return slices.Concat(q.front.list, q.back.list)
+	return q.untaken.take()
 }
 
 // Len returns how many records wait, announcements included, and their bytes.
@@ -365,9 +367,13 @@ func (q *Queue) joinGaps() {
 func (q *Queue) lose(place *losses, l Loss) {
 	l.Origin.dropped(1)
 	place.add(l)
-	if q.onLoss != nil {
+	if q.onLoss == nil {
+		return
+	}
+	if len(q.untaken.list) == 0 {
 		q.onLoss()
 	}
+	q.untaken.include(l)
 }
 
 // admitEach copies those of c's records that fit, and the announcements of losses before the first of them. It is the way

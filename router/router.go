@@ -188,6 +188,7 @@ func (r *Router) finish(ctx context.Context, s *running) bool {
 	}
 	waiting, _ := s.sink.queue.Len()
 	s.sink.queue.Abort(errStuck)
+	s.sink.losses.flush()
 	r.log.Error("a sink is stuck and was given up; what waits for it is lost", "sink", s.sink.Name(), "waiting", waiting)
 	return false
 }

@@ -81,11 +81,10 @@ func NewSink(o SinkOptions) *Sink {
 		origins: make(map[string]*Origin),
 		done:    make(chan struct{}),
 	}
-	s.losses = lossLog{log: s.log, policy: o.Policy, seen: make(map[string]*seenLoss)}
 	s.queue = NewQueue(o.Bytes, o.Policy, s.announce)
 	s.queue.LimitRecords(o.Records)
-	s.queue.OnLoss(s.losses.look)
-	s.losses.unannounced = s.queue.Unannounced
+	s.losses = lossLog{log: s.log, policy: o.Policy, queue: s.queue, logging: make(chan struct{}, 1)}
+	s.queue.OnLoss(s.losses.schedule)
 	return s
 }
 
@@ -124,12 +123,10 @@ func (s *Sink) forget(connection string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.origins, connection)
-	s.losses.forget(connection)
 }
 
-// announce is the queue's: it appends the signal of a loss. The queue may ask several times for one that grows meanwhile.
+// announce appends the signal of a loss for the queue, several times perhaps if the loss grows meanwhile.
 func (s *Sink) announce(dst []byte, l Loss) []byte {
-	s.losses.note(l)
 	return appendDropped(dst, s.options.Format, s.options.Policy, l)
 }
 
@@ -140,10 +137,10 @@ func (s *Sink) start(ctx context.Context) {
 		defer close(s.done)
 		s.err = s.drain(ctx)
 		waiting, _ := s.queue.Len()
-		s.losses.end() // before what waits is counted as lost, too
 		if s.err != nil {
 			s.queue.Abort(s.err)
 		}
+		s.losses.flush()
 		if s.err != nil {
 			s.log.Error("the sink has ended before it delivered everything; what waits or comes for it is lost",
 				"error", s.err, "waiting", waiting)

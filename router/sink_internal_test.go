@@ -99,6 +99,41 @@ func TestSinkAnnouncesLosses(t *testing.T) {
 	}
 }
 
+// A sink has not ended while its last losses are still being logged: a process that waits for its end may exit then.
+func TestSinkEndsAfterItsLossesAreLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		logging, proceed := make(chan struct{}), make(chan struct{})
+		s, logged := newTestSink(t, DropOldest, Discard())
+		s.losses.log = slog.New(slowHandler{s.losses.log.Handler(), logging, proceed})
+		putNumbered(t, s, "a", 1, 6)
+		<-logging // on a goroutine that the sink does not know
+		s.start(t.Context())
+		s.end()
+		synctest.Wait()
+		if s.hasEnded() {
+			t.Error("the sink has ended, and its loss is not logged")
+		}
+		close(proceed)
+		<-s.done
+		if text := logged.take(); strings.Count(text, "signals were lost") != 1 {
+			t.Errorf("the log has, instead of one line about the loss:\n%s", text)
+		}
+	})
+}
+
+// A slowHandler says that it logs, and waits before it does.
+type slowHandler struct {
+	slog.Handler
+	logging chan<- struct{}
+	proceed <-chan struct{}
+}
+
+func (h slowHandler) Handle(ctx context.Context, r slog.Record) error {
+	h.logging <- struct{}{}
+	<-h.proceed
+	return h.Handler.Handle(ctx, r)
+}
+
 // A drain that stands still takes no announcement. What is lost meanwhile is logged all the same, at once and then now and again.
 func TestSinkLogsLossesOfAStandingDrain(t *testing.T) {
 	for _, p := range []Policy{DropOldest, DropNewest} {
@@ -134,7 +169,7 @@ func TestSinkLogsLossesOfAStandingDrain(t *testing.T) {
 				t.Errorf("%s: logged at once again: %s", p, text)
 			}
 			time.Sleep(lossLogInterval)
-			want(3, either(newest, 6, 2), either(newest, 11, 7))
+			want(3, either(newest, 9, 5), either(newest, 11, 7))
 			putNumbered(t, s, "a", 12, 1)
 			cancel()
 			<-s.done
@@ -176,36 +211,37 @@ func readable(t *testing.T, text string) string {
 	return short.String()
 }
 
-// A sink that loses all the time logs that now and then.
+// A sink that loses all the time logs that now and then: what was lost since the last line, of each connection.
 func TestSinkLogsLossesTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, logged := newTestSink(t, DropOldest, nil)
-		loss := Loss{Origin: s.origin("a"), Count: 1, FirstSeq: 1, LastSeq: 1}
 		lines := func() string {
 			synctest.Wait()
-			return strings.ReplaceAll(logged.take(), ` sink=audit connection=a`, "")
+			return strings.ReplaceAll(logged.take(), `level=WARN msg="signals were lost" sink=audit `, "")
 		}
-		s.origin("a").dropped(1)
-		s.announce(nil, loss)
-		if got, want := lines(), "level=WARN msg=\"signals were lost\" count=1 policy=drop-oldest first_seq=1 last_seq=1\n"; got != want {
+		putNumbered(t, s, "a", 1, 6)
+		if got, want := lines(), "connection=a count=1 policy=drop-oldest first_seq=1 last_seq=1\n"; got != want {
 			t.Errorf("logged %s, want %s", got, want)
 		}
-		for range 3 { // the same, which grows while it is weighed
-			loss.Count, loss.LastSeq = loss.Count+2, loss.LastSeq+2
-			s.origin("a").dropped(2)
-			s.announce(nil, loss)
-			s.announce(nil, loss)
+		for seq := uint64(7); seq < 13; seq += 2 { // one gap, which grows while it is weighed
+			putNumbered(t, s, "a", seq, 2)
 		}
-		s.origin("a").dropped(5)
-		s.announce(nil, Loss{Origin: s.origin("a"), Count: 5, FirstSeq: 20, LastSeq: 24})
+		putNumbered(t, s, "b", 1, 7)
 		if got := lines(); got != "" {
 			t.Errorf("logged at once %s", got)
 		}
 		time.Sleep(lossLogInterval)
-		if got, want := lines(), "level=WARN msg=\"signals were lost\" count=11 policy=drop-oldest first_seq=1 last_seq=24\n"; got != want {
+		want := "connection=a count=11 policy=drop-oldest first_seq=2 last_seq=12\n" +
+			"connection=b count=2 policy=drop-oldest first_seq=1 last_seq=2\n"
+		if got := lines(); got != want {
 			t.Errorf("logged %s, want %s", got, want)
 		}
+		time.Sleep(2 * lossLogInterval)
+		if got := lines(); got != "" {
+			t.Errorf("logged without a loss %s", got)
+		}
 		s.forget("a")
+		s.forget("b")
 		if n := len(s.counters()); n != 0 {
 			t.Errorf("%d connections are known", n)
 		}
