@@ -279,7 +279,7 @@ type rule struct {
 	subscriber *Subscription
 }
 
-// A table is what feeds go by for a while. It does not change; a change makes a new one, which then is the router's. A feed uses
+// A table is what publishers go by for a while. It does not change; a change makes a new one, which then is the router's. A publisher uses
 // the table that was the router's when it put the first event after a flush, until the next flush or until the router has
 // another one. So each event goes by one table, and nobody waits for anybody in order to put.
 type table struct {
@@ -290,7 +290,7 @@ type table struct {
 
 	// number differs from that of every other table of the router.
 	number uint64
-	// users counts the feeds that use the table, and besides one for the router, as long as it is the router's, and one for the
+	// users counts the publishers that use the table, and besides one for the router, as long as it is the router's, and one for the
 	// table before, as long as that is in use: who waits until nobody uses a table has waited for all older ones, too.
 	users atomic.Int64
 	next  *table // the one after it; set before the router ceases to use this one
@@ -331,7 +331,7 @@ func (t *table) with(subscriptions []*Subscription) *table {
 func (t *table) release() {
 	for t != nil && t.users.Add(-1) == 0 {
 		if t.over.Swap(true) {
-			return // A feed came by, saw that it was too late and left again.
+			return // A publisher came by, saw that it was too late and left again.
 		}
 		close(t.idle)
 		t = t.next
@@ -350,7 +350,7 @@ func (r *Router) acquire() *table {
 	}
 }
 
-// swap makes t the router's table and returns the one before, which is idle as soon as no feed uses it or an older one. The caller
+// swap makes t the router's table and returns the one before, which is idle as soon as no publisher uses it or an older one. The caller
 // holds the lock of changes.
 func (r *Router) swap(t *table) *table {
 	old := r.table.Load()
@@ -436,7 +436,7 @@ func (r *Router) keepCounts(s *Sink) {
 	past.add(s)
 }
 
-// Forget drops the counters of a connection that is gone for good. Those of one that has a feed may come back.
+// Forget drops the counters of a connection that is gone for good. Those of one that has a publisher may come back.
 func (r *Router) Forget(connection string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

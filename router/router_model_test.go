@@ -18,12 +18,12 @@ import (
 
 // A routingModel is a router beside a plain account of what has to come where.
 type routingModel struct {
-	t      *testing.T
-	random *rand.Rand
-	router *Router
-	feeds  map[string]*Feed
-	seq    map[string]uint64
-	steps  strings.Builder
+	t          *testing.T
+	random     *rand.Rand
+	router     *Router
+	publishers map[string]*Publisher
+	seq        map[string]uint64
+	steps      strings.Builder
 
 	sinks  map[string]*modelTarget
 	routes []modelRoute
@@ -53,10 +53,10 @@ func TestRoutingAgreesWithModel(t *testing.T) {
 	for seed := range uint64(120) {
 		m := &routingModel{
 			t: t, random: rand.New(rand.NewPCG(seed, 7)), router: New(nil),
-			feeds: map[string]*Feed{}, seq: map[string]uint64{}, sinks: map[string]*modelTarget{},
+			publishers: map[string]*Publisher{}, seq: map[string]uint64{}, sinks: map[string]*modelTarget{},
 		}
 		for _, connection := range []string{"backend", "billing"} {
-			m.feeds[connection] = m.router.Feed(connection)
+			m.publishers[connection] = m.router.Publisher(connection)
 		}
 		m.run()
 		if !m.check() {
@@ -81,13 +81,13 @@ func (m *routingModel) run() {
 		case n == 2 && len(m.subs) > 0:
 			m.unsubscribe()
 		case n < 6:
-			m.feeds[pick(m.random, "backend", "billing")].Flush()
+			m.publishers[pick(m.random, "backend", "billing")].Flush()
 		default:
 			m.put()
 		}
 	}
-	for _, f := range m.feeds {
-		f.Flush()
+	for _, p := range m.publishers {
+		p.Flush()
 	}
 	for len(m.subs) > 0 {
 		m.unsubscribe()
@@ -152,11 +152,11 @@ func (m *routingModel) subscribe() {
 	fmt.Fprintf(&m.steps, "\n%s %v", s.label, describe(s.filter))
 }
 
-// unsubscribe ends a subscription; what feeds have not handed over yet may be lost to it.
+// unsubscribe ends a subscription; what publishers have not handed over yet may be lost to it.
 func (m *routingModel) unsubscribe() {
 	i := m.random.IntN(len(m.subs))
-	for _, f := range m.feeds {
-		f.Flush()
+	for _, p := range m.publishers {
+		p.Flush()
 	}
 	takeWaiting(m.subs[i].sub, &m.subs[i].got)
 	m.subs[i].sub.Close()
@@ -257,7 +257,7 @@ func (m *routingModel) put() {
 			target.want[connection] = append(target.want[connection], line)
 		}
 	}
-	m.feeds[connection].Put(ev)
+	m.publishers[connection].Publish(ev)
 }
 
 // wantsByReference says what a filter means, without any cleverness.
@@ -285,7 +285,7 @@ func (m *routingModel) check() bool {
 		if target.sink != nil {
 			<-target.sink.done
 		}
-		for connection := range m.feeds {
+		for connection := range m.publishers {
 			if !slices.Equal(target.got.lines[connection], target.want[connection]) {
 				m.t.Errorf("%s got from %s\n%q\nwant\n%q", target.label, connection, target.got.lines[connection], target.want[connection])
 				ok = false

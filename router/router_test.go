@@ -29,10 +29,10 @@ func TestSinkGetsASignalOnce(t *testing.T) {
 		{Filter: Filter{Match: &some1}, To: []string{"some", "all"}},
 		{To: []string{"all", "all"}},
 	})
-	backend, billing := r.Feed("backend"), r.Feed("billing")
+	backend, billing := r.Publisher("backend"), r.Publisher("billing")
 	for seq := range uint64(3) {
-		backend.Put(tick(seq + 1))
-		billing.Put(tick(seq + 1))
+		backend.Publish(tick(seq + 1))
+		billing.Publish(tick(seq + 1))
 	}
 	backend.Flush()
 	billing.Flush()
@@ -56,13 +56,13 @@ func TestSinkGetsASignalOnce(t *testing.T) {
 func TestNoRouteLeadsNowhere(t *testing.T) {
 	var out recorder
 	r := New(nil)
-	f := r.Feed("backend")
-	f.Put(tick(1))
-	f.Flush()
+	p := r.Publisher("backend")
+	p.Publish(tick(1))
+	p.Flush()
 	apply(t, r, []*Sink{roomySink("out", &out)}, nil)
-	f.Put(tick(2))
-	f.Flush()
-	f.Flush()
+	p.Publish(tick(2))
+	p.Flush()
+	p.Flush()
 	shutdown(t, r)
 	if got := out.of("backend"); got != nil {
 		t.Errorf("%v came without a route", got)
@@ -86,9 +86,9 @@ func TestApplyErrorsChangeNothing(t *testing.T) {
 			t.Errorf("error %v, want one with %q", err, want)
 		}
 	}
-	f := r.Feed("backend")
-	f.Put(tick(1))
-	f.Flush()
+	p := r.Publisher("backend")
+	p.Publish(tick(1))
+	p.Flush()
 	shutdown(t, r)
 	if got := out.of("backend"); !slices.Equal(got, numbers(1)) {
 		t.Errorf("after the errors: %v", got)
@@ -110,15 +110,15 @@ func TestReplacementWaits(t *testing.T) {
 			return first.Run(ctx, q)
 		})
 		apply(t, r, []*Sink{roomySink("out", slow)}, toAll("out"))
-		f := r.Feed("backend")
-		f.Put(tick(1))
+		p := r.Publisher("backend")
+		p.Publish(tick(1))
 		apply(t, r, []*Sink{roomySink("out", &second)}, toAll("out"))
-		f.Put(tick(2))
-		f.Flush()
+		p.Publish(tick(2))
+		p.Flush()
 		synctest.Wait()
 		apply(t, r, []*Sink{roomySink("out", &third)}, toAll("out"))
-		f.Put(tick(3))
-		f.Flush()
+		p.Publish(tick(3))
+		p.Flush()
 		synctest.Wait()
 		if len(second.of("backend"))+len(third.of("backend")) > 0 {
 			t.Error("a replacement did not wait")
@@ -283,7 +283,7 @@ func numbers(n int) []uint64 {
 	return all
 }
 
-// TestGraceRunsOut: a sink that was taken away and does not get on is stopped, also while a feed has forgotten to flush.
+// TestGraceRunsOut: a sink that was taken away and does not get on is stopped, also while a publisher has forgotten to flush.
 func TestGraceRunsOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var stopped time.Duration
@@ -297,12 +297,12 @@ func TestGraceRunsOut(t *testing.T) {
 		}))
 		var other recorder
 		apply(t, r, []*Sink{sink, roomySink("other", &other)}, toAll("stuck", "other"))
-		f := r.Feed("backend")
+		p := r.Publisher("backend")
 		for seq := range uint64(5) {
-			f.Put(tick(seq + 1))
+			p.Publish(tick(seq + 1))
 		}
-		f.Flush()
-		f.Put(tick(6))
+		p.Flush()
+		p.Publish(tick(6))
 		apply(t, r, nil, nil)
 		synctest.Wait()
 		if got := other.of("backend"); !slices.Equal(got, numbers(5)) {
@@ -310,7 +310,7 @@ func TestGraceRunsOut(t *testing.T) {
 		}
 		<-sink.done
 		synctest.Wait()
-		f.Flush()
+		p.Flush()
 		if stopped != r.Grace {
 			t.Errorf("stopped after %v, want %v", stopped, r.Grace)
 		}
@@ -334,14 +334,14 @@ func TestShutdownDeliversEverything(t *testing.T) {
 		sink := roomySink("kept", slow(&kept))
 		apply(t, r, []*Sink{sink, roomySink("left", slow(&left))}, toAll("kept", "left"))
 		sub := r.Subscribe(Filter{}, signal.FormatPayload, 1<<20)
-		f := r.Feed("backend")
-		f.Put(tick(1))
+		p := r.Publisher("backend")
+		p.Publish(tick(1))
 		apply(t, r, []*Sink{sink}, toAll("kept"))
-		f.Put(tick(2))
-		f.Flush()
+		p.Publish(tick(2))
+		p.Flush()
 		shutdown(t, r)
-		f.Put(tick(3))
-		f.Flush()
+		p.Publish(tick(3))
+		p.Flush()
 		if got := kept.of("backend"); !slices.Equal(got, numbers(2)) {
 			t.Errorf("the sink got %v, want 1 and 2", got)
 		}
@@ -375,10 +375,10 @@ func TestShutdownGivesUp(t *testing.T) {
 		r := New(log.logger())
 		stay := []*Sink{roomySink("obedient", obedient), roomySink("deaf", deaf), roomySink("dead", dead), roomySink("fine", &fine)}
 		apply(t, r, append([]*Sink{roomySink("leaving", deaf)}, stay...), toAll("obedient", "deaf", "dead", "fine", "leaving"))
-		f := r.Feed("backend")
-		f.Put(tick(1))
-		f.Put(tick(2))
-		f.Flush()
+		p := r.Publisher("backend")
+		p.Publish(tick(1))
+		p.Publish(tick(2))
+		p.Flush()
 		apply(t, r, stay, toAll("obedient", "deaf"))
 		start := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
@@ -421,10 +421,10 @@ func TestDeadSink(t *testing.T) {
 		})
 		r := New(nil)
 		apply(t, r, []*Sink{dead, roomySink("other", &other)}, toAll("dead", "other"))
-		f := r.Feed("backend")
+		p := r.Publisher("backend")
 		for seq := range uint64(10) {
-			f.Put(tick(seq + 1))
-			f.Flush()
+			p.Publish(tick(seq + 1))
+			p.Flush()
 			synctest.Wait()
 		}
 		rows := r.Stats()
@@ -513,10 +513,10 @@ func TestStatsTellWhatWaits(t *testing.T) {
 	r := New(nil)
 	sink := roomySink("out", drainFunc(func(ctx context.Context, q *Queue) error { <-ctx.Done(); return ctx.Err() }))
 	apply(t, r, []*Sink{sink}, toAll("out"))
-	f := r.Feed("backend")
-	f.Put(tick(1))
-	f.Put(tick(2))
-	f.Flush()
+	p := r.Publisher("backend")
+	p.Publish(tick(1))
+	p.Publish(tick(2))
+	p.Flush()
 	bytes := len(lineOf(signal.FormatSignal, "backend", tick(1))) + len(lineOf(signal.FormatSignal, "backend", tick(2)))
 	want := []SinkStats{{Sink: "out", Waiting: 2, WaitingBytes: int64(bytes)}, {Sink: "out", Connection: "backend"}}
 	if rows := r.Stats(); !slices.Equal(rows, want) {
@@ -533,12 +533,12 @@ func TestStatsTellWhatWaits(t *testing.T) {
 func TestCountersGoOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := New(nil)
-		f := r.Feed("backend")
+		p := r.Publisher("backend")
 		var seq uint64
 		put := func() {
 			seq++
-			f.Put(tick(seq))
-			f.Flush()
+			p.Publish(tick(seq))
+			p.Flush()
 			synctest.Wait()
 		}
 		check := func(when string, delivered, dropped uint64) {
@@ -601,16 +601,16 @@ func TestApplyUnderLoad(t *testing.T) {
 	}
 	rotate()
 
-	beat := make(chan struct{}) // the feeds wait for the next change now and then, so that there are many
-	var feeds sync.WaitGroup
+	beat := make(chan struct{}) // the publishers wait for the next change now and then, so that there are many
+	var publishers sync.WaitGroup
 	for i, connection := range connections {
-		feeds.Go(func() {
-			f := r.Feed(connection)
-			defer f.Flush()
+		publishers.Go(func() {
+			p := r.Publisher(connection)
+			defer p.Flush()
 			for seq := range uint64(perConnection) {
-				f.Put(messageOf("room:"+strconv.FormatUint(seq%7, 10), "tick", seq+1))
+				p.Publish(messageOf("room:"+strconv.FormatUint(seq%7, 10), "tick", seq+1))
 				if seq%uint64(3+20*i) == 0 {
-					f.Flush()
+					p.Flush()
 				}
 				if seq%100 == 99 {
 					beat <- struct{}{}
@@ -619,7 +619,7 @@ func TestApplyUnderLoad(t *testing.T) {
 		})
 	}
 	ended := make(chan struct{})
-	go func() { feeds.Wait(); close(ended) }()
+	go func() { publishers.Wait(); close(ended) }()
 
 	var subscribers sync.WaitGroup
 	for range 2 {

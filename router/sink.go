@@ -45,7 +45,7 @@ type SinkOptions struct {
 	// Records and Bytes bound what waits for the drain. Records of 0 are no bound of their number.
 	Records int
 	Bytes   int64
-	// Policy is DropOldest or DropNewest. The others would let the sink hold up or end what feeds it.
+	// Policy is DropOldest or DropNewest. The others would let the sink hold up or end who puts.
 	Policy Policy
 	// Drain is where the records go.
 	Drain Drain

@@ -55,7 +55,7 @@ func (s *Subscription) Release(c *Chunk) {
 // Close ends the subscription. Whoever waits in Take gets [ErrClosed].
 func (s *Subscription) Close() {
 	s.end(nil)
-	// A feed that is idle may know the subscription until its next event. It should not keep memory for it.
+	// A publisher that is idle may know the subscription until its next event. It should not keep memory for it.
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.queue, s.origins = closedQueue, nil

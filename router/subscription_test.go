@@ -15,17 +15,17 @@ import (
 func TestSubscription(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := New(nil)
-		f := r.Feed("backend")
-		f.Put(tick(1))
-		f.Flush()
+		p := r.Publisher("backend")
+		p.Publish(tick(1))
+		p.Flush()
 		ticks := mustCompile(t, "phoenix.*.*.tick")
 		s := r.Subscribe(Filter{Match: &ticks}, signal.FormatCloudEvents, 1<<20)
 		if s.Format() != signal.FormatCloudEvents {
 			t.Errorf("the format is %v", s.Format())
 		}
-		f.Put(tick(2))
-		f.Put(messageOf("room:lobby", "tock", 3))
-		f.Flush()
+		p.Publish(tick(2))
+		p.Publish(messageOf("room:lobby", "tock", 3))
+		p.Flush()
 		c, err := s.Take(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -45,8 +45,8 @@ func TestSubscription(t *testing.T) {
 		if _, err := s.Take(t.Context()); err != ErrClosed {
 			t.Errorf("Take after Close: %v", err)
 		}
-		f.Put(tick(4))
-		f.Flush()
+		p.Publish(tick(4))
+		p.Flush()
 		if n := len(r.table.Load().subscriptions); n != 0 {
 			t.Errorf("%d subscriptions are left", n)
 		}
@@ -59,12 +59,12 @@ func TestSubscriberThatDoesNotTake(t *testing.T) {
 	r := New(nil)
 	apply(t, r, []*Sink{roomySink("out", &out)}, toAll("out"))
 	lazy := r.Subscribe(Filter{}, signal.FormatSignal, 64<<10)
-	f := r.Feed("backend")
+	p := r.Publisher("backend")
 	const n = 5000
 	for seq := range uint64(n) {
-		f.Put(tick(seq + 1))
+		p.Publish(tick(seq + 1))
 	}
-	f.Flush()
+	p.Flush()
 	shutdown(t, r)
 	if got := out.of("backend"); !slices.Equal(got, numbers(n)) {
 		t.Errorf("the sink got %d signals, want %d", len(got), n)
@@ -97,9 +97,9 @@ func heap() uint64 {
 // TestSubscribersLeaveNothing: many come, get something and go, also while a connection is idle.
 func TestSubscribersLeaveNothing(t *testing.T) {
 	r := New(nil)
-	f := r.Feed("backend")
-	f.Put(tick(1))
-	f.Flush()
+	p := r.Publisher("backend")
+	p.Publish(tick(1))
+	p.Flush()
 	goroutines, before := runtime.NumGoroutine(), heap()
 	const n = 1000
 	subscriptions := make([]*Subscription, n)
@@ -107,9 +107,9 @@ func TestSubscribersLeaveNothing(t *testing.T) {
 		subscriptions[i] = r.Subscribe(Filter{}, signal.FormatSignal, 256<<10)
 	}
 	for seq := range uint64(50) {
-		f.Put(tick(seq + 2))
+		p.Publish(tick(seq + 2))
 	}
-	f.Flush()
+	p.Flush()
 	if got := runtime.NumGoroutine(); got > goroutines {
 		t.Errorf("%d goroutines for the subscriptions", got-goroutines)
 	}
@@ -123,31 +123,31 @@ func TestSubscribersLeaveNothing(t *testing.T) {
 	}
 	subscriptions = nil
 	if after := heap(); after > before+n*1024 {
-		t.Errorf("while the feed is idle, %d KiB are left", (after-before)>>10)
+		t.Errorf("while the publisher is idle, %d KiB are left", (after-before)>>10)
 	}
-	f.Put(tick(52))
-	f.Flush()
+	p.Publish(tick(52))
+	p.Flush()
 	if after := heap(); after > before+64<<10 {
 		t.Errorf("%d KiB are left", (after-before)>>10)
 	}
 	runtime.KeepAlive(r)
-	runtime.KeepAlive(f)
+	runtime.KeepAlive(p)
 }
 
-// TestDecisionTooLargeToKeep: with many subscriptions a decision outgrows what a feed may remember, and is made anew.
+// TestDecisionTooLargeToKeep: with many subscriptions a decision outgrows what a publisher may remember, and is made anew.
 func TestDecisionTooLargeToKeep(t *testing.T) {
 	r := New(nil)
 	subscriptions := make([]*Subscription, 3000)
 	for i := range subscriptions {
 		subscriptions[i] = r.Subscribe(Filter{}, signal.FormatPayload, 64<<10)
 	}
-	f := r.Feed("backend")
+	p := r.Publisher("backend")
 	for seq := range uint64(3) {
-		f.Put(&phoenix.Event{Seq: seq + 1, Payload: phoenix.JSON("1"), Detail: phoenix.Message{}})
+		p.Publish(&phoenix.Event{Seq: seq + 1, Payload: phoenix.JSON("1"), Detail: phoenix.Message{}})
 	}
-	f.Flush()
-	if f.decisions.size != 0 {
-		t.Errorf("%d bytes of decisions kept", f.decisions.size)
+	p.Flush()
+	if p.decisions.size != 0 {
+		t.Errorf("%d bytes of decisions kept", p.decisions.size)
 	}
 	for _, s := range subscriptions {
 		c, err := s.Take(context.Background())

@@ -73,21 +73,21 @@ func (b *Bridge) specOf(c *connection) phoenix.Spec {
 	}
 }
 
-// consume reads the events of one run and feeds the router with them. It waits for nothing but the next event: the queues of
+// consume reads the events of one run and publishes them to the router. It waits for nothing but the next event: the queues of
 // the sinks drop rather than hold it up.
 func (b *Bridge) consume(c *connection, events *phoenix.Stream) {
-	feed := b.router.Feed(c.name)
+	publisher := b.router.Publisher(c.name)
 	// Also after a panic: what holds the routes must let go of them.
-	defer feed.Flush()
+	defer publisher.Flush()
 	for {
 		if !events.Ready() {
-			feed.Flush()
+			publisher.Flush()
 		}
 		ev, err := events.Next(context.Background())
 		if err != nil { // io.EOF: the run is over
 			return
 		}
-		feed.Put(ev)
+		publisher.Publish(ev)
 		b.note(c, ev)
 	}
 }

@@ -43,11 +43,11 @@ func TestLinesOfAllFormats(t *testing.T) {
 		routes = append(routes, route)
 	}
 	apply(t, r, sinks, routes)
-	f := r.Feed("backend")
+	p := r.Publisher("backend")
 	for _, ev := range events {
-		f.Put(ev)
+		p.Publish(ev)
 	}
-	f.Flush()
+	p.Flush()
 	shutdown(t, r)
 	for name, format := range formats {
 		var want []string
@@ -62,21 +62,21 @@ func TestLinesOfAllFormats(t *testing.T) {
 	}
 }
 
-// TestFeedFlushesByItself: a sink that gets little of much does not wait for it.
-func TestFeedFlushesByItself(t *testing.T) {
+// TestPublisherFlushesByItself: a sink that gets little of much does not wait for it.
+func TestPublisherFlushesByItself(t *testing.T) {
 	r := New(nil)
 	rare := mustCompile(t, "**.rare")
 	s := r.Subscribe(Filter{Match: &rare}, signal.FormatSignal, 1<<20)
-	f := r.Feed("backend")
-	f.Put(messageOf("room:lobby", "rare", 1))
-	for seq := range uint64(mostPuts - 1) {
-		f.Put(tick(seq + 2))
+	p := r.Publisher("backend")
+	p.Publish(messageOf("room:lobby", "rare", 1))
+	for seq := range uint64(maxUnflushed - 1) {
+		p.Publish(tick(seq + 2))
 	}
 	if n, _ := s.queue.Len(); n != 1 {
-		t.Errorf("%d signals handed over after %d events, want 1", n, mostPuts)
+		t.Errorf("%d signals handed over after %d events, want 1", n, maxUnflushed)
 	}
-	if f.table != nil {
-		t.Error("the feed still uses its table")
+	if p.table != nil {
+		t.Error("the publisher still uses its table")
 	}
 }
 
@@ -84,9 +84,9 @@ func TestFeedFlushesByItself(t *testing.T) {
 func TestUnknownEvent(t *testing.T) {
 	r := New(nil)
 	s := r.Subscribe(Filter{}, signal.FormatSignal, 1<<20)
-	f := r.Feed("backend")
-	f.Put(&phoenix.Event{Seq: 1})
-	f.Flush()
+	p := r.Publisher("backend")
+	p.Publish(&phoenix.Event{Seq: 1})
+	p.Flush()
 	if n, _ := s.queue.Len(); n != 0 {
 		t.Errorf("%d signals of an event that has none", n)
 	}
@@ -96,23 +96,23 @@ func TestUnknownEvent(t *testing.T) {
 func TestDecisionsStayBounded(t *testing.T) {
 	r := New(nil)
 	apply(t, r, []*Sink{roomySink("out", Discard())}, toAll("out"))
-	f := r.Feed("backend")
+	p := r.Publisher("backend")
 	most := 0
 	for i := range 20_000 {
-		f.Put(messageOf("room:"+strconv.Itoa(i), strings.Repeat("e", i%200), uint64(i+1)))
-		most = max(most, len(f.decisions.kept))
-		if f.decisions.size > decisionCache {
-			t.Fatalf("%d bytes of decisions", f.decisions.size)
+		p.Publish(messageOf("room:"+strconv.Itoa(i), strings.Repeat("e", i%200), uint64(i+1)))
+		most = max(most, len(p.decisions.kept))
+		if p.decisions.size > decisionCache {
+			t.Fatalf("%d bytes of decisions", p.decisions.size)
 		}
 	}
-	f.Put(messageOf(strings.Repeat("t", 2*decisionCache), "e", 20_001))
-	if f.decisions.size > decisionCache {
-		t.Errorf("%d bytes of decisions", f.decisions.size)
+	p.Publish(messageOf(strings.Repeat("t", 2*decisionCache), "e", 20_001))
+	if p.decisions.size > decisionCache {
+		t.Errorf("%d bytes of decisions", p.decisions.size)
 	}
 	if most < 30 {
 		t.Errorf("never more than %d decisions kept", most)
 	}
-	f.Flush()
+	p.Flush()
 	shutdown(t, r)
 }
 
@@ -142,16 +142,16 @@ func usual(tb testing.TB) *Router {
 	return r
 }
 
-// TestFeedAllocatesNothing in the steady state.
-func TestFeedAllocatesNothing(t *testing.T) {
+// TestPublisherAllocatesNothing in the steady state.
+func TestPublisherAllocatesNothing(t *testing.T) {
 	r := usual(t)
-	f := r.Feed("backend")
+	p := r.Publisher("backend")
 	events := []*phoenix.Event{tick(1), messageOf("room:lobby", "tock", 2), messageOf("room:1", "tick", 3)}
 	allocs := testing.AllocsPerRun(2000, func() {
 		for _, ev := range events {
-			f.Put(ev)
+			p.Publish(ev)
 		}
-		f.Flush()
+		p.Flush()
 	})
 	if allocs > 0 {
 		t.Errorf("%v allocations for three events", allocs)
@@ -159,48 +159,48 @@ func TestFeedAllocatesNothing(t *testing.T) {
 	shutdown(t, r)
 }
 
-// TestIdleFeedHoldsLittle: no chunk, and little memory. (A second format costs about 3 KiB.)
-func TestIdleFeedHoldsLittle(t *testing.T) {
+// TestIdlePublisherHoldsLittle: no chunk, and little memory. (A second format costs about 3 KiB.)
+func TestIdlePublisherHoldsLittle(t *testing.T) {
 	r := New(nil)
 	apply(t, r, []*Sink{roomySink("out", Discard()), roomySink("copy", Discard())}, []Route{
 		{To: []string{"out"}},
 		{Filter: Filter{Where: whereOdd}, To: []string{"copy"}},
 	})
 	const n = 500
-	feeds := make([]*Feed, n)
+	publishers := make([]*Publisher, n)
 	before := heap()
-	for i := range feeds {
-		f := r.Feed("backend")
-		f.Put(&phoenix.Event{Seq: 1, Detail: &phoenix.Connecting{Attempt: 1}})
-		f.Put(&phoenix.Event{Seq: 2, Detail: &phoenix.Connected{}})
-		f.Put(&phoenix.Event{Seq: 3, Topic: "room:lobby", Detail: &phoenix.Joined{}})
-		f.Put(tick(4))
-		f.Flush()
-		if f.table != nil || len(f.collected) > 0 || f.scratch != nil {
-			t.Fatal("an idle feed holds something")
+	for i := range publishers {
+		p := r.Publisher("backend")
+		p.Publish(&phoenix.Event{Seq: 1, Detail: &phoenix.Connecting{Attempt: 1}})
+		p.Publish(&phoenix.Event{Seq: 2, Detail: &phoenix.Connected{}})
+		p.Publish(&phoenix.Event{Seq: 3, Topic: "room:lobby", Detail: &phoenix.Joined{}})
+		p.Publish(tick(4))
+		p.Flush()
+		if p.table != nil || len(p.collected) > 0 || p.scratch != nil {
+			t.Fatal("an idle publisher holds something")
 		}
-		feeds[i] = f
+		publishers[i] = p
 	}
 	// What waits is the sinks', and the pools'.
 	shutdown(t, r)
 	if each := (int64(heap()) - int64(before)) / n; each > 8<<10 {
-		t.Errorf("an idle feed holds %d bytes", each)
+		t.Errorf("an idle publisher holds %d bytes", each)
 	} else {
-		t.Logf("an idle feed holds %d bytes", each)
+		t.Logf("an idle publisher holds %d bytes", each)
 	}
-	runtime.KeepAlive(feeds)
+	runtime.KeepAlive(publishers)
 }
 
-func BenchmarkFeed(b *testing.B) {
+func BenchmarkPublisher(b *testing.B) {
 	for name, batch := range map[string]int{"busy": 100, "one at a time": 1} {
 		b.Run(name, func(b *testing.B) {
-			f := usual(b).Feed("backend")
+			p := usual(b).Publisher("backend")
 			ev := tick(1)
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
-				f.Put(ev)
+				p.Publish(ev)
 				if i%batch == 0 {
-					f.Flush()
+					p.Flush()
 				}
 			}
 		})
@@ -229,12 +229,12 @@ func TestWhereThatFails(t *testing.T) {
 				{To: []string{"other"}},
 				{Filter: Filter{Where: where}, To: []string{"out"}},
 			})
-			f := r.Feed("backend")
+			p := r.Publisher("backend")
 			start := time.Now()
 			for seq := range uint64(5) {
-				f.Put(tick(seq + 1))
+				p.Publish(tick(seq + 1))
 			}
-			f.Flush()
+			p.Flush()
 			if took := time.Since(start); took > 5*whereLimit {
 				t.Errorf("%s: five events took %v", message, took)
 			}
@@ -242,8 +242,8 @@ func TestWhereThatFails(t *testing.T) {
 				t.Errorf("%s: logged %d times, want once: %s", message, n, &log.text)
 			}
 			time.Sleep(failuresEvery)
-			f.Put(tick(6))
-			f.Flush()
+			p.Publish(tick(6))
+			p.Flush()
 			if log.count(message) != 2 || log.count("others_since_last=4") != 1 {
 				t.Errorf("%s: after a minute: %s", message, &log.text)
 			}
@@ -265,12 +265,12 @@ func TestWhereOfASubscription(t *testing.T) {
 		r := New(log.logger())
 		endless := r.Subscribe(Filter{Where: overrun}, signal.FormatSignal, 1<<20)
 		failing := r.Subscribe(Filter{Where: whereFails}, signal.FormatSignal, 1<<20)
-		f := r.Feed("backend")
+		p := r.Publisher("backend")
 		start := time.Now()
 		for seq := range uint64(3) {
-			f.Put(tick(seq + 1))
+			p.Publish(tick(seq + 1))
 		}
-		f.Flush()
+		p.Flush()
 		if took := time.Since(start); took != whereLimit {
 			t.Errorf("three events took %v, want %v", took, whereLimit)
 		}
@@ -303,9 +303,9 @@ func TestWhereIsAskedOnlyIfItMatters(t *testing.T) {
 		{Filter: Filter{Where: where}, To: []string{"other"}},
 		{Filter: Filter{Where: where}, To: []string{"other", "out"}},
 	})
-	f := r.Feed("backend")
-	f.Put(tick(1))
-	f.Flush()
+	p := r.Publisher("backend")
+	p.Publish(tick(1))
+	p.Flush()
 	shutdown(t, r)
 	if got := out.of("backend"); asked != 1 || !slices.Equal(got, numbers(1)) {
 		t.Errorf("asked %d times, want once; got %v", asked, got)

@@ -16,22 +16,22 @@ import (
 )
 
 const (
-	// mostPuts is after how many events a feed flushes by itself: a sink that gets few of the signals of a connection that never
+	// maxUnflushed is after how many events a publisher flushes by itself: a sink that gets few of the signals of a connection that never
 	// rests should not wait for them until a chunk is full.
-	mostPuts = 1024
-	// encoderCache is what an encoder of a feed may remember, in bytes.
+	maxUnflushed = 1024
+	// encoderCache is what an encoder of a publisher may remember, in bytes.
 	encoderCache = 16 << 10
 )
 
-// A Feed takes the events of one run of one connection. It belongs to one goroutine, which calls [Feed.Flush] before it waits for
+// A Publisher takes the events of one run of one connection. It belongs to one goroutine, which calls [Publisher.Flush] before it waits for
 // the next event, and when it ends, however it ends.
-type Feed struct {
+type Publisher struct {
 	router     *Router
 	connection string
 	formats    []encoding // by signal.Format
 
-	table     *table // in use since the first Put after a Flush; nil: none
-	puts      int    // since then
+	table     *table // in use since the first event after a Flush; nil: none
+	unflushed int    // events since then
 	decisions decisions
 	collected []*outlet // those with a chunk
 	turn      uint64    // the number of the event that is being put
@@ -45,7 +45,7 @@ type encoding struct {
 	turn    uint64          // of which event
 }
 
-// An outlet is what a feed has for each target: the chunk that it fills, if it has something for it.
+// An outlet is what a publisher has for each target: the chunk that it fills, if it has something for it.
 type outlet struct {
 	target target
 	origin *Origin
@@ -54,38 +54,38 @@ type outlet struct {
 	turn   uint64 // the last event it got
 }
 
-// Feed returns a feed for a connection of that name, which has to satisfy [signal.CheckName].
-func (r *Router) Feed(connection string) *Feed {
-	return &Feed{router: r, connection: connection, formats: make([]encoding, len(signal.Formats()))}
+// Publisher returns a publisher for a connection of that name, which has to satisfy [signal.CheckName].
+func (r *Router) Publisher(connection string) *Publisher {
+	return &Publisher{router: r, connection: connection, formats: make([]encoding, len(signal.Formats()))}
 }
 
-// Put leads an event to the sinks and subscriptions that want it. It waits for none of them.
-func (f *Feed) Put(ev *phoenix.Event) {
-	if f.table == nil || f.table != f.router.table.Load() {
-		f.Flush()
-		f.table = f.router.acquire()
+// Publish leads an event to the sinks and subscriptions that want it. It waits for none of them.
+func (p *Publisher) Publish(ev *phoenix.Event) {
+	if p.table == nil || p.table != p.router.table.Load() {
+		p.Flush()
+		p.table = p.router.acquire()
 	}
-	d := f.decide(ev)
-	f.turn++
+	d := p.decide(ev)
+	p.turn++
 	for _, o := range d.always {
-		f.give(o, ev)
+		p.give(o, ev)
 	}
 	for _, a := range d.asks {
-		if !f.reached(a.outlets) && a.rule.satisfies(f.defaultLine(ev), f.connection, f.router.log) {
+		if !p.reached(a.outlets) && a.rule.satisfies(p.defaultLine(ev), p.connection, p.router.log) {
 			for _, o := range a.outlets {
-				f.give(o, ev)
+				p.give(o, ev)
 			}
 		}
 	}
-	if f.puts++; f.puts == mostPuts {
-		f.Flush()
+	if p.unflushed++; p.unflushed == maxUnflushed {
+		p.Flush()
 	}
 }
 
 // reached reports whether all of the outlets have got the current event.
-func (f *Feed) reached(outlets []*outlet) bool {
+func (p *Publisher) reached(outlets []*outlet) bool {
 	for _, o := range outlets {
-		if o.turn != f.turn {
+		if o.turn != p.turn {
 			return false
 		}
 	}
@@ -94,47 +94,47 @@ func (f *Feed) reached(outlets []*outlet) bool {
 
 // give appends the event's line to the outlet's chunk, unless it is there already. The chunk is put only at the outlet's next event:
 // until the end of this one, others copy the line from there.
-func (f *Feed) give(o *outlet, ev *phoenix.Event) {
-	if o.turn == f.turn {
+func (p *Publisher) give(o *outlet, ev *phoenix.Event) {
+	if o.turn == p.turn {
 		return
 	}
-	o.turn = f.turn
+	o.turn = p.turn
 	switch {
 	case o.chunk == nil:
 		o.queue = o.target.input()
-		f.collected = append(f.collected, o)
+		p.collected = append(p.collected, o)
 		o.chunk = o.queue.ChunkOf(o.origin)
 	case o.chunk.Full():
 		o.put()
 		o.chunk = o.queue.ChunkOf(o.origin)
 	}
-	o.chunk.Commit(f.appendLine(o.chunk.Buffer(), o.target.Format(), ev), ev.Seq)
+	o.chunk.Commit(p.appendLine(o.chunk.Buffer(), o.target.Format(), ev), ev.Seq)
 }
 
 // appendLine appends the event's line in a format, encoded if it is the first.
-func (f *Feed) appendLine(dst []byte, format signal.Format, ev *phoenix.Event) []byte {
-	e := &f.formats[format]
-	if e.turn == f.turn {
+func (p *Publisher) appendLine(dst []byte, format signal.Format, ev *phoenix.Event) []byte {
+	e := &p.formats[format]
+	if e.turn == p.turn {
 		return append(dst, e.line...)
 	}
 	if e.encoder == nil {
-		e.encoder = signal.NewEncoder(format, f.connection)
+		e.encoder = signal.NewEncoder(format, p.connection)
 		e.encoder.CacheAtMost(encoderCache)
 	}
 	start := len(dst)
 	dst = e.encoder.Append(dst, ev)
-	e.line, e.turn = dst[start:], f.turn
+	e.line, e.turn = dst[start:], p.turn
 	return dst
 }
 
 // defaultLine returns the event's line in the default format, without its line break.
-func (f *Feed) defaultLine(ev *phoenix.Event) []byte {
-	e := &f.formats[signal.FormatSignal]
-	if e.turn != f.turn {
-		if f.scratch == nil {
-			f.scratch = scratches.Get().(*[]byte)
+func (p *Publisher) defaultLine(ev *phoenix.Event) []byte {
+	e := &p.formats[signal.FormatSignal]
+	if e.turn != p.turn {
+		if p.scratch == nil {
+			p.scratch = scratches.Get().(*[]byte)
 		}
-		*f.scratch = f.appendLine((*f.scratch)[:0], signal.FormatSignal, ev)
+		*p.scratch = p.appendLine((*p.scratch)[:0], signal.FormatSignal, ev)
 	}
 	return e.line[:len(e.line)-1]
 }
@@ -145,40 +145,40 @@ func (o *outlet) put() {
 	o.chunk = nil
 }
 
-// Flush hands over what Put has collected.
-func (f *Feed) Flush() {
-	if f.table == nil {
+// Flush hands over what Publish has collected.
+func (p *Publisher) Flush() {
+	if p.table == nil {
 		return
 	}
-	for i, o := range f.collected {
+	for i, o := range p.collected {
 		o.put()
 		o.queue = nil
-		f.collected[i] = nil
+		p.collected[i] = nil
 	}
-	f.collected = f.collected[:0]
-	for i := range f.formats {
-		f.formats[i].line = nil // the chunk it is in is not ours any more
+	p.collected = p.collected[:0]
+	for i := range p.formats {
+		p.formats[i].line = nil // the chunk it is in is not ours any more
 	}
-	f.returnScratch()
-	f.puts = 0
-	f.table.release()
-	f.table = nil
+	p.returnScratch()
+	p.unflushed = 0
+	p.table.release()
+	p.table = nil
 }
 
-// scratches are shared by all feeds, as most of them are idle most of the time.
+// scratches are shared by all publishers, as most of them are idle most of the time.
 var scratches = sync.Pool{New: func() any { return new([]byte) }}
 
 // mostScratch is the capacity from which a scratch buffer, after a very large line, is left to the collector.
 const mostScratch = 64 << 10
 
-func (f *Feed) returnScratch() {
-	if f.scratch != nil && cap(*f.scratch) <= mostScratch {
-		scratches.Put(f.scratch)
+func (p *Publisher) returnScratch() {
+	if p.scratch != nil && cap(*p.scratch) <= mostScratch {
+		scratches.Put(p.scratch)
 	}
-	f.scratch = nil
+	p.scratch = nil
 }
 
-// decisionCache is what a feed may remember of decisions, in bytes. The server chooses topics and events.
+// decisionCache is what a publisher may remember of decisions, in bytes. The server chooses topics and events.
 const decisionCache = 16 << 10
 
 // A decision says where events of one key go.
@@ -199,7 +199,7 @@ type decisionKey struct {
 	topic, name string
 }
 
-// decisions are what a feed remembers of one table.
+// decisions are what a publisher remembers of one table.
 type decisions struct {
 	number    uint64 // of the table
 	latestKey decisionKey
@@ -209,11 +209,11 @@ type decisions struct {
 	outlets   map[target]*outlet
 }
 
-// decide returns where an event goes by the feed's table.
-func (f *Feed) decide(ev *phoenix.Event) *decision {
-	known := &f.decisions
-	if known.number != f.table.number {
-		*known = decisions{number: f.table.number}
+// decide returns where an event goes by the publisher's table.
+func (p *Publisher) decide(ev *phoenix.Event) *decision {
+	known := &p.decisions
+	if known.number != p.table.number {
+		*known = decisions{number: p.table.number}
 	}
 	key := decisionKey{detail: reflect.TypeOf(ev.Detail), topic: ev.Topic, name: ev.Name}
 	if known.latest != nil && known.latestKey == key {
@@ -223,7 +223,7 @@ func (f *Feed) decide(ev *phoenix.Event) *decision {
 	if d == nil {
 		// The key outlives the event it came from.
 		key.topic, key.name = strings.Clone(key.topic), strings.Clone(key.name)
-		d = f.newDecision(ev)
+		d = p.newDecision(ev)
 		if !known.keep(key, d) {
 			return d
 		}
@@ -257,44 +257,44 @@ func (d *decision) size() int {
 }
 
 // newDecision asks all rules.
-func (f *Feed) newDecision(ev *phoenix.Event) *decision {
+func (p *Publisher) newDecision(ev *phoenix.Event) *decision {
 	d := &decision{}
-	s := f.subject(ev)
+	s := p.subject(ev)
 	if s.typ == "" {
 		return d // there is no signal of such an event
 	}
-	for _, r := range f.table.routes {
-		f.decideBy(r, &s, d)
+	for _, r := range p.table.routes {
+		p.decideBy(r, &s, d)
 	}
-	for _, subscription := range f.table.subscriptions {
-		f.decideBy(&subscription.rule, &s, d)
+	for _, subscription := range p.table.subscriptions {
+		p.decideBy(&subscription.rule, &s, d)
 	}
 	return d
 }
 
 // decideBy adds to d what a rule makes of a subject.
-func (f *Feed) decideBy(r *rule, s *subject, d *decision) {
+func (p *Publisher) decideBy(r *rule, s *subject, d *decision) {
 	switch {
 	case !r.wantsNames(s):
 	case r.Where != nil:
-		d.asks = append(d.asks, ask{rule: r, outlets: f.outletsOf(r.to)})
+		d.asks = append(d.asks, ask{rule: r, outlets: p.outletsOf(r.to)})
 	default:
 		// That some of them get the signal anyway is seen when it is given to them.
-		d.always = append(d.always, f.outletsOf(r.to)...)
+		d.always = append(d.always, p.outletsOf(r.to)...)
 	}
 }
 
 // outletsOf returns the outlets for targets, made or remembered.
-func (f *Feed) outletsOf(targets []target) []*outlet {
+func (p *Publisher) outletsOf(targets []target) []*outlet {
 	outlets := make([]*outlet, 0, len(targets))
 	for _, t := range targets {
-		o := f.decisions.outlets[t]
+		o := p.decisions.outlets[t]
 		if o == nil {
-			if f.decisions.outlets == nil {
-				f.decisions.outlets = map[target]*outlet{}
+			if p.decisions.outlets == nil {
+				p.decisions.outlets = map[target]*outlet{}
 			}
-			o = &outlet{target: t, origin: t.origin(f.connection)}
-			f.decisions.outlets[t] = o
+			o = &outlet{target: t, origin: t.origin(p.connection)}
+			p.decisions.outlets[t] = o
 		}
 		outlets = append(outlets, o)
 	}
@@ -302,12 +302,12 @@ func (f *Feed) outletsOf(targets []target) []*outlet {
 }
 
 // subject returns what filters ask of an event.
-func (f *Feed) subject(ev *phoenix.Event) subject {
+func (p *Publisher) subject(ev *phoenix.Event) subject {
 	s := subject{
-		typ:       signal.Type(f.connection, ev),
+		typ:       signal.Type(p.connection, ev),
 		topic:     ev.Topic,
 		event:     ev.Name,
-		busTopics: signal.BusTopics(f.connection, ev.Topic),
+		busTopics: signal.BusTopics(p.connection, ev.Topic),
 	}
 	switch ev.Detail.(type) {
 	case phoenix.Message, *phoenix.PushReply, *phoenix.PushTimeout, *phoenix.PushError:
