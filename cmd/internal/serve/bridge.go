@@ -2,7 +2,7 @@
 //
 // The [Bridge] makes the connections, sinks and routes of a config file, and changes them with the file. Three parts do the
 // work: a [phoenix.Supervisor] runs the connections, a [router.Router] takes their signals to the sinks, and between them one
-// goroutine for each run of a connection reads its events and feeds the router. The bridge owns what outlives them: the
+// goroutine for each run of a connection reads its events and publishes to the router. The bridge owns what outlives them: the
 // configuration in effect, and the counters of a connection.
 //
 // [Server] answers the control API, HTTP and JSON on a Unix socket, and [Client] calls it. What a call answers is JSON in one
