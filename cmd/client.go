@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"phx/cmd/config"
+	"phx/cmd/internal/exit"
 	"phx/phoenix"
 )
 
@@ -179,7 +180,7 @@ func (l *link) awaitUp(ctx context.Context) (*phoenix.Event, error) {
 func startLink(ctx context.Context, address string, o phoenix.Options) (*link, error) {
 	conn, err := phoenix.New(o)
 	if err != nil {
-		return nil, usageError("phx help shows the options", "these options do not make a connection: %v", err)
+		return nil, exit.Usagef("phx help shows the options", "these options do not make a connection: %v", err)
 	}
 	// The end of ctx must not cut the connection: there is leaving and closing to do.
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -250,7 +251,7 @@ const (
 // go to handle, which may be nil, with a context that ends with that time. ctx is that of the command; it may have ended.
 func (l *link) close(ctx context.Context, topics []string, handle func(context.Context, *phoenix.Event)) {
 	grace := closeGrace
-	if exitCodeOf(context.Cause(ctx)) == exitTimeout {
+	if codeOf(context.Cause(ctx)) == exit.Timeout {
 		grace, topics = lateGrace, nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
@@ -405,10 +406,10 @@ func lostForGood(ev *phoenix.Event) error {
 }
 
 // channelLost says that a channel was lost and is not joined again.
-func channelLost(ev *phoenix.Event, what string) *failure {
-	return &failure{
-		code:    exitChannel,
-		message: "the channel " + strconv.Quote(ev.Topic) + " " + what + ", and is not joined again",
-		hint:    "see the server's log; more attempts with --max-retries",
+func channelLost(ev *phoenix.Event, what string) *exit.Error {
+	return &exit.Error{
+		Code:    exit.Channel,
+		Message: "the channel " + strconv.Quote(ev.Topic) + " " + what + ", and is not joined again",
+		Hint:    "see the server's log; more attempts with --max-retries",
 	}
 }

@@ -8,12 +8,13 @@ import (
 	"syscall"
 	"testing"
 
+	"phx/cmd/internal/exit"
 	"phx/phoenix/phoenixtest"
 )
 
 func TestConnect(t *testing.T) {
 	r := phx(t, "connect", "--uri", startDemo(t).URL, "--name", "backend")
-	r.want(t, exitOK, "")
+	r.want(t, exit.OK, "")
 	var signal struct {
 		Type string
 		Data map[string]any
@@ -37,18 +38,18 @@ func TestConnectFailures(t *testing.T) {
 	closed.Close()
 	tests := []struct {
 		args   []string
-		code   int
+		code   exit.Code
 		stderr string
 	}{
-		{[]string{"-u", url + "?token=bad"}, exitRefused, "HTTP status 403"},
-		{[]string{"-u", url + "/nowhere?token=secret"}, exitRefused, "check the path in --uri"},
-		{[]string{"-u", closed.URL}, exitConnect, "nobody listens there"},
-		{[]string{"-u", strings.Replace(url, "ws:", "wss:", 1)}, exitTLS, "does the port speak TLS?"},
-		{[]string{"-u", url, "--auth-token-file", "/nowhere"}, exitRead, "cannot read /nowhere for --auth-token-file"},
-		{[]string{"-u", url, "-q", "]"}, exitJQCompile, "does not compile"},
-		{[]string{"-u", url, "-q", ".data.x", "-e"}, exitFailure, ""},
-		{[]string{"-u", url, "-q", "empty", "-e"}, exitNoOutput, ""},
-		{[]string{"-u", url, "--max-time", "0.000000001"}, exitTimeout, "not finished within --max-time 1ns"},
+		{[]string{"-u", url + "?token=bad"}, exit.Refused, "HTTP status 403"},
+		{[]string{"-u", url + "/nowhere?token=secret"}, exit.Refused, "check the path in --uri"},
+		{[]string{"-u", closed.URL}, exit.Connect, "nobody listens there"},
+		{[]string{"-u", strings.Replace(url, "ws:", "wss:", 1)}, exit.TLS, "does the port speak TLS?"},
+		{[]string{"-u", url, "--auth-token-file", "/nowhere"}, exit.Read, "cannot read /nowhere for --auth-token-file"},
+		{[]string{"-u", url, "-q", "]"}, exit.JQCompile, "does not compile"},
+		{[]string{"-u", url, "-q", ".data.x", "-e"}, exit.Failure, ""},
+		{[]string{"-u", url, "-q", "empty", "-e"}, exit.NoOutput, ""},
+		{[]string{"-u", url, "--max-time", "0.000000001"}, exit.Timeout, "not finished within --max-time 1ns"},
 	}
 	for _, tt := range tests {
 		r := phx(t, append([]string{"connect"}, tt.args...)...)
@@ -77,7 +78,7 @@ func quietSocket(onJoin func(*phoenixtest.Server)) phoenixtest.App {
 func TestJoinPrintsInTheOrderOfTheArguments(t *testing.T) {
 	url := startDemo(t).URL
 	r := phx(t, "join", "room:b", "room:private", "other", "room:a", "-u", url, "-q", "[.subject, .type, .data.reason]")
-	r.want(t, exitJoin, `phx: cannot join "room:private": {"reason":"unauthorized"}
+	r.want(t, exit.Join, `phx: cannot join "room:private": {"reason":"unauthorized"}
 phx: cannot join "other": {"reason":"unmatched topic"}
 phx: the channel's join/3 refused: check the topic and --join-params
 `)
@@ -93,7 +94,7 @@ phx: the channel's join/3 refused: check the topic and --join-params
 
 func TestJoinIsSilentWhenAllIsWell(t *testing.T) {
 	url := startDemo(t).URL
-	phx(t, "join", "room:a", "-u", url).want(t, exitOK, "")
+	phx(t, "join", "room:a", "-u", url).want(t, exit.OK, "")
 	r := phx(t, "join", "room:a", "-u", url, "-v", "--log-format", "json")
 	for line := range strings.Lines(r.err.String()) {
 		if !json.Valid([]byte(line)) {
@@ -118,7 +119,7 @@ func TestJoinParamsAreSentAndNotShown(t *testing.T) {
 	defer server.Close()
 	r := &phxRun{stdin: `{"token":"secret"}`, env: map[string]string{"PHX_URI": server.URL}}
 	r.run(t.Context(), "join", "a", "b", "--join-params", "-", "--trace", "-v")
-	if r.code != exitOK || strings.Contains(r.err.String(), "secret") || !strings.Contains(r.err.String(), "phx: > text ") {
+	if r.code != exit.OK || strings.Contains(r.err.String(), "secret") || !strings.Contains(r.err.String(), "phx: > text ") {
 		t.Errorf("exit code %d\n%s", r.code, r.err.String())
 	}
 	for range 2 {
@@ -132,7 +133,7 @@ func TestJoinLosesItsLink(t *testing.T) {
 	server := phoenixtest.NewServer(quietSocket((*phoenixtest.Server).DropConns))
 	defer server.Close()
 	r := phx(t, "join", "a", "-u", server.URL, "--timeout", "5")
-	if r.code != exitLinkLost || !strings.Contains(r.err.String(), "lost the link to ") {
+	if r.code != exit.LinkLost || !strings.Contains(r.err.String(), "lost the link to ") {
 		t.Errorf("exit code %d\n%s", r.code, r.err.String())
 	}
 }
@@ -151,13 +152,13 @@ func slowToJoin(t *testing.T) *phoenixtest.Server {
 
 func TestJoinTimesOut(t *testing.T) {
 	t.Parallel()
-	phx(t, "join", "a", "-u", slowToJoin(t).URL, "--timeout", "0.05").want(t, exitTimeout,
+	phx(t, "join", "a", "-u", slowToJoin(t).URL, "--timeout", "0.05").want(t, exit.Timeout,
 		"phx: cannot join \"a\": no answer in time\nphx: allow more with --timeout, or see what the server's join/3 is doing\n")
 }
 
 func TestJoinTakesLongerThanMaxTime(t *testing.T) {
 	t.Parallel()
-	phx(t, "join", "a", "-u", slowToJoin(t).URL, "--max-time", "0.05").want(t, exitTimeout,
+	phx(t, "join", "a", "-u", slowToJoin(t).URL, "--max-time", "0.05").want(t, exit.Timeout,
 		"phx: not finished within --max-time 50ms\nphx: allow more time, or see with -v what took so long\n")
 }
 
@@ -170,7 +171,7 @@ func TestInterruptedJoinDiesOfTheSignal(t *testing.T) {
 	defer server.Close()
 	defer close(release)
 	r := phx(t, "join", "a", "-u", server.URL, "--timeout", "30")
-	r.want(t, exitTerminate, "")
+	r.want(t, exit.Terminate, "")
 	if r.diedOf != syscall.SIGTERM {
 		t.Errorf("died of %v", r.diedOf)
 	}
@@ -183,7 +184,7 @@ func TestDemo(t *testing.T) {
 		r.err.grown = func(text string) {
 			if _, export, ok := strings.Cut(text, "export PHX_URI="); ok && found == "" && strings.Contains(text, "listen room:lobby") {
 				found, _, _ = strings.Cut(export, "\n")
-				if code := joinDemo(t, found); code != exitOK {
+				if code := joinDemo(t, found); code != exit.OK {
 					t.Errorf("%v: join: exit code %d", args, code)
 				}
 				_ = syscall.Kill(syscall.Getpid(), syscall.SIGINT)
@@ -201,7 +202,7 @@ func TestDemo(t *testing.T) {
 
 // joinDemo joins a room of the demo at what it said to export. Without TLS trust, which is the process's, a wss URI is only
 // dialled.
-func joinDemo(t *testing.T, export string) int {
+func joinDemo(t *testing.T, export string) exit.Code {
 	uri, file, isTLS := strings.Cut(export, " SSL_CERT_FILE=")
 	if !isTLS {
 		return phx(t, "join", "room:a", "-u", uri).code
@@ -209,21 +210,21 @@ func joinDemo(t *testing.T, export string) int {
 	if pem, err := os.ReadFile(file); err != nil || !strings.Contains(string(pem), "BEGIN CERTIFICATE") {
 		t.Errorf("%s: %q, %v", file, pem, err)
 	}
-	if code := phx(t, "join", "room:a", "-u", uri).code; code != exitCertificate {
+	if code := phx(t, "join", "room:a", "-u", uri).code; code != exit.Certificate {
 		return code
 	}
-	return exitOK
+	return exit.OK
 }
 
 func TestDemoAddressInUse(t *testing.T) {
 	server := startDemo(t)
-	phx(t, "demo", "--listen", server.Addr()).want(t, exitFailure,
+	phx(t, "demo", "--listen", server.Addr()).want(t, exit.Failure,
 		"phx: cannot listen on "+server.Addr()+": address already in use\nphx: is there another phx demo? --listen 127.0.0.1:0 takes a free port\n")
 }
 
 func TestDemoCannotListen(t *testing.T) {
 	r := phx(t, "demo", "--listen", "203.0.113.1:1")
-	if r.code != exitFailure || !strings.Contains(r.err.String(), "check the address given with --listen") {
+	if r.code != exit.Failure || !strings.Contains(r.err.String(), "check the address given with --listen") {
 		t.Errorf("exit code %d\n%s", r.code, r.err.String())
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"phx/cmd/config"
+	"phx/cmd/internal/exit"
 	"phx/cmd/internal/serve"
 )
 
@@ -28,7 +29,7 @@ func newCompletionCmd(f *factory) *cobra.Command {
 		ValidArgs: shells,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 || !slices.Contains(shells, args[0]) {
-				return usageError("for example: phx completion bash", "completion wants one shell: %s", strings.Join(shells, ", "))
+				return exit.Usagef("for example: phx completion bash", "completion wants one shell: %s", strings.Join(shells, ", "))
 			}
 			return nil
 		},

@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"phx/cmd/internal/exit"
 )
 
 func TestCompletionOfNames(t *testing.T) {
@@ -16,7 +18,7 @@ func TestCompletionOfNames(t *testing.T) {
 	complete := func(args string, want ...string) {
 		t.Helper()
 		r := (&phxRun{env: env}).run(t.Context(), append([]string{"__complete"}, append(strings.Fields(args), "")...)...)
-		if got, want := r.out.String(), strings.Join(append(want, ":4\n"), "\n"); got != want || r.code != exitOK {
+		if got, want := r.out.String(), strings.Join(append(want, ":4\n"), "\n"); got != want || r.code != exit.OK {
 			t.Errorf("%s: exit code %d, %q, want %q", args, r.code, got, want)
 		}
 	}

@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"phx/cmd/config"
+	"phx/cmd/internal/exit"
 	"phx/cmd/internal/strictyaml"
 )
 
@@ -65,39 +67,25 @@ func configValidateRun(o *configValidateOptions) error {
 	return nil
 }
 
-// A configError is several things that are wrong with a config file.
-type configError struct {
-	errors []error
-	text   string
-}
-
-// wrongConfig makes an error of those joined in err that says what to do about each, and not about the first alone.
+// wrongConfig makes one error of those joined in err, whose text has the hint of each behind it, and not only that of the first.
 func wrongConfig(err error) error {
 	all := flatten(err)
 	if len(all) == 1 {
 		return err
 	}
-	e := &configError{errors: all}
+	var text strings.Builder
 	for i, one := range all {
-		if i > 0 {
-			e.text += "\n"
+		text.WriteString(one.Error())
+		if i == len(all)-1 {
+			break
 		}
-		e.text += one.Error()
-		if hint := hintOf(one); hint != "" && i < len(all)-1 {
-			e.text += "\n  " + hint
+		if hint := hintOf(one); hint != "" {
+			text.WriteString("\n  " + hint)
 		}
+		text.WriteByte('\n')
 	}
-	return e
+	return &exit.Error{Code: exit.Usage, Message: text.String(), Hint: "  " + hintOf(all[len(all)-1]), Err: err}
 }
-
-// Error returns what is wrong, and what to do about all but the last.
-func (e *configError) Error() string { return e.text }
-
-// Hint says what to do about the last.
-func (e *configError) Hint() string { return "  " + hintOf(e.errors[len(e.errors)-1]) }
-
-// ExitCode is that of a wrong config.
-func (e *configError) ExitCode() int { return exitUsage }
 
 type configShowOptions struct {
 	factory   *factory

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"phx/cmd/config"
+	"phx/cmd/internal/exit"
 	"phx/phoenix"
 )
 
@@ -56,7 +57,7 @@ summary on stderr. With --hold it stays until it is stopped, and prints what hap
 func connectRun(ctx context.Context, o *connectOptions) error {
 	switch {
 	case o.interval > 0 && o.count == 0:
-		return usageError("add --count N", "--interval is between the heartbeats of --count, which is not given")
+		return exit.Usagef("add --count N", "--interval is between the heartbeats of --count, which is not given")
 	case o.interval == 0:
 		o.interval = defaultInterval
 	}
@@ -210,41 +211,41 @@ func (w *connectWatch) lost() error {
 	if w.unanswered == 0 {
 		return nil
 	}
-	return &failure{
-		code:    exitLinkLost,
-		message: fmt.Sprintf("%d of %d heartbeats were lost", w.unanswered, w.answered+w.unanswered),
-		hint:    "see with -v what happened to the link",
+	return &exit.Error{
+		Code:    exit.LinkLost,
+		Message: fmt.Sprintf("%d of %d heartbeats were lost", w.unanswered, w.answered+w.unanswered),
+		Hint:    "see with -v what happened to the link",
 	}
 }
 
 // heartbeatFailure is the failure of a server that opened a socket, and answers a heartbeat as no Phoenix server does.
-func heartbeatFailure(address string, err *phoenix.HeartbeatError) *failure {
-	return &failure{
-		code:    exitPushStatus,
-		message: fmt.Sprintf("connected to %s, but %v", address, err),
-		hint:    "Phoenix answers every heartbeat with ok: is this a socket of Phoenix? check the path in --uri",
-		err:     err,
+func heartbeatFailure(address string, err *phoenix.HeartbeatError) *exit.Error {
+	return &exit.Error{
+		Code:    exit.PushStatus,
+		Message: fmt.Sprintf("connected to %s, but %v", address, err),
+		Hint:    "Phoenix answers every heartbeat with ok: is this a socket of Phoenix? check the path in --uri",
+		Err:     err,
 	}
 }
 
 // notPhoenix makes of the failure of a link that ended before its first heartbeat was answered one that says so: the server
 // may be one of another kind.
 func notPhoenix(address string, err error) error {
-	var f *failure
+	var f *exit.Error
 	var link *phoenix.LinkError
 	if !errors.As(err, &f) || !errors.As(err, &link) || link.Stage != phoenix.StageSession {
 		return err
 	}
 	explained := *f
-	explained.hint = "is it a socket of Phoenix at all? check the path in --uri and --vsn, and the server's log"
+	explained.Hint = "is it a socket of Phoenix at all? check the path in --uri and --vsn, and the server's log"
 	if link.Reason == phoenix.ReasonHeartbeatTimeout {
-		explained.message = "connected to " + address + ", but nothing answers a heartbeat"
-		explained.hint += "; --heartbeat-timeout allows more"
+		explained.Message = "connected to " + address + ", but nothing answers a heartbeat"
+		explained.Hint += "; --heartbeat-timeout allows more"
 		return &explained
 	}
-	explained.message = "connected to " + address + ", but before a heartbeat was answered: " + linkCauses[link.Reason].what
+	explained.Message = "connected to " + address + ", but before a heartbeat was answered: " + linkCauses[link.Reason].what
 	if detail := oneLine(link.Detail()); detail != "" {
-		explained.message += ": " + detail
+		explained.Message += ": " + detail
 	}
 	return &explained
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"phx/cmd/config"
+	"phx/cmd/internal/exit"
 	"phx/cmd/internal/serve"
 	"phx/phoenix"
 	"phx/signal"
@@ -153,13 +154,13 @@ func ctlArgs(example string, names []string, values ...*string) cobra.Positional
 		hint := "for example: " + c.CommandPath() + " " + example
 		switch {
 		case len(args) < len(names):
-			return usageError(hint, "there is no %s", names[len(args)])
+			return exit.Usagef(hint, "there is no %s", names[len(args)])
 		case len(args) > len(names):
-			return usageError(hint, "there is an argument too many: %q", args[len(names)])
+			return exit.Usagef(hint, "there is an argument too many: %q", args[len(names)])
 		}
 		for i, arg := range args {
 			if arg == "" {
-				return usageError(hint, "the %s is empty", names[i])
+				return exit.Usagef(hint, "the %s is empty", names[i])
 			}
 			*values[i] = arg
 		}
@@ -228,7 +229,7 @@ func parseState(text string) (string, error) {
 
 func ctlStatusRun(ctx context.Context, o *ctlStatusOptions) error {
 	if o.timeout > 0 && o.wait == "" {
-		return usageError("for example: --wait joined --timeout 30s", "--timeout needs --wait")
+		return exit.Usagef("for example: --wait joined --timeout 30s", "--timeout needs --wait")
 	}
 	if o.name != "" {
 		text, err := o.client.Connection(ctx, o.name, o.wait, o.timeout)
@@ -431,7 +432,7 @@ func (c *ctl) readParams(text string) (json.RawMessage, error) {
 	}
 	params = bytes.TrimSpace(params)
 	if !bytes.HasPrefix(params, []byte("{")) || !json.Valid(params) || !utf8.Valid(params) {
-		return nil, usageError(`a right one: {"user_id":123}`, "the params in %s are not one JSON object", name)
+		return nil, exit.Usagef(`a right one: {"user_id":123}`, "the params in %s are not one JSON object", name)
 	}
 	return params, nil
 }
@@ -498,7 +499,7 @@ if there is none: one JSON value.`,
 
 func ctlPushRun(ctx context.Context, o *ctlPushOptions) error {
 	if o.noReply && o.timeout > 0 {
-		return usageError("leave one of them out", "--timeout bounds the wait for a reply, and with --no-reply there is none")
+		return exit.Usagef("leave one of them out", "--timeout bounds the wait for a reply, and with --no-reply there is none")
 	}
 	payload, err := o.readPayload()
 	if err != nil {
@@ -526,11 +527,11 @@ func (o *ctlPushOptions) readPayload() ([]byte, error) {
 	if err == nil {
 		_, err = in.next()
 		if err == nil {
-			return nil, usageError("push them one by one; `phx push` takes many", "%s has more than one JSON value", in.name)
+			return nil, exit.Usagef("push them one by one; `phx push` takes many", "%s has more than one JSON value", in.name)
 		}
 	}
-	if bad := (*failure)(nil); errors.As(err, &bad) && bad.code == exitUsage {
-		bad.hint = "nothing was sent: give one JSON value"
+	if bad := (*exit.Error)(nil); errors.As(err, &bad) && bad.Code == exit.Usage {
+		bad.Hint = "nothing was sent: give one JSON value"
 	}
 	if !errors.Is(err, io.EOF) {
 		return nil, err
@@ -585,7 +586,7 @@ func (s *answeredSignal) failure() error {
 	case "phoenix.channel.join_error":
 		f := joinFailure(&phoenix.JoinError{Topic: d.Topic, Reason: phoenix.JoinReason(d.Reason), Response: phoenix.Payload{Data: d.Response}})
 		if hint, ok := ctlJoinHints[phoenix.JoinReason(d.Reason)]; ok {
-			f.hint = hint
+			f.Hint = hint
 		}
 		return f
 	case "phoenix.push.reply":

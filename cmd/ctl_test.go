@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"phx/cmd/internal/exit"
 	"phx/cmd/internal/serve"
 	"phx/phoenix"
 	"phx/signal"
@@ -28,64 +29,64 @@ func TestCtl(t *testing.T) {
 	}
 	tests := []struct {
 		args, stdin string
-		code        int
+		code        exit.Code
 		out, stderr string
 		asked       string
 	}{
 		{"list -q .name -r", "", 0, "backend\nother\n", "", ""},
 		{"list -q .status -e", "", 0, "\"connected\"\n\"connecting\"\n", "", ""},
-		{"list -q empty -e", "", exitNoOutput, "", "", ""},
-		{"list -q ]", "", exitJQCompile, "", "does not compile", ""},
-		{"list extra", "", exitUsage, "", "an argument too many", ""},
+		{"list -q empty -e", "", exit.NoOutput, "", "", ""},
+		{"list -q ]", "", exit.JQCompile, "", "does not compile", ""},
+		{"list extra", "", exit.Usage, "", "an argument too many", ""},
 		{"status -q .name", "", 0, "\"backend\"\n\"other\"\n", "", ""},
 		{"status backend -q .status", "", 0, "\"connected\"\n", "", "get backend"},
-		{"status nobody", "", exitFailure, "", "serve has no connection \"nobody\"\nphx: `phx ctl list` shows", "get nobody"},
+		{"status nobody", "", exit.Failure, "", "serve has no connection \"nobody\"\nphx: `phx ctl list` shows", "get nobody"},
 		{"status backend --wait connected -q .name", "", 0, "\"backend\"\n", "", "await connected backend"},
-		{"status backend --wait joined --timeout 1ms", "", exitTimeout, "", "backend is not joined within 1ms: it is connected", "await joined backend"},
-		{"status --wait joined --timeout 1ms", "", exitTimeout, "", "backend is not joined within", "await joined backend"},
-		{"status --wait connected -q .name", "", exitFailure, "\"backend\"\n", "no connection \"other\"", "await connected other"},
-		{"status backend --wait asleep", "", exitUsage, "", "neither connected nor joined", ""},
-		{"status backend --timeout 1", "", exitUsage, "", "--timeout needs --wait", ""},
+		{"status backend --wait joined --timeout 1ms", "", exit.Timeout, "", "backend is not joined within 1ms: it is connected", "await joined backend"},
+		{"status --wait joined --timeout 1ms", "", exit.Timeout, "", "backend is not joined within", "await joined backend"},
+		{"status --wait connected -q .name", "", exit.Failure, "\"backend\"\n", "no connection \"other\"", "await connected other"},
+		{"status backend --wait asleep", "", exit.Usage, "", "neither connected nor joined", ""},
+		{"status backend --timeout 1", "", exit.Usage, "", "--timeout needs --wait", ""},
 		{"start backend -q .name", "", 0, "\"backend\"\n", "", "start backend"},
-		{"start", "", exitUsage, "", "there is no NAME", ""},
+		{"start", "", exit.Usage, "", "there is no NAME", ""},
 		{"stop backend -q .name", "", 0, "\"backend\"\n", "", "stop backend"},
 		{"restart backend -q .name", "", 0, "\"backend\"\n", "", "restart backend"},
 		{"remove backend -q .status", "", 0, "\"removed\"\n", "", "remove backend"},
-		{"reload", "", exitUsage, "", "phx: phx.yaml:3:1: it is wrong\nphx: mend it\n", ""},
+		{"reload", "", exit.Usage, "", "phx: phx.yaml:3:1: it is wrong\nphx: mend it\n", ""},
 		{"join backend room:a -q .data.response", "", 0, "{\"welcome\":true}\n", "", "join room:a  on backend"},
 		{`join backend room:a --params {"a":1} -q .type -r`, "", 0, "phoenix.channel.joined\n", "", `join room:a {"a":1} on backend`},
 		{"join backend room:a --params @" + params + " -q .type -r", "", 0, "phoenix.channel.joined\n", "", `join room:a {"token":"x"} on backend`},
 		{"join backend room:a --params - -q .type -r", "{}", 0, "phoenix.channel.joined\n", "", "join room:a {} on backend"},
-		{"join backend room:a --params [secret]", "", exitUsage, "", "the params in --params are not one JSON object", ""},
-		{"join backend room:a --params @/nowhere", "", exitRead, "", "cannot read /nowhere", ""},
-		{"join backend room:private -q .data.reason", "", exitJoin, "\"error\"\n", `cannot join "room:a": {"reason":"unauthorized"}`, "join room:private  on backend"},
-		{"join backend room:slow -q .data.reason", "", exitTimeout, "\"timeout\"\n", "no answer in time", "join room:slow  on backend"},
+		{"join backend room:a --params [secret]", "", exit.Usage, "", "the params in --params are not one JSON object", ""},
+		{"join backend room:a --params @/nowhere", "", exit.Read, "", "cannot read /nowhere", ""},
+		{"join backend room:private -q .data.reason", "", exit.Join, "\"error\"\n", `cannot join "room:a": {"reason":"unauthorized"}`, "join room:private  on backend"},
+		{"join backend room:slow -q .data.reason", "", exit.Timeout, "\"timeout\"\n", "no answer in time", "join room:slow  on backend"},
 		{"leave backend a/b?c -q .type -r", "", 0, "phoenix.channel.left\n", "", "leave a/b?c on backend"},
 		{`push backend room:a echo {"n":1.0} -q .data.payload`, "", 0, "{\"n\":1.0}\n", "", `push room:a echo {"n":1.0} "" 0s false on backend`},
 		{"push backend room:a echo --timeout 2 -q .data.status", " [1] \n", 0, "\"ok\"\n", "", `push room:a echo [1] "" 2s false on backend`},
 		{"push backend room:a echo --binary -q .data.status", "\x00\xff", 0, "\"ok\"\n", "", `push room:a echo  "\x00\xff" 0s false on backend`},
 		{"push backend room:a echo 1 --no-reply", "", 0, "{\"ref\":\"7\"}\n", "", `push room:a echo 1 "" 0s true on`},
 		{"push backend room:a echo 1 -o payload", "", 0, "{\"n\":1.0}\n", "", ""},
-		{"push backend room:a silent 1 -o payload", "", exitTimeout, "", "no reply to", ""},
+		{"push backend room:a silent 1 -o payload", "", exit.Timeout, "", "no reply to", ""},
 		{"join backend room:a -o payload", "", 0, "{\"welcome\":true}\n", "", ""},
-		{"join backend room:a -o jido", "", exitUsage, "", "neither signal nor payload", ""},
-		{"push backend room:a echo 1 --no-reply --timeout 1", "", exitUsage, "", "--timeout bounds the wait", ""},
-		{"push backend room:a echo", "", exitUsage, "", "standard input is empty", ""},
-		{"push backend room:a echo", "{} {}", exitUsage, "", "has more than one JSON value", ""},
-		{"push backend room:a echo", "{", exitUsage, "", "nothing was sent", ""},
-		{"push backend room:a", "", exitUsage, "", "there is no EVENT", ""},
-		{"push nobody room:a echo 1", "", exitFailure, "", "no connection \"nobody\"", ""},
-		{"push backend room:a fail 1 -q .data.status", "", exitPushStatus, "\"error\"\n", `was answered with status "error": {"reason":"bad"}`, ""},
-		{"push backend room:a silent 1 -q .data.timeout_ms", "", exitTimeout, "2000\n", `no reply to "silent" on "room:a" in 2s`, ""},
-		{"push backend room:a disconnected 1 -q .data.delivered", "", exitLinkLost, "\"no\"\n", "safe to send it again", ""},
-		{"push backend room:a cancelled 1 -q 1", "", exitLinkLost, "1\n", "cancelled", ""},
-		{"push backend room:a channel_crashed 1 -q 1", "", exitChannel, "1\n", "channel_crashed", ""},
-		{"push backend room:a channel_closed 1 -q 1", "", exitChannel, "1\n", "channel_closed", ""},
-		{"push backend room:a not_joined 1 -q 1", "", exitChannel, "1\n", "not_joined", ""},
-		{"push backend room:a unmatched_topic 1 -q 1", "", exitChannel, "1\n", "unmatched_topic", ""},
-		{"explode", "", exitUsage, "", `there is no command "explode"`, ""},
-		{"list --control /nowhere/s", "", exitConnect, "", "no phx serve is running: nobody listens on /nowhere/s\nphx: start one: phx serve -f FILE", ""},
-		{"--control /nowhere/s list", "", exitConnect, "", "nobody listens on /nowhere/s", ""},
+		{"join backend room:a -o jido", "", exit.Usage, "", "neither signal nor payload", ""},
+		{"push backend room:a echo 1 --no-reply --timeout 1", "", exit.Usage, "", "--timeout bounds the wait", ""},
+		{"push backend room:a echo", "", exit.Usage, "", "standard input is empty", ""},
+		{"push backend room:a echo", "{} {}", exit.Usage, "", "has more than one JSON value", ""},
+		{"push backend room:a echo", "{", exit.Usage, "", "nothing was sent", ""},
+		{"push backend room:a", "", exit.Usage, "", "there is no EVENT", ""},
+		{"push nobody room:a echo 1", "", exit.Failure, "", "no connection \"nobody\"", ""},
+		{"push backend room:a fail 1 -q .data.status", "", exit.PushStatus, "\"error\"\n", `was answered with status "error": {"reason":"bad"}`, ""},
+		{"push backend room:a silent 1 -q .data.timeout_ms", "", exit.Timeout, "2000\n", `no reply to "silent" on "room:a" in 2s`, ""},
+		{"push backend room:a disconnected 1 -q .data.delivered", "", exit.LinkLost, "\"no\"\n", "safe to send it again", ""},
+		{"push backend room:a cancelled 1 -q 1", "", exit.LinkLost, "1\n", "cancelled", ""},
+		{"push backend room:a channel_crashed 1 -q 1", "", exit.Channel, "1\n", "channel_crashed", ""},
+		{"push backend room:a channel_closed 1 -q 1", "", exit.Channel, "1\n", "channel_closed", ""},
+		{"push backend room:a not_joined 1 -q 1", "", exit.Channel, "1\n", "not_joined", ""},
+		{"push backend room:a unmatched_topic 1 -q 1", "", exit.Channel, "1\n", "unmatched_topic", ""},
+		{"explode", "", exit.Usage, "", `there is no command "explode"`, ""},
+		{"list --control /nowhere/s", "", exit.Connect, "", "no phx serve is running: nobody listens on /nowhere/s\nphx: start one: phx serve -f FILE", ""},
+		{"--control /nowhere/s list", "", exit.Connect, "", "nobody listens on /nowhere/s", ""},
 	}
 	for _, tt := range tests {
 		b.note("")
@@ -113,7 +114,7 @@ func TestCtlStartFromAFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := (&phxRun{env: env}).run(t.Context(), "ctl", "start", "backend", "-f", file, "-q", ".name")
-	r.want(t, exitOK, "")
+	r.want(t, exit.OK, "")
 	var entry map[string]any
 	if err := json.Unmarshal([]byte(b.entry), &entry); err != nil {
 		t.Fatal(err)
@@ -125,7 +126,7 @@ func TestCtlStartFromAFile(t *testing.T) {
 		t.Errorf("relative paths start at %s", b.dir)
 	}
 	r = (&phxRun{env: env, stdin: text}).run(t.Context(), "ctl", "start", "backend", "-f", "-", "-q", ".name")
-	r.want(t, exitOK, "")
+	r.want(t, exit.OK, "")
 	if wd, err := os.Getwd(); err != nil || b.dir != wd {
 		t.Errorf("with - they start at %s", b.dir)
 	}
@@ -134,7 +135,7 @@ func TestCtlStartFromAFile(t *testing.T) {
 		"backend -f " + file + ".none": "cannot read " + file + ".none",
 	} {
 		r = (&phxRun{env: env}).run(t.Context(), append([]string{"ctl", "start"}, strings.Fields(args)...)...)
-		if r.code == exitOK || !strings.Contains(r.err.String(), message) {
+		if r.code == exit.OK || !strings.Contains(r.err.String(), message) {
 			t.Errorf("%s: exit code %d\n%s", args, r.code, r.err.String())
 		}
 	}
@@ -160,7 +161,7 @@ func TestCtlListen(t *testing.T) {
 	const anything = "Match: Subscribe: Topic:[] Event:[] Where: "
 	tests := []struct {
 		args   string
-		code   int
+		code   exit.Code
 		out    string
 		stderr string
 		asked  string
@@ -175,17 +176,17 @@ func TestCtlListen(t *testing.T) {
 			"0000000001\n0000000002\n0000000003\n0000000004\n", "", ""},
 		{"--until .subject==\"a\\tb%41\"and.specversion==\"1.0\" -o cloudevents -q .phxenc", 0, "null\nnull\nnull\n\"pct\"\n", "", ""},
 		{"--until .metadata.phoenix_event==\"a%b\"and.specversion==\"1.0\" -o jido -q .specversion -r", 0, "1.0.2\n1.0.2\n1.0.2\n1.0.2\n", "", ""},
-		{"--fail-on .data.payload.n==1 -q .metadata.seq", exitFailure, "1\n2\n3\n", "--fail-on matched signal 3", ""},
+		{"--fail-on .data.payload.n==1 -q .metadata.seq", exit.Failure, "1\n2\n3\n", "--fail-on matched signal 3", ""},
 		{"--until .data.payload.n+1>2 --duration 1h -q .metadata.seq", 0, "1\n2\n3\n4\n", "", ""},
-		{"--until .data.payload.n.x.y==1 -c 1 -q .metadata.seq", exitJQRun, "1\n2\n3\n", "--until or --fail-on failed on 1 record", ""},
-		{"--until ]", exitJQCompile, "", "does not compile", ""},
+		{"--until .data.payload.n.x.y==1 -c 1 -q .metadata.seq", exit.JQRun, "1\n2\n3\n", "--until or --fail-on failed on 1 record", ""},
+		{"--until ]", exit.JQCompile, "", "does not compile", ""},
 		{"--duration 1ms -q empty", 0, "", "", ""},
 		{"--idle-timeout 1ms -q empty", 0, "", "", ""},
-		{"--max-time 1ms -q empty", exitTimeout, "", "not finished within --max-time", ""},
-		{"-c 1 -q .data.nothing -e", exitFailure, "null\nnull\nnull\n", "", ""},
+		{"--max-time 1ms -q empty", exit.Timeout, "", "not finished within --max-time", ""},
+		{"-c 1 -q .data.nothing -e", exit.Failure, "null\nnull\nnull\n", "", ""},
 		{"--topic room:* --topic a,b --event x --where .a --subscribe jido.** -c 1 -q 1", 0, "1\n1\n1\n", "",
 			"Match: Subscribe:jido.** Topic:[room:* a,b] Event:[x] Where:.a Format:signal"},
-		{"room:lobby", exitUsage, "", "an argument too many", ""},
+		{"room:lobby", exit.Usage, "", "an argument too many", ""},
 	}
 	for _, tt := range tests {
 		r := (&phxRun{env: env}).run(t.Context(), append([]string{"ctl", "listen"}, strings.Split(tt.args, " ")...)...)
@@ -216,7 +217,7 @@ func TestCtlListenEndsWithServe(t *testing.T) {
 		}
 	}
 	r.run(t.Context(), "ctl", "listen", "--ready-file", ready)
-	if r.code != exitLinkLost || !strings.Contains(r.err.String(), "phx: phx serve has ended the stream of signals at ") {
+	if r.code != exit.LinkLost || !strings.Contains(r.err.String(), "phx: phx serve has ended the stream of signals at ") {
 		t.Errorf("exit code %d\n%s", r.code, r.err.String())
 	}
 }
@@ -237,8 +238,8 @@ func TestCtlListenWithoutAReader(t *testing.T) {
 	var stderr safeBuffer
 	var died syscall.Signal
 	streams := &Streams{In: strings.NewReader(""), Out: writer, Err: &stderr, LookupEnv: lookup}
-	code := run(t.Context(), []string{"ctl", "listen"}, streams, func(sig syscall.Signal) { died = sig })
-	if code != exitPipe || died != syscall.SIGPIPE || stderr.String() != "" {
+	code := exit.Code(run(t.Context(), []string{"ctl", "listen"}, streams, func(sig syscall.Signal) { died = sig }))
+	if code != exit.Pipe || died != syscall.SIGPIPE || stderr.String() != "" {
 		t.Errorf("exit code %d, died of %v\n%s", code, died, stderr.String())
 	}
 }
@@ -335,7 +336,7 @@ func (b *ctlBackend) Push(_ context.Context, name string, p serve.Push) (serve.A
 }
 
 func (b *ctlBackend) Reload(context.Context) error {
-	return &serve.Error{Status: http.StatusUnprocessableEntity, Code: exitUsage, Message: "phx.yaml:3:1: it is wrong", Advice: "mend it"}
+	return &serve.Error{Status: http.StatusUnprocessableEntity, Code: int(exit.Usage), Message: "phx.yaml:3:1: it is wrong", Advice: "mend it"}
 }
 
 func (b *ctlBackend) Subscribe(r serve.SubscribeRequest) (serve.Subscription, error) {

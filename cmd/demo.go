@@ -21,6 +21,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"phx/cmd/config"
+	"phx/cmd/internal/exit"
 	"phx/phoenix/phoenixtest"
 )
 
@@ -99,18 +100,18 @@ func (o *demoOptions) say(text string) {
 }
 
 func listenError(address string, err error) error {
-	f := &failure{
-		code:    exitFailure,
-		message: "cannot listen on " + address + ": " + err.Error(),
-		hint:    "check the address given with --listen",
-		err:     err,
+	f := &exit.Error{
+		Code:    exit.Failure,
+		Message: "cannot listen on " + address + ": " + err.Error(),
+		Hint:    "check the address given with --listen",
+		Err:     err,
 	}
 	var syscallErr *os.SyscallError
 	if errors.As(err, &syscallErr) {
-		f.message = "cannot listen on " + address + ": " + syscallErr.Err.Error()
+		f.Message = "cannot listen on " + address + ": " + syscallErr.Err.Error()
 	}
 	if errors.Is(err, syscall.EADDRINUSE) {
-		f.hint = "is there another phx demo? --listen 127.0.0.1:0 takes a free port"
+		f.Hint = "is there another phx demo? --listen 127.0.0.1:0 takes a free port"
 	}
 	return f
 }

@@ -4,12 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"phx/cmd/config"
+	"phx/cmd/internal/exit"
 	"phx/phoenix"
 )
 
@@ -19,57 +19,57 @@ func TestEveryExitCode(t *testing.T) {
 		return linkFailure("ws://host/socket", &phoenix.LinkError{Stage: stage, Reason: reason}, stage == phoenix.StageSession)
 	}
 	_, compileErr := compileFilter("--jq", ".[")
-	errs := map[int][]error{
-		exitOK:        {nil},
-		exitFailure:   {errors.New("anything"), &failure{code: exitFailure}},
-		exitUsage:     {usageError("", "wrong"), &config.UsageError{}},
-		exitJQCompile: {compileErr},
-		exitNoOutput:  {(&renderer{exitStatus: true}).result()},
-		exitJQRun:     {(&renderer{jqErrors: 1}).result()},
-		exitDNS:       {link(phoenix.StageDNS, phoenix.ReasonDNS)},
-		exitConnect: {
+	errs := map[exit.Code][]error{
+		exit.OK:        {nil},
+		exit.Failure:   {errors.New("anything"), &exit.Error{Code: exit.Failure}},
+		exit.Usage:     {exit.Usagef("", "wrong"), &config.UsageError{}},
+		exit.JQCompile: {compileErr},
+		exit.NoOutput:  {(&renderer{exitStatus: true}).result()},
+		exit.JQRun:     {(&renderer{jqErrors: 1}).result()},
+		exit.DNS:       {link(phoenix.StageDNS, phoenix.ReasonDNS)},
+		exit.Connect: {
 			link(phoenix.StageTCP, phoenix.ReasonConnectRefused), link(phoenix.StageTCP, phoenix.ReasonUnreachable),
 			link(phoenix.StageUpgrade, phoenix.ReasonReset), link(phoenix.StageUpgrade, phoenix.ReasonEOF),
 			link(phoenix.StageUpgrade, phoenix.ReasonNotWebSocket), link(phoenix.StageTCP, "a reason of the future"),
 		},
-		exitRefused: {link(phoenix.StageUpgrade, phoenix.ReasonRefused), linkFailure("", &phoenix.LinkError{Reason: phoenix.ReasonRefused, HTTPStatus: 403}, true)},
-		exitWrite:   {writeError(syscall.ENOSPC)},
-		exitRead:    {&config.ReadError{Err: io.ErrUnexpectedEOF}, &phoenix.LinkError{Stage: phoenix.StageCredentials, Err: &config.ReadError{}}},
-		exitTimeout: {
+		exit.Refused: {link(phoenix.StageUpgrade, phoenix.ReasonRefused), linkFailure("", &phoenix.LinkError{Reason: phoenix.ReasonRefused, HTTPStatus: 403}, true)},
+		exit.Write:   {writeError(syscall.ENOSPC)},
+		exit.Read:    {&config.ReadError{Err: io.ErrUnexpectedEOF}, &phoenix.LinkError{Stage: phoenix.StageCredentials, Err: &config.ReadError{}}},
+		exit.Timeout: {
 			link(phoenix.StageTCP, phoenix.ReasonTimeout), maxTimeError(time.Second), &phoenix.PushTimeout{},
 			&phoenix.JoinError{Reason: phoenix.JoinTimeout}, pushTimeoutFailure("t", "e", &phoenix.PushTimeout{}),
 		},
-		exitTLS: {link(phoenix.StageTLS, phoenix.ReasonTLS)},
-		exitLinkLost: {
+		exit.TLS: {link(phoenix.StageTLS, phoenix.ReasonTLS)},
+		exit.LinkLost: {
 			link(phoenix.StageSession, phoenix.ReasonEOF), link(phoenix.StageSession, phoenix.ReasonHeartbeatTimeout),
 			linkFailure("", &phoenix.LinkError{Stage: phoenix.StageTCP, Reason: phoenix.ReasonConnectRefused}, true),
 			pushFailure(&phoenix.PushError{Reason: phoenix.PushDisconnected}), &phoenix.PushError{Reason: phoenix.PushCancelled},
 		},
-		exitCertificate: {link(phoenix.StageTLS, phoenix.ReasonCertificate)},
-		exitJoin:        {&phoenix.JoinError{Reason: phoenix.JoinRefused}, joinFailure(&phoenix.JoinError{Reason: phoenix.JoinUnmatchedTopic})},
-		exitPushStatus:  {statusFailure("t", "e", &phoenix.PushReply{Status: "error"}, phoenix.Payload{})},
-		exitChannel: {
+		exit.Certificate: {link(phoenix.StageTLS, phoenix.ReasonCertificate)},
+		exit.Join:        {&phoenix.JoinError{Reason: phoenix.JoinRefused}, joinFailure(&phoenix.JoinError{Reason: phoenix.JoinUnmatchedTopic})},
+		exit.PushStatus:  {statusFailure("t", "e", &phoenix.PushReply{Status: "error"}, phoenix.Payload{})},
+		exit.Channel: {
 			pushFailure(&phoenix.PushError{Reason: phoenix.PushChannelCrashed}), &phoenix.PushError{Reason: phoenix.PushChannelClosed},
 			&phoenix.PushError{Reason: phoenix.PushNotJoined},
 		},
-		exitHangup:    {&killedError{syscall.SIGHUP}},
-		exitInterrupt: {&killedError{syscall.SIGINT}},
-		exitPipe:      {writeError(fmt.Errorf("write: %w", syscall.EPIPE))},
-		exitTerminate: {&killedError{syscall.SIGTERM}},
+		exit.Hangup:    {exit.Killed(syscall.SIGHUP)},
+		exit.Interrupt: {exit.Killed(syscall.SIGINT)},
+		exit.Pipe:      {writeError(fmt.Errorf("write: %w", syscall.EPIPE))},
+		exit.Terminate: {exit.Killed(syscall.SIGTERM)},
 	}
-	for _, row := range exitCodes {
-		if len(errs[row.code]) == 0 {
-			t.Errorf("no error leads to exit code %d (%s)", row.code, row.name)
+	for _, row := range exit.Table {
+		if len(errs[row.Code]) == 0 {
+			t.Errorf("no error leads to exit code %d (%s)", row.Code, row.Name)
 		}
-		for _, err := range errs[row.code] {
-			if got := exitCodeOf(err); got != row.code {
-				t.Errorf("%v: exit code %d, want %d (%s)", err, got, row.code, row.name)
+		for _, err := range errs[row.Code] {
+			if got := codeOf(err); got != row.Code {
+				t.Errorf("%v: exit code %d, want %d (%s)", err, got, row.Code, row.Name)
 			}
-			if err != nil && exitCodeOf(fmt.Errorf("wrapped: %w", err)) != row.code {
+			if err != nil && codeOf(fmt.Errorf("wrapped: %w", err)) != row.Code {
 				t.Errorf("%v: another exit code when wrapped", err)
 			}
 		}
-		delete(errs, row.code)
+		delete(errs, row.Code)
 	}
 	for code := range errs {
 		t.Errorf("exit code %d is not in the table", code)
@@ -79,10 +79,10 @@ func TestEveryExitCode(t *testing.T) {
 func TestFirstFailureCounts(t *testing.T) {
 	join := joinFailure(&phoenix.JoinError{Reason: phoenix.JoinRefused})
 	push := pushFailure(&phoenix.PushError{Reason: phoenix.PushChannelCrashed})
-	if got := exitCodeOf(errors.Join(join, push)); got != exitJoin {
+	if got := codeOf(errors.Join(join, push)); got != exit.Join {
 		t.Errorf("exit code %d", got)
 	}
-	if got := exitCodeOf(errors.Join(push, join)); got != exitChannel {
+	if got := codeOf(errors.Join(push, join)); got != exit.Channel {
 		t.Errorf("exit code %d", got)
 	}
 }
@@ -97,15 +97,6 @@ func TestEveryLinkReasonIsExplained(t *testing.T) {
 	for _, reason := range reasons {
 		if c := linkCauses[reason]; c.what == "" || c.hint == "" {
 			t.Errorf("%s is not explained", reason)
-		}
-	}
-}
-
-func TestExitCodesHelp(t *testing.T) {
-	help := exitCodesHelp()
-	for _, row := range exitCodes {
-		if want := fmt.Sprintf("%5d  %-12s  %s\n", row.code, row.name, row.meaning); !strings.Contains(help, want) {
-			t.Errorf("help lacks %q", want)
 		}
 	}
 }

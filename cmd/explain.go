@@ -11,40 +11,41 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"phx/cmd/internal/exit"
 	"phx/phoenix"
 )
 
 // A cause is what is said about a reason: the exit code, what happened, and what to do next.
 type cause struct {
-	code int
+	code exit.Code
 	what string
 	hint string
 }
 
 // linkCauses says it for every reason of a link that failed.
 var linkCauses = map[phoenix.Reason]cause{
-	phoenix.ReasonDNS:              {exitDNS, "the host name does not resolve", "check the host in --uri, and the network"},
-	phoenix.ReasonConnectRefused:   {exitConnect, "nobody listens there", "start the server, or check host and port in --uri"},
-	phoenix.ReasonUnreachable:      {exitConnect, "there is no way to the host", "check the host in --uri, and the network"},
-	phoenix.ReasonTimeout:          {exitTimeout, "it took too long", "check host and port in --uri, or allow more with --connect-timeout"},
-	phoenix.ReasonTLS:              {exitTLS, "the TLS handshake failed", "does the port speak TLS? a ws:// URI goes without"},
-	phoenix.ReasonCertificate:      {exitCertificate, "the certificate was not accepted", "check the host in --uri; --cacert FILE, or SSL_CERT_FILE, trusts a CA of your own"},
-	phoenix.ReasonRefused:          {exitRefused, "the server refused the upgrade", "see what the server logs about it"},
-	phoenix.ReasonNotWebSocket:     {exitConnect, "what answers there does not speak WebSocket", "check the port and the path in --uri"},
-	phoenix.ReasonClosedByRemote:   {exitConnect, "the server closed the connection", "see what the server logs about it"},
-	phoenix.ReasonClosedByUs:       {exitConnect, "we closed the connection", "try again"},
-	phoenix.ReasonReset:            {exitConnect, "the connection was reset", "check the port in --uri: does it want wss, or ws?"},
-	phoenix.ReasonEOF:              {exitConnect, "the server hung up", "check the port in --uri: does it want wss, or ws?"},
-	phoenix.ReasonHeartbeatTimeout: {exitConnect, "a heartbeat went unanswered", "check the network; --heartbeat-timeout allows more"},
-	phoenix.ReasonProtocolError:    {exitConnect, "the server sent what WebSocket does not allow", "check what stands between: a proxy?"},
-	phoenix.ReasonMessageTooBig:    {exitConnect, "a message was too big", "allow more with --max-message, or send less"},
+	phoenix.ReasonDNS:              {exit.DNS, "the host name does not resolve", "check the host in --uri, and the network"},
+	phoenix.ReasonConnectRefused:   {exit.Connect, "nobody listens there", "start the server, or check host and port in --uri"},
+	phoenix.ReasonUnreachable:      {exit.Connect, "there is no way to the host", "check the host in --uri, and the network"},
+	phoenix.ReasonTimeout:          {exit.Timeout, "it took too long", "check host and port in --uri, or allow more with --connect-timeout"},
+	phoenix.ReasonTLS:              {exit.TLS, "the TLS handshake failed", "does the port speak TLS? a ws:// URI goes without"},
+	phoenix.ReasonCertificate:      {exit.Certificate, "the certificate was not accepted", "check the host in --uri; --cacert FILE, or SSL_CERT_FILE, trusts a CA of your own"},
+	phoenix.ReasonRefused:          {exit.Refused, "the server refused the upgrade", "see what the server logs about it"},
+	phoenix.ReasonNotWebSocket:     {exit.Connect, "what answers there does not speak WebSocket", "check the port and the path in --uri"},
+	phoenix.ReasonClosedByRemote:   {exit.Connect, "the server closed the connection", "see what the server logs about it"},
+	phoenix.ReasonClosedByUs:       {exit.Connect, "we closed the connection", "try again"},
+	phoenix.ReasonReset:            {exit.Connect, "the connection was reset", "check the port in --uri: does it want wss, or ws?"},
+	phoenix.ReasonEOF:              {exit.Connect, "the server hung up", "check the port in --uri: does it want wss, or ws?"},
+	phoenix.ReasonHeartbeatTimeout: {exit.Connect, "a heartbeat went unanswered", "check the network; --heartbeat-timeout allows more"},
+	phoenix.ReasonProtocolError:    {exit.Connect, "the server sent what WebSocket does not allow", "check what stands between: a proxy?"},
+	phoenix.ReasonMessageTooBig:    {exit.Connect, "a message was too big", "allow more with --max-message, or send less"},
 }
 
 // explainLink says what a link's error means; wasUp tells a link that was lost from one that was never there.
 func explainLink(err *phoenix.LinkError, wasUp bool) cause {
 	c, ok := linkCauses[err.Reason]
 	if !ok {
-		c = cause{exitConnect, string(err.Reason), "see more with -v"}
+		c = cause{exit.Connect, string(err.Reason), "see more with -v"}
 	}
 	switch {
 	case err.Proxy != "", err.Stage == phoenix.StageProxy:
@@ -62,16 +63,16 @@ func explainLink(err *phoenix.LinkError, wasUp bool) cause {
 	// A refusal is told by its own code, whenever it comes.
 	refusal := err.Reason == phoenix.ReasonRefused || err.Reason == phoenix.ReasonCertificate && err.Stage != phoenix.StageSession
 	if !refusal && (wasUp || err.Stage == phoenix.StageSession) {
-		c.code = exitLinkLost
+		c.code = exit.LinkLost
 	}
 	return c
 }
 
 // linkFailure is the failure of a link to address.
-func linkFailure(address string, err *phoenix.LinkError, wasUp bool) *failure {
+func linkFailure(address string, err *phoenix.LinkError, wasUp bool) *exit.Error {
 	c := explainLink(err, wasUp)
 	message := "cannot connect to " + address
-	if c.code == exitLinkLost {
+	if c.code == exit.LinkLost {
 		message = "lost the link to " + address
 	}
 	message += ": " + c.what
@@ -84,7 +85,7 @@ func linkFailure(address string, err *phoenix.LinkError, wasUp bool) *failure {
 	if err.HTTPStatus == http.StatusNotFound {
 		c.hint = pathHint(address, c.hint)
 	}
-	return &failure{code: c.code, message: message, hint: c.hint, err: err}
+	return &exit.Error{Code: c.code, Message: message, Hint: c.hint, Err: err}
 }
 
 // joinHints says what to do about a join that failed.
@@ -97,9 +98,9 @@ var joinHints = map[phoenix.JoinReason]string{
 }
 
 // joinFailure is the failure of a join.
-func joinFailure(err *phoenix.JoinError) *failure {
+func joinFailure(err *phoenix.JoinError) *exit.Error {
 	if err.Err != nil { // the params, which say themselves what is wrong with them
-		return &failure{code: exitCodeOf(err.Err), message: err.Err.Error(), hint: hintOf(err.Err), err: err}
+		return &exit.Error{Code: codeOf(err.Err), Message: err.Err.Error(), Hint: hintOf(err.Err), Err: err}
 	}
 	message := fmt.Sprintf("cannot join %q: ", err.Topic)
 	switch {
@@ -110,36 +111,36 @@ func joinFailure(err *phoenix.JoinError) *failure {
 	default:
 		message += string(err.Reason)
 	}
-	return &failure{code: exitCodeOfJoin(err.Reason), message: message, hint: joinHints[err.Reason], err: err}
+	return &exit.Error{Code: codeOfJoin(err.Reason), Message: message, Hint: joinHints[err.Reason], Err: err}
 }
 
 // pushFailure is the failure of a push that can have no reply.
-func pushFailure(err *phoenix.PushError) *failure {
-	f := &failure{code: exitCodeOfPush(err.Reason), message: err.Error(), err: err,
-		hint: "it may have reached the server: check before you send it again"}
+func pushFailure(err *phoenix.PushError) *exit.Error {
+	f := &exit.Error{Code: codeOfPush(err.Reason), Message: err.Error(), Err: err,
+		Hint: "it may have reached the server: check before you send it again"}
 	if err.Delivered == phoenix.DeliveredNo {
-		f.hint = "it did not reach a channel: it is safe to send it again"
+		f.Hint = "it did not reach a channel: it is safe to send it again"
 	}
 	return f
 }
 
 // pushTimeoutFailure is the failure of a push without a reply.
-func pushTimeoutFailure(topic, event string, err *phoenix.PushTimeout) *failure {
-	return &failure{
-		code:    exitTimeout,
-		message: fmt.Sprintf("no reply to %q on %q in %v", event, topic, err.Timeout),
-		hint:    "does the server's handle_in/3 reply to this event? allow more with --timeout",
-		err:     err,
+func pushTimeoutFailure(topic, event string, err *phoenix.PushTimeout) *exit.Error {
+	return &exit.Error{
+		Code:    exit.Timeout,
+		Message: fmt.Sprintf("no reply to %q on %q in %v", event, topic, err.Timeout),
+		Hint:    "does the server's handle_in/3 reply to this event? allow more with --timeout",
+		Err:     err,
 	}
 }
 
 // statusFailure is the failure of a push that was answered with another status than ok.
-func statusFailure(topic, event string, reply *phoenix.PushReply, payload phoenix.Payload) *failure {
+func statusFailure(topic, event string, reply *phoenix.PushReply, payload phoenix.Payload) *exit.Error {
 	message := fmt.Sprintf("%q on %q was answered with status %q", event, topic, reply.Status)
 	if payload.Data != nil && !payload.Binary {
 		message += ": " + oneLine(string(payload.Data))
 	}
-	return &failure{code: exitPushStatus, message: message, hint: "the channel's handle_in/3 said no: check the payload"}
+	return &exit.Error{Code: exit.PushStatus, Message: message, Hint: "the channel's handle_in/3 said no: check the payload"}
 }
 
 // oneLine makes one short line of what a server sent.

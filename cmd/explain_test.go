@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"phx/cmd/internal/exit"
 	"phx/phoenix"
 )
 
@@ -44,8 +45,8 @@ func TestLinkFailureMessages(t *testing.T) {
 	}
 	for _, tt := range tests {
 		f := linkFailure("ws://h", &tt.err, tt.wasUp)
-		if f.Error() != tt.want || !strings.Contains(f.Hint(), tt.hint) {
-			t.Errorf("got %s\n    %s\nwant %s\n    %s", f.Error(), f.Hint(), tt.want, tt.hint)
+		if f.Error() != tt.want || !strings.Contains(f.Hint, tt.hint) {
+			t.Errorf("got %s\n    %s\nwant %s\n    %s", f.Error(), f.Hint, tt.want, tt.hint)
 		}
 	}
 }
@@ -59,8 +60,8 @@ func TestJoinFailureMessages(t *testing.T) {
 		timeout: `cannot join "room:a": no answer in time`,
 		full:    `cannot join "room:a": too_many_channels`,
 	} {
-		if f := joinFailure(err); f.Error() != want || f.Hint() == "" || !errors.Is(f, err) {
-			t.Errorf("got %q, hint %q; want %q", f.Error(), f.Hint(), want)
+		if f := joinFailure(err); f.Error() != want || f.Hint == "" || !errors.Is(f, err) {
+			t.Errorf("got %q, hint %q; want %q", f.Error(), f.Hint, want)
 		}
 	}
 }
@@ -68,8 +69,8 @@ func TestJoinFailureMessages(t *testing.T) {
 func TestPushFailureMessages(t *testing.T) {
 	no := pushFailure(&phoenix.PushError{Topic: "t", Name: "e", Reason: phoenix.PushDisconnected, Delivered: phoenix.DeliveredNo})
 	unknown := pushFailure(&phoenix.PushError{Topic: "t", Name: "e", Reason: phoenix.PushChannelCrashed, Delivered: phoenix.DeliveredUnknown})
-	if !strings.Contains(no.Hint(), "safe") || strings.Contains(unknown.Hint(), "safe") {
-		t.Errorf("hints: %q, %q", no.Hint(), unknown.Hint())
+	if !strings.Contains(no.Hint, "safe") || strings.Contains(unknown.Hint, "safe") {
+		t.Errorf("hints: %q, %q", no.Hint, unknown.Hint)
 	}
 	late := pushTimeoutFailure("t", "e", &phoenix.PushTimeout{Timeout: time.Second})
 	if want := `no reply to "e" on "t" in 1s`; late.Error() != want {
@@ -124,43 +125,43 @@ func TestDialFailureHints(t *testing.T) {
 	wait.RetryAfter, later.RetryAfter = 7*time.Second, time.Minute
 	for _, tt := range []struct {
 		err  phoenix.LinkError
-		code int
+		code exit.Code
 		hint string
 	}{
-		{refused(200), exitRefused, "a web server"},
-		{refused(400), exitRefused, "a proxy"},
-		{phoenix.LinkError{Stage: phoenix.StageUpgrade, Reason: phoenix.ReasonRefused, HTTPStatus: 400, Spoken: phoenix.ProtocolTLS}, exitRefused, "wss://"},
-		{refused(401), exitRefused, "--auth-token-file"},
-		{refused(403), exitRefused, "then --vsn, then an Origin header"},
-		{refused(404), exitRefused, "check the path"},
-		{refused(426), exitRefused, "another protocol"},
-		{refused(429), exitRefused, "too many connections: wait, then"},
-		{wait, exitRefused, "wait 7s (Retry-After), then"},
-		{refused(500), exitRefused, "see its log"},
-		{refused(502), exitRefused, "the proxy in front"},
-		{later, exitRefused, "wait 1m0s (Retry-After), then"},
-		{moved, exitRefused, "a redirect is not followed"},
-		{timeout(phoenix.StageCredentials), exitTimeout, "a pipe"},
-		{timeout(phoenix.StageDNS), exitTimeout, "the name server"},
-		{timeout(phoenix.StageTCP), exitTimeout, "a firewall"},
-		{timeout(phoenix.StageTLS), exitTimeout, "does the port speak it?"},
-		{timeout(phoenix.StageUpgrade), exitTimeout, "connect/3 slow? --connect-timeout allows more"},
-		{spoken(phoenix.ProtocolTLS), exitConnect, "wss://"},
-		{spoken(phoenix.ProtocolHTTP2), exitConnect, "HTTP/2 only"},
-		{spoken(phoenix.ProtocolSSH), exitConnect, "SSH"},
-		{spoken(phoenix.ProtocolEcho), exitConnect, "sends back"},
-		{phoenix.LinkError{Stage: phoenix.StageTLS, Reason: phoenix.ReasonTLS, Spoken: phoenix.ProtocolHTTP}, exitTLS, "ws:// URI"},
-		{phoenix.LinkError{Stage: phoenix.StageDNS, Reason: phoenix.ReasonDNS, Err: &net.DNSError{IsNotFound: true}}, exitDNS, "check the host"},
-		{phoenix.LinkError{Stage: phoenix.StageDNS, Reason: phoenix.ReasonDNS, Err: &net.DNSError{}}, exitDNS, "the name server failed"},
-		{phoenix.LinkError{Stage: phoenix.StageUpgrade, Reason: phoenix.ReasonNotWebSocket, Err: fmt.Errorf("%w: x", phoenix.ErrSubprotocol)}, exitConnect, "not one of Phoenix"},
-		{phoenix.LinkError{Stage: phoenix.StageUpgrade, Reason: phoenix.ReasonNotWebSocket, Err: phoenix.ErrHandshake}, exitConnect, "a cache"},
+		{refused(200), exit.Refused, "a web server"},
+		{refused(400), exit.Refused, "a proxy"},
+		{phoenix.LinkError{Stage: phoenix.StageUpgrade, Reason: phoenix.ReasonRefused, HTTPStatus: 400, Spoken: phoenix.ProtocolTLS}, exit.Refused, "wss://"},
+		{refused(401), exit.Refused, "--auth-token-file"},
+		{refused(403), exit.Refused, "then --vsn, then an Origin header"},
+		{refused(404), exit.Refused, "check the path"},
+		{refused(426), exit.Refused, "another protocol"},
+		{refused(429), exit.Refused, "too many connections: wait, then"},
+		{wait, exit.Refused, "wait 7s (Retry-After), then"},
+		{refused(500), exit.Refused, "see its log"},
+		{refused(502), exit.Refused, "the proxy in front"},
+		{later, exit.Refused, "wait 1m0s (Retry-After), then"},
+		{moved, exit.Refused, "a redirect is not followed"},
+		{timeout(phoenix.StageCredentials), exit.Timeout, "a pipe"},
+		{timeout(phoenix.StageDNS), exit.Timeout, "the name server"},
+		{timeout(phoenix.StageTCP), exit.Timeout, "a firewall"},
+		{timeout(phoenix.StageTLS), exit.Timeout, "does the port speak it?"},
+		{timeout(phoenix.StageUpgrade), exit.Timeout, "connect/3 slow? --connect-timeout allows more"},
+		{spoken(phoenix.ProtocolTLS), exit.Connect, "wss://"},
+		{spoken(phoenix.ProtocolHTTP2), exit.Connect, "HTTP/2 only"},
+		{spoken(phoenix.ProtocolSSH), exit.Connect, "SSH"},
+		{spoken(phoenix.ProtocolEcho), exit.Connect, "sends back"},
+		{phoenix.LinkError{Stage: phoenix.StageTLS, Reason: phoenix.ReasonTLS, Spoken: phoenix.ProtocolHTTP}, exit.TLS, "ws:// URI"},
+		{phoenix.LinkError{Stage: phoenix.StageDNS, Reason: phoenix.ReasonDNS, Err: &net.DNSError{IsNotFound: true}}, exit.DNS, "check the host"},
+		{phoenix.LinkError{Stage: phoenix.StageDNS, Reason: phoenix.ReasonDNS, Err: &net.DNSError{}}, exit.DNS, "the name server failed"},
+		{phoenix.LinkError{Stage: phoenix.StageUpgrade, Reason: phoenix.ReasonNotWebSocket, Err: fmt.Errorf("%w: x", phoenix.ErrSubprotocol)}, exit.Connect, "not one of Phoenix"},
+		{phoenix.LinkError{Stage: phoenix.StageUpgrade, Reason: phoenix.ReasonNotWebSocket, Err: phoenix.ErrHandshake}, exit.Connect, "a cache"},
 	} {
 		f := linkFailure("ws://h/socket", &tt.err, false)
-		if f.code != tt.code || !strings.Contains(f.hint, tt.hint) {
-			t.Errorf("%+v: exit code %d, hint %q; want %d, %q", tt.err, f.code, f.hint, tt.code, tt.hint)
+		if f.Code != tt.code || !strings.Contains(f.Hint, tt.hint) {
+			t.Errorf("%+v: exit code %d, hint %q; want %d, %q", tt.err, f.Code, f.Hint, tt.code, tt.hint)
 		}
-		if stage := fmt.Sprintf(" (stage: %s)", tt.err.Stage); !strings.Contains(f.message, stage) {
-			t.Errorf("%q does not name its stage, %s", f.message, tt.err.Stage)
+		if stage := fmt.Sprintf(" (stage: %s)", tt.err.Stage); !strings.Contains(f.Message, stage) {
+			t.Errorf("%q does not name its stage, %s", f.Message, tt.err.Stage)
 		}
 	}
 }
@@ -188,14 +189,14 @@ func TestNotPhoenix(t *testing.T) {
 	if want := "connected to ws://h/socket, but nothing answers a heartbeat"; err.Error() != want {
 		t.Errorf("got %q", err)
 	}
-	if exitCodeOf(err) != exitLinkLost || !strings.Contains(hintOf(err), "--heartbeat-timeout") {
-		t.Errorf("exit code %d, hint %q", exitCodeOf(err), hintOf(err))
+	if codeOf(err) != exit.LinkLost || !strings.Contains(hintOf(err), "--heartbeat-timeout") {
+		t.Errorf("exit code %d, hint %q", codeOf(err), hintOf(err))
 	}
 	closed := linkFailure("ws://h/socket", &phoenix.LinkError{Stage: phoenix.StageSession, Reason: phoenix.ReasonClosedByRemote, Code: 1003}, true)
 	err = notPhoenix("ws://h/socket", closed)
 	want := "connected to ws://h/socket, but before a heartbeat was answered: the server closed the connection: close code 1003"
-	if err.Error() != want || exitCodeOf(err) != exitLinkLost {
-		t.Errorf("got %q, exit code %d", err, exitCodeOf(err))
+	if err.Error() != want || codeOf(err) != exit.LinkLost {
+		t.Errorf("got %q, exit code %d", err, codeOf(err))
 	}
 	for _, other := range []error{
 		errors.New("x"),
@@ -214,38 +215,38 @@ func TestNetworkFailureMessages(t *testing.T) {
 	unix := &net.OpError{Op: "dial", Net: "unix", Err: syscall.ENOENT}
 	for _, tt := range []struct {
 		err  phoenix.LinkError
-		code int
+		code exit.Code
 		want string
 		hint string
 	}{
-		{phoenix.LinkError{Stage: phoenix.StageProxy, Reason: phoenix.ReasonRefused, HTTPStatus: 407, Proxy: proxy}, exitRefused,
+		{phoenix.LinkError{Stage: phoenix.StageProxy, Reason: phoenix.ReasonRefused, HTTPStatus: 407, Proxy: proxy}, exit.Refused,
 			"the proxy refused (stage: proxy): proxy " + proxy + ": HTTP status 407", "USER:PASSWORD"},
-		{phoenix.LinkError{Stage: phoenix.StageProxy, Reason: phoenix.ReasonRefused, HTTPStatus: 502, Proxy: proxy}, exitRefused,
+		{phoenix.LinkError{Stage: phoenix.StageProxy, Reason: phoenix.ReasonRefused, HTTPStatus: 502, Proxy: proxy}, exit.Refused,
 			"the proxy refused (stage: proxy): proxy " + proxy + ": HTTP status 502", "does not reach the server"},
-		{phoenix.LinkError{Stage: phoenix.StageProxy, Reason: phoenix.ReasonRefused, HTTPStatus: 403, Proxy: proxy}, exitRefused,
+		{phoenix.LinkError{Stage: phoenix.StageProxy, Reason: phoenix.ReasonRefused, HTTPStatus: 403, Proxy: proxy}, exit.Refused,
 			"the proxy refused (stage: proxy): proxy " + proxy + ": HTTP status 403", "NO_PROXY"},
-		{phoenix.LinkError{Stage: phoenix.StageTCP, Reason: phoenix.ReasonConnectRefused, Proxy: proxy}, exitConnect,
+		{phoenix.LinkError{Stage: phoenix.StageTCP, Reason: phoenix.ReasonConnectRefused, Proxy: proxy}, exit.Connect,
 			"nobody listens there (stage: tcp): proxy " + proxy, "--proxy"},
-		{phoenix.LinkError{Stage: phoenix.StageProxy, Reason: phoenix.ReasonTimeout, Proxy: proxy}, exitTimeout,
+		{phoenix.LinkError{Stage: phoenix.StageProxy, Reason: phoenix.ReasonTimeout, Proxy: proxy}, exit.Timeout,
 			"it took too long (stage: proxy): proxy " + proxy, "--proxy"},
-		{phoenix.LinkError{Stage: phoenix.StageProxy, Reason: phoenix.ReasonUnreachable, Err: errors.New("no URL")}, exitConnect,
+		{phoenix.LinkError{Stage: phoenix.StageProxy, Reason: phoenix.ReasonUnreachable, Err: errors.New("no URL")}, exit.Connect,
 			"no URL", "HTTPS_PROXY"},
-		{phoenix.LinkError{Stage: phoenix.StageTCP, Reason: phoenix.ReasonConnectRefused, Err: unix}, exitConnect,
+		{phoenix.LinkError{Stage: phoenix.StageTCP, Reason: phoenix.ReasonConnectRefused, Err: unix}, exit.Connect,
 			"nobody listens there", "--unix-socket"},
-		{phoenix.LinkError{Stage: phoenix.StageUpgrade, Reason: phoenix.ReasonTLS, Err: remote}, exitTLS,
+		{phoenix.LinkError{Stage: phoenix.StageUpgrade, Reason: phoenix.ReasonTLS, Err: remote}, exit.TLS,
 			"certificate required", "--cert and --key"},
-		{phoenix.LinkError{Stage: phoenix.StageTLS, Reason: phoenix.ReasonTLS, Err: errors.New("no")}, exitTLS,
+		{phoenix.LinkError{Stage: phoenix.StageTLS, Reason: phoenix.ReasonTLS, Err: errors.New("no")}, exit.TLS,
 			"the TLS handshake failed (stage: tls): no", "ws://"},
-		{phoenix.LinkError{Stage: phoenix.StageTLS, Reason: phoenix.ReasonCertificate, Err: x509.UnknownAuthorityError{}}, exitCertificate,
+		{phoenix.LinkError{Stage: phoenix.StageTLS, Reason: phoenix.ReasonCertificate, Err: x509.UnknownAuthorityError{}}, exit.Certificate,
 			"the certificate was not accepted", "--cacert"},
 		{phoenix.LinkError{Stage: phoenix.StageTLS, Reason: phoenix.ReasonCertificate,
-			Err: x509.HostnameError{Host: "h", Certificate: &x509.Certificate{}}}, exitCertificate, "it is not for h", "--server-name"},
+			Err: x509.HostnameError{Host: "h", Certificate: &x509.Certificate{}}}, exit.Certificate, "it is not for h", "--server-name"},
 		{phoenix.LinkError{Stage: phoenix.StageTLS, Reason: phoenix.ReasonCertificate,
-			Err: x509.CertificateInvalidError{Reason: x509.Expired, Cert: &x509.Certificate{}}}, exitCertificate, "it expired at", "clock"},
+			Err: x509.CertificateInvalidError{Reason: x509.Expired, Cert: &x509.Certificate{}}}, exit.Certificate, "it expired at", "clock"},
 	} {
 		f := linkFailure("ws://h", &tt.err, false)
-		if f.ExitCode() != tt.code || !strings.Contains(f.Error(), tt.want) || !strings.Contains(f.Hint(), tt.hint) {
-			t.Errorf("exit %d: %s\n    %s\nwant %d: %s\n    %s", f.ExitCode(), f.Error(), f.Hint(), tt.code, tt.want, tt.hint)
+		if f.Code != tt.code || !strings.Contains(f.Error(), tt.want) || !strings.Contains(f.Hint, tt.hint) {
+			t.Errorf("exit %d: %s\n    %s\nwant %d: %s\n    %s", f.Code, f.Error(), f.Hint, tt.code, tt.want, tt.hint)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"testing"
 
+	"phx/cmd/internal/exit"
 	"phx/phoenix/phoenixtest"
 )
 
@@ -19,7 +20,7 @@ type phxRun struct {
 	terminal bool
 
 	out, err safeBuffer
-	code     int
+	code     exit.Code
 	diedOf   syscall.Signal
 }
 
@@ -32,7 +33,7 @@ func (r *phxRun) run(ctx context.Context, args ...string) *phxRun {
 			return value, ok
 		},
 	}
-	r.code = run(ctx, args, streams, func(sig syscall.Signal) { r.diedOf = sig })
+	r.code = exit.Code(run(ctx, args, streams, func(sig syscall.Signal) { r.diedOf = sig }))
 	return r
 }
 
@@ -43,7 +44,7 @@ func phx(t *testing.T, args ...string) *phxRun {
 }
 
 // want checks exit code and stderr.
-func (r *phxRun) want(t *testing.T, code int, stderr string) {
+func (r *phxRun) want(t *testing.T, code exit.Code, stderr string) {
 	t.Helper()
 	if r.code != code {
 		t.Errorf("exit code %d, want %d", r.code, code)

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"phx/cmd/config"
+	"phx/cmd/internal/exit"
 )
 
 // A helpTopic returns a page of `phx help` that is not about a command. As far as it can be, it is made of what root declares.
@@ -20,7 +21,7 @@ type helpTopic func(root *cobra.Command) string
 var helpTopics = map[string]helpTopic{
 	"config":      configHelp,
 	"environment": environmentHelp,
-	"exit-codes":  func(*cobra.Command) string { return exitCodesHelp() },
+	"exit-codes":  func(*cobra.Command) string { return exit.Help() },
 	"formatting":  func(*cobra.Command) string { return formattingHelp() },
 	"signals":     func(*cobra.Command) string { return signalsHelp() },
 }
@@ -56,7 +57,7 @@ func helpRun(w io.Writer, root *cobra.Command, args []string) error {
 	command, rest, err := root.Find(args)
 	if err != nil || len(rest) > 0 {
 		hint := "topics: " + strings.Join(slices.Sorted(maps.Keys(helpTopics)), ", ") + "; `phx --help` lists the commands"
-		return usageError(hint, "there is no help on %q", strings.Join(args, " "))
+		return exit.Usagef(hint, "there is no help on %q", strings.Join(args, " "))
 	}
 	command.InitDefaultHelpFlag()
 	return command.Help()

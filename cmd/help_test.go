@@ -21,6 +21,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"phx/cmd/config"
+	"phx/cmd/internal/exit"
 	"phx/phoenix"
 	"phx/signal"
 )
@@ -29,7 +30,7 @@ import (
 func helpPage(t *testing.T, topic string) string {
 	t.Helper()
 	r := phx(t, "help", topic)
-	r.want(t, exitOK, "")
+	r.want(t, exit.OK, "")
 	return r.out.String()
 }
 
@@ -201,12 +202,12 @@ func TestHelpConfigVariables(t *testing.T) {
 			case reference == "${VAR}" && variable == "EMPTY":
 				wanted = ""
 			default:
-				if r.code != exitUsage {
+				if r.code != exit.Usage {
 					t.Errorf("%s: exit code %d", text, r.code)
 				}
 				continue
 			}
-			if r.code != exitOK || !strings.Contains(r.out.String(), `"ws://h/`+wanted+`"`) {
+			if r.code != exit.OK || !strings.Contains(r.out.String(), `"ws://h/`+wanted+`"`) {
 				t.Errorf("%s: exit code %d, %s", text, r.code, r.out.String())
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 
+	"phx/cmd/internal/exit"
 	"phx/cmd/internal/jsonstream"
 )
 
@@ -77,7 +78,7 @@ func (o *pushSource) open(f *factory) (*pushInput, error) {
 
 func (o *pushSource) openStdin(f *factory) (io.Reader, error) {
 	if f.streams.InTerminal && !o.given {
-		return nil, usageError("give it as an argument, or pipe it in; - reads the terminal", "there is no PAYLOAD, and stdin is a terminal")
+		return nil, exit.Usagef("give it as an argument, or pipe it in; - reads the terminal", "there is no PAYLOAD, and stdin is a terminal")
 	}
 	return f.stdin.Claim("the payload")
 }
@@ -107,9 +108,9 @@ func (in *pushInput) explain(err error) error {
 	case err == nil, errors.Is(err, io.EOF):
 		return err
 	case errors.As(err, &syntax):
-		return &failure{
-			code: exitUsage, message: "bad input in " + in.name + ": " + syntax.Error(), err: err,
-			hint: "what came before it was sent; mend it, and send it and what follows",
+		return &exit.Error{
+			Code: exit.Usage, Message: "bad input in " + in.name + ": " + syntax.Error(), Err: err,
+			Hint: "what came before it was sent; mend it, and send it and what follows",
 		}
 	case errors.As(err, &read):
 		return readFailure(in.name, read.Err)
@@ -129,12 +130,12 @@ func (in *pushInput) errNoInput() error {
 	if in.binary {
 		hint = "give at least one byte"
 	}
-	return usageError(hint, "%s is empty: there is nothing to push", in.name)
+	return exit.Usagef(hint, "%s is empty: there is nothing to push", in.name)
 }
 
 // readFailure is the failure of reading an input.
 func readFailure(name string, err error) error {
-	return &failure{code: exitRead, message: "cannot read " + name + ": " + systemError(err), hint: "check that it is there and may be read", err: err}
+	return &exit.Error{Code: exit.Read, Message: "cannot read " + name + ": " + exit.SystemText(err), Hint: "check that it is there and may be read", Err: err}
 }
 
 // whole makes one payload of all that r has.
@@ -150,7 +151,7 @@ func (in *pushInput) whole(r io.Reader) func() ([]byte, error) {
 		case err != nil:
 			return nil, readFailure(in.name, err)
 		case len(data) > maxInput:
-			return nil, usageError("send it in parts", "%s has more than the %d bytes that one payload may have", in.name, maxInput)
+			return nil, exit.Usagef("send it in parts", "%s has more than the %d bytes that one payload may have", in.name, maxInput)
 		case len(data) == 0:
 			return nil, io.EOF
 		}
@@ -161,12 +162,12 @@ func (in *pushInput) whole(r io.Reader) func() ([]byte, error) {
 // checkBinary refuses what --binary cannot be combined with.
 func (o *pushSource) checkBinary() error {
 	if o.binary && o.lines != "" {
-		return usageError("choose one of them", "--binary makes one payload of the whole input, --lines one of each line")
+		return exit.Usagef("choose one of them", "--binary makes one payload of the whole input, --lines one of each line")
 	}
 	return nil
 }
 
 // errLiteral refuses a PAYLOAD that is JSON, where the input is made into payloads by a flag.
 func errLiteral(flag, made string) error {
-	return usageError(fmt.Sprintf("give the %s on stdin, or as @FILE", made), "%s makes payloads of %s, and PAYLOAD is one already", flag, made)
+	return exit.Usagef(fmt.Sprintf("give the %s on stdin, or as @FILE", made), "%s makes payloads of %s, and PAYLOAD is one already", flag, made)
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"phx/cmd/config"
+	"phx/cmd/internal/exit"
 	"phx/phoenix"
 )
 
@@ -42,7 +43,7 @@ is stopped, and prints what happens to the link and the channels; their messages
 func someTopicArgs(topics *[]string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if len(args) == 0 {
-			return usageError("for example: "+c.CommandPath()+" room:lobby", "there is no TOPIC to join")
+			return exit.Usagef("for example: "+c.CommandPath()+" room:lobby", "there is no TOPIC to join")
 		}
 		return topicArgs(topics)(c, args)
 	}
@@ -53,10 +54,10 @@ func topicArgs(topics *[]string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		for i, topic := range args {
 			if slices.Contains(args[:i], topic) {
-				return usageError("name each topic once", "the topic %q is given twice", topic)
+				return exit.Usagef("name each topic once", "the topic %q is given twice", topic)
 			}
 			if topic == "" {
-				return usageError("for example: "+c.CommandPath()+" room:lobby", "a topic is empty")
+				return exit.Usagef("for example: "+c.CommandPath()+" room:lobby", "a topic is empty")
 			}
 		}
 		*topics = args

@@ -13,6 +13,7 @@ import (
 	"github.com/itchyny/gojq"
 
 	"phx/cmd/config"
+	"phx/cmd/internal/exit"
 )
 
 // A filter is a compiled jq expression. It cannot reach files, the network or the environment ($ENV is empty): signals and
@@ -32,11 +33,11 @@ func compileFilter(option, expr string) (*filter, error) {
 	if parseErr := (*gojq.ParseError)(nil); errors.As(err, &parseErr) {
 		message += pointAt(expr, parseErr.Offset-len(parseErr.Token))
 	}
-	return nil, &failure{
-		code:    exitJQCompile,
-		message: message,
-		hint:    "check the expression, and that the shell leaves it alone: put it in single quotes",
-		err:     err,
+	return nil, &exit.Error{
+		Code:    exit.JQCompile,
+		Message: message,
+		Hint:    "check the expression, and that the shell leaves it alone: put it in single quotes",
+		Err:     err,
 	}
 }
 
@@ -151,7 +152,7 @@ func (j *judge) idle() bool { return j.until == nil && j.failOn == nil }
 func (j *judge) see(ctx context.Context, line []byte, seq uint64) error {
 	switch {
 	case j.matches(ctx, "--fail-on", j.failOn, line):
-		return &failure{code: exitFailure, message: "--fail-on matched signal " + strconv.FormatUint(seq, 10), hint: "it is the last one printed"}
+		return &exit.Error{Code: exit.Failure, Message: "--fail-on matched signal " + strconv.FormatUint(seq, 10), Hint: "it is the last one printed"}
 	case j.matches(ctx, "--until", j.until, line):
 		return errDone
 	}
@@ -175,9 +176,9 @@ func (j *judge) result() error {
 	if j.errors == 0 {
 		return nil
 	}
-	return &failure{
-		code:    exitJQRun,
-		message: fmt.Sprintf("--until or --fail-on failed on %s", records(j.errors)),
-		hint:    `an expression may look before it leaps: .data.payload? // empty`,
+	return &exit.Error{
+		Code:    exit.JQRun,
+		Message: fmt.Sprintf("--until or --fail-on failed on %s", records(j.errors)),
+		Hint:    `an expression may look before it leaps: .data.payload? // empty`,
 	}
 }

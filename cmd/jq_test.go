@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/itchyny/gojq"
+
+	"phx/cmd/internal/exit"
 )
 
 // runFilter returns the results of expr on text, one a line, and the error.
@@ -88,8 +90,8 @@ func TestFilterThatDoesNotCompile(t *testing.T) {
 		if want := "the expression of --until does not compile: " + tt.want; err == nil || err.Error() != want {
 			t.Errorf("%s: got\n%v\nwant\n%s", tt.expr, err, want)
 		}
-		if exitCodeOf(err) != exitJQCompile || hintOf(err) == "" {
-			t.Errorf("%s: exit code %d, hint %q", tt.expr, exitCodeOf(err), hintOf(err))
+		if codeOf(err) != exit.JQCompile || hintOf(err) == "" {
+			t.Errorf("%s: exit code %d, hint %q", tt.expr, codeOf(err), hintOf(err))
 		}
 	}
 }

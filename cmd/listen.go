@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"phx/cmd/config"
+	"phx/cmd/internal/exit"
 	"phx/phoenix"
 	"phx/router"
 	"phx/router/glob"
@@ -103,7 +104,7 @@ func listenRun(ctx context.Context, o *listenOptions) error {
 	}
 	if len(o.topics) == 0 {
 		if o.topics = o.connection.AutoJoin(); len(o.topics) == 0 {
-			return usageError("for example: phx listen room:lobby; or give the connection auto_join_channels in a config file", "there is no TOPIC to join")
+			return exit.Usagef("for example: phx listen room:lobby; or give the connection auto_join_channels in a config file", "there is no TOPIC to join")
 		}
 	}
 	options.ReadBuffer = listenReadBuffer

@@ -6,7 +6,6 @@ package cmd
 
 import (
 	"context"
-	"errors"
 	"io"
 	"log/slog"
 	"os"
@@ -19,6 +18,7 @@ import (
 	"golang.org/x/term"
 
 	"phx/cmd/config"
+	"phx/cmd/internal/exit"
 	"phx/cmd/internal/proc"
 )
 
@@ -46,17 +46,17 @@ func run(ctx context.Context, args []string, s *Streams, die func(syscall.Signal
 	root.SetArgs(args)
 	command, err := root.ExecuteContextC(ctx)
 	if err == nil {
-		return exitOK
+		return int(exit.OK)
 	}
 	if sig, ok := killed(err); ok {
 		die(sig)
-		return exitCodeOf(err)
+		return int(codeOf(err))
 	}
-	if !f.running && exitCodeOf(err) == exitFailure {
-		err = usageError("see `"+command.CommandPath()+" --help`", "%v", err)
+	if !f.running && codeOf(err) == exit.Failure {
+		err = exit.Usagef("see `"+command.CommandPath()+" --help`", "%v", err)
 	}
 	report(s.Err, err, f.logJSON)
-	return exitCodeOf(err)
+	return int(codeOf(err))
 }
 
 // bind adds options to a command, and run as what it does once they are resolved.
@@ -75,7 +75,7 @@ func (f *factory) bind(c *cobra.Command, run func(ctx context.Context) error, gr
 // report writes an error on stderr: what happened, then what to do about it. Errors joined are reported one after the other,
 // with the hint of the first.
 func report(w io.Writer, err error, asJSON bool) {
-	code, hint := exitCodeOf(err), hintOf(err)
+	code, hint := codeOf(err), hintOf(err)
 	var messages []string
 	for _, e := range flatten(err) {
 		if text := e.Error(); text != "" {
@@ -87,7 +87,7 @@ func report(w io.Writer, err error, asJSON bool) {
 	}
 	if asJSON {
 		log := slog.New(slog.NewJSONHandler(jsonEscaper{w}, nil))
-		log.Error(strings.Join(messages, "; "), "hint", hint, "exit_code", code)
+		log.Error(strings.Join(messages, "; "), "hint", hint, "exit_code", int(code))
 		return
 	}
 	var text []byte
@@ -104,10 +104,10 @@ func report(w io.Writer, err error, asJSON bool) {
 	_, _ = w.Write(text)
 }
 
-// flatten returns the errors that were joined, or err alone.
+// flatten returns the errors that were joined, or err alone: an error whose cause is joined has a message of its own.
 func flatten(err error) []error {
-	var joined interface{ Unwrap() []error }
-	if !errors.As(err, &joined) {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
 		return []error{err}
 	}
 	var all []error
@@ -150,7 +150,7 @@ func (s *Streams) env(name string) string {
 // endingSignals are the process signals that end a command.
 var endingSignals = []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP}
 
-// interruptible returns a context that the first of the given signals ends, its cause a *killedError: the command leaves and
+// interruptible returns a context that the first of the given signals ends, its cause an error of [exit.Killed]: the command leaves and
 // closes, and then dies of the signal. A second one is immediate, by die. Signals that the process was started to ignore,
 // as by nohup, stay ignored. stop ends the watch.
 func interruptible(parent context.Context, die func(syscall.Signal), signals ...syscall.Signal) (ctx context.Context, stop func()) {
@@ -171,7 +171,7 @@ func interruptible(parent context.Context, die func(syscall.Signal), signals ...
 					die(sig.(syscall.Signal))
 					return
 				}
-				cancel(&killedError{sig.(syscall.Signal)})
+				cancel(exit.Killed(sig.(syscall.Signal)))
 			case <-stopped:
 				return
 			}
@@ -185,10 +185,21 @@ func interruptible(parent context.Context, die func(syscall.Signal), signals ...
 	}
 }
 
-// killed returns the signal that err says we are to die of.
+// killed returns the signal of the first error in err's tree that ends the process by one. errors.As would stop at an exit.Error
+// without a signal that is joined before it.
 func killed(err error) (syscall.Signal, bool) {
-	if k := (*killedError)(nil); errors.As(err, &k) {
-		return k.signal, true
+	if e, ok := err.(*exit.Error); ok && e.Signal != 0 {
+		return e.Signal, true
+	}
+	switch e := err.(type) {
+	case interface{ Unwrap() error }:
+		return killed(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, one := range e.Unwrap() {
+			if sig, ok := killed(one); ok {
+				return sig, true
+			}
+		}
 	}
 	return 0, false
 }

@@ -5,11 +5,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	ossignal "os/signal"
 	"runtime/debug"
 	"strings"
 	"syscall"
 	"testing"
+
+	"phx/cmd/internal/exit"
 )
 
 func TestUsageErrors(t *testing.T) {
@@ -38,13 +41,13 @@ func TestUsageErrors(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.args, func(t *testing.T) {
 			r := phx(t, strings.Fields(tt.args)...)
-			r.want(t, exitUsage, tt.stderr)
+			r.want(t, exit.Usage, tt.stderr)
 			if r.out.String() != "" {
 				t.Errorf("stdout %q", r.out.String())
 			}
 		})
 	}
-	phx(t, "join", "").want(t, exitUsage, "phx: a topic is empty\nphx: for example: phx join room:lobby\n")
+	phx(t, "join", "").want(t, exit.Usage, "phx: a topic is empty\nphx: for example: phx join room:lobby\n")
 }
 
 func TestHelp(t *testing.T) {
@@ -54,10 +57,10 @@ func TestHelp(t *testing.T) {
 		"help":            "Available Commands:",
 		"help connect":    "--max-time TIME",
 		"connect -h":      "--max-time TIME",
-		"help exit-codes": exitCodesHelp(),
+		"help exit-codes": exit.Help(),
 	} {
 		r := phx(t, strings.Fields(args)...)
-		r.want(t, exitOK, "")
+		r.want(t, exit.OK, "")
 		if !strings.Contains(r.out.String(), want) {
 			t.Errorf("phx %s lacks %q:\n%s", args, want, r.out.String())
 		}
@@ -67,7 +70,7 @@ func TestHelp(t *testing.T) {
 func TestCompletion(t *testing.T) {
 	for _, shell := range shells {
 		r := phx(t, "completion", shell)
-		r.want(t, exitOK, "")
+		r.want(t, exit.OK, "")
 		if !strings.Contains(r.out.String(), "phx") {
 			t.Errorf("%s: %q", shell, r.out.String())
 		}
@@ -83,12 +86,12 @@ func TestCompletion(t *testing.T) {
 
 func TestVersion(t *testing.T) {
 	text := phx(t, "version")
-	text.want(t, exitOK, "")
+	text.want(t, exit.OK, "")
 	if !strings.HasPrefix(text.out.String(), "phx ") {
 		t.Errorf("%q", text.out.String())
 	}
 	asJSON := phx(t, "version", "--json")
-	asJSON.want(t, exitOK, "")
+	asJSON.want(t, exit.OK, "")
 	var v versionInfo
 	if err := json.Unmarshal([]byte(asJSON.out.String()), &v); err != nil || v.Go == "" || v.OS == "" || v.Arch == "" || v.Version == "" {
 		t.Errorf("%+v, %v", v, err)
@@ -111,8 +114,8 @@ func TestVersionInfo(t *testing.T) {
 }
 
 func TestReport(t *testing.T) {
-	silent := &failure{code: exitFailure}
-	loud := &failure{code: exitJoin, message: "evil \x1b[2J\nsecond", hint: "do this"}
+	silent := &exit.Error{Code: exit.Failure}
+	loud := &exit.Error{Code: exit.Join, Message: "evil \x1b[2J\nsecond", Hint: "do this"}
 	tests := []struct {
 		err          error
 		text, asJSON string
@@ -136,6 +139,38 @@ func TestReport(t *testing.T) {
 	}
 }
 
+// An error whose cause is several joined ones has a message of its own; only what is joined at the top is reported one by one.
+func TestReportKeepsTheMessageOfAJoinedCause(t *testing.T) {
+	cause := errors.Join(errors.New("first"), errors.New("second"))
+	one := &exit.Error{Code: exit.Write, Message: "cannot do it", Hint: "try again", Err: cause}
+	for _, tt := range []struct {
+		err  error
+		want string
+	}{
+		{one, "phx: cannot do it\nphx: try again\n"},
+		{errors.Join(one, errors.Join(errors.New("x"))), "phx: cannot do it\nphx: x\nphx: try again\n"},
+		{fmt.Errorf("wrapped: %w", cause), "phx: wrapped: first\nphx: second\n"},
+	} {
+		var text bytes.Buffer
+		report(&text, tt.err, false)
+		if text.String() != tt.want {
+			t.Errorf("got\n%s\nwant\n%s", text.String(), tt.want)
+		}
+	}
+}
+
+// The signal that ends the process is found behind other failures, too.
+func TestKilledBehindAnotherFailure(t *testing.T) {
+	failed := &exit.Error{Code: exit.Channel, Message: "lost"}
+	err := fmt.Errorf("wrapped: %w", errors.Join(failed, exit.Killed(syscall.SIGTERM)))
+	if sig, ok := killed(err); !ok || sig != syscall.SIGTERM {
+		t.Errorf("%v, %v", sig, ok)
+	}
+	if _, ok := killed(failed); ok || codeOf(err) != exit.Channel {
+		t.Errorf("exit code %d", codeOf(err))
+	}
+}
+
 // A failingWriter is an output that cannot be written.
 type failingWriter struct{ err error }
 
@@ -143,12 +178,12 @@ func (w failingWriter) Write([]byte) (int, error) { return 0, w.err }
 
 func TestOutputThatCannotBeWritten(t *testing.T) {
 	for _, args := range []string{"version", "version --json", "completion bash", "help exit-codes"} {
-		for err, code := range map[error]int{syscall.ENOSPC: exitWrite, syscall.EPIPE: exitPipe} {
+		for err, code := range map[error]exit.Code{syscall.ENOSPC: exit.Write, syscall.EPIPE: exit.Pipe} {
 			var stderr bytes.Buffer
 			var died syscall.Signal
 			s := &Streams{In: strings.NewReader(""), Out: failingWriter{err}, Err: &stderr, LookupEnv: func(string) (string, bool) { return "", false }}
-			got := run(t.Context(), strings.Fields(args), s, func(sig syscall.Signal) { died = sig })
-			if got != code || (died == syscall.SIGPIPE) != (code == exitPipe) {
+			got := exit.Code(run(t.Context(), strings.Fields(args), s, func(sig syscall.Signal) { died = sig }))
+			if got != code || (died == syscall.SIGPIPE) != (code == exit.Pipe) {
 				t.Errorf("%s, %v: exit code %d, died of %v", args, err, got, died)
 			}
 		}

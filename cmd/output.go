@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"phx/cmd/internal/exit"
 	"phx/cmd/internal/proc"
 	"phx/phoenix"
 	"phx/router"
@@ -80,7 +81,7 @@ func startQueue(ctx context.Context, end context.CancelCauseFunc, s *Streams, ne
 // drainGrace is how long the reader may take for what is queued once ctx has ended: the time to leave and close, or next
 // to nothing when the time was up.
 func drainGrace(ctx context.Context) time.Duration {
-	if exitCodeOf(context.Cause(ctx)) == exitTimeout {
+	if codeOf(context.Cause(ctx)) == exit.Timeout {
 		return lateGrace
 	}
 	return closeGrace
@@ -98,9 +99,9 @@ func watchReader(s *Streams) (gone <-chan struct{}, stop func()) {
 func (out *output) put(chunk *router.Chunk) error {
 	err := out.queue.Put(out.drain, chunk)
 	if errors.Is(err, router.ErrFull) {
-		return &failure{
-			code: exitWrite, message: "the reader of stdout is too slow: the output buffer is full", err: err,
-			hint: "allow more with --buffer, or let --when-full block or drop",
+		return &exit.Error{
+			Code: exit.Write, Message: "the reader of stdout is too slow: the output buffer is full", Err: err,
+			Hint: "allow more with --buffer, or let --when-full block or drop",
 		}
 	}
 	return err

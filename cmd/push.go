@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"phx/cmd/config"
+	"phx/cmd/internal/exit"
 	"phx/phoenix"
 	"phx/signal"
 )
@@ -58,11 +59,11 @@ complete. It ends at the first push that fails; what came before a bad value is 
 
 func (o *pushOptions) takeArgs(args []string) error {
 	if len(args) < 2 || len(args) > 3 {
-		return usageError(`for example: phx push room:lobby echo '{"a":1}'`, "push needs TOPIC and EVENT, and at most one PAYLOAD")
+		return exit.Usagef(`for example: phx push room:lobby echo '{"a":1}'`, "push needs TOPIC and EVENT, and at most one PAYLOAD")
 	}
 	o.topic, o.event = args[0], args[1]
 	if o.topic == "" || o.event == "" {
-		return usageError(`for example: phx push room:lobby echo '{"a":1}'`, "the topic or the event is empty")
+		return exit.Usagef(`for example: phx push room:lobby echo '{"a":1}'`, "the topic or the event is empty")
 	}
 	if len(args) == 3 {
 		o.payload, o.given = args[2], true
@@ -235,13 +236,13 @@ func (p *pusher) handle(ctx context.Context, ev *phoenix.Event, slots chan struc
 }
 
 // explain adds to a failure why the link was lost, which came first and took the push with it.
-func (p *pusher) explain(f *failure) error {
+func (p *pusher) explain(f *exit.Error) error {
 	if p.down == nil {
 		return f
 	}
-	f.message += fmt.Sprintf("; the link was lost: %s", p.down.Reason)
+	f.Message += fmt.Sprintf("; the link was lost: %s", p.down.Reason)
 	if p.down.Text != "" {
-		f.message += ", " + oneLine(p.down.Text)
+		f.Message += ", " + oneLine(p.down.Text)
 	}
 	return f
 }
@@ -255,7 +256,7 @@ func (p *pusher) lost(err error) {
 }
 
 // pushEnd reports whether ev is the end of a push, of which one, and how it failed.
-func pushEnd(ev *phoenix.Event) (index int, failed *failure, isEnd bool) {
+func pushEnd(ev *phoenix.Event) (index int, failed *exit.Error, isEnd bool) {
 	switch d := ev.Detail.(type) {
 	case *phoenix.PushReply:
 		if d.Status != "ok" {
@@ -342,7 +343,7 @@ func (p *pusher) sendFailure(err error) error {
 	if errors.As(err, &linkErr) || errors.Is(err, phoenix.ErrClosed) || errors.Is(err, context.Canceled) {
 		return nil
 	}
-	return usageError("see `phx push --help`", "%v", err)
+	return exit.Usagef("see `phx push --help`", "%v", err)
 }
 
 // take counts a push that is about to be sent, if one still may be.
@@ -431,7 +432,7 @@ func (u *untilPredicate) see(ctx context.Context, out *printer, ev *phoenix.Even
 	u.line = u.plain.Append(u.line[:0], ev)
 	matched, err := u.predicate.match(ctx, u.line)
 	if err != nil && ctx.Err() == nil {
-		return &failure{code: exitJQRun, message: "--until failed on a signal: " + oneLine(err.Error()), hint: "an expression may look before it leaps: .data.payload? // empty", err: err}
+		return &exit.Error{Code: exit.JQRun, Message: "--until failed on a signal: " + oneLine(err.Error()), Hint: "an expression may look before it leaps: .data.payload? // empty", Err: err}
 	}
 	u.matched = matched
 	return nil

@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"phx/cmd/config"
+	"phx/cmd/internal/exit"
 )
 
 // readyLine is what whoever waits for readiness reads.
@@ -81,8 +82,8 @@ func writeReadyFD(fd int) error {
 }
 
 func readyError(name string, err error) error {
-	return &failure{
-		code: exitWrite, message: fmt.Sprintf("cannot write that everything is ready to %s: %s", name, systemError(err)), err: err,
-		hint: "check --ready-file or --ready-fd",
+	return &exit.Error{
+		Code: exit.Write, Message: fmt.Sprintf("cannot write that everything is ready to %s: %s", name, exit.SystemText(err)), Err: err,
+		Hint: "check --ready-file or --ready-fd",
 	}
 }

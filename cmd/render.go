@@ -15,6 +15,7 @@ import (
 	"github.com/itchyny/gojq"
 
 	"phx/cmd/config"
+	"phx/cmd/internal/exit"
 	"phx/cmd/internal/serve"
 	"phx/phoenix"
 	"phx/signal"
@@ -155,15 +156,15 @@ func (r *renderer) note(text []byte) {
 func (r *renderer) result() error {
 	switch {
 	case r.jqErrors > 0:
-		return &failure{
-			code:    exitJQRun,
-			message: fmt.Sprintf("--jq failed on %s; all others were printed", records(r.jqErrors)),
-			hint:    `an expression may look before it leaps: .data.payload? // empty`,
+		return &exit.Error{
+			Code:    exit.JQRun,
+			Message: fmt.Sprintf("--jq failed on %s; all others were printed", records(r.jqErrors)),
+			Hint:    `an expression may look before it leaps: .data.payload? // empty`,
 		}
 	case r.exitStatus && r.last == lastNone:
-		return &failure{code: exitNoOutput}
+		return &exit.Error{Code: exit.NoOutput}
 	case r.exitStatus && r.last == lastFalsy:
-		return &failure{code: exitFailure}
+		return &exit.Error{Code: exit.Failure}
 	}
 	return nil
 }
@@ -472,7 +473,7 @@ func (v *signalView) plain(line []byte) (text []byte, seq uint64, err error) {
 // errStrangeSignal says that a line is no signal.
 func errStrangeSignal(err error) error {
 	return &serve.Error{
-		Code: exitFailure, Message: "phx serve sent a line that is no signal: " + err.Error(),
+		Code: int(exit.Failure), Message: "phx serve sent a line that is no signal: " + err.Error(),
 		Advice: "check that phx serve and phx ctl are of one version: phx version",
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"phx/cmd/config"
+	"phx/cmd/internal/exit"
 	"phx/phoenix"
 	"phx/signal"
 )
@@ -68,7 +69,7 @@ func TestFailingFilterPrintsTheOthers(t *testing.T) {
 	if stdout != "1\n2\n" || strings.Count(stderr, "phx: --jq failed on a record: ") != 2 || strings.Contains(stderr, "\x1b") {
 		t.Errorf("stdout %q, stderr %q", stdout, stderr)
 	}
-	if exitCodeOf(err) != exitJQRun || err.Error() != "--jq failed on 2 records; all others were printed" {
+	if codeOf(err) != exit.JQRun || err.Error() != "--jq failed on 2 records; all others were printed" {
 		t.Errorf("result %v", err)
 	}
 }
@@ -77,22 +78,22 @@ func TestExitStatus(t *testing.T) {
 	tests := []struct {
 		filter   string
 		payloads []string
-		want     int
+		want     exit.Code
 	}{
-		{"", nil, exitNoOutput},
-		{"", []string{"null"}, exitFailure},
-		{"", []string{"false"}, exitFailure},
-		{"", []string{"null", "1"}, exitOK},
-		{"", []string{`"null"`}, exitOK},
-		{"", []string{`0`}, exitOK},
-		{".a", []string{`{"a":true}`, `{"a":false}`}, exitFailure},
-		{".a", []string{`{"a":false}`, `{"a":[]}`}, exitOK},
-		{"empty", []string{`{}`}, exitNoOutput},
-		{".a.b", []string{`{"a":1}`}, exitJQRun},
+		{"", nil, exit.NoOutput},
+		{"", []string{"null"}, exit.Failure},
+		{"", []string{"false"}, exit.Failure},
+		{"", []string{"null", "1"}, exit.OK},
+		{"", []string{`"null"`}, exit.OK},
+		{"", []string{`0`}, exit.OK},
+		{".a", []string{`{"a":true}`, `{"a":false}`}, exit.Failure},
+		{".a", []string{`{"a":false}`, `{"a":[]}`}, exit.OK},
+		{"empty", []string{`{}`}, exit.NoOutput},
+		{".a.b", []string{`{"a":1}`}, exit.JQRun},
 	}
 	for _, tt := range tests {
 		o := config.Output{Format: signal.FormatPayload, Filter: tt.filter, ExitStatus: true}
-		if _, _, err := render(t, o, false, tt.payloads...); exitCodeOf(err) != tt.want {
+		if _, _, err := render(t, o, false, tt.payloads...); codeOf(err) != tt.want {
 			t.Errorf("%q on %q: %v, want exit code %d", tt.filter, tt.payloads, err, tt.want)
 		}
 	}
@@ -105,7 +106,7 @@ func TestPrinterSaysWhyItCannotWrite(t *testing.T) {
 	}
 	p := &printer{renderer: r, out: failingWriter{syscall.ENOSPC}}
 	ev := &phoenix.Event{Payload: phoenix.JSON("1"), Detail: phoenix.Message{}}
-	if err := p.print(t.Context(), ev); exitCodeOf(err) != exitWrite {
+	if err := p.print(t.Context(), ev); codeOf(err) != exit.Write {
 		t.Errorf("error %v", err)
 	}
 }

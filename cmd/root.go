@@ -6,6 +6,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"phx/cmd/internal/exit"
 )
 
 // newRootCmd returns the command phx with everything under it.
@@ -60,7 +62,7 @@ func noUnknownCommand(c *cobra.Command, args []string) error {
 	if similar := c.SuggestionsFor(args[0]); len(similar) > 0 {
 		hint = fmt.Sprintf("did you mean `%s %s`?", c.CommandPath(), similar[0])
 	}
-	return usageError(hint, "there is no command %q", args[0])
+	return exit.Usagef(hint, "there is no command %q", args[0])
 }
 
 // flagError makes a usage error of what is wrong with flags. It repeats no more of the command line than names of flags.
@@ -70,12 +72,12 @@ func flagError(c *cobra.Command, err error) error {
 		return err
 	}
 	if unknown := (*pflag.NotExistError)(nil); errors.As(err, &unknown) {
-		return usageError(hint, "there is no option %s", dashed(unknown.GetSpecifiedName()))
+		return exit.Usagef(hint, "there is no option %s", dashed(unknown.GetSpecifiedName()))
 	}
 	if missing := (*pflag.ValueRequiredError)(nil); errors.As(err, &missing) {
-		return usageError(hint, "%s needs a value", dashed(missing.GetSpecifiedName()))
+		return exit.Usagef(hint, "%s needs a value", dashed(missing.GetSpecifiedName()))
 	}
-	return usageError(hint, "%v", err)
+	return exit.Usagef(hint, "%v", err)
 }
 
 func dashed(name string) string {

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"phx/cmd/config"
+	"phx/cmd/internal/exit"
 	"phx/cmd/internal/serve"
 	"phx/phoenix"
 )
@@ -278,14 +279,14 @@ const lastAnswers = 250 * time.Millisecond
 
 // endedFailure is the failure of serve by the end of a required connection.
 func endedFailure(err error) error {
-	f := &failure{code: exitLinkLost, message: err.Error(), err: err,
-		hint: "with `required: false` serve goes on without a connection; `max_retries: -1` never gives up"}
+	f := &exit.Error{Code: exit.LinkLost, Message: err.Error(), Err: err,
+		Hint: "with `required: false` serve goes on without a connection; `max_retries: -1` never gives up"}
 	ended, link := (*serve.EndedError)(nil), (*phoenix.LinkError)(nil)
 	if errors.As(err, &ended) && errors.As(err, &link) {
 		c := linkFailure(ended.URI, link, true)
-		f.message = fmt.Sprintf("the required connection %q has used up its retries: %s", ended.Connection, c.message)
-		if c.hint != "" {
-			f.hint = c.hint + "; " + f.hint
+		f.Message = fmt.Sprintf("the required connection %q has used up its retries: %s", ended.Connection, c.Message)
+		if c.Hint != "" {
+			f.Hint = c.Hint + "; " + f.Hint
 		}
 	}
 	return f

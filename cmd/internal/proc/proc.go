@@ -9,6 +9,8 @@ import (
 	"os"
 	"sync"
 	"syscall"
+
+	"phx/cmd/internal/exit"
 )
 
 // Die ends the process by the signal itself, so that the parent sees a real death by it, and never returns. Where that
@@ -25,7 +27,7 @@ func die(pid int, sig syscall.Signal) {
 	if pid != 1 {
 		raise(sig)
 	}
-	os.Exit(128 + int(sig))
+	os.Exit(int(exit.Killed(sig).Code))
 }
 
 // WatchReader returns a channel that is closed once nobody can read any more what is written to f, a pipe or a socket, and a

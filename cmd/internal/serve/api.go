@@ -20,6 +20,7 @@ import (
 	"unicode/utf8"
 
 	"phx/cmd/config"
+	"phx/cmd/internal/exit"
 	"phx/signal"
 )
 
@@ -213,6 +214,10 @@ func asError(err error) *Error {
 		return known
 	}
 	e := &Error{Status: http.StatusInternalServerError, Code: exitFailure, Message: err.Error()}
+	if coded := (*exit.Error)(nil); errors.As(err, &coded) {
+		e.Status, e.Code, e.Advice = http.StatusUnprocessableEntity, int(coded.Code), coded.Hint
+		return e
+	}
 	if coded := (interface{ ExitCode() int })(nil); errors.As(err, &coded) {
 		// It is known what is wrong, and it is no mistake of ours: a config file, for example.
 		e.Status, e.Code = http.StatusUnprocessableEntity, coded.ExitCode()

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"phx/cmd/config"
+	"phx/cmd/internal/exit"
 	"phx/phoenix"
 	"phx/router"
 	"phx/router/glob"
@@ -119,7 +120,7 @@ func (b *Bridge) Add(ctx context.Context, entry []byte, dir string) (Connection,
 
 // badEntry is the error of a call with a connection that is configured wrongly.
 func badEntry(err error) error {
-	hint := ""
+	hint := exit.HintOf(err)
 	if hinted := (interface{ Hint() string })(nil); errors.As(err, &hinted) {
 		hint = hinted.Hint()
 	}
