@@ -1,4 +1,4 @@
-package main_test
+package systemtest
 
 import (
 	"fmt"
@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"phx/internal/phxtest"
 	"phx/phoenix/phoenixtest"
 )
 
@@ -24,7 +25,7 @@ type serviceManager struct {
 // await reads messages until one has the assignment.
 func (m *serviceManager) await(t *testing.T, assignment string) {
 	t.Helper()
-	if err := m.conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+	if err := m.conn.SetReadDeadline(time.Now().Add(phxtest.Patience)); err != nil {
 		t.Fatal(err)
 	}
 	buffer := make([]byte, 4096)
@@ -45,7 +46,6 @@ func (m *serviceManager) await(t *testing.T, assignment string) {
 
 // TestServeTellsSystemd goes through the life of a service. What comes in between, the status and the watchdog's, does not matter.
 func TestServeTellsSystemd(t *testing.T) {
-	needBinary(t)
 	server := phoenixtest.NewServer(phoenixtest.Demo())
 	defer server.Close()
 	server.Refuse(&phoenixtest.Refusal{Status: 503})
@@ -70,20 +70,20 @@ control: {socket: %s/run/control.sock}
 	defer conn.Close()
 	manager := &serviceManager{conn: conn}
 
-	phx := exec.Command(filepath.Join(binDir, "phx"), "serve", "-f", config)
-	phx.Env = append(os.Environ(), raceOptions, "NOTIFY_SOCKET="+socket, "WATCHDOG_USEC=200000")
-	var log watched
-	phx.Stderr = &log
-	if err := phx.Start(); err != nil {
+	service := exec.Command(binary(t), "serve", "-f", config)
+	service.Env = append(os.Environ(), phxtest.RaceOptions, "NOTIFY_SOCKET="+socket, "WATCHDOG_USEC=200000")
+	var log phxtest.Watched
+	service.Stderr = &log
+	if err := service.Start(); err != nil {
 		t.Fatal(err)
 	}
 	ended := make(chan struct{})
 	go func() {
-		_ = phx.Wait() // how it ended is in ProcessState
+		_ = service.Wait() // how it ended is in ProcessState
 		close(ended)
 	}()
 	defer func() {
-		_ = phx.Process.Kill() // it fails when there is no process any more
+		_ = service.Process.Kill() // it fails when there is no process any more
 		<-ended
 		if t.Failed() {
 			t.Logf("stderr of phx serve:\n%s", log.String())
@@ -95,13 +95,13 @@ control: {socket: %s/run/control.sock}
 	server.Refuse(nil)
 	manager.await(t, "READY=1")
 	manager.await(t, "WATCHDOG=1")
-	sendSignal(t, phx, syscall.SIGHUP)
+	sendSignal(t, service, syscall.SIGHUP)
 	manager.await(t, "RELOADING=1")
 	manager.await(t, "READY=1")
-	sendSignal(t, phx, syscall.SIGTERM)
+	sendSignal(t, service, syscall.SIGTERM)
 	manager.await(t, "STOPPING=1")
 	awaitEnd(t, ended)
-	if got := endOf(phx.ProcessState); got != "0" {
+	if got := phxtest.EndOf(service.ProcessState); got != "0" {
 		t.Errorf("phx serve ended with %s, want 0", got)
 	}
 	for _, message := range manager.missed {
@@ -117,22 +117,5 @@ control: {socket: %s/run/control.sock}
 		if strings.Contains(string(env), name) {
 			t.Errorf("a child of phx serve has %s in its environment", name)
 		}
-	}
-}
-
-func sendSignal(t *testing.T, cmd *exec.Cmd, s syscall.Signal) {
-	t.Helper()
-	if err := cmd.Process.Signal(s); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// awaitEnd waits for the end of phx serve.
-func awaitEnd(t *testing.T, ended <-chan struct{}) {
-	t.Helper()
-	select {
-	case <-ended:
-	case <-time.After(patience):
-		t.Fatal("phx serve does not end")
 	}
 }

@@ -1,4 +1,4 @@
-package main_test
+package systemtest
 
 import (
 	"os"
@@ -10,7 +10,6 @@ import (
 
 // TestEveryExitCodeHasAScript compares the table of `phx help exit-codes` with what the scripts have programs end with.
 func TestEveryExitCodeHasAScript(t *testing.T) {
-	needBinary(t)
 	claimed := claimedEnds(t)
 	rows := exitCodeRows(t)
 	if len(rows) < 20 {
@@ -59,7 +58,7 @@ var execPattern = regexp.MustCompile(`(?m)^exec phx `)
 // claimedEnds are the exit codes and signals that scripts check.
 func claimedEnds(t *testing.T) map[string]bool {
 	t.Helper()
-	scripts, err := filepath.Glob(filepath.Join(scriptDir, "*.txtar"))
+	scripts, err := filepath.Glob(filepath.Join(root, "testdata/script/*.txtar"))
 	if err != nil || len(scripts) == 0 {
 		t.Fatalf("no scripts: %v", err)
 	}
@@ -82,4 +81,25 @@ func claimedEnds(t *testing.T) map[string]bool {
 		}
 	}
 	return claimed
+}
+
+// TestREADMEExitCodes compares the exit codes that the README names in a table with those that there are.
+func TestREADMEExitCodes(t *testing.T) {
+	named := regexp.MustCompile(`(?m)^\| *(\d+) *\|`).FindAllStringSubmatch(string(readREADME(t)), -1)
+	if named == nil {
+		return // there is no such table: the README points to `phx help exit-codes`
+	}
+	known := map[string]bool{}
+	for _, row := range exitCodeRows(t) {
+		known[row.code] = true
+	}
+	for _, row := range named {
+		if !known[row[1]] {
+			t.Errorf("the README explains exit code %s, which there is not", row[1])
+		}
+		delete(known, row[1])
+	}
+	for code := range known {
+		t.Errorf("the README's table lacks exit code %s", code)
+	}
 }

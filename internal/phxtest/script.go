@@ -1,28 +1,193 @@
-package main_test
+package phxtest
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/itchyny/gojq"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// patience is how long scripts wait for what has to come. It bounds a test that has failed, and measures nothing.
-const patience = time.Minute
+// Params has everything that [testscript.Run] needs for the scripts in dir. They run the binary as phx.
+func Params(dir string) (testscript.Params, error) {
+	_, err := Binary()
+	return testscript.Params{
+		Dir:                 dir,
+		Setup:               setUp,
+		Cmds:                commands(),
+		RequireUniqueNames:  true,
+		RequireExplicitExec: true,
+	}, err
+}
+
+// commands are explained where they are defined.
+func commands() map[string]func(ts *testscript.TestScript, neg bool, args []string) {
+	return map[string]func(ts *testscript.TestScript, neg bool, args []string){
+		// One program, in the foreground.
+		"exits": Positive(cmdExits),
+		"pipe":  Positive(cmdPipe),
+		"holds": Positive(cmdHolds),
+		// Jobs: programs in the background.
+		"start":  Positive(cmdStart),
+		"await":  Positive(cmdAwait),
+		"signal": Positive(cmdSignal),
+		"feed":   Positive(cmdFeed),
+		"eof":    Positive(cmdEOF),
+		"drain":  Positive(cmdDrain),
+		"hangup": Positive(cmdHangup),
+		"ends":   Positive(cmdEnds),
+		// Who is at the other end.
+		"demo":       Positive(cmdDemo),
+		"serve":      Positive(cmdServe),
+		"server":     Positive(cmdServer),
+		"serve-tls":  Positive(cmdServeTLS),
+		"serve-unix": Positive(cmdServeUnix),
+		"proxy":      Positive(cmdProxy),
+		"stranger":   Positive(cmdStranger),
+	}
+}
+
+// Positive makes a command that nobody needs to negate.
+func Positive(run func(ts *testscript.TestScript, args []string)) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg {
+			ts.Fatalf("this command cannot be negated")
+		}
+		run(ts, args)
+	}
+}
+
+// A scene is what one script has running.
+type scene struct {
+	// env is the names of the variables that scripts begin with.
+	env     []string
+	jobs    map[string]*job
+	servers servers
+}
+
+type sceneKey struct{}
+
+func sceneOf(ts *testscript.TestScript) *scene { return ts.Value(sceneKey{}).(*scene) }
+
+func setUp(env *testscript.Env) error {
+	env.Setenv("PATH", binDir+string(os.PathListSeparator)+env.Getenv("PATH"))
+	env.Vars = append(env.Vars, RaceOptions, "PHX_CONTROL="+filepath.Join(env.WorkDir, "serve.sock"))
+	s := &scene{jobs: map[string]*job{}}
+	for _, v := range env.Vars {
+		s.env = append(s.env, nameOf(v))
+	}
+	env.Values[sceneKey{}] = s
+	env.Defer(s.end)
+	return nil
+}
+
+// end stops whatever a script has left running.
+func (s *scene) end() {
+	for _, j := range s.jobs {
+		j.kill()
+	}
+	s.servers.close()
+}
+
+// cmdExits runs a program to its end:
+//
+//	exits CODE PROGRAM [ARG...]
+//
+// CODE is an exit code. A death by a signal is never taken for the exit code that a shell would show for it. stdout, stderr and
+// cmp see the output.
+func cmdExits(ts *testscript.TestScript, args []string) {
+	if len(args) < 2 {
+		ts.Fatalf("usage: exits CODE PROGRAM [ARG...]")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		ts.Fatalf("%v", err)
+	}
+	got := "0"
+	if exit != nil {
+		got = EndOf(exit.ProcessState)
+	}
+	if got != args[0] {
+		ts.Fatalf("it ended with %s, want %s", got, args[0])
+	}
+}
+
+// cmdPipe runs the pipeline in a file with bash:
+//
+//	pipe FILE CODE...
+//
+// There is a CODE for each of its programs, as in bash's PIPESTATUS.
+func cmdPipe(ts *testscript.TestScript, args []string) {
+	if len(args) < 2 {
+		ts.Fatalf("usage: pipe FILE CODE...")
+	}
+	statusFile := ts.MkAbs("pipestatus")
+	text := ts.ReadFile(args[0]) + "\nprintf '%s' \"${PIPESTATUS[*]}\" > " + strconv.Quote(statusFile) + "\n"
+	ts.Check(ts.Exec("bash", "-c", text))
+	if got, want := ts.ReadFile("pipestatus"), strings.Join(args[1:], " "); got != want {
+		ts.Fatalf("the programs of the pipeline exited with %s, want %s", got, want)
+	}
+}
+
+// cmdHolds checks what is said about a file of JSON values, which may be stdout or stderr:
+//
+//	holds FILE EXPR
+//
+// EXPR is jq; it sees the array of all values, and is to yield true.
+func cmdHolds(ts *testscript.TestScript, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: holds FILE EXPR")
+	}
+	text := ts.ReadFile(args[0])
+	values, err := parseValues(text)
+	if err != nil {
+		ts.Fatalf("%s does not hold JSON: %v\n%s", args[0], err, text)
+	}
+	query, err := gojq.Parse(args[1])
+	ts.Check(err)
+	result, _ := query.Run(values).Next()
+	if err, failed := result.(error); failed {
+		ts.Fatalf("%v\n%s", err, text)
+	}
+	if result != true {
+		ts.Fatalf("%s yields %v for\n%s", args[1], result, text)
+	}
+}
+
+func parseValues(text string) ([]any, error) {
+	values := []any{}
+	decoder := json.NewDecoder(strings.NewReader(text))
+	for {
+		var v any
+		switch err := decoder.Decode(&v); {
+		case errors.Is(err, io.EOF):
+			return values, nil
+		case err != nil:
+			return nil, fmt.Errorf("value %d: %w", len(values), err)
+		}
+		values = append(values, v)
+	}
+}
 
 // A job is a program that runs in the background of a script.
 type job struct {
 	cmd            *exec.Cmd
 	stdin          io.WriteCloser
 	stdoutPipe     *os.File
-	stdout, stderr watched
+	stdout, stderr Watched
 	// readers are the goroutines that read the output; ended is closed when the process is.
 	readers sync.WaitGroup
 	ended   chan struct{}
@@ -70,7 +235,7 @@ func startJob(ts *testscript.TestScript, name string, stalled bool, command ...s
 	stderrW.Close()
 	ts.Check(err)
 	s.jobs[name] = j
-	j.readers.Go(func() { j.stderr.readAll(stderrR) })
+	j.readers.Go(func() { j.stderr.ReadAll(stderrR) })
 	if !stalled {
 		j.drain()
 	}
@@ -104,7 +269,7 @@ func (j *job) drain() {
 		return
 	}
 	j.stdoutPipe = nil
-	j.readers.Go(func() { j.stdout.readAll(pipe) })
+	j.readers.Go(func() { j.stdout.ReadAll(pipe) })
 }
 
 // kill ends the job, whatever it is doing.
@@ -141,13 +306,13 @@ func cmdAwait(ts *testscript.TestScript, args []string) {
 func (j *job) await(ts *testscript.TestScript, stream, expr string) []string {
 	re, err := regexp.Compile("(?m)" + expr)
 	ts.Check(err)
-	output := map[string]*watched{"stdout": &j.stdout, "stderr": &j.stderr}[stream]
+	output := map[string]*Watched{"stdout": &j.stdout, "stderr": &j.stderr}[stream]
 	if output == nil {
 		ts.Fatalf("there is no stream %s", stream)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	defer cancel()
-	match, ok := output.await(ctx, re)
+	match, ok := output.Await(ctx, re)
 	if !ok {
 		ts.Fatalf("nothing on %s matched %s\n[stdout]\n%s\n[stderr]\n%s", stream, expr, j.stdout.String(), j.stderr.String())
 	}
@@ -210,7 +375,7 @@ func cmdEnds(ts *testscript.TestScript, args []string) {
 	j.drain()
 	select {
 	case <-j.ended:
-	case <-time.After(patience):
+	case <-time.After(Patience):
 		ts.Fatalf("%s does not end\n[stdout]\n%s\n[stderr]\n%s", args[0], j.stdout.String(), j.stderr.String())
 	}
 	j.readers.Wait()
@@ -218,7 +383,7 @@ func cmdEnds(ts *testscript.TestScript, args []string) {
 	delete(sceneOf(ts).jobs, args[0])
 	_, _ = io.WriteString(ts.Stdout(), j.stdout.String())
 	_, _ = io.WriteString(ts.Stderr(), j.stderr.String())
-	if got := endOf(j.cmd.ProcessState); got != args[1] {
+	if got := EndOf(j.cmd.ProcessState); got != args[1] {
 		ts.Fatalf("%s ended with %s, want %s", args[0], got, args[1])
 	}
 }

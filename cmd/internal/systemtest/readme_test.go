@@ -1,4 +1,4 @@
-package main_test
+package systemtest
 
 import (
 	"bufio"
@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"phx/internal/phxtest"
 )
 
 // The README is tested, so that what it says works as it says it:
@@ -76,7 +78,7 @@ func readmeBlocks(t *testing.T) []readmeBlock {
 
 func readREADME(t *testing.T) []byte {
 	t.Helper()
-	text, err := os.ReadFile("README.md")
+	text, err := os.ReadFile(filepath.Join(root, "README.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +86,6 @@ func readREADME(t *testing.T) []byte {
 }
 
 func TestREADME(t *testing.T) {
-	needBinary(t)
 	if _, err := exec.LookPath("bash"); err != nil {
 		t.Skip("bash is not installed: the blocks of the README are not tested")
 	}
@@ -92,15 +93,11 @@ func TestREADME(t *testing.T) {
 	if len(blocks) == 0 {
 		t.Fatal("the README has no block of commands")
 	}
-	root, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, block := range blocks {
 		t.Run(fmt.Sprintf("line%d", block.line), func(t *testing.T) {
 			t.Parallel()
 			if makePattern.MatchString(block.script) {
-				dryRun(t, root, block)
+				dryRun(t, block)
 				return
 			}
 			block.run(t)
@@ -111,7 +108,7 @@ func TestREADME(t *testing.T) {
 var makePattern = regexp.MustCompile(`(?m)^make (\S+)`)
 
 // dryRun checks that the targets are there.
-func dryRun(t *testing.T, root string, block readmeBlock) {
+func dryRun(t *testing.T, block readmeBlock) {
 	for _, call := range makePattern.FindAllStringSubmatch(block.script, -1) {
 		output, err := exec.Command("make", "-n", "-C", root, call[1]).CombinedOutput()
 		if err != nil {
@@ -122,10 +119,10 @@ func dryRun(t *testing.T, root string, block readmeBlock) {
 
 // run runs the block beside a demo server of its own: ticks begin at 1.
 func (b readmeBlock) run(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), phxtest.Patience)
 	defer cancel()
 	dir := t.TempDir()
-	env := append(os.Environ(), "PATH="+binDir+string(os.PathListSeparator)+os.Getenv("PATH"), "HOME="+dir, raceOptions)
+	env := append(os.Environ(), "PATH="+filepath.Dir(binary(t))+string(os.PathListSeparator)+os.Getenv("PATH"), "HOME="+dir, phxtest.RaceOptions)
 	cmd := exec.CommandContext(ctx, "bash", "-eu", "-c", b.script)
 	cmd.Dir = dir
 	cmd.Env = append(env, "PHX_URI="+startDemo(t, env))
@@ -148,8 +145,8 @@ func (b readmeBlock) run(t *testing.T) {
 // startDemo starts a demo server that lives as long as the test, and returns its URI.
 func startDemo(t *testing.T, env []string) string {
 	t.Helper()
-	var stderr watched
-	cmd := exec.Command(filepath.Join(binDir, "phx"), "demo", "--listen", "127.0.0.1:0")
+	var stderr phxtest.Watched
+	cmd := exec.Command(binary(t), "demo", "--listen", "127.0.0.1:0")
 	cmd.Env = env
 	cmd.Stderr = &stderr
 	if err := cmd.Start(); err != nil {
@@ -159,9 +156,9 @@ func startDemo(t *testing.T, env []string) string {
 		_ = cmd.Process.Signal(os.Interrupt) // it fails when the demo has ended already
 		_ = cmd.Wait()                       // it died of the signal
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), phxtest.Patience)
 	defer cancel()
-	match, ok := stderr.await(ctx, regexp.MustCompile(`PHX_URI=(\S+)\n`))
+	match, ok := stderr.Await(ctx, regexp.MustCompile(`PHX_URI=(\S+)\n`))
 	if !ok {
 		t.Fatalf("the demo does not say where it is:\n%s", stderr.String())
 	}
@@ -174,33 +171,10 @@ func outputPattern(output string) *regexp.Regexp {
 	return regexp.MustCompile("^" + strings.ReplaceAll(quoted, regexp.QuoteMeta("..."), ".*") + "$")
 }
 
-// TestREADMEExitCodes compares the exit codes that the README names in a table with those that there are.
-func TestREADMEExitCodes(t *testing.T) {
-	needBinary(t)
-	named := regexp.MustCompile(`(?m)^\| *(\d+) *\|`).FindAllStringSubmatch(string(readREADME(t)), -1)
-	if named == nil {
-		return // there is no such table: the README points to `phx help exit-codes`
-	}
-	known := map[string]bool{}
-	for _, row := range exitCodeRows(t) {
-		known[row.code] = true
-	}
-	for _, row := range named {
-		if !known[row[1]] {
-			t.Errorf("the README explains exit code %s, which there is not", row[1])
-		}
-		delete(known, row[1])
-	}
-	for code := range known {
-		t.Errorf("the README's table lacks exit code %s", code)
-	}
-}
-
 var flagPattern = regexp.MustCompile("(?:^|[\\s`(/])(--[a-z][a-z-]*)")
 
 // TestREADMEFlags looks for each flag of the README in the help of the commands.
 func TestREADMEFlags(t *testing.T) {
-	needBinary(t)
 	var help strings.Builder
 	for _, command := range []string{
 		"connect", "join", "push", "listen", "serve", "demo", "version", "config validate", "config show", "config schema",

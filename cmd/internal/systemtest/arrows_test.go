@@ -1,4 +1,4 @@
-package main_test
+package systemtest
 
 import (
 	"go/parser"
@@ -24,13 +24,14 @@ var arrows = map[string][]string{
 	"phoenix":             {},
 	"phoenix/phoenixtest": {},
 	"scripts":             {},
+	"internal/phxtest":    {"phoenix/phoenixtest"},
 
 	// A module of its own, of tests alone: nothing of ours imports it.
 	"signal/cloudeventstest": {"router", "signal", "phoenix"},
 }
 
-// testPeer may be imported by the tests of every directory.
-const testPeer = "phoenix/phoenixtest"
+// forTests may be imported by the tests of every directory.
+var forTests = []string{"phoenix/phoenixtest", "internal/phxtest"}
 
 // module is the prefix of our import paths.
 const module = "phx"
@@ -82,6 +83,10 @@ func TestArrowsThatTurnBack(t *testing.T) {
 		{"main.go", "phx/cmd", true},
 		{"main.go", "phx/phoenix", false},
 		{"main_test.go", "phx/phoenix/phoenixtest", true},
+		{"main_test.go", "phx/internal/phxtest", true},
+		{"cmd/listen.go", "phx/internal/phxtest", false},
+		{"internal/phxtest/servers.go", "phx/phoenix/phoenixtest/peer", true},
+		{"internal/phxtest/script.go", "phx/cmd", false},
 		{"router/queue.go", "testing", false},
 		{"phoenix/phoenixtest/server.go", "testing/synctest", false},
 		{"router/queue_test.go", "testing", true},
@@ -116,7 +121,7 @@ func complaints(file sourceFile) []string {
 			continue
 		}
 		target := ownerOf(dir)
-		allowed := target == owner || slices.Contains(arrows[owner], target) || isTest && target == testPeer
+		allowed := target == owner || slices.Contains(arrows[owner], target) || isTest && slices.Contains(forTests, target)
 		if !allowed {
 			found = append(found, file.path+": imports "+imported+": an arrow of ARCHITECTURE.md turns back")
 		}
@@ -149,7 +154,7 @@ func ownerOf(dir string) string {
 func sourceFiles(t *testing.T) []sourceFile {
 	t.Helper()
 	var files []sourceFile
-	err := fs.WalkDir(os.DirFS("."), ".", func(name string, entry fs.DirEntry, err error) error {
+	err := fs.WalkDir(os.DirFS(root), ".", func(name string, entry fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
@@ -158,7 +163,7 @@ func sourceFiles(t *testing.T) []sourceFile {
 		case entry.IsDir() || path.Ext(name) != ".go":
 			return nil
 		}
-		imports, err := importsOf(filepath.FromSlash(name))
+		imports, err := importsOf(filepath.Join(root, filepath.FromSlash(name)))
 		files = append(files, sourceFile{path: name, imports: imports})
 		return err
 	})

@@ -1,0 +1,394 @@
+package phxtest
+
+import (
+	"bufio"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha1"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"maps"
+	"math/big"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"phx/phoenix/phoenixtest"
+	"phx/phoenix/phoenixtest/peer"
+	"phx/phoenix/phoenixtest/proxytest"
+)
+
+// demoJob is the name of the job that is the demo server.
+const demoJob = "demo"
+
+// cmdDemo starts the real `phx demo`, as a job called demo, and points PHX_URI at it:
+//
+//	demo [FLAG...]
+//
+// It takes a free port unless told otherwise. DEMO_ADDR is the address, for another one at the same place. With --tls,
+// SSL_CERT_FILE is set, too.
+func cmdDemo(ts *testscript.TestScript, args []string) {
+	j := startJob(ts, demoJob, false, append([]string{"phx", "demo", "--listen", "127.0.0.1:0"}, args...)...)
+	match := j.await(ts, "stderr", `export PHX_URI=(wss?://(\S+)/socket)(?: SSL_CERT_FILE=(\S+))?\n`)
+	ts.Setenv("PHX_URI", match[1])
+	ts.Setenv("DEMO_ADDR", match[2])
+	ts.Setenv("SSL_CERT_FILE", match[3])
+}
+
+// servers are those of a script that live in the test's own process.
+type servers struct {
+	phoenix *phoenixtest.Server
+	closers []func()
+}
+
+func (s *servers) close() {
+	for _, f := range s.closers {
+		f()
+	}
+}
+
+// apps are the applications that serve knows.
+var apps = map[string]phoenixtest.App{
+	"demo": phoenixtest.Demo(),
+	// The recorded application; its package says what it does.
+	"peer": peer.App(),
+	// The same, with permessage-deflate.
+	"compressing": peer.Config{Compress: true}.App(),
+	// The same, for pages of localhost and 127.0.0.1.
+	"origins": peer.Config{CheckOrigin: true}.App(),
+}
+
+// cmdServe starts a server whose link can be played with, see server, and points PHX_URI at it:
+//
+//	serve demo|peer|compressing|origins
+func cmdServe(ts *testscript.TestScript, args []string) {
+	s := &sceneOf(ts).servers
+	if len(args) != 1 || apps[args[0]] == nil || s.phoenix != nil {
+		ts.Fatalf("usage, once a script: serve demo|peer|compressing|origins")
+	}
+	server, err := phoenixtest.Listen(apps[args[0]])
+	ts.Check(err)
+	s.phoenix = server
+	s.closers = append(s.closers, server.Close)
+	ts.Setenv("PHX_URI", server.URL)
+}
+
+// serverVerbs are what the command server can do.
+var serverVerbs = map[string]struct {
+	args int
+	do   func(s *phoenixtest.Server, args []string) error
+}{
+	// stop is what a deployment begins with: it closes all connections, and takes no new ones.
+	"stop": {0, func(s *phoenixtest.Server, _ []string) error { s.Stop(); return nil }},
+	// drop and reset end the connections without a close frame; hole makes them half-open.
+	"drop":  {0, func(s *phoenixtest.Server, _ []string) error { s.DropConns(); return nil }},
+	"reset": {0, func(s *phoenixtest.Server, _ []string) error { s.ResetConns(); return nil }},
+	"hole":  {0, func(s *phoenixtest.Server, _ []string) error { s.BlackHole(); return nil }},
+	// close CODE closes the connections.
+	"close": {1, func(s *phoenixtest.Server, args []string) error {
+		code, err := strconv.Atoi(args[0])
+		s.CloseConns(code)
+		return err
+	}},
+	// refuse STATUS BODY refuses further connections.
+	"refuse": {2, func(s *phoenixtest.Server, args []string) error {
+		status, err := strconv.Atoi(args[0])
+		s.Refuse(&phoenixtest.Refusal{Status: status, Body: args[1]})
+		return err
+	}},
+	// text TEXT sends a frame to everyone, whether it is a message or not.
+	"text": {1, func(s *phoenixtest.Server, args []string) error {
+		for _, c := range s.Conns() {
+			c.SendText(args[0])
+		}
+		return nil
+	}},
+	// binary HEX sends the bytes as a binary frame to everyone.
+	"binary": {1, func(s *phoenixtest.Server, args []string) error {
+		data, err := hex.DecodeString(args[0])
+		for _, c := range s.Conns() {
+			c.SendBinary(data)
+		}
+		return err
+	}},
+	// broadcast TOPIC EVENT PAYLOAD sends a message to everyone in the topic.
+	"broadcast": {3, func(s *phoenixtest.Server, args []string) error {
+		s.Broadcast(args[0], args[1], phoenixtest.RawJSON(args[2]))
+		return nil
+	}},
+	// closed waits until no connection is open.
+	"closed": {0, func(s *phoenixtest.Server, _ []string) error {
+		ctx, cancel := context.WithTimeout(context.Background(), Patience)
+		defer cancel()
+		return s.Await(ctx, func(st phoenixtest.Stats) bool { return st.Open == 0 })
+	}},
+}
+
+// cmdServer plays with the server that serve has started:
+//
+//	server VERB [ARG...]
+func cmdServer(ts *testscript.TestScript, args []string) {
+	server := sceneOf(ts).servers.phoenix
+	if server == nil || len(args) == 0 {
+		ts.Fatalf("usage, after serve: server VERB [ARG...]")
+	}
+	verb, ok := serverVerbs[args[0]]
+	if !ok || len(args)-1 != verb.args {
+		ts.Fatalf("server cannot do this: %s", strings.Join(args, " "))
+	}
+	ts.Check(verb.do(server, args[1:]))
+}
+
+// cmdServeUnix starts the demo's application at a Unix socket:
+//
+//	serve-unix PATH
+func cmdServeUnix(ts *testscript.TestScript, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: serve-unix PATH")
+	}
+	l, err := net.Listen("unix", ts.MkAbs(args[0]))
+	ts.Check(err)
+	application := phoenixtest.NewPipeServer(phoenixtest.Demo())
+	front := &http.Server{Handler: application}
+	go func() { _ = front.Serve(l) }() // it ends with Close
+	s := &sceneOf(ts).servers
+	s.closers = append(s.closers, application.Close, func() { front.Close() })
+}
+
+// proxies are the kinds of proxies that there are.
+var proxies = map[string]func(proxytest.Config) (*proxytest.Proxy, error){
+	"http":   proxytest.Connect,
+	"socks5": proxytest.SOCKS5,
+}
+
+// cmdProxy starts a proxy that connects everybody to the server of PHX_URI, and sets PROXY_ADDR:
+//
+//	proxy http|socks5 USER PASSWORD REFUSE
+//
+// USER and PASSWORD are asked for, unless they are empty. REFUSE is the status that everybody gets, or 0.
+func cmdProxy(ts *testscript.TestScript, args []string) {
+	if len(args) != 4 || proxies[args[0]] == nil {
+		ts.Fatalf("usage: proxy http|socks5 USER PASSWORD REFUSE")
+	}
+	target, err := url.Parse(ts.Getenv("PHX_URI"))
+	ts.Check(err)
+	refuse, err := strconv.Atoi(args[3])
+	ts.Check(err)
+	p, err := proxies[args[0]](proxytest.Config{Target: target.Host, User: args[1], Password: args[2], Refuse: refuse})
+	ts.Check(err)
+	s := &sceneOf(ts).servers
+	s.closers = append(s.closers, p.Close)
+	ts.Setenv("PROXY_ADDR", p.Addr)
+}
+
+// tlsServers are the servers that serve-tls knows: what is special about their certificate, or about what they ask for.
+var tlsServers = map[string]func(c *x509.Certificate, config *tls.Config){
+	"good":    func(*x509.Certificate, *tls.Config) {},
+	"expired": func(c *x509.Certificate, _ *tls.Config) { c.NotAfter = time.Date(2001, 2, 3, 4, 5, 6, 0, time.UTC) },
+	"early": func(c *x509.Certificate, _ *tls.Config) {
+		c.NotBefore = time.Date(2101, 2, 3, 4, 5, 6, 0, time.UTC)
+		c.NotAfter = c.NotBefore.AddDate(1, 0, 0)
+	},
+	"elsewhere": func(c *x509.Certificate, _ *tls.Config) { c.IPAddresses = nil },
+	// It wants a certificate of the same CA.
+	"mutual": func(_ *x509.Certificate, config *tls.Config) { config.ClientAuth = tls.RequireAndVerifyClientCert },
+}
+
+// cmdServeTLS starts the demo's application behind TLS and points PHX_URI at it:
+//
+//	serve-tls good|expired|early|elsewhere|mutual
+//
+// Its certificate is for 127.0.0.1, unless it is for elsewhere, and for phoenix.test. The files ca.pem, client.pem and
+// client.key are written for clients.
+func cmdServeTLS(ts *testscript.TestScript, args []string) {
+	if len(args) != 1 || tlsServers[args[0]] == nil {
+		ts.Fatalf("usage: serve-tls good|expired|early|elsewhere|mutual")
+	}
+	ca := newAuthority(ts)
+	template := certificateTemplate("phoenix.test")
+	config := &tls.Config{ClientCAs: x509.NewCertPool()}
+	config.ClientCAs.AddCert(ca.certificate)
+	tlsServers[args[0]](template, config)
+	config.Certificates = []tls.Certificate{ca.issue(ts, template)}
+
+	client := ca.issue(ts, certificateTemplate("client.test"))
+	key, err := x509.MarshalPKCS8PrivateKey(client.PrivateKey)
+	ts.Check(err)
+	writePEM(ts, "ca.pem", "CERTIFICATE", ca.certificate.Raw)
+	writePEM(ts, "client.pem", "CERTIFICATE", client.Certificate[0])
+	writePEM(ts, "client.key", "PRIVATE KEY", key)
+
+	server, err := phoenixtest.Listen(phoenixtest.Demo(), phoenixtest.WithTLS(config))
+	ts.Check(err)
+	s := &sceneOf(ts).servers
+	s.closers = append(s.closers, server.Close)
+	ts.Setenv("PHX_URI", server.URL)
+}
+
+// An authority is a CA that lives as long as a script.
+type authority struct {
+	certificate *x509.Certificate
+	key         *ecdsa.PrivateKey
+}
+
+func newAuthority(ts *testscript.TestScript) *authority {
+	template := certificateTemplate("script CA")
+	template.IsCA, template.BasicConstraintsValid, template.KeyUsage = true, true, x509.KeyUsageCertSign
+	ca := &authority{key: newKey(ts)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, ca.key.Public(), ca.key)
+	ts.Check(err)
+	ca.certificate, err = x509.ParseCertificate(der)
+	ts.Check(err)
+	return ca
+}
+
+func (ca *authority) issue(ts *testscript.TestScript, template *x509.Certificate) tls.Certificate {
+	key := newKey(ts)
+	der, err := x509.CreateCertificate(rand.Reader, template, ca.certificate, key.Public(), ca.key)
+	ts.Check(err)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+func newKey(ts *testscript.TestScript) *ecdsa.PrivateKey {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	ts.Check(err)
+	return key
+}
+
+func certificateTemplate(name string) *x509.Certificate {
+	now := time.Now()
+	return &x509.Certificate{
+		SerialNumber: big.NewInt(now.UnixNano()),
+		Subject:      pkix.Name{CommonName: name},
+		DNSNames:     []string{name},
+		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore:    time.Date(2001, 1, 1, 0, 0, 0, 0, time.UTC),
+		NotAfter:     now.Add(24 * time.Hour),
+		KeyUsage:     x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+}
+
+func writePEM(ts *testscript.TestScript, name, kind string, der []byte) {
+	data := pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
+	ts.Check(os.WriteFile(ts.MkAbs(name), data, 0o600))
+}
+
+// strangers are what may listen at an address instead of a Phoenix server.
+var strangers = map[string]func(net.Conn){
+	// nobody is special: nothing listens at the address.
+	"nobody": nil,
+	// silent takes what comes and never answers.
+	"silent": discard,
+	// hangup closes at once.
+	"hangup": func(net.Conn) {},
+
+	// web is an HTTP server that has never heard of WebSocket.
+	"web": answer("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 9\r\n\r\n<p>hi</p>"),
+	// redirect is one that has moved.
+	"redirect": answer("HTTP/1.1 301 Moved Permanently\r\nLocation: https://elsewhere.example/socket/websocket?token=SECRET\r\nContent-Length: 0\r\n\r\n"),
+	// limited is one that has had enough.
+	"limited": answer("HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7\r\nContent-Length: 9\r\n\r\nslow\r\n\x1b\x07d"),
+	// https is one that wants TLS, and says so.
+	"https": answer("HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"),
+
+	// Those that do not speak HTTP/1: mail, ssh, what wants TLS and answers by an alert, what wants HTTP/2, and what sends back
+	// what it gets.
+	"mail":  answer("220 mail.example ESMTP\r\n"),
+	"ssh":   answer("SSH-2.0-OpenSSH_9.6\r\n"),
+	"tls":   answer("\x15\x03\x01\x00\x02\x02\x46"),
+	"http2": answer("\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x64"),
+	"echo":  func(nc net.Conn) { _, _ = io.Copy(nc, nc) },
+
+	// cache answers 101, and with the key of somebody else.
+	"cache": answer("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: x\r\n\r\n"),
+	// graphql, mute, picky and odd are WebSocket servers: with a subprotocol of their own, without a word, with a close frame
+	// (1003) for whatever comes, and with an error for a heartbeat.
+	"graphql": upgrade("Sec-WebSocket-Protocol: graphql-ws\r\n", discard),
+	"mute":    upgrade("", discard),
+	"picky":   upgrade("", answer("\x88\x02\x03\xeb")),
+	"odd":     upgrade("", answer(textFrame(`[null,"1","phoenix","phx_reply",{"status":"error","response":{"reason":"nobody"}}]`))),
+}
+
+func discard(nc net.Conn) { _, _ = io.Copy(io.Discard, nc) }
+
+// answer waits for something and answers it.
+func answer(text string) func(net.Conn) {
+	return func(nc net.Conn) {
+		var request [4096]byte
+		if _, err := nc.Read(request[:]); err == nil {
+			_, _ = io.WriteString(nc, text) // it fails when the client is gone already
+		}
+	}
+}
+
+// upgrade opens a WebSocket with a further header line, and goes on.
+func upgrade(header string, then func(net.Conn)) func(net.Conn) {
+	return func(nc net.Conn) {
+		request, err := http.ReadRequest(bufio.NewReader(nc))
+		if err != nil {
+			return
+		}
+		const guid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11" // RFC 6455, section 1.3
+		sum := sha1.Sum([]byte(request.Header.Get("Sec-WebSocket-Key") + guid))
+		fmt.Fprintf(nc, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
+			"Sec-WebSocket-Accept: %s\r\n%s\r\n", base64.StdEncoding.EncodeToString(sum[:]), header)
+		then(nc)
+	}
+}
+
+// textFrame is a short WebSocket frame of a server.
+func textFrame(text string) string { return "\x81" + string([]byte{byte(len(text))}) + text }
+
+// cmdStranger points PHX_URI at something else than a Phoenix server, one of strangers:
+//
+//	stranger NAME
+//
+// STRANGER_ADDR is its address.
+func cmdStranger(ts *testscript.TestScript, args []string) {
+	names := strings.Join(slices.Sorted(maps.Keys(strangers)), "|")
+	if len(args) != 1 {
+		ts.Fatalf("usage: stranger %s", names)
+	}
+	serve, known := strangers[args[0]]
+	if !known {
+		ts.Fatalf("usage: stranger %s", names)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ts.Check(err)
+	ts.Setenv("STRANGER_ADDR", l.Addr().String())
+	ts.Setenv("PHX_URI", "ws://"+l.Addr().String()+"/socket")
+	if serve == nil {
+		ts.Check(l.Close())
+		return
+	}
+	s := &sceneOf(ts).servers
+	s.closers = append(s.closers, func() { l.Close() })
+	go func() {
+		for {
+			nc, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer nc.Close()
+				serve(nc)
+			}()
+		}
+	}()
+}
