@@ -1,7 +1,6 @@
 package phoenix
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -9,6 +8,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"phx/phoenix/rawjson"
 )
 
 // codecFor returns the codec for a vsn as the server's Version.match? reads it (PROTOCOL.md, section 1): "~> 2.0.0" or
@@ -35,7 +36,7 @@ func checkPayload(p Payload) error {
 	if p.Binary || p.Data == nil {
 		return nil
 	}
-	if _, err := checkJSON(p.Data); err != nil {
+	if _, err := rawjson.Check(p.Data); err != nil {
 		return fmt.Errorf("the payload is not valid JSON: %w", err)
 	}
 	return nil
@@ -104,11 +105,11 @@ func (codecV2) scan(data []byte, binary bool, f *frame) error {
 	if binary {
 		return scanBinary(data, f)
 	}
-	i, c := nextToken(data, 0)
+	i, c := rawjson.NextToken(data, 0)
 	if c != '[' {
-		return faultArray.errorAt(data, i)
+		return rawjson.FaultArray.At(data, i)
 	}
-	i, _ = nextToken(data, i+1)
+	i, _ = rawjson.NextToken(data, i+1)
 	var err error
 	if f.joinRef, i, err = refElement(data, i); err != nil {
 		return err
@@ -139,7 +140,7 @@ func (codecV2) finish(f *frame) error {
 		i, err = readReply(text, 0, f)
 	} else {
 		var payload []byte
-		payload, i, err = readValue(text, 0)
+		payload, i, err = rawjson.ReadValue(text, 0)
 		f.payload = jsonPayload(payload)
 	}
 	if err == nil {
@@ -154,19 +155,19 @@ func (codecV2) finish(f *frame) error {
 // endArray returns an error unless the frame ends properly behind its payload, which ends at text[i]. Elements behind
 // the payload are ignored, as the server ignores ours (PROTOCOL.md, section 2).
 func endArray(text []byte, i int) error {
-	i, c := nextToken(text, i)
+	i, c := rawjson.NextToken(text, i)
 	for c == ',' {
-		var f fault
-		i, _ = nextToken(text, i+1)
-		if i, f = skipNested(text, i, maxDepth); f != noFault {
-			return f.errorAt(text, i)
+		var f rawjson.Fault
+		i, _ = rawjson.NextToken(text, i+1)
+		if i, f = rawjson.SkipValue(text, i); f != rawjson.NoFault {
+			return f.At(text, i)
 		}
-		i, c = nextToken(text, i)
+		i, c = rawjson.NextToken(text, i)
 	}
 	if c != ']' {
-		return faultArrayEnd.errorAt(text, i)
+		return rawjson.FaultArrayEnd.At(text, i)
 	}
-	return checkEnd(text, i+1)
+	return rawjson.CheckEnd(text, i+1)
 }
 
 // refElement returns the ref that is the element at data[i], and the start of the next element.
@@ -180,7 +181,7 @@ func refElement(data []byte, i int) (ref []byte, next int, err error) {
 
 // stringElement is refElement for a string.
 func stringElement(data []byte, i int) (s []byte, next int, err error) {
-	if s, i, err = readString(data, i); err != nil {
+	if s, i, err = rawjson.ReadString(data, i); err != nil {
 		return nil, i, err
 	}
 	next, err = nextElement(data, i)
@@ -189,11 +190,11 @@ func stringElement(data []byte, i int) (s []byte, next int, err error) {
 
 // nextElement returns the start of the element behind the one that ends at data[i].
 func nextElement(data []byte, i int) (next int, err error) {
-	i, c := nextToken(data, i)
+	i, c := rawjson.NextToken(data, i)
 	if c != ',' {
-		return i, faultComma.errorAt(data, i)
+		return i, rawjson.FaultComma.At(data, i)
 	}
-	next, _ = nextToken(data, i+1)
+	next, _ = rawjson.NextToken(data, i+1)
 	return next, nil
 }
 
@@ -210,9 +211,9 @@ func (codecV2) append(dst []byte, m *message) (data []byte, binary bool, err err
 	dst = append(dst, ',')
 	dst = appendRef(dst, m.ref)
 	dst = append(dst, ',')
-	dst = appendString(dst, m.topic)
+	dst = rawjson.AppendString(dst, m.topic)
 	dst = append(dst, ',')
-	dst = appendString(dst, m.event)
+	dst = rawjson.AppendString(dst, m.event)
 	dst = append(dst, ',')
 	dst = appendPayload(dst, m.payload)
 	return append(dst, ']'), false, nil
@@ -235,8 +236,8 @@ func (codecV1) scan(data []byte, binary bool, f *frame) error {
 		return errBinaryFrame
 	}
 	var joinRef, ref, topic, event, payload []byte
-	start, _ := nextToken(data, 0)
-	end, err := readObject(data, start, func(key, value []byte) {
+	start, _ := rawjson.NextToken(data, 0)
+	end, err := rawjson.ReadObject(data, start, func(key, value []byte) {
 		switch string(key) {
 		case "join_ref":
 			joinRef = value
@@ -251,7 +252,7 @@ func (codecV1) scan(data []byte, binary bool, f *frame) error {
 		}
 	})
 	if err == nil {
-		err = checkEnd(data, end)
+		err = rawjson.CheckEnd(data, end)
 	}
 	if err != nil {
 		return err
@@ -264,8 +265,8 @@ func (codecV1) scan(data []byte, binary bool, f *frame) error {
 	if f.topic, _, err = readRef(topic, 0); err != nil {
 		return fmt.Errorf("topic: %s", faultRef)
 	}
-	if f.event, _, err = readString(event, 0); err != nil {
-		return fmt.Errorf("event: %s", faultString)
+	if f.event, _, err = rawjson.ReadString(event, 0); err != nil {
+		return fmt.Errorf("event: %s", rawjson.FaultString)
 	}
 	if f.joinRef, err = optionalRef(joinRef); err != nil {
 		return fmt.Errorf("join_ref: %s", faultRef)
@@ -302,9 +303,9 @@ func (codecV1) append(dst []byte, m *message) (data []byte, binary bool, err err
 		return dst, false, err
 	}
 	dst = append(dst, `{"topic":`...)
-	dst = appendString(dst, m.topic)
+	dst = rawjson.AppendString(dst, m.topic)
 	dst = append(dst, `,"event":`...)
-	dst = appendString(dst, m.event)
+	dst = rawjson.AppendString(dst, m.event)
 	dst = append(dst, `,"payload":`...)
 	dst = appendPayload(dst, m.payload)
 	dst = append(dst, `,"ref":`...)
@@ -394,91 +395,30 @@ func appendBinary(dst []byte, m *message) ([]byte, error) {
 	return append(dst, m.payload.Data...), nil
 }
 
-// What both JSON forms of a frame are made of: strings, refs, payloads, and objects that are read member by member.
+// What both JSON forms of a frame are made of.
 
-// readString returns the string at data[i], and its end. It points into data unless it holds escapes.
-func readString(data []byte, i int) (s []byte, end int, err error) {
-	if byteAt(data, i) != '"' {
-		return nil, i, faultString.errorAt(data, i)
-	}
-	end, escaped, f := skipString(data, i+1)
-	if f != noFault {
-		return nil, end, f.errorAt(data, end)
-	}
-	if escaped {
-		s, err = unescape(data[i:end])
-		return s, end, err
-	}
-	return data[i+1 : end-1], end, nil
-}
-
-// unescape decodes a valid JSON string. It allocates: servers hardly ever escape in keys, topics, events and refs. A lone
-// surrogate becomes U+FFFD.
-func unescape(text []byte) ([]byte, error) {
-	var s string
-	err := json.Unmarshal(text, &s)
-	return []byte(s), err
-}
+const faultRef rawjson.Fault = "a string, a number or null is expected"
 
 // readRef returns the ref at data[i], nil for null, and its end. A number is taken by its spelling: Phoenix echoes a ref
 // with its type, and ours are strings (PROTOCOL.md, section 2), but another server need not be as exact.
 func readRef(data []byte, i int) (ref []byte, end int, err error) {
 	end, f := i, faultRef
-	switch c := byteAt(data, i); {
+	switch c := rawjson.ByteAt(data, i); {
 	case c == '"':
-		return readString(data, i)
+		return rawjson.ReadString(data, i)
 	case c == 'n':
-		end, f = skipLiteral(data, i, "null")
+		end, f = rawjson.SkipLiteral(data, i, "null")
 	case c == '-' || c-'0' <= 9:
-		if end, f = skipNumber(data, i, c); f == noFault {
+		if end, f = rawjson.SkipNumber(data, i, c); f == rawjson.NoFault {
 			ref = data[i:end]
 		}
 	}
-	return ref, end, f.errorAt(data, end)
-}
-
-// readValue returns the JSON value at data[i], and its end. What is appended to it does not overwrite what follows it.
-func readValue(data []byte, i int) (value []byte, end int, err error) {
-	end, f := skipNested(data, i, maxDepth)
-	if f != noFault {
-		return nil, end, f.errorAt(data, end)
-	}
-	return data[i:end:end], end, nil
+	return ref, end, f.At(data, end)
 }
 
 // jsonPayload returns the valid JSON value as a payload; nil is none.
-func jsonPayload(value []byte) Payload { return Payload{Data: value, Broken: hasLineBreak(value)} }
-
-// readObject reads the object at data[i], hands its members to visit one by one, and returns its end.
-func readObject(data []byte, i int, visit func(key, value []byte)) (end int, err error) {
-	if byteAt(data, i) != '{' {
-		return i, faultObject.errorAt(data, i)
-	}
-	i, c := nextToken(data, i+1)
-	if c == '}' {
-		return i + 1, nil
-	}
-	for {
-		var key, value []byte
-		if key, i, err = readString(data, i); err != nil {
-			return i, err
-		}
-		if i, c = nextToken(data, i); c != ':' {
-			return i, faultColon.errorAt(data, i)
-		}
-		i, _ = nextToken(data, i+1)
-		if value, i, err = readValue(data, i); err != nil {
-			return i, err
-		}
-		visit(key, value)
-		if i, c = nextToken(data, i); c == '}' {
-			return i + 1, nil
-		}
-		if c != ',' {
-			return i, faultSeparator.errorAt(data, i)
-		}
-		i, _ = nextToken(data, i+1)
-	}
+func jsonPayload(value []byte) Payload {
+	return Payload{Data: value, Broken: rawjson.HasLineBreak(value)}
 }
 
 var errReply = errors.New("a reply needs a status that is a string")
@@ -487,7 +427,7 @@ var errReply = errors.New("a reply needs a status that is a string")
 // The response may be any JSON value (rule 6). Where there is none, f has no payload.
 func readReply(data []byte, i int, f *frame) (end int, err error) {
 	var status, response []byte
-	end, err = readObject(data, i, func(key, value []byte) {
+	end, err = rawjson.ReadObject(data, i, func(key, value []byte) {
 		switch string(key) {
 		case "status":
 			status = value
@@ -498,7 +438,7 @@ func readReply(data []byte, i int, f *frame) (end int, err error) {
 	if err != nil {
 		return end, err
 	}
-	if f.status, _, err = readString(status, 0); err != nil {
+	if f.status, _, err = rawjson.ReadString(status, 0); err != nil {
 		return end, errReply
 	}
 	f.payload = jsonPayload(response)
@@ -536,27 +476,5 @@ func appendRef(dst []byte, ref string) []byte {
 	if ref == "" {
 		return append(dst, "null"...)
 	}
-	return appendString(dst, ref)
-}
-
-// appendString appends s, which is valid UTF-8, as a JSON string with no more escapes than RFC 8259, section 7, asks for.
-func appendString(dst []byte, s string) []byte {
-	const hex = "0123456789abcdef"
-	dst = append(dst, '"')
-	from := 0
-	for i := range len(s) {
-		c := s[i]
-		if c >= ' ' && c != '"' && c != '\\' {
-			continue
-		}
-		dst = append(dst, s[from:i]...)
-		from = i + 1
-		if c >= ' ' {
-			dst = append(dst, '\\', c)
-		} else {
-			dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&0xf])
-		}
-	}
-	dst = append(dst, s[from:]...)
-	return append(dst, '"')
+	return rawjson.AppendString(dst, ref)
 }

@@ -8,6 +8,8 @@ import (
 	"hash/maphash"
 	"iter"
 	"log/slog"
+
+	"phx/phoenix/rawjson"
 )
 
 // A present is one key and its presences.
@@ -240,7 +242,7 @@ func (s PresenceState) AppendJSON(dst []byte) []byte {
 		if len(dst) > first {
 			dst = append(dst, ',')
 		}
-		dst = append(appendString(dst, p.key), `:{"metas":[`...)
+		dst = append(rawjson.AppendString(dst, p.key), `:{"metas":[`...)
 		for i, m := range p.metas {
 			if i > 0 {
 				dst = append(dst, ',')
@@ -387,7 +389,7 @@ func parsePresenceDiff(p Payload) (d presenceDiff, err error) {
 		return d, err
 	}
 	var joins, leaves []byte
-	_, err = readObject(text, 0, func(key, value []byte) {
+	_, err = rawjson.ReadObject(text, 0, func(key, value []byte) {
 		switch string(key) {
 		case "joins":
 			joins = value
@@ -421,13 +423,13 @@ func presenceText(p Payload) ([]byte, error) {
 			return r
 		}, text)
 	}
-	start, _ := nextToken(text, 0)
+	start, _ := rawjson.NextToken(text, 0)
 	return text[start:], nil
 }
 
 // parsePresences parses an object of presences by key. Of a key that is there twice the last one counts.
 func parsePresences(text []byte) (s PresenceState, err error) {
-	_, syntax := readObject(text, 0, func(key, value []byte) {
+	_, syntax := rawjson.ReadObject(text, 0, func(key, value []byte) {
 		if err != nil {
 			return
 		}
@@ -448,18 +450,18 @@ func parsePresences(text []byte) (s PresenceState, err error) {
 func parsePresent(key string, text []byte) (p present, err error) {
 	p.key = key
 	var metas []byte
-	_, err = readObject(text, 0, func(name, value []byte) {
+	_, err = rawjson.ReadObject(text, 0, func(name, value []byte) {
 		if string(name) == "metas" {
 			metas = value
 			return
 		}
-		p.fields = append(appendString(append(p.fields, ','), string(name)), ':')
+		p.fields = append(rawjson.AppendString(append(p.fields, ','), string(name)), ':')
 		p.fields = append(p.fields, value...)
 	})
 	if err != nil {
 		return p, err
 	}
-	if byteAt(metas, 0) != '[' {
+	if rawjson.ByteAt(metas, 0) != '[' {
 		return p, errPresenceMetas
 	}
 	p.metas, err = parseMetas(metas)
@@ -469,16 +471,16 @@ func parsePresent(key string, text []byte) (p present, err error) {
 
 // parseMetas parses an array of metas.
 func parseMetas(text []byte) (metas []presenceMeta, err error) {
-	i, c := nextToken(text, 1)
+	i, c := rawjson.NextToken(text, 1)
 	for c != ']' {
 		if len(metas) > 0 {
 			if c != ',' {
-				return nil, faultArrayEnd.errorAt(text, i)
+				return nil, rawjson.FaultArrayEnd.At(text, i)
 			}
-			i, _ = nextToken(text, i+1)
+			i, _ = rawjson.NextToken(text, i+1)
 		}
 		var value []byte
-		if value, i, err = readValue(text, i); err != nil {
+		if value, i, err = rawjson.ReadValue(text, i); err != nil {
 			return nil, err
 		}
 		m, err := parseMeta(value)
@@ -486,13 +488,13 @@ func parseMetas(text []byte) (metas []presenceMeta, err error) {
 			return nil, fmt.Errorf("meta %d: %w", len(metas), err)
 		}
 		metas = append(metas, m)
-		i, c = nextToken(text, i)
+		i, c = rawjson.NextToken(text, i)
 	}
 	return metas, nil
 }
 
 func parseMeta(text []byte) (m presenceMeta, err error) {
-	_, err = readObject(text, 0, func(key, value []byte) {
+	_, err = rawjson.ReadObject(text, 0, func(key, value []byte) {
 		if string(key) == "phx_ref" {
 			m.ref = string(value)
 		}
