@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"maps"
@@ -39,7 +40,7 @@ type jsScenario struct {
 // A cue is a line of the client upon which something is done; each is waited for after the one before.
 type cue struct {
 	line string
-	do   func(t *testing.T, srv *phoenixtest.Server)
+	do   func(srv *phoenixtest.Server) error
 }
 
 // jsScenarios are all scenarios.
@@ -53,49 +54,92 @@ func jsScenarios() map[string]jsScenario {
 
 // TestJavaScriptClient lets the judge be judged: the official client sees from our server what it sees from Phoenix. What
 // it puts on the wire then is compared with testdata/phoenix_js/wire, which our own client is compared with.
+//
+// A scenario mostly waits. So one process of node plays all of them at the same time, each against a server of its own.
 func TestJavaScriptClient(t *testing.T) {
+	t.Parallel()
 	needNode(t)
-	scenarios := jsScenarios()
-	if diff := cmp.Diff(slices.Sorted(maps.Keys(scenarios)), slices.Sorted(slices.Values(node(t, nil)))); diff != "" {
+	plays := map[string]*jsPlay{}
+	for name, sc := range jsScenarios() {
+		plays[name] = newJSPlay(t, sc)
+	}
+	names, wait := startNode(t, plays)
+	if diff := cmp.Diff(slices.Sorted(maps.Keys(plays)), slices.Sorted(slices.Values(names))); diff != "" {
 		t.Errorf("the scenarios here (-) and of %s (+) differ:\n%s", phoenixJS, diff)
 	}
-	for name, sc := range scenarios {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			sc.run(t, name)
-		})
+	for name, play := range plays {
+		t.Run(name, func(t *testing.T) { play.check(t, name) })
+	}
+	if err := wait(); err != nil {
+		t.Error(err)
 	}
 }
 
-func (sc jsScenario) run(t *testing.T, name string) {
-	var wire wireLog
-	srv := phoenixtest.NewServer(peer.App(), phoenixtest.WithTap(wire.tap))
-	defer srv.Close()
-	url := srv.URL
+// A jsPlay is a scenario that is being played.
+type jsPlay struct {
+	jsScenario
+	srv  *phoenixtest.Server
+	wire wireLog
+	url  *url.URL // what the clients connect to
+
+	lines chan string   // what the clients print; closed when node has ended
+	over  chan struct{} // closed behind the last line; then the rest may be read
+	ended bool          // the scenario was played to its end
+	saw   []string
+	err   error // of the cues
+}
+
+func newJSPlay(t *testing.T, sc jsScenario) *jsPlay {
+	t.Helper()
+	p := &jsPlay{jsScenario: sc, lines: make(chan string), over: make(chan struct{})}
+	p.srv = phoenixtest.NewServer(peer.App(), phoenixtest.WithTap(p.wire.tap))
+	t.Cleanup(p.srv.Close)
+	p.url = &url.URL{Scheme: "ws", Host: p.srv.Addr(), Path: "/socket"}
 	if sc.handshakes {
-		front := httptest.NewServer(wire.handshakes(srv))
-		defer front.Close()
-		url = "ws://" + front.Listener.Addr().String() + "/socket"
+		front := httptest.NewServer(p.wire.handshakes(p.srv))
+		t.Cleanup(front.Close)
+		p.url.Host = front.Listener.Addr().String()
 	}
-	cues := sc.cues
-	lines := node(t, func(line string) {
-		if len(cues) > 0 && line == cues[0].line {
-			cues[0].do(t, srv)
-			cues = cues[1:]
+	return p
+}
+
+// follow collects what the clients print and acts on the cues.
+func (p *jsPlay) follow() {
+	defer close(p.over)
+	for line := range p.lines {
+		if line == "end" {
+			p.ended = true
+			return
 		}
-	}, name, url)
-	if len(cues) > 0 {
-		t.Errorf("did not see %s", cues[0].line)
+		p.saw = append(p.saw, line)
+		if len(p.cues) > 0 && line == p.cues[0].line {
+			p.err = errors.Join(p.err, p.cues[0].do(p.srv))
+			p.cues = p.cues[1:]
+		}
 	}
-	if diff := cmp.Diff(sc.want, byClient(lines)); diff != "" {
+}
+
+// check waits for the end of the scenario and compares.
+func (p *jsPlay) check(t *testing.T, name string) {
+	<-p.over
+	if p.err != nil {
+		t.Error(p.err)
+	}
+	if len(p.cues) > 0 {
+		t.Errorf("did not see %s", p.cues[0].line)
+	}
+	if diff := cmp.Diff(p.want, byClient(p.saw)); diff != "" {
 		t.Errorf("callbacks expected (-) and seen (+):\n%s", diff)
+	}
+	if !p.ended {
+		t.Fatal("node ended before the scenario")
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), nodeTimeout)
 	defer cancel()
-	if err := srv.Await(ctx, func(s phoenixtest.Stats) bool { return s.Open == 0 }); err != nil {
+	if err := p.srv.Await(ctx, func(s phoenixtest.Stats) bool { return s.Open == 0 }); err != nil {
 		t.Fatal(err)
 	}
-	wire.compare(t, name, *updateWire)
+	p.wire.compare(t, name, *updateWire)
 }
 
 // byClient sorts lines by the client that printed them: between two there is no order.
@@ -111,8 +155,8 @@ func byClient(lines []string) []string {
 // phoenixJS is where the official JavaScript client is installed, and the scenarios that it plays are.
 const phoenixJS = "../../testdata/phoenix_js"
 
-// nodeTimeout is how long a scenario may take on a machine that is busy; most take half a second.
-const nodeTimeout = time.Minute
+// nodeTimeout is how long all scenarios together may take on a machine that is busy; otherwise they take five seconds.
+const nodeTimeout = 3 * time.Minute
 
 // needNode sees to it that node can run the client.
 func needNode(t *testing.T) {
@@ -151,12 +195,18 @@ func installed(t *testing.T) bool {
 	return err == nil && got.ModTime().After(want.ModTime())
 }
 
-// node runs the scenarios' program and returns the lines that it prints; each is also shown to saw, if that is not nil.
-func node(t *testing.T, saw func(line string), args ...string) []string {
+// startNode lets node play scenarios and returns the names of all that it could play. wait returns when it has ended.
+func startNode(t *testing.T, plays map[string]*jsPlay) (names []string, wait func() error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), nodeTimeout)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "node", append([]string{filepath.Join(phoenixJS, "main.mjs")}, args...)...)
+	t.Cleanup(cancel)
+	args := []string{filepath.Join(phoenixJS, "main.mjs")}
+	byHost := map[string]*jsPlay{}
+	for name, p := range plays {
+		args = append(args, name, p.url.String())
+		byHost[p.url.Host] = p
+	}
+	cmd := exec.CommandContext(ctx, "node", args...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	stdout, err := cmd.StdoutPipe()
@@ -166,17 +216,38 @@ func node(t *testing.T, saw func(line string), args ...string) []string {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	var lines []string
-	for scanner := bufio.NewScanner(stdout); scanner.Scan(); {
-		lines = append(lines, scanner.Text())
-		if saw != nil {
-			saw(scanner.Text())
+	scanner := bufio.NewScanner(stdout)
+	scanner.Scan() // without a line, there are no names, and an error from wait
+	names = strings.Fields(scanner.Text())
+	for _, p := range plays {
+		go p.follow()
+	}
+	var stray []string
+	ended := make(chan error, 1)
+	go func() {
+		for scanner.Scan() {
+			host, line, _ := strings.Cut(scanner.Text(), " ")
+			p := byHost[host]
+			if p == nil {
+				stray = append(stray, scanner.Text())
+				continue
+			}
+			select {
+			case p.lines <- line:
+			case <-p.over:
+			}
 		}
+		for _, p := range plays {
+			close(p.lines)
+		}
+		ended <- cmd.Wait()
+	}()
+	return names, func() error {
+		if err := <-ended; err != nil || len(stray) > 0 {
+			return fmt.Errorf("node: %v, context: %v, lines of no scenario: %q\n%s", err, ctx.Err(), stray, &stderr)
+		}
+		return nil
 	}
-	if err := cmd.Wait(); err != nil {
-		t.Fatalf("node: %v, context: %v\n%s\n%s", err, ctx.Err(), strings.Join(lines, "\n"), &stderr)
-	}
-	return lines
 }
 
 // jsConnects are about the handshake, and about tokens.
@@ -509,16 +580,17 @@ const (
 	refused = `["a","error","ECONNREFUSED"]`
 )
 
-func stop(_ *testing.T, srv *phoenixtest.Server) { srv.Stop() }
-
-func startAgain(t *testing.T, srv *phoenixtest.Server) {
-	t.Helper()
-	if err := srv.Start(); err != nil {
-		t.Fatal(err)
-	}
+func stop(srv *phoenixtest.Server) error {
+	srv.Stop()
+	return nil
 }
 
-func blackHole(_ *testing.T, srv *phoenixtest.Server) { srv.BlackHole() }
+func startAgain(srv *phoenixtest.Server) error { return srv.Start() }
+
+func blackHole(srv *phoenixtest.Server) error {
+	srv.BlackHole()
+	return nil
+}
 
 // A wireLog collects what clients put on the wire: for each connection, in order, its request and its frames, a line each.
 type wireLog struct {

@@ -149,6 +149,7 @@ func TestStopDrainsAndStartBeginsAnew(t *testing.T) {
 }
 
 func TestStartOnTheSameTCPAddress(t *testing.T) {
+	t.Parallel()
 	srv := phoenixtest.NewServer(phoenixtest.Demo())
 	defer srv.Close()
 	url := srv.URL

@@ -89,11 +89,13 @@ func TestTranscriptsAreAllNamed(t *testing.T) {
 // application and compares the server's half. Then it falsifies the recording in many ways,
 // one at a time, and wants the comparison to notice, so that it is known to see something.
 func TestTranscripts(t *testing.T) {
+	t.Parallel()
 	for _, tr := range allTranscripts() {
 		if tr.unclaimed != "" {
 			continue
 		}
 		t.Run(strings.TrimSuffix(tr.file, ".ndjson"), func(t *testing.T) {
+			t.Parallel()
 			recording := readRecording(t, path.Join(transcripts, tr.file))
 			var got map[string][]string
 			synctest.Test(t, func(t *testing.T) {

@@ -1,4 +1,5 @@
-// The official client, with a line on stdout for each call of a callback: a JSON array of who saw it, where, and what.
+// The official client, with a line on stdout for each call of a callback: the host of the server, and a JSON array of who saw
+// it, where, and what.
 
 import {Presence, Socket} from "phoenix"
 import WebSocket from "ws"
@@ -10,14 +11,29 @@ export const soon = () => 10
 // bytes makes the payload of a binary push.
 export const bytes = (...values) => Uint8Array.from(values).buffer
 
-// recorded is a transport that adds each link it makes to links, and closed waits for the end of one.
-export const recorded = links => class extends WebSocket {
-  constructor(...args) {
-    super(...args)
-    links.push(this)
+// hostOf tells scenarios apart: each has a server of its own.
+export const hostOf = url => new URL(url).host
+
+// links are all WebSockets, the oldest first, by the host that they lead to.
+const links = new Map()
+export const linksTo = url => links.get(hostOf(url)) ?? []
+
+class Link extends WebSocket {
+  constructor(url, ...rest) {
+    super(url, ...rest)
+    links.set(hostOf(url), [...linksTo(url), this])
   }
 }
 
+// hangUp ends all links to a server without a close frame, as the end of the process would.
+export function hangUp(url) {
+  for (const link of linksTo(url)) {
+    link.on("error", () => {}) // of a link that was never up
+    link.terminate()
+  }
+}
+
+// closed waits for the end of a link.
 export const closed = link => new Promise(resolve => {
   if (link.readyState === WebSocket.CLOSED) resolve()
   else link.addEventListener("close", resolve)
@@ -26,9 +42,10 @@ export const closed = link => new Promise(resolve => {
 export class Client {
   constructor(name, url, opts = {}) {
     this.name = name
+    this.host = hostOf(url)
     this.lines = []
     this.read = 0
-    this.socket = new Socket(url, {transport: WebSocket, ...opts})
+    this.socket = new Socket(url, {transport: Link, ...opts})
     this.socket.onOpen(() => this.saw("open"))
     this.socket.onClose(event => this.saw("close", event.code))
   }
@@ -100,7 +117,7 @@ export class Client {
 
   // saw prints a line.
   saw(...line) {
-    process.stdout.write(JSON.stringify([this.name, ...line], printable) + "\n")
+    process.stdout.write(`${this.host} ${JSON.stringify([this.name, ...line], printable)}\n`)
     this.lines.push(line)
     this.wake?.()
   }

@@ -1,6 +1,6 @@
 // Joins, and the leave that takes one back.
 
-import {Client, closed, recorded, never, soon} from "./client.mjs"
+import {Client, closed, linksTo, never, soon} from "./client.mjs"
 
 export const joins = {
   async join(url) {
@@ -37,6 +37,7 @@ export const joins = {
     const a = new Client("a", url, {rejoinAfterMs: soon})
     const channel = a.channel("room:slowjoin", slowAtFirst(1500))
     a.connect()
+    await a.until("open") // which may take longer than the join has
     channel.join(200).receive("timeout", () => { channel.timeout = 30_000 })
     a.receive(channel.joinPush, "join")
     await a.until("room:slowjoin", "join", "ok")
@@ -45,13 +46,12 @@ export const joins = {
 
   // The server answers no heartbeat during a join; here it is too slow for this client's patience.
   async join_slower_than_heartbeat(url) {
-    const links = []
-    const a = new Client("a", url, {heartbeatIntervalMs: 300, transport: recorded(links)})
+    const a = new Client("a", url, {heartbeatIntervalMs: 300})
     a.connect()
     await a.join(a.channel("room:slowjoin", slowAtFirst(4000)))
     await a.disconnect()
     // The server reads the close frame of the link that was given up only behind the join: until then the link has to last.
-    await closed(links[0])
+    await closed(linksTo(url)[0])
   },
 
   async leave(url) {
