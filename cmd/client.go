@@ -206,7 +206,7 @@ func (l *link) next(ctx context.Context) (*phoenix.Event, error) {
 	default:
 		return nil, err
 	}
-	if _, isMessage := ev.Detail.(phoenix.Message); isMessage {
+	if _, isMessage := ev.Detail.(*phoenix.Message); isMessage {
 		return ev, nil
 	}
 	if _, up := ev.Detail.(*phoenix.Connected); up {
@@ -300,7 +300,7 @@ func (l *link) abort() {
 // logged.
 func logLifecycle(log *slog.Logger, ev *phoenix.Event) {
 	switch d := ev.Detail.(type) {
-	case phoenix.Message, *phoenix.PushReply, *phoenix.PushTimeout, *phoenix.PushError,
+	case *phoenix.Message, *phoenix.PushReply, *phoenix.PushTimeout, *phoenix.PushError,
 		*phoenix.PresenceJoin, *phoenix.PresenceLeave, *phoenix.PresenceSync:
 	case *phoenix.Connecting:
 		log.Info("connecting", "uri", d.URI, "attempt", d.Attempt)

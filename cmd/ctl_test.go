@@ -145,8 +145,8 @@ func TestCtlStartFromAFile(t *testing.T) {
 func ctlEvents() []phoenix.Event {
 	events := []phoenix.Event{
 		pushed("", &phoenix.Connected{}, ""), pushed("", &phoenix.Joined{}, `{"welcome":true}`),
-		pushed("tick", phoenix.Message{}, `{"n":1}`), pushed("a%b", phoenix.Message{}, `{"n":2,"text":"\"type\":\"phoenix.channel.x\""}`),
-		pushed("tick", phoenix.Message{}, `{"n":3}`),
+		pushed("tick", &phoenix.Message{}, `{"n":1}`), pushed("a%b", &phoenix.Message{}, `{"n":2,"text":"\"type\":\"phoenix.channel.x\""}`),
+		pushed("tick", &phoenix.Message{}, `{"n":3}`),
 	}
 	events[3].Topic = "a\tb%41"
 	for i := range events {

@@ -360,8 +360,8 @@ func signalSamples() []phoenix.Event {
 	none, answer, binary := phoenix.Payload{}, phoenix.JSON(`{}`), phoenix.Binary(nil)
 	again := phoenix.Retry{Will: true, In: 1}
 	return []phoenix.Event{
-		of("room:lobby", "new_msg", answer, phoenix.Message{}),
-		of("room:lobby", "new_msg", binary, phoenix.Message{}),
+		of("room:lobby", "new_msg", answer, &phoenix.Message{}),
+		of("room:lobby", "new_msg", binary, &phoenix.Message{}),
 		of("", "", none, &phoenix.Connecting{}),
 		of("", "", none, &phoenix.Connected{Reconnect: true, RTT: 1, Timings: phoenix.Timings{TLS: 1}}),
 		of("", "", none, &phoenix.Disconnected{Code: 1000, HTTPStatus: 403}),

@@ -187,7 +187,7 @@ var formatAbout = map[signal.Format]string{
 // exampleMessage is the message that the page shows in each format.
 var exampleMessage = phoenix.Event{
 	Time: time.Date(2026, 2, 7, 12, 0, 6, 123456000, time.UTC), Seq: 6, Session: 1,
-	Topic: "room:lobby", Name: "new_msg", JoinRef: "3", Payload: phoenix.JSON(`{"body":"hi","n":1.0}`), Detail: phoenix.Message{},
+	Topic: "room:lobby", Name: "new_msg", JoinRef: "3", Payload: phoenix.JSON(`{"body":"hi","n":1.0}`), Detail: &phoenix.Message{},
 }
 
 // exampleID stands for the id of an example, which is another one in each process.

@@ -234,7 +234,7 @@ func (ln *listener) run(ctx context.Context) error {
 func (ln *listener) handle(ctx context.Context, ev *phoenix.Event) error {
 	counts := true
 	switch ev.Detail.(type) {
-	case phoenix.Message:
+	case *phoenix.Message:
 	case *phoenix.PresenceJoin, *phoenix.PresenceLeave, *phoenix.PresenceSync:
 		counts = ln.client.output.Format != signal.FormatPayload // which prints nothing of them
 	default:

@@ -100,7 +100,7 @@ func TestLifecycleLog(t *testing.T) {
 		{Topic: "t", Detail: &phoenix.Closed{}},
 		{Topic: "t", Detail: &phoenix.Errored{Reason: phoenix.ErroredCrash, Retry: phoenix.Retry{Will: true}}},
 		// Output, and no lines of the log.
-		{Topic: "t", Detail: phoenix.Message{}},
+		{Topic: "t", Detail: &phoenix.Message{}},
 		{Topic: "t", Detail: &phoenix.PushReply{}},
 	}
 	want := `phx: connecting uri=ws://h attempt=1

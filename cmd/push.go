@@ -215,7 +215,7 @@ func (p *pusher) handle(ctx context.Context, ev *phoenix.Event, slots chan struc
 	switch d := ev.Detail.(type) {
 	case *phoenix.Disconnected:
 		p.down = &phoenix.Disconnected{Reason: d.Reason, Text: d.Text}
-	case phoenix.Message:
+	case *phoenix.Message:
 		if p.until != nil {
 			return p.until.see(ctx, p.printer, ev)
 		}

@@ -26,7 +26,7 @@ func render(t *testing.T, o config.Output, terminal bool, payloads ...string) (s
 	}
 	p := &printer{renderer: r, out: &out}
 	for _, payload := range payloads {
-		if err := p.print(t.Context(), &phoenix.Event{Topic: "t", Name: "e", Payload: phoenix.JSON(payload), Detail: phoenix.Message{}}); err != nil {
+		if err := p.print(t.Context(), &phoenix.Event{Topic: "t", Name: "e", Payload: phoenix.JSON(payload), Detail: &phoenix.Message{}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -105,7 +105,7 @@ func TestPrinterSaysWhyItCannotWrite(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := &printer{renderer: r, out: failingWriter{syscall.ENOSPC}}
-	ev := &phoenix.Event{Payload: phoenix.JSON("1"), Detail: phoenix.Message{}}
+	ev := &phoenix.Event{Payload: phoenix.JSON("1"), Detail: &phoenix.Message{}}
 	if err := p.print(t.Context(), ev); codeOf(err) != exit.Write {
 		t.Errorf("error %v", err)
 	}
@@ -120,7 +120,7 @@ func TestInterruptedFilterIsNoFailureOfTheRecord(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if got := r.append(ctx, nil, &phoenix.Event{Payload: phoenix.JSON("1"), Detail: phoenix.Message{}}); len(got) > 0 {
+	if got := r.append(ctx, nil, &phoenix.Event{Payload: phoenix.JSON("1"), Detail: &phoenix.Message{}}); len(got) > 0 {
 		t.Errorf("printed %q", got)
 	}
 	if errs.Len() > 0 || r.result() != nil {

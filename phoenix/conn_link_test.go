@@ -46,7 +46,7 @@ func TestHourOfHeartbeatsOnBusyChannel(t *testing.T) {
 		if n := srv.Stats().Heartbeats; n != 120 {
 			t.Errorf("the server saw %d heartbeats in an hour, want 120", n)
 		}
-		if ticks := details[phoenix.Message](log); len(ticks) != 3600 {
+		if ticks := details[*phoenix.Message](log); len(ticks) != 3600 {
 			t.Errorf("%d messages, want 3600", len(ticks))
 		}
 		if st := srv.Stats(); st.Connects != 1 {
@@ -345,7 +345,7 @@ func TestServerRestart(t *testing.T) {
 		var ticks []string
 		for _, e := range log.all() {
 			switch d := e.Detail.(type) {
-			case phoenix.Message:
+			case *phoenix.Message:
 				ticks = append(ticks, string(e.Payload.Data))
 			case *phoenix.Joined:
 				if d.Rejoin && d.Gap != 11*time.Second {

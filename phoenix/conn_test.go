@@ -219,7 +219,7 @@ func tell(e *phoenix.Event) string {
 		return fmt.Sprintf("push %d lost: %s, delivered: %s", d.Index, d.Reason, d.Delivered)
 	case *phoenix.PresenceJoin, *phoenix.PresenceLeave, *phoenix.PresenceSync:
 		text = tellPresence(d)
-	case phoenix.Message:
+	case *phoenix.Message:
 		text = e.Name + " " + string(e.Payload.Data)
 	default:
 		text = tellChannel(e)
@@ -840,7 +840,7 @@ func wantItems(t *testing.T, log *recorder, n int) (others []string) {
 		if seq++; e.Seq != seq {
 			t.Fatalf("event %d has number %d", seq, e.Seq)
 		}
-		if _, ok := e.Detail.(phoenix.Message); !ok {
+		if _, ok := e.Detail.(*phoenix.Message); !ok {
 			others = append(others, tell(&e))
 			continue
 		}
@@ -915,7 +915,7 @@ func TestConsumerTooSlowForServer(t *testing.T) {
 		settle(time.Minute)
 		log := record(t, events)
 		settle(5 * time.Second)
-		received := len(details[phoenix.Message](log))
+		received := len(details[*phoenix.Message](log))
 		others := wantItems(t, log, received)
 		if received < 4000 || received > 10_000 {
 			t.Errorf("%d messages were received", received)
@@ -925,7 +925,7 @@ func TestConsumerTooSlowForServer(t *testing.T) {
 			if _, ok := e.Detail.(*phoenix.Disconnected); ok {
 				lost = i
 			}
-			if _, ok := e.Detail.(phoenix.Message); ok && lost > 0 {
+			if _, ok := e.Detail.(*phoenix.Message); ok && lost > 0 {
 				t.Fatal("a message came behind the end of its session")
 			}
 		}
@@ -1024,7 +1024,7 @@ func TestCloseWithoutConsumer(t *testing.T) {
 		}
 		log := record(t, events)
 		settle(0)
-		others := wantItems(t, log, len(details[phoenix.Message](log)))
+		others := wantItems(t, log, len(details[*phoenix.Message](log)))
 		if got := fmt.Sprint(others); !strings.Contains(got, "disconnected closed_by_us") {
 			t.Errorf("events %s", got)
 		}

@@ -80,7 +80,8 @@ func (p Payload) clone() Payload {
 // wants a default.
 type Detail interface{ detail() }
 
-// Message is a message that the server pushed or broadcast on a joined topic.
+// Message is a message that the server pushed or broadcast on a joined topic. The event's Payload is what it said; see
+// [Event.Decode]. Message has no fields, so that a *Message, one for each frame, is not allocated.
 type Message struct{}
 
 // Connecting announces a dial.
@@ -248,7 +249,7 @@ type PresenceSync struct {
 	State PresenceState
 }
 
-func (Message) detail()             {}
+func (*Message) detail()            {}
 func (*Connecting) detail()         {}
 func (*Connected) detail()          {}
 func (*Disconnected) detail()       {}

@@ -91,7 +91,7 @@ func ExampleConn_Events() {
 			if err := conn.Send(ctx, phoenix.Push{Topic: "room:1", Name: "broadcast", Payload: phoenix.JSON(`{"n":1}`)}); err != nil {
 				log.Fatal(err)
 			}
-		case phoenix.Message:
+		case *phoenix.Message:
 			fmt.Printf("%s %s %s\n", event.Topic, event.Name, event.Payload.Data)
 		case *phoenix.PushReply:
 			fmt.Println("reply", detail.Status)
@@ -178,7 +178,7 @@ func ExampleSupervisor() {
 			},
 			Consume: func(events *phoenix.Stream) {
 				for event := range events.All(ctx) {
-					if _, ok := event.Detail.(phoenix.Message); ok {
+					if _, ok := event.Detail.(*phoenix.Message); ok {
 						log.Printf("%s got %s", name, event.Name)
 					}
 				}

@@ -292,7 +292,7 @@ func (m *machine) receivedMessage(c *channel, f *frame) {
 			Time: f.at, Seq: *m.seq, Session: m.session,
 			Topic: c.Topic, Name: m.intern(f.event),
 			JoinRef: m.internRef(f.joinRef, c), Ref: string(f.ref),
-			Payload: f.payload, Detail: Message{},
+			Payload: f.payload, Detail: &Message{},
 		})
 	}
 	if m.presence && presenceFrame(f) {

@@ -120,3 +120,18 @@ func TestUnencodablePush(t *testing.T) {
 		t.Errorf("the push ended as %v, want a PushError that says it was never written", failed)
 	}
 }
+
+// A message is an event without an allocation.
+func TestMessageDoesNotAllocate(t *testing.T) {
+	m, now := upMachine(t, "room:1")
+	f := &frame{at: now, topic: []byte("room:1"), event: []byte("tick"), payload: JSON(`{"n":1}`)}
+	if n := testing.AllocsPerRun(100, func() {
+		m.received(now, f)
+		if _, ok := m.out.events[0].Detail.(*Message); !ok {
+			t.Fatalf("the event is a %T", m.out.events[0].Detail)
+		}
+		m.out.events = m.out.events[:0]
+	}); n != 0 {
+		t.Errorf("a message allocates %v times", n)
+	}
+}

@@ -178,7 +178,7 @@ func (r *reference) event(e *Event) {
 	r.require(!e.Time.After(r.now), "%T in the future", e.Detail)
 	r.trace.event(e)
 	switch d := e.Detail.(type) {
-	case Message:
+	case *Message:
 		r.onMessage(e)
 	case *PushReply, *PushTimeout, *PushError:
 		r.pushEnded(e)

@@ -246,7 +246,7 @@ func TestPresenceBetweenJoins(t *testing.T) {
 		m.received(now, &frame{at: now, joinRef: joinRef, topic: []byte("room:1"), event: []byte(eventPresenceState), payload: JSON("{}")})
 	}
 	for _, e := range m.out.events {
-		if _, ok := e.Detail.(Message); !ok {
+		if _, ok := e.Detail.(*Message); !ok {
 			t.Errorf("a %T without a join", e.Detail)
 		}
 	}

@@ -12,7 +12,7 @@ import (
 func numbered(seq, n int) []Event {
 	events := make([]Event, n)
 	for i := range events {
-		events[i] = Event{Seq: uint64(seq + i), Detail: Message{}}
+		events[i] = Event{Seq: uint64(seq + i), Detail: &Message{}}
 	}
 	return events
 }
@@ -152,7 +152,7 @@ func TestStreamHoldsBuffers(t *testing.T) {
 // A clone outlives the next call to Next.
 func TestEventClone(t *testing.T) {
 	data := []byte(`{"a":1}`)
-	e := Event{Topic: "room:1", Payload: Payload{Data: data}, Detail: Message{}}
+	e := Event{Topic: "room:1", Payload: Payload{Data: data}, Detail: &Message{}}
 	clone := e.Clone()
 	copy(data, "garbage")
 	if got := string(clone.Payload.Data); got != `{"a":1}` || clone.Topic != "room:1" {

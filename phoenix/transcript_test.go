@@ -897,7 +897,7 @@ func (l *ledger) lost(reason Reason, code int) (lines []string) {
 // eventLine writes an event as a ledger does.
 func eventLine(e *Event) string {
 	switch d := e.Detail.(type) {
-	case Message:
+	case *Message:
 		return fmt.Sprintf("message %s %s %s", e.Topic, e.Name, payloadLine(e.Payload))
 	case *PushReply:
 		return fmt.Sprintf("reply %s %s %s %s", e.Topic, e.Name, d.Status, payloadLine(e.Payload))

@@ -31,8 +31,8 @@ func ExampleRouter() {
 	}
 
 	publisher := r.Publisher("backend") // what consumes the events of the connection has one
-	publisher.Publish(&phoenix.Event{Seq: 1, Topic: "room:lobby", Name: "new_msg", Payload: phoenix.JSON(`{"body":"hi"}`), Detail: phoenix.Message{}})
-	publisher.Publish(&phoenix.Event{Seq: 2, Topic: "user:123", Name: "new_msg", Payload: phoenix.JSON(`{"body":"ho"}`), Detail: phoenix.Message{}})
+	publisher.Publish(&phoenix.Event{Seq: 1, Topic: "room:lobby", Name: "new_msg", Payload: phoenix.JSON(`{"body":"hi"}`), Detail: &phoenix.Message{}})
+	publisher.Publish(&phoenix.Event{Seq: 2, Topic: "user:123", Name: "new_msg", Payload: phoenix.JSON(`{"body":"ho"}`), Detail: &phoenix.Message{}})
 	publisher.Flush()
 
 	if err := r.Shutdown(context.Background()); err != nil {

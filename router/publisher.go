@@ -310,7 +310,7 @@ func (p *Publisher) subject(ev *phoenix.Event) subject {
 		busTopics: signal.BusTopics(p.connection, ev.Topic),
 	}
 	switch ev.Detail.(type) {
-	case phoenix.Message, *phoenix.PushReply, *phoenix.PushTimeout, *phoenix.PushError:
+	case *phoenix.Message, *phoenix.PushReply, *phoenix.PushTimeout, *phoenix.PushError:
 		s.hasEvent = true
 	}
 	s.hasTopic = s.hasEvent || ev.Topic != ""

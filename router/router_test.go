@@ -234,7 +234,7 @@ func tick(seq uint64) *phoenix.Event { return messageOf("room:lobby", "tick", se
 func messageOf(topic, name string, seq uint64) *phoenix.Event {
 	return &phoenix.Event{
 		Time: time.Unix(1_800_000_000, int64(seq)), Session: 1, Seq: seq, Topic: topic, Name: name,
-		Payload: phoenix.JSON(`{"n":1}`), Detail: phoenix.Message{},
+		Payload: phoenix.JSON(`{"n":1}`), Detail: &phoenix.Message{},
 	}
 }
 

@@ -143,7 +143,7 @@ func TestDecisionTooLargeToKeep(t *testing.T) {
 	}
 	p := r.Publisher("backend")
 	for seq := range uint64(3) {
-		p.Publish(&phoenix.Event{Seq: seq + 1, Payload: phoenix.JSON("1"), Detail: phoenix.Message{}})
+		p.Publish(&phoenix.Event{Seq: seq + 1, Payload: phoenix.JSON("1"), Detail: &phoenix.Message{}})
 	}
 	p.Flush()
 	if p.decisions.size != 0 {

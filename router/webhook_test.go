@@ -340,7 +340,7 @@ func TestWebhookFollowsNoRedirect(t *testing.T) {
 func newEvent() *phoenix.Event {
 	return &phoenix.Event{
 		Time: time.Date(2026, 2, 7, 12, 0, 6, 0, time.UTC), Seq: 6, Session: 1, Topic: `rö "m%`, Name: "new_msg",
-		Detail: phoenix.Message{}, Payload: phoenix.Payload{Data: []byte(`{"n":1.0, "b":"<ü>"}`)},
+		Detail: &phoenix.Message{}, Payload: phoenix.Payload{Data: []byte(`{"n":1.0, "b":"<ü>"}`)},
 	}
 }
 

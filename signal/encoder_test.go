@@ -19,7 +19,7 @@ var idMember = regexp.MustCompile(`"id":"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[8
 func withoutID(line []byte) string { return idMember.ReplaceAllString(string(line), `"id":"ID"`) }
 
 func message(topic, event string, p phoenix.Payload) phoenix.Event {
-	return phoenix.Event{Time: at, Seq: 6, Session: 1, Topic: topic, Name: event, Payload: p, Detail: phoenix.Message{}}
+	return phoenix.Event{Time: at, Seq: 6, Session: 1, Topic: topic, Name: event, Payload: p, Detail: &phoenix.Message{}}
 }
 
 // TestMessageLine compares whole lines, byte by byte.
@@ -245,7 +245,7 @@ func broadcast() *phoenix.Event {
 		Topic:   "room:lobby",
 		Name:    "new_msg",
 		Payload: phoenix.JSON(payload),
-		Detail:  phoenix.Message{},
+		Detail:  &phoenix.Message{},
 	}
 }
 

@@ -14,8 +14,8 @@ func ExampleEncoder_Append() {
 	received := time.Date(2026, 2, 7, 12, 0, 6, 123456000, time.UTC)
 	events := []phoenix.Event{
 		{Time: received, Seq: 5, Session: 1, Topic: "room:lobby", Detail: &phoenix.Joining{Attempt: 1}},
-		{Time: received, Seq: 6, Session: 1, Topic: "room:lobby", Name: "new_msg", Payload: phoenix.JSON(`{"body":"hi"}`), Detail: phoenix.Message{}},
-		{Time: received, Seq: 7, Session: 1, Topic: "room:lobby", Name: "photo", Payload: phoenix.Binary([]byte("bytes")), Detail: phoenix.Message{}},
+		{Time: received, Seq: 6, Session: 1, Topic: "room:lobby", Name: "new_msg", Payload: phoenix.JSON(`{"body":"hi"}`), Detail: &phoenix.Message{}},
+		{Time: received, Seq: 7, Session: 1, Topic: "room:lobby", Name: "photo", Payload: phoenix.Binary([]byte("bytes")), Detail: &phoenix.Message{}},
 	}
 	var chunk []byte
 	for i := range events {
@@ -37,7 +37,7 @@ func ExampleEncoder_Append_signal() {
 		Topic:   "room:lobby",
 		Name:    "new_msg",
 		Payload: phoenix.JSON(`{"body":"hi"}`),
-		Detail:  phoenix.Message{},
+		Detail:  &phoenix.Message{},
 	})
 	fmt.Print(withoutID(line))
 	// Output:
@@ -54,7 +54,7 @@ func ExampleEncoder_Append_cloudEvents() {
 		Topic:   "room:lobby",
 		Name:    "new_msg",
 		Payload: phoenix.JSON(`{"body":"hi"}`),
-		Detail:  phoenix.Message{},
+		Detail:  &phoenix.Message{},
 	}
 	fmt.Print(withoutID(enc.Append(nil, &ev)))
 	ev.Topic, ev.Name = "100%", "new\nmsg"
@@ -65,7 +65,7 @@ func ExampleEncoder_Append_cloudEvents() {
 }
 
 func ExampleType() {
-	fmt.Println(signal.Type("backend", &phoenix.Event{Topic: "room:lobby", Name: "user.typing", Detail: phoenix.Message{}}))
+	fmt.Println(signal.Type("backend", &phoenix.Event{Topic: "room:lobby", Name: "user.typing", Detail: &phoenix.Message{}}))
 	fmt.Println(signal.Type("backend", &phoenix.Event{Topic: "room:lobby", Detail: &phoenix.Joined{}}))
 	// Output:
 	// phoenix.backend.room_lobby.user_typing

@@ -184,7 +184,7 @@ var jidoLayout = layout{
 // else.
 func appendPayloadLine(dst []byte, ev *phoenix.Event) []byte {
 	switch ev.Detail.(type) {
-	case phoenix.Message, *phoenix.PushReply, *phoenix.Joined, *phoenix.JoinError:
+	case *phoenix.Message, *phoenix.PushReply, *phoenix.Joined, *phoenix.JoinError:
 	default:
 		return dst
 	}

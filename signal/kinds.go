@@ -21,7 +21,7 @@ const (
 
 func kindOf(d phoenix.Detail) kind {
 	switch d.(type) {
-	case phoenix.Message:
+	case *phoenix.Message:
 		return kindMessage
 	case *phoenix.Connecting:
 		return "connection.connecting"

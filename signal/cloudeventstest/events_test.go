@@ -17,7 +17,7 @@ import (
 
 // details has one of each kind.
 var details = []phoenix.Detail{
-	phoenix.Message{},
+	&phoenix.Message{},
 	&phoenix.Connecting{}, &phoenix.Connected{}, &phoenix.Disconnected{}, &phoenix.Reconnecting{}, &phoenix.ReconnectExhausted{},
 	&phoenix.Heartbeat{}, &phoenix.HeartbeatTimeout{},
 	&phoenix.Joining{}, &phoenix.Joined{}, &phoenix.JoinError{}, &phoenix.Left{}, &phoenix.Closed{}, &phoenix.Errored{},

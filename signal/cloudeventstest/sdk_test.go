@@ -140,7 +140,7 @@ func FuzzMessage(f *testing.F) {
 		ev := phoenix.Event{
 			Time: time.Unix(0, int64(seq>>1)), Seq: seq, Session: max(session, 0),
 			Topic: topic, Name: name, Ref: ref, JoinRef: joinRef,
-			Payload: phoenix.Binary(payload), Detail: phoenix.Message{},
+			Payload: phoenix.Binary(payload), Detail: &phoenix.Message{},
 		}
 		if readable(payload) {
 			ev.Payload = phoenix.Payload{Data: payload, Broken: bytes.ContainsAny(payload, "\r\n")}

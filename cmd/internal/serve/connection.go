@@ -97,7 +97,7 @@ func (b *Bridge) note(c *connection, ev *phoenix.Event) {
 	n := &c.counters
 	n.signals.Add(1)
 	switch d := ev.Detail.(type) {
-	case phoenix.Message:
+	case *phoenix.Message:
 		n.messages.Add(1)
 		return
 	case *phoenix.PushReply:
