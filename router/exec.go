@@ -72,53 +72,45 @@ func (d *ExecDrain) Run(ctx context.Context, q *Queue) error {
 	if len(d.options.Command) == 0 {
 		return errNoProgram
 	}
-	f := feeding{q: q}
-	err := d.keepRunning(ctx, &f)
-	f.giveUp()
-	return err
-}
-
-// keepRunning runs one child after the other until the input has ended, and returns nil, or ctx has, and returns the cause.
-func (d *ExecDrain) keepRunning(ctx context.Context, f *feeding) error {
-	after := retryAfter()
-	for attempt := 0; ; attempt++ {
+	w := execWriter{q: q}
+	defer w.giveUp()
+	var child *child
+	err := retry(ctx, func() *failure {
+		var err error
+		if child, err = startChild(d.options); err != nil {
+			return &failure{err: err}
+		}
 		started := time.Now()
-		child, err := startChild(d.options)
-		if err == nil {
-			err = f.feed(ctx, child)
-			child.end(ctx, err == io.EOF)
-		}
-		switch {
-		case err == io.EOF:
+		err = w.write(ctx, child)
+		child.end(ctx, err == io.EOF)
+		if err == io.EOF {
 			return nil
-		case ctx.Err() != nil:
-			return context.Cause(ctx)
 		}
-		if time.Since(started) >= stableAfter {
-			attempt = 0
-		}
-		delay := after(attempt)
+		return &failure{err: err, progress: time.Since(started) >= stableAfter}
+	}, func(err error, delay time.Duration) error {
 		if child == nil {
 			d.options.Logger.Error("the program could not be started; it is tried again", "error", err, "delay", delay)
 		} else {
 			child.log.Warn("the program has ended; it is started again", "status", child.status(), "delay", delay)
 		}
-		if ended, err := f.wait(ctx, delay); ended || err != nil {
-			return err
-		}
+		return w.wait(ctx, delay)
+	})
+	if err == io.EOF {
+		return nil
 	}
+	return err
 }
 
-// A feeding is the way of the records from the queue to one child after the other.
-type feeding struct {
+// An execWriter writes the records of a queue to one child after the other.
+type execWriter struct {
 	q *Queue
 	// chunk is what is being written, if there is any, and done how many of its bytes are delivered, which are whole lines.
 	chunk *Chunk
 	done  int
 }
 
-// feed writes records to the child until it ends, and then returns why it cannot go on; [io.EOF] is the end of the input.
-func (f *feeding) feed(ctx context.Context, child *child) error {
+// write writes records to the child until it ends, and then returns why it cannot go on; [io.EOF] is the end of the input.
+func (w *execWriter) write(ctx context.Context, child *child) error {
 	// When ctx or the child ends, so does a wait for records; and closing the pipe ends a write that nobody reads.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -132,63 +124,56 @@ func (f *feeding) feed(ctx context.Context, child *child) error {
 	stop := context.AfterFunc(ctx, func() { _ = child.stdin.Close() })
 	defer stop()
 	for {
-		if f.chunk == nil {
-			c, err := f.q.Take(ctx)
+		if w.chunk == nil {
+			c, err := w.q.Take(ctx)
 			if err != nil {
 				return err
 			}
-			f.chunk, f.done = c, 0
+			w.chunk, w.done = c, 0
 		}
-		rest := f.chunk.Bytes()[f.done:]
+		rest := w.chunk.Bytes()[w.done:]
 		n, err := child.stdin.Write(rest)
-		f.done += wholeLines(rest[:n])
+		w.done += wholeLines(rest[:n])
 		if err != nil {
 			return err
 		}
-		f.q.Release(f.chunk)
-		f.chunk = nil
+		w.q.Release(w.chunk)
+		w.chunk = nil
 	}
 }
 
-// wait waits before the next child is started. It reports whether none has to be, because the input has ended and everything is
-// delivered.
-func (f *feeding) wait(ctx context.Context, delay time.Duration) (ended bool, err error) {
+// wait waits before the next child is started. It returns [io.EOF] when none has to be, because the input has ended and
+// everything is delivered.
+func (w *execWriter) wait(ctx context.Context, delay time.Duration) error {
 	timer := time.NewTimer(delay)
 	defer timer.Stop()
-	closed := f.q.closed
+	closed := w.q.closed
 	for {
-		if f.chunk == nil && closed == nil {
-			c, err := f.q.poll()
+		if w.chunk == nil && closed == nil {
+			c, err := w.q.poll()
 			if c == nil {
-				return true, ignoreEOF(err)
+				return err
 			}
-			f.chunk, f.done = c, 0
+			w.chunk, w.done = c, 0
 		}
 		select {
 		case <-closed:
 			closed = nil
-		case <-f.q.dead:
-			return true, ErrClosed
+		case <-w.q.dead:
+			return ErrClosed
 		case <-timer.C:
-			return false, nil
+			return nil
 		case <-ctx.Done():
-			return true, context.Cause(ctx)
+			return context.Cause(ctx)
 		}
 	}
 }
 
-func ignoreEOF(err error) error {
-	if err == io.EOF {
-		return nil
-	}
-	return err
-}
-
 // giveUp gives back what is not going to be delivered.
-func (f *feeding) giveUp() {
-	if f.chunk != nil {
-		f.q.ReleaseFirst(f.chunk, f.chunk.recordsIn(f.done))
-		f.chunk = nil
+func (w *execWriter) giveUp() {
+	if w.chunk != nil {
+		w.q.ReleaseFirst(w.chunk, w.chunk.recordsIn(w.done))
+		w.chunk = nil
 	}
 }
 

@@ -6,14 +6,15 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"reflect"
 	"strconv"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-// isolate keeps from the child what is ours: descriptors that we inherited, signals that we ignore, and signals for our process
-// group, such as those of a terminal. It is to end with us where the system can do that.
+// isolate keeps from the child what is ours: descriptors that we inherited, signals that we ignore, and signals for our
+// process group, such as those of a terminal. Where the system can do that, the child ends with us.
 func isolate(command *exec.Cmd) {
 	closeInherited()
 	// A child inherits what is ignored, and not what is caught. For us both are the same: a write fails with EPIPE.
@@ -22,6 +23,14 @@ func isolate(command *exec.Cmd) {
 	}
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	endWithUs(command.SysProcAttr)
+}
+
+// endWithUs has the child terminated when we are gone without having done it. Linux and FreeBSD can do that, and only their
+// SysProcAttr has the field; elsewhere the child notices by the end of its input.
+func endWithUs(attributes *syscall.SysProcAttr) {
+	if signal := reflect.ValueOf(attributes).Elem().FieldByName("Pdeathsig"); signal.IsValid() {
+		signal.Set(reflect.ValueOf(syscall.SIGTERM))
+	}
 }
 
 // closeInherited makes sure that descriptors which we got from whoever started us, and of which only we may know what they are for,

@@ -45,13 +45,14 @@ type FileDrain struct {
 	// untouched says that we have not looked at the end of the file yet, and unfinished that there is a line that somebody else
 	// left unfinished, who crashed.
 	untouched, unfinished bool
-	// failing is true from the first failed write to the next good one.
-	failing bool
+	// outage lasts from the first failed write to the next good one.
+	outage outage
 }
 
 // NewFileDrain returns a drain that appends to the file at path. log may be nil.
 func NewFileDrain(path string, log *slog.Logger) *FileDrain {
-	return &FileDrain{path: path, log: orDiscard(log).With("path", path), open: openOutput}
+	log = orDiscard(log).With("path", path)
+	return &FileDrain{path: path, log: log, open: openOutput, outage: outage{log: log, level: slog.LevelError}}
 }
 
 // openOutput opens the file at path. A FIFO that has no reader is the error ENXIO and not, as it otherwise would be, a long wait.
@@ -123,7 +124,7 @@ func (d *FileDrain) Run(ctx context.Context, q *Queue) error {
 			return nil
 		case d.replaced(ctx): // There is nothing to write, but the new file should be there at once.
 			if err := d.ensureOpen(); err != nil {
-				d.failed(ctx, err)
+				d.logFailure(err)
 			}
 		default:
 			return err
@@ -144,8 +145,7 @@ func (d *FileDrain) replaced(ctx context.Context) bool {
 // write writes p, which consists of whole lines, however often it has to try. An error is the cause of ctx's end; then the first n
 // bytes are written, which are whole lines.
 func (d *FileDrain) write(ctx context.Context, p []byte) (n int, err error) {
-	after := retryAfter()
-	for attempt := 0; ; attempt++ {
+	err = retry(ctx, func() *failure {
 		d.replaced(ctx)
 		written, err := d.append(ctx, p[n+d.partial:])
 		d.partial += written
@@ -153,18 +153,34 @@ func (d *FileDrain) write(ctx context.Context, p []byte) (n int, err error) {
 		n += whole
 		d.partial -= whole
 		if err == nil {
-			d.recovered()
-			return n, nil
+			d.outage.over("the file can be written again")
+			return nil
 		}
-		if whole > 0 {
-			attempt = 0
-		}
-		d.failed(ctx, err)
-		_ = pause(d.current, after(attempt)) // Reopen may help; it ends the pause.
+		d.keepSize()
+		return &failure{err: err, progress: whole > 0}
+	}, func(err error, delay time.Duration) error {
+		d.logFailure(err)
+		_ = pause(d.current, delay) // Reopen may help; it ends the pause.
 		if ctx.Err() != nil {
-			return n, context.Cause(ctx)
+			return context.Cause(ctx)
 		}
 		d.checkFile()
+		return nil
+	})
+	return n, err
+}
+
+func (d *FileDrain) logFailure(err error) {
+	d.outage.failed("cannot write the file; signals wait while it is tried again", "error", err)
+}
+
+// keepSize remembers the size of the file, at the end of which an unfinished line of ours may be.
+func (d *FileDrain) keepSize() {
+	if d.file == nil {
+		return
+	}
+	if info, err := d.file.Stat(); err == nil {
+		d.size = info.Size()
 	}
 }
 
@@ -223,24 +239,6 @@ func endsInLine(path string, file outputFile) bool {
 	return err == nil && last[0] != '\n'
 }
 
-// failed is told of each failed write. It logs the first one.
-func (d *FileDrain) failed(ctx context.Context, err error) {
-	if d.file != nil {
-		if info, err := d.file.Stat(); err == nil {
-			d.size = info.Size()
-		}
-	}
-	if ctx.Err() != nil {
-		return
-	}
-	level := slog.LevelDebug
-	if !d.failing {
-		level = slog.LevelError
-	}
-	d.failing = true
-	d.log.Log(ctx, level, "cannot write the file; signals wait while it is tried again", "error", err)
-}
-
 // checkFile gives up a file that is no longer the one at the path, or none in which something can be completed.
 func (d *FileDrain) checkFile() {
 	if d.file == nil {
@@ -264,14 +262,6 @@ func (d *FileDrain) moved() bool {
 	return err != nil || !os.SameFile(info, named)
 }
 
-// recovered is told of each good write.
-func (d *FileDrain) recovered() {
-	if d.failing {
-		d.failing = false
-		d.log.Info("the file can be written again")
-	}
-}
-
 // abandon closes the file, after it took back an unfinished line of ours, unless somebody else has written behind it.
 func (d *FileDrain) abandon() {
 	if d.file == nil {
@@ -281,7 +271,7 @@ func (d *FileDrain) abandon() {
 		_ = d.file.Truncate(d.size - int64(d.partial))
 	}
 	d.partial = 0
-	if err := d.file.Close(); err != nil && !d.failing {
+	if err := d.file.Close(); err != nil && !d.outage.on {
 		d.log.Warn("the file could not be closed; its end may be missing", "error", err)
 	}
 	d.file = nil

@@ -400,12 +400,12 @@ func (r *rule) satisfies(line []byte, connection string, log *slog.Logger) bool 
 	case err == nil:
 		return matched
 	case r.subscriber == nil:
-		r.failures.log(log, slog.LevelWarn, r.name, connection, err)
+		r.logFailure(log, slog.LevelWarn, connection, err)
 	case err == errOverrun:
 		// It would hold up the connections again and again; and nobody else has asked for it.
 		r.subscriber.end(fmt.Errorf("the expression of the subscription was given up: %w", err))
 	default:
-		r.failures.log(log, slog.LevelDebug, r.name, connection, err)
+		r.logFailure(log, slog.LevelDebug, connection, err)
 	}
 	return false
 }
@@ -427,24 +427,10 @@ func callWhere(where func(context.Context, []byte) (bool, error), line []byte) (
 	return matched, err
 }
 
-// failures logs some of many failures and counts the others.
-type failures struct {
-	mu     sync.Mutex
-	logged time.Time
-	others uint64 // since then
-}
-
-func (f *failures) log(log *slog.Logger, level slog.Level, rule, connection string, err error) {
-	f.mu.Lock()
-	now := time.Now()
-	if !f.logged.IsZero() && now.Sub(f.logged) < failuresEvery {
-		f.others++
-		f.mu.Unlock()
-		return
+// logFailure logs one of the failures of a rule's Where a minute.
+func (r *rule) logFailure(log *slog.Logger, level slog.Level, connection string, err error) {
+	if n, ok := r.failures.pick(failuresEvery); ok {
+		log.Log(context.Background(), level, "cannot tell whether a signal satisfies where, so it does not: correct the expression",
+			"rule", r.name, "connection", connection, "error", err, "others_since_last", n-1)
 	}
-	others := f.others
-	f.logged, f.others = now, 0
-	f.mu.Unlock()
-	log.Log(context.Background(), level, "cannot tell whether a signal satisfies where, so it does not: correct the expression",
-		"rule", rule, "connection", connection, "error", err, "others_since_last", others)
 }

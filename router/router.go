@@ -274,7 +274,7 @@ type rule struct {
 	name string // for the log
 	to   []target
 	// failures are those of Where.
-	failures failures
+	failures sampler
 	// subscriber is whose rule it is; nil: a route's.
 	subscriber *Subscription
 }

@@ -11,9 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
-	"phx/phoenix"
 	"phx/signal"
 )
 
@@ -166,21 +164,6 @@ func (s *Sink) end() { s.queue.CloseInput(nil) }
 func (s *Sink) reopen() {
 	if r, ok := s.options.Drain.(Reopener); ok {
 		r.Reopen()
-	}
-}
-
-// retryAfter is the backoff of drains: 100 ms doubling to 30 s, jittered.
-func retryAfter() phoenix.Backoff { return phoenix.DefaultReconnectAfter() }
-
-// pause waits, or returns the cause of ctx's end if that comes first.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
 }
 

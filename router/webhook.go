@@ -16,8 +16,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"phx/phoenix"
 )
 
 const (
@@ -58,11 +56,9 @@ type WebhookDrain struct {
 	url     *url.URL // nil: it is none
 	log     *slog.Logger
 
-	// failing is true from the first failed attempt to the next delivery.
-	failing bool
-	// lost counts the signals lost since lostLogged, when one was last logged.
-	lost       int
-	lostLogged time.Time
+	// outage lasts from the first failed attempt to the next delivery.
+	outage outage
+	lost   sampler
 }
 
 // NewWebhookDrain returns a drain that posts to o.URL.
@@ -81,6 +77,7 @@ func NewWebhookDrain(o WebhookOptions) *WebhookDrain {
 		d.url = u
 		d.log = d.log.With("url", u.Scheme+"://"+u.Host+u.EscapedPath())
 	}
+	d.outage = outage{log: d.log, level: slog.LevelWarn}
 	return d
 }
 
@@ -165,50 +162,27 @@ func (d *WebhookDrain) post(ctx context.Context, line []byte) error {
 	if err != nil {
 		return err
 	}
-	after := retryAfter()
-	for attempt := 0; ; attempt++ {
-		failure := d.attempt(ctx, e)
-		if failure == nil {
-			d.logDelivered()
+	retries := 0
+	return retry(ctx, func() *failure {
+		f := d.attempt(ctx, e)
+		if f == nil {
+			d.outage.over("the webhook works again")
 			return nil
 		}
-		if failure.final || attempt >= d.options.MaxRetries || ctx.Err() != nil {
-			return failure
-		}
-		if err := d.waitAfter(ctx, failure, after, attempt); err != nil {
-			return err
-		}
-	}
+		f.final = f.final || retries >= d.options.MaxRetries
+		retries++
+		return f
+	}, func(err error, delay time.Duration) error {
+		d.outage.failed("the webhook failed; the request is sent again", "error", err, "delay", delay)
+		return pause(ctx, delay)
+	})
 }
 
-// waitAfter waits before the next attempt.
-func (d *WebhookDrain) waitAfter(ctx context.Context, failure *postFailure, after phoenix.Backoff, attempt int) error {
-	delay := max(after(attempt), failure.after)
-	level := slog.LevelDebug
-	if !d.failing {
-		level = slog.LevelWarn
-	}
-	d.failing = true
-	d.log.Log(ctx, level, "the webhook failed; the request is sent again", "error", failure, "delay", delay)
-	return pause(ctx, delay)
-}
-
-func (d *WebhookDrain) logDelivered() {
-	if d.failing {
-		d.failing = false
-		d.log.Info("the webhook works again")
-	}
-}
-
-// logLost logs the loss of a signal, unless it has just logged one.
+// logLost logs one of the losses in a while.
 func (d *WebhookDrain) logLost(err error, seq uint64) {
-	d.lost++
-	now := time.Now()
-	if !d.lostLogged.IsZero() && now.Sub(d.lostLogged) < lossLogInterval {
-		return
+	if n, ok := d.lost.pick(lossLogInterval); ok {
+		d.log.Warn("the webhook did not take a signal, which is lost", "error", err, "seq", seq, "lost", n)
 	}
-	d.log.Warn("the webhook did not take a signal, which is lost", "error", err, "seq", seq, "lost", d.lost)
-	d.lost, d.lostLogged = 0, now
 }
 
 const (
@@ -220,19 +194,8 @@ const (
 	maxSearched, maxExcerpt = 4 << 10, 200
 )
 
-// A postFailure is an attempt that failed.
-type postFailure struct {
-	err error
-	// final says that another attempt would fail, too.
-	final bool
-	// after is how long the server wants to be left alone.
-	after time.Duration
-}
-
-func (f *postFailure) Error() string { return f.err.Error() }
-
 // attempt sends the request once.
-func (d *WebhookDrain) attempt(ctx context.Context, e *eventRequest) *postFailure {
+func (d *WebhookDrain) attempt(ctx context.Context, e *eventRequest) *failure {
 	limited, cancel := context.WithTimeout(ctx, d.options.Timeout)
 	defer cancel()
 	answer, err := d.send(limited, e)
@@ -240,20 +203,20 @@ func (d *WebhookDrain) attempt(ctx context.Context, e *eventRequest) *postFailur
 		if limited.Err() != nil && ctx.Err() == nil {
 			err = fmt.Errorf("no answer within %v", d.options.Timeout)
 		}
-		return &postFailure{err: err}
+		return &failure{err: err}
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode/100 == 2 {
 		_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, maxAnswer))
 		return nil
 	}
-	failure := &postFailure{err: d.refusal(answer, e)}
+	f := &failure{err: d.refusal(answer, e)}
 	if answer.StatusCode == http.StatusTooManyRequests || answer.StatusCode/100 == 5 {
-		failure.after = retryAfterOf(answer.Header, time.Now())
+		f.atLeast = retryAfterOf(answer.Header, time.Now())
 	} else {
-		failure.final = true
+		f.final = true
 	}
-	return failure
+	return f
 }
 
 // send sends the request, for which it first gets the secrets, if it has not.
