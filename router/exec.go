@@ -15,12 +15,13 @@ import (
 	"time"
 )
 
-const (
-	// defaultGrace is that of ExecOptions. With it a drain is done within lastChance, whatever its program does.
-	defaultGrace = 500 * time.Millisecond
-	// stableAfter is how long a program has to run for the backoff to begin anew after it.
-	stableAfter = 10 * time.Second
-)
+// An ExecDrain is a [Drain] that writes records to the standard input of a program. The program is started when the drain runs, and
+// again, with a backoff of 100 ms to 30 s, whenever it ends before the input does. A record counts as delivered when the pipe to
+// the program has taken all of it; one that was cut off by the program's end is written whole to the next.
+//
+// At the end of the input the program's standard input is closed, and it may do what it likes until the drain's ctx ends.
+// Then its process group is terminated, and killed after [ExecOptions.Grace].
+type ExecDrain struct{ options ExecOptions }
 
 // ExecOptions are the settings of an [ExecDrain].
 type ExecOptions struct {
@@ -35,13 +36,12 @@ type ExecOptions struct {
 	Grace time.Duration
 }
 
-// An ExecDrain is a [Drain] that writes records to the standard input of a program. The program is started when the drain runs, and
-// again, with a backoff of 100 ms to 30 s, whenever it ends before the input does. A record counts as delivered when the pipe to
-// the program has taken all of it; one that was cut off by the program's end is written whole to the next.
-//
-// At the end of the input the program's standard input is closed, and it may do what it likes until the drain's ctx ends.
-// Then its process group is terminated, and killed after [ExecOptions.Grace].
-type ExecDrain struct{ options ExecOptions }
+const (
+	// defaultGrace is that of ExecOptions. With it a drain is done within lastChance, whatever its program does.
+	defaultGrace = 500 * time.Millisecond
+	// stableAfter is how long a program has to run for the backoff to begin anew after it.
+	stableAfter = 10 * time.Second
+)
 
 // NewExecDrain returns a drain that starts its program once it runs.
 func NewExecDrain(o ExecOptions) *ExecDrain {
@@ -177,24 +177,6 @@ func (w *execWriter) giveUp() {
 	}
 }
 
-// childEnvironment is ours without our secret.
-func childEnvironment(environ []string) []string {
-	kept := environ[:0:0]
-	for _, variable := range environ {
-		if !strings.HasPrefix(variable, "PHX_AUTH_TOKEN=") {
-			kept = append(kept, variable)
-		}
-	}
-	return kept
-}
-
-const (
-	// maxOutputLine is how much of a line that a child prints is logged.
-	maxOutputLine = 4 << 10
-	// outputGrace is how long after its end the output of a child is still read: another process can have it open for ever.
-	outputGrace = 250 * time.Millisecond
-)
-
 // A child is a running program whose standard input we write. Its fields do not change.
 type child struct {
 	command *exec.Cmd
@@ -203,6 +185,13 @@ type child struct {
 	grace   time.Duration
 	done    chan struct{} // closed when it has ended
 }
+
+const (
+	// maxOutputLine is how much of a line that a child prints is logged.
+	maxOutputLine = 4 << 10
+	// outputGrace is how long after its end the output of a child is still read: another process can have it open for ever.
+	outputGrace = 250 * time.Millisecond
+)
 
 // startChild starts the program, in a process group of its own.
 func startChild(o ExecOptions) (*child, error) {
@@ -244,6 +233,17 @@ func startChild(o ExecOptions) (*child, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// childEnvironment is ours without our secret.
+func childEnvironment(environ []string) []string {
+	kept := environ[:0:0]
+	for _, variable := range environ {
+		if !strings.HasPrefix(variable, "PHX_AUTH_TOKEN=") {
+			kept = append(kept, variable)
+		}
+	}
+	return kept
 }
 
 // end closes the child's standard input and waits until the child has ended: as long as ctx lasts if it is to end by itself, then

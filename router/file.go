@@ -12,18 +12,6 @@ import (
 	"time"
 )
 
-// filePermissions are those of a file that a drain creates, less what the umask takes away: as if a shell had redirected to it. Who
-// wants to keep signals from other users sets the umask, as for any log file.
-const filePermissions = 0o644
-
-// An outputFile is what a FileDrain needs of an [os.File].
-type outputFile interface {
-	io.WriteCloser
-	Stat() (fs.FileInfo, error)
-	Truncate(size int64) error
-	SetWriteDeadline(t time.Time) error
-}
-
 // A FileDrain is a [Drain] that appends records to a file, which may be rotated: renamed, and then [FileDrain.Reopen]. When the file
 // cannot be written, the drain tries again until it can; meanwhile records wait in the queue. There are only whole lines in a file:
 // one that was cut off, by a full disk, is completed; or it is taken back, and written whole to the next file.
@@ -54,6 +42,18 @@ func NewFileDrain(path string, log *slog.Logger) *FileDrain {
 	log = orDiscard(log).With("path", path)
 	return &FileDrain{path: path, log: log, open: openOutput, outage: outage{log: log, level: slog.LevelError}}
 }
+
+// An outputFile is what a FileDrain needs of an [os.File].
+type outputFile interface {
+	io.WriteCloser
+	Stat() (fs.FileInfo, error)
+	Truncate(size int64) error
+	SetWriteDeadline(t time.Time) error
+}
+
+// filePermissions are those of a file that a drain creates, less what the umask takes away: as if a shell had redirected to it. Who
+// wants to keep signals from other users sets the umask, as for any log file.
+const filePermissions = 0o644
 
 // openOutput opens the file at path. A FIFO that has no reader is the error ENXIO and not, as it otherwise would be, a long wait.
 func openOutput(path string) (outputFile, error) {
@@ -92,16 +92,6 @@ func (d *FileDrain) Reopen() {
 	}
 }
 
-// renew makes the next call of Reopen noticed.
-func (d *FileDrain) renew(ctx context.Context) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.reopen != nil {
-		d.reopen()
-	}
-	d.current, d.reopen = context.WithCancel(ctx)
-}
-
 // Run implements [Drain].
 func (d *FileDrain) Run(ctx context.Context, q *Queue) error {
 	d.renew(ctx)
@@ -130,6 +120,16 @@ func (d *FileDrain) Run(ctx context.Context, q *Queue) error {
 			return err
 		}
 	}
+}
+
+// renew makes the next call of Reopen noticed.
+func (d *FileDrain) renew(ctx context.Context) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.reopen != nil {
+		d.reopen()
+	}
+	d.current, d.reopen = context.WithCancel(ctx)
 }
 
 // replaced reports whether Reopen was called, and then gives up the file.
@@ -168,20 +168,6 @@ func (d *FileDrain) write(ctx context.Context, p []byte) (n int, err error) {
 		return nil
 	})
 	return n, err
-}
-
-func (d *FileDrain) logFailure(err error) {
-	d.outage.failed("cannot write the file; signals wait while it is tried again", "error", err)
-}
-
-// keepSize remembers the size of the file, at the end of which an unfinished line of ours may be.
-func (d *FileDrain) keepSize() {
-	if d.file == nil {
-		return
-	}
-	if info, err := d.file.Stat(); err == nil {
-		d.size = info.Size()
-	}
 }
 
 // append writes p to the file and returns how many bytes of it are there.
@@ -237,6 +223,20 @@ func endsInLine(path string, file outputFile) bool {
 	var last [1]byte
 	_, err = reader.ReadAt(last[:], info.Size()-1)
 	return err == nil && last[0] != '\n'
+}
+
+// keepSize remembers the size of the file, at the end of which an unfinished line of ours may be.
+func (d *FileDrain) keepSize() {
+	if d.file == nil {
+		return
+	}
+	if info, err := d.file.Stat(); err == nil {
+		d.size = info.Size()
+	}
+}
+
+func (d *FileDrain) logFailure(err error) {
+	d.outage.failed("cannot write the file; signals wait while it is tried again", "error", err)
 }
 
 // checkFile gives up a file that is no longer the one at the path, or none in which something can be completed.

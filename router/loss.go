@@ -28,6 +28,38 @@ func (l *Loss) extend(later Loss) {
 	l.LastSeq = later.LastSeq
 }
 
+// An Origin is where records of a [Queue] come from: a connection, whose sequence numbers they have. It counts what becomes
+// of them, and losses are announced for each origin apart. It belongs to one queue.
+//
+// Each record that was given to [Queue.Put] is counted once in the end: as delivered when the consumer gives it back as
+// such, or as dropped when it is lost, whether by the policy, by the consumer, by [Queue.Abort] or because Put returned an
+// error. Announcements are not counted.
+type Origin struct {
+	// Connection is the name of the connection.
+	Connection string
+	// Delivered is how many records the consumer has delivered, Dropped how many are lost.
+	Delivered, Dropped atomic.Uint64
+	// at is where the loss of this origin is in each of the queue's lists, if it is there. The queue's lock guards it.
+	at [lists]int
+}
+
+// NewOrigin returns an origin that has counted nothing.
+func NewOrigin(connection string) *Origin { return &Origin{Connection: connection} }
+
+// delivered counts n records as delivered. A nil origin does not count.
+func (o *Origin) delivered(n int) {
+	if o != nil {
+		o.Delivered.Add(uint64(n))
+	}
+}
+
+// dropped counts n records as lost. A nil origin does not count.
+func (o *Origin) dropped(n int) {
+	if o != nil {
+		o.Dropped.Add(uint64(n))
+	}
+}
+
 // The lists of losses that a queue has.
 const (
 	front   = iota // at the gap before what waits
@@ -126,101 +158,6 @@ func (ls *losses) take() []Loss {
 func (ls *losses) clear() {
 	clear(ls.list)
 	ls.list = ls.list[:0]
-}
-
-// An Origin is where records of a [Queue] come from: a connection, whose sequence numbers they have. It counts what becomes
-// of them, and losses are announced for each origin apart. It belongs to one queue.
-//
-// Each record that was given to [Queue.Put] is counted once in the end: as delivered when the consumer gives it back as
-// such, or as dropped when it is lost, whether by the policy, by the consumer, by [Queue.Abort] or because Put returned an
-// error. Announcements are not counted.
-type Origin struct {
-	// Connection is the name of the connection.
-	Connection string
-	// Delivered is how many records the consumer has delivered, Dropped how many are lost.
-	Delivered, Dropped atomic.Uint64
-	// at is where the loss of this origin is in each of the queue's lists, if it is there. The queue's lock guards it.
-	at [lists]int
-}
-
-// NewOrigin returns an origin that has counted nothing.
-func NewOrigin(connection string) *Origin { return &Origin{Connection: connection} }
-
-// delivered counts n records as delivered. A nil origin does not count.
-func (o *Origin) delivered(n int) {
-	if o != nil {
-		o.Delivered.Add(uint64(n))
-	}
-}
-
-// dropped counts n records as lost. A nil origin does not count.
-func (o *Origin) dropped(n int) {
-	if o != nil {
-		o.Dropped.Add(uint64(n))
-	}
-}
-
-// gapReached reports whether there is a gap before the next record, so that its announcement comes next. The gap behind
-// what waits is reached when nothing waits, not when the next record comes; under Fail none comes, and that gap is complete
-// only at the end of the input. There, what was announced in vain is announced once more.
-func (q *Queue) gapReached() bool {
-	ended := q.inputErr != nil
-	if q.head == nil && (q.policy != Fail || ended) {
-		q.front.addAll(q.back.list)
-		q.back.clear()
-	}
-	if q.head == nil && ended {
-		q.front.addEarlier(&q.refused)
-		q.front.addAll(q.refused.list)
-		q.refused.clear()
-	}
-	return len(q.front.list) > 0
-}
-
-// announcement ends the episodes of loss at the gap before what waits, and returns their announcements in a chunk of their
-// own, charged as taken.
-func (q *Queue) announcement() *Chunk {
-	c := q.pool.get()
-	q.front.addEarlier(&q.refused)
-	q.appendAnnouncements(c, &q.front)
-	q.front.clear()
-	c.charged = c.weight()
-	q.used = q.used.plus(c.charged)
-	return c
-}
-
-// placeAnnouncements enqueues the announcements of the gap behind what waits, if there is one, provided that a record of the
-// given weight fits behind it, and reports whether it does. An announcement counts against the limits like a record:
-// otherwise a stream of which each second record is lost would fill the memory with announcements.
-func (q *Queue) placeAnnouncements(record weight) bool {
-	if len(q.back.list) == 0 {
-		return true
-	}
-	q.back.addEarlier(&q.refused)
-	c := &q.scratch
-	c.reset()
-	q.appendAnnouncements(c, &q.back)
-	w := c.weight()
-	if !q.fits(w.plus(record)) {
-		return false
-	}
-	q.back.clear()
-	if w.records > 0 {
-		q.makeTail(w)
-		q.tail.appendAll(c)
-		q.charge(q.tail, w)
-	}
-	return true
-}
-
-// appendAnnouncements appends those of a place to c.
-func (q *Queue) appendAnnouncements(c *Chunk, place *losses) {
-	if q.announce == nil {
-		return
-	}
-	for _, l := range place.list {
-		c.commitAnnouncement(q.announce(c.Buffer(), l), l)
-	}
 }
 
 // appendDropped appends the signal of a loss: what a queue with that policy announces to whoever gets lines in that format. A loss

@@ -15,14 +15,6 @@ import (
 	"phx/signal"
 )
 
-const (
-	// maxUnflushed is after how many events a publisher flushes by itself: a sink that gets few of the signals of a connection that never
-	// rests should not wait for them until a chunk is full.
-	maxUnflushed = 1024
-	// encoderCache is what an encoder of a publisher may remember, in bytes.
-	encoderCache = 16 << 10
-)
-
 // A Publisher takes the events of one run of one connection. It belongs to one goroutine, which calls [Publisher.Flush] before it waits for
 // the next event, and when it ends, however it ends.
 type Publisher struct {
@@ -36,6 +28,11 @@ type Publisher struct {
 	collected []*outlet // those with a chunk
 	turn      uint64    // the number of the event that is being put
 	scratch   *[]byte   // holds the line of an event that nobody wants yet; nil: none needed so far
+}
+
+// Publisher returns a publisher for a connection of that name, which has to satisfy [signal.CheckName].
+func (r *Router) Publisher(connection string) *Publisher {
+	return &Publisher{router: r, connection: connection, formats: make([]encoding, len(signal.Formats()))}
 }
 
 // An encoding is the line of the current event in one format.
@@ -54,10 +51,13 @@ type outlet struct {
 	turn   uint64 // the last event it got
 }
 
-// Publisher returns a publisher for a connection of that name, which has to satisfy [signal.CheckName].
-func (r *Router) Publisher(connection string) *Publisher {
-	return &Publisher{router: r, connection: connection, formats: make([]encoding, len(signal.Formats()))}
-}
+const (
+	// maxUnflushed is after how many events a publisher flushes by itself: a sink that gets few of the signals of a connection that never
+	// rests should not wait for them until a chunk is full.
+	maxUnflushed = 1024
+	// encoderCache is what an encoder of a publisher may remember, in bytes.
+	encoderCache = 16 << 10
+)
 
 // Publish leads an event to the sinks and subscriptions that want it. It waits for none of them.
 func (p *Publisher) Publish(ev *phoenix.Event) {
@@ -272,6 +272,22 @@ func (p *Publisher) newDecision(ev *phoenix.Event) *decision {
 	return d
 }
 
+// subject returns what filters ask of an event.
+func (p *Publisher) subject(ev *phoenix.Event) subject {
+	s := subject{
+		typ:       signal.Type(p.connection, ev),
+		topic:     ev.Topic,
+		event:     ev.Name,
+		busTopics: signal.BusTopics(p.connection, ev.Topic),
+	}
+	switch ev.Detail.(type) {
+	case *phoenix.Message, *phoenix.PushReply, *phoenix.PushTimeout, *phoenix.PushError:
+		s.hasEvent = true
+	}
+	s.hasTopic = s.hasEvent || ev.Topic != ""
+	return s
+}
+
 // decideBy adds to d what a rule makes of a subject.
 func (p *Publisher) decideBy(r *rule, s *subject, d *decision) {
 	switch {
@@ -301,20 +317,10 @@ func (p *Publisher) outletsOf(targets []target) []*outlet {
 	return outlets
 }
 
-// subject returns what filters ask of an event.
-func (p *Publisher) subject(ev *phoenix.Event) subject {
-	s := subject{
-		typ:       signal.Type(p.connection, ev),
-		topic:     ev.Topic,
-		event:     ev.Name,
-		busTopics: signal.BusTopics(p.connection, ev.Topic),
-	}
-	switch ev.Detail.(type) {
-	case *phoenix.Message, *phoenix.PushReply, *phoenix.PushTimeout, *phoenix.PushError:
-		s.hasEvent = true
-	}
-	s.hasTopic = s.hasEvent || ev.Topic != ""
-	return s
+// A Route leads the signals that its filter wants to sinks, which it names.
+type Route struct {
+	Filter
+	To []string
 }
 
 // A Filter says which signals somebody wants: those that satisfy everything it asks. The zero Filter asks nothing and wants them
@@ -331,12 +337,6 @@ type Filter struct {
 	// call. It runs on the goroutines of the connections, several at a time, each call for at most a second: then ctx ends, and it
 	// has to return. An error does not match.
 	Where func(ctx context.Context, line []byte) (bool, error)
-}
-
-// A Route leads the signals that its filter wants to sinks, which it names.
-type Route struct {
-	Filter
-	To []string
 }
 
 // A subject is what a filter asks of a signal before it looks into it. All that differs between signals of one connection is

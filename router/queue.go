@@ -78,23 +78,38 @@ func (q *Queue) LimitRecords(n int) {
 	q.pool.most = chunkRecords(n)
 }
 
-// OnLoss makes the queue call f when there is something to take with [Queue.TakeLosses], once until it is taken. f is called
-// with the queue locked, so it must not use the queue. OnLoss has to be called before the queue is used.
-func (q *Queue) OnLoss(f func()) { q.onLoss = f }
+// A Policy says what a full [Queue] does with the next record: the option --when-full and the key when_full.
+type Policy uint8
 
-// TakeLosses returns what the policy and the consumer have lost since the last call, one [Loss] an origin, announced or not:
-// a consumer that stands still gets no announcement. Without [Queue.OnLoss] it returns nothing.
-func (q *Queue) TakeLosses() []Loss {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.untaken.take()
+const (
+	// Block makes the producer wait for room, so that nothing is lost.
+	Block Policy = iota
+	// DropNewest loses the records that come while the queue is full.
+	DropNewest
+	// DropOldest loses the records that have waited longest, to make room for the newest.
+	DropOldest
+	// Fail loses the first record that does not fit and all that follow, and tells the producer: [ErrFull].
+	Fail
+)
+
+var policyNames = [...]string{Block: "block", DropNewest: "drop-newest", DropOldest: "drop-oldest", Fail: "fail"}
+
+// String returns the name that users write.
+func (p Policy) String() string {
+	if int(p) < len(policyNames) {
+		return policyNames[p]
+	}
+	return fmt.Sprintf("Policy(%d)", uint8(p))
 }
 
-// Len returns how many records wait, announcements included, and their bytes.
-func (q *Queue) Len() (records int, bytes int64) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.waiting.records, q.waiting.bytes
+// ParsePolicy returns the policy with the given name; the error lists the names there are.
+func ParsePolicy(name string) (Policy, error) {
+	for p, n := range policyNames {
+		if n == name {
+			return Policy(p), nil
+		}
+	}
+	return 0, fmt.Errorf("%q is none of block, drop-newest, drop-oldest, fail", name)
 }
 
 // Chunk returns an empty chunk to fill with records of no origin, which nobody counts. A producer that has nothing to put
@@ -171,142 +186,6 @@ func (q *Queue) refuse(c *Chunk) {
 	c.tally(0, c.Len(), (*Origin).dropped)
 	q.pool.put(c)
 }
-
-// Take returns the next records; the consumer gives the chunk back with [Queue.Release] once they are written. It waits for
-// them until ctx ends, and then returns the cause. After CloseInput it returns what is left and then io.EOF, or the error
-// given there; after Abort the error given there.
-//
-// A loss is announced at the place in the stream where the records are missing, by one record for each origin.
-func (q *Queue) Take(ctx context.Context) (*Chunk, error) {
-	for {
-		if c, err := q.poll(); c != nil || err != nil {
-			return c, err
-		}
-		select {
-		case <-q.ready:
-		case <-q.closed:
-		case <-q.dead:
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		}
-	}
-}
-
-// poll is Take without waiting: a nil chunk and a nil error mean that there is nothing yet.
-func (q *Queue) poll() (*Chunk, error) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.abortErr != nil {
-		return nil, q.abortErr
-	}
-	if q.gapReached() {
-		c := q.announcement()
-		if c.Len() > 0 {
-			return c, nil
-		}
-		q.pool.put(c)
-	}
-	if q.head != nil {
-		return q.pop(), nil
-	}
-	return nil, q.inputErr
-}
-
-// Release gives back a chunk that was taken, which counts its records as delivered and makes room for others, or one that
-// is not going to be put. What was not delivered, or not as a whole, is given back with [Queue.GiveBack].
-func (q *Queue) Release(c *Chunk) {
-	if c.charged.records > 0 {
-		c.tally(0, c.Len(), (*Origin).delivered)
-	}
-	q.mu.Lock()
-	q.used = q.used.minus(c.charged)
-	q.pool.put(c)
-	q.mu.Unlock()
-	poke(q.room)
-}
-
-// CloseInput says that the input is at its end, because of err if it is not nil. Take returns what waits, and then err or
-// io.EOF. Only the first call counts.
-func (q *Queue) CloseInput(err error) {
-	if err == nil {
-		err = io.EOF
-	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.inputErr == nil {
-		q.inputErr = err
-		close(q.closed)
-	}
-}
-
-// Abort says that nobody is going to take any more: Put and Take return err, or ErrClosed for nil, at once, also those
-// that wait, and what waits is gone. It returns how many records that were, counted as dropped; what is taken is not among
-// them, and still has to be given back. Only the first call counts.
-func (q *Queue) Abort(err error) (dropped int) {
-	if err == nil {
-		err = ErrClosed
-	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.abortErr != nil {
-		return 0
-	}
-	q.abortErr = err
-	dropped = q.waiting.records - q.waiting.notes
-	for q.head != nil {
-		c := q.pop()
-		q.used = q.used.minus(c.charged)
-		c.tally(0, c.Len(), (*Origin).dropped)
-	}
-	close(q.dead)
-	return dropped
-}
-
-// poke leaves a token in a channel with room for one, unless there is one already.
-func poke(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}
-
-// A Policy says what a full [Queue] does with the next record: the option --when-full and the key when_full.
-type Policy uint8
-
-const (
-	// Block makes the producer wait for room, so that nothing is lost.
-	Block Policy = iota
-	// DropNewest loses the records that come while the queue is full.
-	DropNewest
-	// DropOldest loses the records that have waited longest, to make room for the newest.
-	DropOldest
-	// Fail loses the first record that does not fit and all that follow, and tells the producer: [ErrFull].
-	Fail
-)
-
-var policyNames = [...]string{Block: "block", DropNewest: "drop-newest", DropOldest: "drop-oldest", Fail: "fail"}
-
-// String returns the name that users write.
-func (p Policy) String() string {
-	if int(p) < len(policyNames) {
-		return policyNames[p]
-	}
-	return fmt.Sprintf("Policy(%d)", uint8(p))
-}
-
-// ParsePolicy returns the policy with the given name; the error lists the names there are.
-func ParsePolicy(name string) (Policy, error) {
-	for p, n := range policyNames {
-		if n == name {
-			return Policy(p), nil
-		}
-	}
-	return 0, fmt.Errorf("%q is none of block, drop-newest, drop-oldest, fail", name)
-}
-
-// maxSlack is the memory that the waiting chunks may waste together before one that wastes much is trimmed. It lets short
-// backlogs be without copies.
-const maxSlack = 4 << 20
 
 // admit takes in the chunk's records as far as the policy lets it. The caller has made sure that under Block they fit.
 func (q *Queue) admit(c *Chunk) {
@@ -394,6 +273,40 @@ func (q *Queue) admitEach(c *Chunk) {
 	}
 }
 
+// placeAnnouncements enqueues the announcements of the gap behind what waits, if there is one, provided that a record of the
+// given weight fits behind it, and reports whether it does. An announcement counts against the limits like a record:
+// otherwise a stream of which each second record is lost would fill the memory with announcements.
+func (q *Queue) placeAnnouncements(record weight) bool {
+	if len(q.back.list) == 0 {
+		return true
+	}
+	q.back.addEarlier(&q.refused)
+	c := &q.scratch
+	c.reset()
+	q.appendAnnouncements(c, &q.back)
+	w := c.weight()
+	if !q.fits(w.plus(record)) {
+		return false
+	}
+	q.back.clear()
+	if w.records > 0 {
+		q.makeTail(w)
+		q.tail.appendAll(c)
+		q.charge(q.tail, w)
+	}
+	return true
+}
+
+// appendAnnouncements appends those of a place to c.
+func (q *Queue) appendAnnouncements(c *Chunk, place *losses) {
+	if q.announce == nil {
+		return
+	}
+	for _, l := range place.list {
+		c.commitAnnouncement(q.announce(c.Buffer(), l), l)
+	}
+}
+
 // within reports whether the limits allow for so much more.
 func (q *Queue) within(w weight) bool {
 	w = w.plus(q.used)
@@ -441,17 +354,9 @@ func (q *Queue) link(c *Chunk) {
 	q.tail = c
 }
 
-// linkFirst makes c, of which nothing is charged yet, the first chunk.
-func (q *Queue) linkFirst(c *Chunk) {
-	q.charge(c, c.weight())
-	if q.head == nil {
-		q.tail = c
-	} else {
-		q.settle(c)
-		c.next = q.head
-	}
-	q.head = c
-}
+// maxSlack is the memory that the waiting chunks may waste together before one that wastes much is trimmed. It lets short
+// backlogs be without copies.
+const maxSlack = 4 << 20
 
 // settle counts what a chunk wastes to which nothing is going to be added, and trims it if it is too much.
 func (q *Queue) settle(c *Chunk) {
@@ -460,6 +365,75 @@ func (q *Queue) settle(c *Chunk) {
 	}
 	c.slack = c.footprint() - c.charged.cost()
 	q.slack += c.slack
+}
+
+// Take returns the next records; the consumer gives the chunk back with [Queue.Release] once they are written. It waits for
+// them until ctx ends, and then returns the cause. After CloseInput it returns what is left and then io.EOF, or the error
+// given there; after Abort the error given there.
+//
+// A loss is announced at the place in the stream where the records are missing, by one record for each origin.
+func (q *Queue) Take(ctx context.Context) (*Chunk, error) {
+	for {
+		if c, err := q.poll(); c != nil || err != nil {
+			return c, err
+		}
+		select {
+		case <-q.ready:
+		case <-q.closed:
+		case <-q.dead:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// poll is Take without waiting: a nil chunk and a nil error mean that there is nothing yet.
+func (q *Queue) poll() (*Chunk, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.abortErr != nil {
+		return nil, q.abortErr
+	}
+	if q.gapReached() {
+		c := q.announcement()
+		if c.Len() > 0 {
+			return c, nil
+		}
+		q.pool.put(c)
+	}
+	if q.head != nil {
+		return q.pop(), nil
+	}
+	return nil, q.inputErr
+}
+
+// gapReached reports whether there is a gap before the next record, so that its announcement comes next. The gap behind
+// what waits is reached when nothing waits, not when the next record comes; under Fail none comes, and that gap is complete
+// only at the end of the input. There, what was announced in vain is announced once more.
+func (q *Queue) gapReached() bool {
+	ended := q.inputErr != nil
+	if q.head == nil && (q.policy != Fail || ended) {
+		q.front.addAll(q.back.list)
+		q.back.clear()
+	}
+	if q.head == nil && ended {
+		q.front.addEarlier(&q.refused)
+		q.front.addAll(q.refused.list)
+		q.refused.clear()
+	}
+	return len(q.front.list) > 0
+}
+
+// announcement ends the episodes of loss at the gap before what waits, and returns their announcements in a chunk of their
+// own, charged as taken.
+func (q *Queue) announcement() *Chunk {
+	c := q.pool.get()
+	q.front.addEarlier(&q.refused)
+	q.appendAnnouncements(c, &q.front)
+	q.front.clear()
+	c.charged = c.weight()
+	q.used = q.used.plus(c.charged)
+	return c
 }
 
 // pop unlinks the first chunk; it stays charged.
@@ -473,6 +447,19 @@ func (q *Queue) pop() *Chunk {
 	q.slack -= c.slack
 	c.next, c.slack = nil, 0
 	return c
+}
+
+// Release gives back a chunk that was taken, which counts its records as delivered and makes room for others, or one that
+// is not going to be put. What was not delivered, or not as a whole, is given back with [Queue.GiveBack].
+func (q *Queue) Release(c *Chunk) {
+	if c.charged.records > 0 {
+		c.tally(0, c.Len(), (*Origin).delivered)
+	}
+	q.mu.Lock()
+	q.used = q.used.minus(c.charged)
+	q.pool.put(c)
+	q.mu.Unlock()
+	poke(q.room)
 }
 
 // GiveBack gives back a chunk that was taken and delivered in part: its first delivered records were delivered, the next
@@ -500,10 +487,6 @@ func (q *Queue) GiveBack(c *Chunk, delivered, lost int) {
 	poke(q.room)
 	poke(q.ready)
 }
-
-// ReleaseFirst gives back a chunk of which the first n records were delivered and the others are lost: [Queue.GiveBack]
-// with nothing left.
-func (q *Queue) ReleaseFirst(c *Chunk, n int) { q.GiveBack(c, n, c.Len()-n) }
 
 // loseFirst moves the first n records of a chunk to the gap before what waits. If they all are announcements, there is no new
 // loss to announce, and at the very end no hope.
@@ -552,4 +535,84 @@ func (q *Queue) waitAgain(c *Chunk, since []Loss) {
 	}
 	q.appendAnnouncements(c, &gap)
 	q.linkFirst(c)
+}
+
+// linkFirst makes c, of which nothing is charged yet, the first chunk.
+func (q *Queue) linkFirst(c *Chunk) {
+	q.charge(c, c.weight())
+	if q.head == nil {
+		q.tail = c
+	} else {
+		q.settle(c)
+		c.next = q.head
+	}
+	q.head = c
+}
+
+// ReleaseFirst gives back a chunk of which the first n records were delivered and the others are lost: [Queue.GiveBack]
+// with nothing left.
+func (q *Queue) ReleaseFirst(c *Chunk, n int) { q.GiveBack(c, n, c.Len()-n) }
+
+// CloseInput says that the input is at its end, because of err if it is not nil. Take returns what waits, and then err or
+// io.EOF. Only the first call counts.
+func (q *Queue) CloseInput(err error) {
+	if err == nil {
+		err = io.EOF
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.inputErr == nil {
+		q.inputErr = err
+		close(q.closed)
+	}
+}
+
+// Abort says that nobody is going to take any more: Put and Take return err, or ErrClosed for nil, at once, also those
+// that wait, and what waits is gone. It returns how many records that were, counted as dropped; what is taken is not among
+// them, and still has to be given back. Only the first call counts.
+func (q *Queue) Abort(err error) (dropped int) {
+	if err == nil {
+		err = ErrClosed
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.abortErr != nil {
+		return 0
+	}
+	q.abortErr = err
+	dropped = q.waiting.records - q.waiting.notes
+	for q.head != nil {
+		c := q.pop()
+		q.used = q.used.minus(c.charged)
+		c.tally(0, c.Len(), (*Origin).dropped)
+	}
+	close(q.dead)
+	return dropped
+}
+
+// OnLoss makes the queue call f when there is something to take with [Queue.TakeLosses], once until it is taken. f is called
+// with the queue locked, so it must not use the queue. OnLoss has to be called before the queue is used.
+func (q *Queue) OnLoss(f func()) { q.onLoss = f }
+
+// TakeLosses returns what the policy and the consumer have lost since the last call, one [Loss] an origin, announced or not:
+// a consumer that stands still gets no announcement. Without [Queue.OnLoss] it returns nothing.
+func (q *Queue) TakeLosses() []Loss {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.untaken.take()
+}
+
+// Len returns how many records wait, announcements included, and their bytes.
+func (q *Queue) Len() (records int, bytes int64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.waiting.records, q.waiting.bytes
+}
+
+// poke leaves a token in a channel with room for one, unless there is one already.
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
 }

@@ -119,16 +119,6 @@ func (r *Router) arriving(sinks []*Sink) ([]*running, error) {
 	return arriving, nil
 }
 
-// hasEnded reports whether the drain has ended.
-func (s *Sink) hasEnded() bool {
-	select {
-	case <-s.done:
-		return true
-	default:
-		return false
-	}
-}
-
 // leaving returns the sinks of that name that were taken away and still deliver.
 func (r *Router) leaving(name string) []*running {
 	var found []*running

@@ -86,6 +86,14 @@ func NewSink(o SinkOptions) *Sink {
 	return s
 }
 
+// orDiscard returns log, or one that drops everything.
+func orDiscard(log *slog.Logger) *slog.Logger {
+	if log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return log
+}
+
 // Name returns what routes call the sink.
 func (s *Sink) Name() string { return s.options.Name }
 
@@ -160,23 +168,22 @@ func (s *Sink) drain(ctx context.Context) (err error) {
 // end says that nothing more comes.
 func (s *Sink) end() { s.queue.CloseInput(nil) }
 
+// hasEnded reports whether the drain has ended.
+func (s *Sink) hasEnded() bool {
+	select {
+	case <-s.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // reopen passes on to the drain that a file may have been replaced.
 func (s *Sink) reopen() {
 	if r, ok := s.options.Drain.(Reopener); ok {
 		r.Reopen()
 	}
 }
-
-// orDiscard returns log, or one that drops everything.
-func orDiscard(log *slog.Logger) *slog.Logger {
-	if log == nil {
-		return slog.New(slog.DiscardHandler)
-	}
-	return log
-}
-
-// wholeLines returns how many bytes at the beginning of p are whole lines.
-func wholeLines(p []byte) int { return bytes.LastIndexByte(p, '\n') + 1 }
 
 // Discard returns a [Drain] that counts each record as delivered and puts it nowhere.
 func Discard() Drain { return discard{} }
@@ -243,3 +250,6 @@ func write(w io.Writer, q *Queue, c *Chunk) error {
 	q.Release(c)
 	return nil
 }
+
+// wholeLines returns how many bytes at the beginning of p are whole lines.
+func wholeLines(p []byte) int { return bytes.LastIndexByte(p, '\n') + 1 }

@@ -18,12 +18,18 @@ import (
 	"time"
 )
 
-const (
-	defaultTimeout    = 10 * time.Second
-	defaultMaxRetries = 10
-	// countAfter is how long a chunk is posted before what is done of it is counted and the rest may be dropped again.
-	countAfter = time.Second
-)
+// A WebhookDrain is a [Drain] that posts each record to a web server, one after the other. An answer of 2xx is a delivery. After
+// 429, 5xx, and when there was no answer, the request is sent again, with a backoff of 100 ms to 30 s or as Retry-After says; any
+// other answer loses the signal, and so do too many retries. Redirects are not followed.
+type WebhookDrain struct {
+	options WebhookOptions
+	url     *url.URL // nil: it is none
+	log     *slog.Logger
+
+	// outage lasts from the first failed attempt to the next delivery.
+	outage outage
+	lost   sampler
+}
 
 // WebhookOptions are the settings of a [WebhookDrain].
 type WebhookOptions struct {
@@ -48,18 +54,12 @@ type WebhookOptions struct {
 	Logger *slog.Logger
 }
 
-// A WebhookDrain is a [Drain] that posts each record to a web server, one after the other. An answer of 2xx is a delivery. After
-// 429, 5xx, and when there was no answer, the request is sent again, with a backoff of 100 ms to 30 s or as Retry-After says; any
-// other answer loses the signal, and so do too many retries. Redirects are not followed.
-type WebhookDrain struct {
-	options WebhookOptions
-	url     *url.URL // nil: it is none
-	log     *slog.Logger
-
-	// outage lasts from the first failed attempt to the next delivery.
-	outage outage
-	lost   sampler
-}
+const (
+	defaultTimeout    = 10 * time.Second
+	defaultMaxRetries = 10
+	// countAfter is how long a chunk is posted before what is done of it is counted and the rest may be dropped again.
+	countAfter = time.Second
+)
 
 // NewWebhookDrain returns a drain that posts to o.URL.
 func NewWebhookDrain(o WebhookOptions) *WebhookDrain {
@@ -156,6 +156,13 @@ func (d *WebhookDrain) postChunk(ctx context.Context, q *Queue, c *Chunk) error 
 	return nil
 }
 
+// logLost logs one of the losses in a while.
+func (d *WebhookDrain) logLost(err error, seq uint64) {
+	if n, ok := d.lost.pick(lossLogInterval); ok {
+		d.log.Warn("the webhook did not take a signal, which is lost", "error", err, "seq", seq, "lost", n)
+	}
+}
+
 // post posts one record until it is delivered, which is no error, or lost.
 func (d *WebhookDrain) post(ctx context.Context, line []byte) error {
 	e, err := newEventRequest(line, d.options.Binary)
@@ -176,13 +183,6 @@ func (d *WebhookDrain) post(ctx context.Context, line []byte) error {
 		d.outage.failed("the webhook failed; the request is sent again", "error", err, "delay", delay)
 		return pause(ctx, delay)
 	})
-}
-
-// logLost logs one of the losses in a while.
-func (d *WebhookDrain) logLost(err error, seq uint64) {
-	if n, ok := d.lost.pick(lossLogInterval); ok {
-		d.log.Warn("the webhook did not take a signal, which is lost", "error", err, "seq", seq, "lost", n)
-	}
 }
 
 const (
@@ -422,9 +422,6 @@ func escapeHeader(value string) string {
 	return escaped.String()
 }
 
-// secretPrefix begins a key that is written as Standard Webhooks says.
-const secretPrefix = "whsec_"
-
 // signingKey returns the key that a secret stands for.
 func signingKey(secret []byte) ([]byte, error) {
 	encoded, ok := bytes.CutPrefix(secret, []byte(secretPrefix))
@@ -437,6 +434,9 @@ func signingKey(secret []byte) ([]byte, error) {
 	}
 	return key, nil
 }
+
+// secretPrefix begins a key that is written as Standard Webhooks says.
+const secretPrefix = "whsec_"
 
 // sign signs a request as Standard Webhooks 1.0 says (https://www.standardwebhooks.com). The time is that of the attempt: receivers
 // refuse what is old.

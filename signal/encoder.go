@@ -41,35 +41,6 @@ func (e *Encoder) Append(dst []byte, ev *phoenix.Event) []byte {
 	return e.appendSignal(dst, ev)
 }
 
-// Dropped tells of signals that a full queue lost.
-type Dropped struct {
-	// Count is how many were lost.
-	Count uint64
-	// Policy is the queue's when_full: which ones are lost.
-	Policy string
-	// FirstSeq and LastSeq are the seq of the first and the last one lost. Signals between them may have been
-	// delivered, so Count can be less than their distance.
-	FirstSeq, LastSeq uint64
-}
-
-// AppendDropped appends the signal phoenix.signal.dropped for d as one line. at is when the loss is announced. A format
-// that prints nothing for it returns dst as it is.
-func (e *Encoder) AppendDropped(dst []byte, d Dropped, at time.Time) []byte {
-	if e.format == FormatPayload {
-		return dst
-	}
-	return e.appendDroppedSignal(dst, d, at)
-}
-
-// signalLayout is FormatSignal.
-var signalLayout = layout{
-	start:   `{"specversion":"1.0","id":"`,
-	context: `},"metadata":{"connection_name":`,
-	topic:   "phoenix_topic",
-	event:   "phoenix_event",
-	end:     "}}\n",
-}
-
 // appendSignal appends the line of ev in any format that has a layout.
 func (e *Encoder) appendSignal(dst []byte, ev *phoenix.Event) []byte {
 	key := templateKey{kind: kindOf(ev.Detail)}
@@ -98,6 +69,15 @@ func (e *Encoder) appendSignal(dst []byte, ev *phoenix.Event) []byte {
 	return append(dst, l.end...)
 }
 
+// appendHead appends the head of t with the time. The place of the id is still to be filled.
+func (e *Encoder) appendHead(dst []byte, t *template, at time.Time) []byte {
+	start := len(dst)
+	dst = append(dst, t.head...)
+	line := dst[start:]
+	e.clock.put(line[t.timeAt:], at)
+	return dst
+}
+
 // appendMetadata appends the members of metadata that a template's tail does not have.
 func appendMetadata(dst []byte, ev *phoenix.Event) []byte {
 	if ev.Ref != "" {
@@ -108,6 +88,26 @@ func appendMetadata(dst []byte, ev *phoenix.Event) []byte {
 	}
 	dst = strconv.AppendInt(append(dst, `,"session":`...), int64(ev.Session), 10)
 	return strconv.AppendUint(append(dst, `,"seq":`...), ev.Seq, 10)
+}
+
+// Dropped tells of signals that a full queue lost.
+type Dropped struct {
+	// Count is how many were lost.
+	Count uint64
+	// Policy is the queue's when_full: which ones are lost.
+	Policy string
+	// FirstSeq and LastSeq are the seq of the first and the last one lost. Signals between them may have been
+	// delivered, so Count can be less than their distance.
+	FirstSeq, LastSeq uint64
+}
+
+// AppendDropped appends the signal phoenix.signal.dropped for d as one line. at is when the loss is announced. A format
+// that prints nothing for it returns dst as it is.
+func (e *Encoder) AppendDropped(dst []byte, d Dropped, at time.Time) []byte {
+	if e.format == FormatPayload {
+		return dst
+	}
+	return e.appendDroppedSignal(dst, d, at)
 }
 
 // appendDroppedSignal appends the signal of a loss. It is no event of the connection and so has neither session nor seq.
@@ -122,15 +122,6 @@ func (e *Encoder) appendDroppedSignal(dst []byte, d Dropped, at time.Time) []byt
 	dst = appendUint(dst, "last_seq", d.LastSeq)
 	dst = append(dst, t.tail...)
 	return append(dst, e.templates.layout.end...)
-}
-
-// appendHead appends the head of t with the time. The place of the id is still to be filled.
-func (e *Encoder) appendHead(dst []byte, t *template, at time.Time) []byte {
-	start := len(dst)
-	dst = append(dst, t.head...)
-	line := dst[start:]
-	e.clock.put(line[t.timeAt:], at)
-	return dst
 }
 
 // A template is what signals with the same kind, topic and event have in common.
@@ -285,6 +276,15 @@ var layouts = [...]*layout{
 	FormatCloudEvents: &cloudEventsLayout,
 	FormatJido:        &jidoLayout,
 	FormatPayload:     nil,
+}
+
+// signalLayout is FormatSignal.
+var signalLayout = layout{
+	start:   `{"specversion":"1.0","id":"`,
+	context: `},"metadata":{"connection_name":`,
+	topic:   "phoenix_topic",
+	event:   "phoenix_event",
+	end:     "}}\n",
 }
 
 // encodes says whether s forces the strings of its line to be percent-encoded.

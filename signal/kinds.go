@@ -10,6 +10,24 @@ import (
 	"phx/phoenix"
 )
 
+// Type returns the type of ev's signal on the connection of that name: "phoenix.<connection>.<topic>.<event>" for a message,
+// topic and event sanitised, and a name such as "phoenix.channel.joined" for any other event. It is empty if ev has no
+// signal.
+func Type(connection string, ev *phoenix.Event) string {
+	k := kindOf(ev.Detail)
+	if k == "" {
+		return ""
+	}
+	return string(k.appendType(nil, connection, ev.Topic, ev.Name))
+}
+
+// IsLifecycle says whether a signal of that type tells of the state of the connection or of a channel; messages, the ends of
+// pushes and who is present do not.
+func IsLifecycle(typ string) bool {
+	k, ok := strings.CutPrefix(typ, typePrefix)
+	return ok && (kind(k).ofConnection() || kind(k).ofChannel())
+}
+
 // A kind is what a signal tells of. That of a message is kindMessage; of any other it is the signal's type without the
 // leading "phoenix.". It is empty for an event that has no signal.
 type kind string
@@ -92,28 +110,6 @@ func (k kind) appendType(dst []byte, connection, topic, event string) []byte {
 	return appendSanitized(dst, event)
 }
 
-// Type returns the type of ev's signal on the connection of that name: "phoenix.<connection>.<topic>.<event>" for a message,
-// topic and event sanitised, and a name such as "phoenix.channel.joined" for any other event. It is empty if ev has no
-// signal.
-func Type(connection string, ev *phoenix.Event) string {
-	k := kindOf(ev.Detail)
-	if k == "" {
-		return ""
-	}
-	return string(k.appendType(nil, connection, ev.Topic, ev.Name))
-}
-
-// IsLifecycle says whether a signal of that type tells of the state of the connection or of a channel; messages, the ends of
-// pushes and who is present do not.
-func IsLifecycle(typ string) bool {
-	k, ok := strings.CutPrefix(typ, typePrefix)
-	return ok && (kind(k).ofConnection() || kind(k).ofChannel())
-}
-
-// reservedNames are the second segments of the types that are not messages; a connection called like one would make its
-// messages look like lifecycle signals.
-var reservedNames = []string{"connection", "channel", "push", "signal", "presence"}
-
 // CheckName says whether name can be the name of a connection: a letter or digit, then letters, digits, '_' and '-', all of
 // them ASCII, and not one of the reserved words connection, channel, push, signal and presence.
 func CheckName(name string) error {
@@ -127,6 +123,10 @@ func CheckName(name string) error {
 	}
 	return nil
 }
+
+// reservedNames are the second segments of the types that are not messages; a connection called like one would make its
+// messages look like lifecycle signals.
+var reservedNames = []string{"connection", "channel", "push", "signal", "presence"}
 
 // Sanitize returns s as a segment of a type or a bus topic: every rune outside [A-Za-z0-9_-] becomes '_', and so does every
 // byte that is not UTF-8; the empty string becomes "_". This loses information: different topics may share a segment.
@@ -151,9 +151,6 @@ func isSegmentByte(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' || c == '-'
 }
 
-// busPrefix begins every bus topic.
-const busPrefix = "jido.protocol.phoenix."
-
 // BusTopics returns the bus topics on which a signal is published: that of its connection and, when it has a topic, that of
 // its channel, the topic sanitised.
 func BusTopics(connection, topic string) []string {
@@ -163,3 +160,6 @@ func BusTopics(connection, topic string) []string {
 	}
 	return []string{ofConnection, ofConnection + "." + Sanitize(topic)}
 }
+
+// busPrefix begins every bus topic.
+const busPrefix = "jido.protocol.phoenix."
