@@ -136,7 +136,7 @@ func (q *Queue) Put(ctx context.Context, c *Chunk) error {
 	for waited := false; ; waited = true {
 		if done, err := q.offer(c); done {
 			if waited {
-				poke(q.room) // there may be some left for another producer
+				wake(q.room) // there may be some left for another producer
 			}
 			return err
 		}
@@ -174,7 +174,7 @@ func (q *Queue) offer(c *Chunk) (done bool, err error) {
 		return false, nil
 	}
 	q.admit(c)
-	poke(q.ready)
+	wake(q.ready)
 	if q.overrun {
 		return true, ErrFull
 	}
@@ -459,7 +459,7 @@ func (q *Queue) Release(c *Chunk) {
 	q.used = q.used.minus(c.charged)
 	q.pool.put(c)
 	q.mu.Unlock()
-	poke(q.room)
+	wake(q.room)
 }
 
 // GiveBack gives back a chunk that was taken and delivered in part: its first delivered records were delivered, the next
@@ -484,8 +484,8 @@ func (q *Queue) GiveBack(c *Chunk, delivered, lost int) {
 	q.loseFirst(c, lost)
 	q.waitAgain(c, since)
 	q.joinGaps()
-	poke(q.room)
-	poke(q.ready)
+	wake(q.room)
+	wake(q.ready)
 }
 
 // loseFirst moves the first n records of a chunk to the gap before what waits. If they all are announcements, there is no new
@@ -609,8 +609,8 @@ func (q *Queue) Len() (records int, bytes int64) {
 	return q.waiting.records, q.waiting.bytes
 }
 
-// poke leaves a token in a channel with room for one, unless there is one already.
-func poke(c chan struct{}) {
+// wake leaves a token in c, which has room for one, unless there is one already. It wakes one of those who wait, now or next.
+func wake(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
 	default:

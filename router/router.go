@@ -24,7 +24,8 @@ const lastChance = time.Second
 // ErrShutDown is what [Router.Apply] returns after [Router.Shutdown].
 var ErrShutDown = errors.New("the router is shut down")
 
-// A Router leads the signals of connections to sinks and subscriptions.
+// A Router routes the signals of connections to sinks and subscriptions. Its methods may be called by several goroutines at
+// once.
 type Router struct {
 	// Grace is how long a sink that was taken away may go on to deliver what waits. It is set before the first Apply.
 	Grace time.Duration
@@ -32,11 +33,11 @@ type Router struct {
 	log   *slog.Logger
 	table atomic.Pointer[table]
 
-	// ctx is that of all drains.
+	// ctx ends all drains.
 	ctx    context.Context
 	cancel context.CancelFunc
 
-	mu    sync.Mutex // of changes
+	mu    sync.Mutex // held for each change
 	live  map[*Sink]*running
 	past  map[string]counts // of the sinks that are gone, by name
 	ended bool
@@ -47,11 +48,11 @@ type running struct {
 	sink    *Sink
 	ctx     context.Context // of the drain
 	cancel  context.CancelFunc
-	leaving bool
-	gone    chan struct{} // closed when nobody has to wait for the sink any more
+	leaving bool          // it was taken away, and still delivers
+	gone    chan struct{} // closed when the sink has ended or was given up
 }
 
-// New returns a router without sinks, which drops all signals. log is told of what goes wrong; nil: nobody is.
+// New returns a router without sinks, which drops all signals. It logs what goes wrong to log, which may be nil.
 func New(log *slog.Logger) *Router {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -59,17 +60,17 @@ func New(log *slog.Logger) *Router {
 	r := &Router{Grace: DefaultGrace, log: log, live: map[*Sink]*running{}, past: map[string]counts{}}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	first, _ := newTable(nil, nil)
-	first.users.Store(1)
+	first.refs.Store(1)
 	r.table.Store(first)
 	return r
 }
 
-// Apply makes these the sinks and the routes. A sink that is there already, the same *Sink, goes on; new ones are started; and
-// those that are no longer there get the end of their input, once all that was routed to them is put, and have [Router.Grace] to
-// deliver it, while Apply has long returned. A sink that replaces one of the same name starts to deliver when that one has ended,
-// so that two never write to one file.
+// Apply replaces the sinks and the routes. A sink that the router has already, the same *Sink, goes on; a new one is started.
+// The input of a sink that is not among them ends once all that was routed to it is put, and it has [Router.Grace] to deliver
+// that; Apply does not wait for it. A sink that replaces one of the same name starts to deliver when that one has ended, so
+// that two never write to one file.
 //
-// No signal is lost or doubled by the change: each one goes either by the old routes or by the new ones. An error has changed
+// The change loses and doubles no signal: each one is routed either by the old routes or by the new ones. An error changes
 // nothing.
 func (r *Router) Apply(sinks []*Sink, routes []Route) error {
 	next, err := newTable(sinks, routes)
@@ -185,7 +186,7 @@ func (r *Router) finish(ctx context.Context, s *running) bool {
 
 var errStuck = errors.New("the sink is stuck")
 
-// Reopen tells the sinks that files may have been replaced, as log rotation does.
+// Reopen makes the sinks open their files again by name, which log rotation may have replaced. It does not wait for that.
 func (r *Router) Reopen() {
 	for _, s := range r.table.Load().sinks {
 		s.reopen()
@@ -248,7 +249,7 @@ func (r *Router) close() ([]*running, *table) {
 	return slices.Collect(maps.Values(r.live)), r.swap(last)
 }
 
-// A target is where signals can be led: a [Sink] or a [Subscription].
+// A target is where signals can be routed to: a [Sink] or a [Subscription].
 type target interface {
 	// Format is that of the lines which the target gets.
 	Format() signal.Format
@@ -258,34 +259,32 @@ type target interface {
 	origin(connection string) *Origin
 }
 
-// A rule leads the signals that a filter wants to targets: a route, or a subscription.
+// A rule is a compiled route, or that of a subscription.
 type rule struct {
 	Filter
-	name string // for the log
-	to   []target
-	// failures are those of Where.
-	failures sampler
-	// subscriber is whose rule it is; nil: a route's.
-	subscriber *Subscription
+	name       string // for the log
+	to         []target
+	failures   sampler       // of Where
+	subscriber *Subscription // nil: it is a route
 }
 
-// A table is what publishers go by for a while. It does not change; a change makes a new one, which then is the router's. A publisher uses
-// the table that was the router's when it put the first event after a flush, until the next flush or until the router has
-// another one. So each event goes by one table, and nobody waits for anybody in order to put.
+// A table is a set of sinks, routes and subscriptions that does not change. A change of the router makes a new table and
+// swaps it for the current one. A publisher uses the table that is current at its first event after a flush, until its next
+// flush or until another table is current. So each event is routed by one table, and publishing waits for nobody.
 type table struct {
 	sinks  []*Sink
 	routes []*rule
 	// subscriptions changes far more often than the others, with each subscriber that comes and goes.
 	subscriptions []*Subscription
 
-	// number differs from that of every other table of the router.
+	// number is that of the table among all tables of the router.
 	number uint64
-	// users counts the publishers that use the table, and besides one for the router, as long as it is the router's, and one for the
-	// table before, as long as that is in use: who waits until nobody uses a table has waited for all older ones, too.
-	users atomic.Int64
-	next  *table // the one after it; set before the router ceases to use this one
-	over  atomic.Bool
-	idle  chan struct{} // closed when it is over
+	// refs: one per publisher that uses the table, one while it is current, one while the previous table is in use. So idle
+	// also means that all older tables are idle.
+	refs atomic.Int64
+	next *table        // the following table; set before this one ceases to be current
+	over atomic.Bool   // refs was 0
+	idle chan struct{} // closed when over
 }
 
 // newTable compiles routes.
@@ -317,22 +316,22 @@ func (t *table) with(subscriptions []*Subscription) *table {
 	return &table{sinks: t.sinks, routes: t.routes, subscriptions: subscriptions, idle: make(chan struct{})}
 }
 
-// release takes back one use. The last one makes the table idle.
+// release gives up one reference. The last one makes the table idle, and gives up its reference to the next table.
 func (t *table) release() {
-	for t != nil && t.users.Add(-1) == 0 {
+	for t != nil && t.refs.Add(-1) == 0 {
 		if t.over.Swap(true) {
-			return // A publisher came by, saw that it was too late and left again.
+			return // acquire took this table when it was over, and gave it back.
 		}
 		close(t.idle)
 		t = t.next
 	}
 }
 
-// acquire returns the router's table for use until it is released.
+// acquire returns the current table with one more reference, to be given up with release.
 func (r *Router) acquire() *table {
 	for {
 		t := r.table.Load()
-		t.users.Add(1)
+		t.refs.Add(1)
 		if r.table.Load() == t {
 			return t
 		}
@@ -340,12 +339,12 @@ func (r *Router) acquire() *table {
 	}
 }
 
-// swap makes t the router's table and returns the one before, which is idle as soon as no publisher uses it or an older one. The caller
-// holds the lock of changes.
+// swap makes t the current table and returns the previous one, which becomes idle when no publisher uses it or an older one.
+// It is called with r.mu held.
 func (r *Router) swap(t *table) *table {
 	old := r.table.Load()
 	t.number = old.number + 1
-	t.users.Store(2)
+	t.refs.Store(2) // current, and the previous table is in use
 	old.next = t
 	r.table.Store(t)
 	old.release()

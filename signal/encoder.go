@@ -266,7 +266,7 @@ type layout struct {
 	topic, event string
 	// end ends the line.
 	end string
-	// strict says that the context consists of CloudEvents attributes, which have rules (see format_cloudevents.go).
+	// strict: the context consists of CloudEvents attributes, which have rules (see cloudEventsLayout).
 	strict bool
 }
 

@@ -14,7 +14,7 @@ import (
 // A Format is a way to write events as lines. The zero Format is FormatSignal.
 type Format uint8
 
-// The formats there are. Each has a file of its own, format_*.go.
+// The formats.
 const (
 	// FormatSignal is the default: one JSON object with the whole of the event.
 	FormatSignal Format = iota
