@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"phx/phoenix"
+	"phx/phoenix/rawjson"
 )
 
 // An Encoder writes the events of one connection in one format. It is not safe for concurrent use.
@@ -157,7 +158,7 @@ func (t *template) makeHead(l *layout, connection string) {
 	t.idAt = len(head)
 	head = append(head, make([]byte, idLen)...)
 	head = append(head, `","source":`...)
-	head = appendString(head, "/jidoka/phoenix/"+connection)
+	head = rawjson.AppendString(head, "/jidoka/phoenix/"+connection)
 	head = append(head, `,"type":"`...)
 	head = key.kind.appendType(head, connection, key.topic, key.event)
 	head = append(head, '"')
@@ -176,7 +177,7 @@ func appendCommonData(dst []byte, connection string, key templateKey) []byte {
 	if key.kind == kindMessage {
 		return dst
 	}
-	dst = appendString(append(dst, `"connection_name":`...), connection)
+	dst = rawjson.AppendString(append(dst, `"connection_name":`...), connection)
 	if key.kind.hasTopic() {
 		dst = appendText(dst, "topic", key.topic)
 	}
@@ -187,7 +188,7 @@ func appendCommonData(dst []byte, connection string, key templateKey) []byte {
 }
 
 func (t *template) makeTail(l *layout, connection string) {
-	tail := appendString([]byte(l.context), connection)
+	tail := rawjson.AppendString([]byte(l.context), connection)
 	if t.key.kind.hasTopic() {
 		tail = l.appendRawName(tail, l.topic, t.key.topic, t.encoded)
 	}
