@@ -14,8 +14,8 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"phx/cmd/config"
 	"phx/cmd/internal/exit"
@@ -129,7 +129,7 @@ type Streams struct {
 
 // SystemStreams returns those of this process.
 func SystemStreams() *Streams {
-	isTerminal := func(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
+	isTerminal := func(f *os.File) bool { return isatty.IsTerminal(f.Fd()) }
 	return &Streams{
 		In:          os.Stdin,
 		Out:         os.Stdout,
