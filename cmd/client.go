@@ -136,8 +136,8 @@ func (c *client) printer() *printer {
 	return &printer{renderer: c.renderer, out: c.factory.streams.Out}
 }
 
-// A link is a connection at work for a command: its events are read here, its lifecycle logged, its end explained.
-type link struct {
+// A session is the connection of a running command: its events are read here, its lifecycle logged, its end explained.
+type session struct {
 	conn    *phoenix.Conn
 	events  *phoenix.Stream
 	address string
@@ -149,24 +149,24 @@ type link struct {
 	served chan error
 }
 
-// openLink starts the connection and returns once it is up, with the event of that, which is valid until the next one.
-func openLink(ctx context.Context, address string, o phoenix.Options) (*link, *phoenix.Event, error) {
-	l, err := startLink(ctx, address, o)
+// openSession starts the connection and returns once it is up, with the event of that, which is valid until the next one.
+func openSession(ctx context.Context, address string, o phoenix.Options) (*session, *phoenix.Event, error) {
+	s, err := startSession(ctx, address, o)
 	if err != nil {
 		return nil, nil, err
 	}
-	ev, err := l.awaitUp(ctx)
+	ev, err := s.awaitUp(ctx)
 	if err != nil {
-		l.abort()
+		s.abort()
 		return nil, nil, err
 	}
-	return l, ev, nil
+	return s, ev, nil
 }
 
 // awaitUp reads events up to that of the next session.
-func (l *link) awaitUp(ctx context.Context) (*phoenix.Event, error) {
+func (s *session) awaitUp(ctx context.Context) (*phoenix.Event, error) {
 	for {
-		ev, err := l.next(ctx)
+		ev, err := s.next(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -176,31 +176,31 @@ func (l *link) awaitUp(ctx context.Context) (*phoenix.Event, error) {
 	}
 }
 
-// startLink starts the connection and returns at once.
-func startLink(ctx context.Context, address string, o phoenix.Options) (*link, error) {
+// startSession starts the connection and returns at once.
+func startSession(ctx context.Context, address string, o phoenix.Options) (*session, error) {
 	conn, err := phoenix.New(o)
 	if err != nil {
 		return nil, exit.Usagef("phx help shows the options", "these options do not make a connection: %v", err)
 	}
 	// The end of ctx must not cut the connection: there is leaving and closing to do.
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	l := &link{conn: conn, events: conn.Events(), address: address, log: o.Logger, cancel: cancel, served: make(chan error, 1)}
-	go func() { l.served <- conn.Serve(life) }()
-	return l, nil
+	s := &session{conn: conn, events: conn.Events(), address: address, log: o.Logger, cancel: cancel, served: make(chan error, 1)}
+	go func() { s.served <- conn.Serve(life) }()
+	return s, nil
 }
 
 // next returns the next event, valid until the next call. Its error is the cause of ctx, also when there are events, or how
 // the connection ended, which is io.EOF if it was closed by us.
-func (l *link) next(ctx context.Context) (*phoenix.Event, error) {
+func (s *session) next(ctx context.Context) (*phoenix.Event, error) {
 	// On a fast stream there is always an event, and a person who interrupts would wait for ever.
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	ev, err := l.events.Next(ctx)
+	ev, err := s.events.Next(ctx)
 	switch {
 	case err == nil:
 	case errors.Is(err, io.EOF):
-		return nil, l.ended()
+		return nil, s.ended()
 	case ctx.Err() != nil:
 		return nil, context.Cause(ctx)
 	default:
@@ -210,32 +210,35 @@ func (l *link) next(ctx context.Context) (*phoenix.Event, error) {
 		return ev, nil
 	}
 	if _, up := ev.Detail.(*phoenix.Connected); up {
-		l.wasUp = true
+		s.wasUp = true
 	}
-	logLifecycle(l.log, ev)
+	logLifecycle(s.log, ev)
 	return ev, nil
 }
 
 // ended returns how the connection ended.
-func (l *link) ended() error {
-	err := <-l.served
-	l.served <- err
+func (s *session) ended() error {
+	err := <-s.served
+	s.served <- err
 	if err == nil {
 		return io.EOF
 	}
-	return l.explain(err)
+	return s.explain(err)
 }
 
 // explain makes an error of the connection one for people.
-func (l *link) explain(err error) error {
+func (s *session) explain(err error) error {
 	var linkErr *phoenix.LinkError
+	var explained *exit.Error
 	var coded interface{ ExitCode() int }
 	switch {
+	case errors.As(err, &explained):
+		// Credentials that could not be read have a message of their own.
+		return explained
 	case errors.As(err, &coded):
-		// Credentials that could not be read say so themselves.
-		return coded.(error)
+		return coded.(error) // until package config has no error types of its own any more
 	case errors.As(err, &linkErr):
-		return linkFailure(l.address, linkErr, l.wasUp)
+		return linkFailure(s.address, linkErr, s.wasUp)
 	}
 	return err
 }
@@ -249,26 +252,26 @@ const (
 
 // close leaves the topics, closes the connection and waits for its end, bounded by closeGrace. Events that come until then
 // go to handle, which may be nil, with a context that ends with that time. ctx is that of the command; it may have ended.
-func (l *link) close(ctx context.Context, topics []string, handle func(context.Context, *phoenix.Event)) {
+func (s *session) close(ctx context.Context, topics []string, handle func(context.Context, *phoenix.Event)) {
 	grace := closeGrace
 	if codeOf(context.Cause(ctx)) == exit.Timeout {
 		grace, topics = lateGrace, nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()
-	defer l.abort()
+	defer s.abort()
 
 	var closing sync.WaitGroup
 	closing.Go(func() {
 		var leaving sync.WaitGroup
 		for _, topic := range topics {
-			leaving.Go(func() { l.logUnlessNil("leave failed", l.conn.Leave(ctx, topic)) })
+			leaving.Go(func() { s.logUnlessNil("leave failed", s.conn.Leave(ctx, topic)) })
 		}
 		leaving.Wait()
-		l.logUnlessNil("close failed", l.conn.Close(ctx))
+		s.logUnlessNil("close failed", s.conn.Close(ctx))
 	})
 	for {
-		ev, err := l.next(ctx)
+		ev, err := s.next(ctx)
 		if err != nil {
 			break
 		}
@@ -280,18 +283,18 @@ func (l *link) close(ctx context.Context, topics []string, handle func(context.C
 }
 
 // logUnlessNil logs what no longer matters to the outcome.
-func (l *link) logUnlessNil(message string, err error) {
+func (s *session) logUnlessNil(message string, err error) {
 	if err != nil && !errors.Is(err, phoenix.ErrNotJoined) && !errors.Is(err, phoenix.ErrClosed) {
-		l.log.Debug(message, "error", err)
+		s.log.Debug(message, "error", err)
 	}
 }
 
 // abort ends the connection without ceremony.
-func (l *link) abort() {
-	l.cancel()
+func (s *session) abort() {
+	s.cancel()
 	select {
-	case err := <-l.served:
-		l.served <- err
+	case err := <-s.served:
+		s.served <- err
 	case <-time.After(lateGrace):
 	}
 }
@@ -357,9 +360,12 @@ func retryAttrs(r phoenix.Retry, attrs ...any) []any {
 	return attrs
 }
 
-// stay hands the events of l to handle until ctx ends, whose cause it returns, or the link does, or handle fails. It ends also
-// when the reader of stdout goes, which on a quiet link no write would tell.
-func (c *client) stay(ctx context.Context, l *link, handle func(context.Context, *phoenix.Event) error) error {
+// errDone ends a command with 0: what it waited for is there.
+var errDone = errors.New("done")
+
+// follow passes the events of s to handle until ctx ends, whose cause it returns, or the session does, or handle fails; errDone is
+// no failure. It ends also when the reader of stdout goes, which no write would notice while nothing comes.
+func (c *client) follow(ctx context.Context, s *session, handle func(context.Context, *phoenix.Event) error) error {
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	gone, unwatch := watchReader(c.factory.streams)
@@ -372,7 +378,7 @@ func (c *client) stay(ctx context.Context, l *link, handle func(context.Context,
 		}
 	}()
 	for {
-		ev, err := l.next(ctx)
+		ev, err := s.next(ctx)
 		if err == nil {
 			err = handle(ctx, ev)
 		}
@@ -386,7 +392,7 @@ func (c *client) stay(ctx context.Context, l *link, handle func(context.Context,
 }
 
 // lostForGood is the failure of a channel that ev says is lost and not joined again, else nil. A channel that is lost with its
-// link is the link's to explain.
+// connection is not: the end of that is explained instead.
 func lostForGood(ev *phoenix.Event) error {
 	switch d := ev.Detail.(type) {
 	case *phoenix.JoinError:

@@ -66,13 +66,13 @@ func connectRun(ctx context.Context, o *connectOptions) error {
 		return err
 	}
 	options.HeartbeatEvents = o.count > 0
-	l, up, err := openLink(ctx, o.connection.Address(), options)
+	s, up, err := openSession(ctx, o.connection.Address(), options)
 	if err != nil {
 		return err
 	}
-	w := &connectWatch{connectOptions: o, link: l, printer: o.printer()}
+	w := &connectWatch{options: o, session: s, printer: o.printer()}
 	err = w.run(ctx, up)
-	l.close(ctx, nil, w.closing)
+	s.close(ctx, nil, w.closing)
 	w.summarize()
 	return firstError(err, w.failed, w.lost())
 }
@@ -82,7 +82,7 @@ func connectRun(ctx context.Context, o *connectOptions) error {
 func (w *connectWatch) printConnected(ctx context.Context, up *phoenix.Event) error {
 	connected := up.Clone() // up is valid until the next event is read
 	for {
-		rtt, err := w.link.conn.Heartbeat(ctx)
+		rtt, err := w.session.conn.Heartbeat(ctx)
 		if err == nil {
 			measured := *connected.Detail.(*phoenix.Connected)
 			measured.RTT = rtt
@@ -90,11 +90,11 @@ func (w *connectWatch) printConnected(ctx context.Context, up *phoenix.Event) er
 			return w.printer.print(ctx, &connected)
 		}
 		if odd := (*phoenix.HeartbeatError)(nil); errors.As(err, &odd) {
-			return heartbeatFailure(w.link.address, odd)
+			return heartbeatFailure(w.session.address, odd)
 		}
-		next, err := w.link.awaitUp(ctx)
+		next, err := w.session.awaitUp(ctx)
 		if err != nil {
-			return notPhoenix(w.link.address, err)
+			return notPhoenix(w.session.address, err)
 		}
 		connected = next.Clone()
 	}
@@ -102,8 +102,8 @@ func (w *connectWatch) printConnected(ctx context.Context, up *phoenix.Event) er
 
 // A connectWatch is connect at work once the socket is open: it measures heartbeats, and prints what it is to print.
 type connectWatch struct {
-	*connectOptions
-	link    *link
+	options *connectOptions
+	session *session
 	printer *printer
 	// answered is how many heartbeats were, fastest, slowest and total their round trips.
 	answered                int
@@ -115,15 +115,15 @@ type connectWatch struct {
 
 // run prints the event of the first session, and then stays as long as it has been asked to.
 func (w *connectWatch) run(ctx context.Context, up *phoenix.Event) error {
-	if err := w.printConnected(ctx, up); err != nil || w.count == 0 && !w.hold {
+	if err := w.printConnected(ctx, up); err != nil || w.options.count == 0 && !w.options.hold {
 		return err
 	}
 	ctx, end := context.WithCancelCause(ctx)
 	losses := make(chan int, 1)
 	go func() { losses <- w.measure(ctx, end) }()
-	err := w.stay(ctx, w.link, w.handle)
+	err := w.options.follow(ctx, w.session, w.handle)
 	select {
-	case <-w.link.conn.Done(): // which ends measure, too, and with what was on its way counted
+	case <-w.session.conn.Done(): // which ends measure, too, and with what was on its way counted
 	default:
 		end(nil)
 	}
@@ -135,20 +135,20 @@ func (w *connectWatch) run(ctx context.Context, up *phoenix.Event) error {
 // measure sends what is missing of the heartbeats, one an interval, or later if an answer takes longer than that. It returns
 // how many were lost. The answers themselves are events of the link.
 func (w *connectWatch) measure(ctx context.Context, end context.CancelCauseFunc) (lost int) {
-	if w.count == 0 {
+	if w.options.count == 0 {
 		return 0
 	}
-	ticker := time.NewTicker(w.interval)
+	ticker := time.NewTicker(w.options.interval)
 	defer ticker.Stop()
-	for sent := 1; sent < w.count; sent++ {
+	for sent := 1; sent < w.options.count; sent++ {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
 			return lost
-		case <-w.link.conn.Done():
+		case <-w.session.conn.Done():
 			return lost
 		}
-		_, err := w.link.conn.Heartbeat(ctx)
+		_, err := w.session.conn.Heartbeat(ctx)
 		switch {
 		case err == nil, errors.As(err, new(*phoenix.HeartbeatError)): // whose status is not what is measured
 		case ctx.Err() != nil:
@@ -157,7 +157,7 @@ func (w *connectWatch) measure(ctx context.Context, end context.CancelCauseFunc)
 			lost++
 		}
 	}
-	if !w.hold {
+	if !w.options.hold {
 		end(errDone)
 	}
 	return lost
@@ -171,7 +171,7 @@ func (w *connectWatch) handle(ctx context.Context, ev *phoenix.Event) error {
 		return nil
 	case isBeat:
 		w.measured(beat.RTT)
-	case !w.hold:
+	case !w.options.hold:
 		return nil
 	}
 	return w.printer.print(ctx, ev)
@@ -195,7 +195,7 @@ func (w *connectWatch) measured(rtt time.Duration) {
 
 // summarize says on stderr how it went, unless that was to be quiet.
 func (w *connectWatch) summarize() {
-	if w.count == 0 || w.answered+w.unanswered == 0 {
+	if w.options.count == 0 || w.answered+w.unanswered == 0 {
 		return
 	}
 	attrs := []any{"answered", w.answered, "lost", w.unanswered}
@@ -203,7 +203,7 @@ func (w *connectWatch) summarize() {
 		average := w.total / time.Duration(w.answered)
 		attrs = append(attrs, "min", w.fastest, "avg", average, "max", w.slowest)
 	}
-	newLogger(w.factory.streams.Err, w.logging, slog.LevelInfo).Info("heartbeats", attrs...)
+	newLogger(w.options.factory.streams.Err, w.options.logging, slog.LevelInfo).Info("heartbeats", attrs...)
 }
 
 // lost is the failure of heartbeats that were lost although the connection went on.

@@ -18,8 +18,8 @@ import (
 
 type ctlListenOptions struct {
 	ctl
-	request serve.SubscribeRequest
-	conditions
+	request        serve.SubscribeRequest
+	stop           stopConditions
 	count          int
 	duration, idle time.Duration
 	ready          readiness
@@ -60,7 +60,7 @@ func (o *ctlListenOptions) ownOptions() []config.Option {
 			Usage: "only signals of which the jq `EXPR` is true; phx serve runs it", Example: "'.data.payload.total > 100'"},
 		{Flag: "count", Shorthand: "c", Value: config.Count(&o.count, ""),
 			Usage: "end after `N` signals; those about connections and channels do not count, unless --match is given", Example: "3"},
-	}, o.conditions.flags(), []config.Option{
+	}, o.stop.flags(), []config.Option{
 		{Flag: "duration", Value: config.Duration(&o.duration, ""),
 			Usage: "end after this `TIME`", Example: "1m"},
 		{Flag: "idle-timeout", Value: config.Duration(&o.idle, ""),
@@ -69,8 +69,7 @@ func (o *ctlListenOptions) ownOptions() []config.Option {
 }
 
 func ctlListenRun(ctx context.Context, o *ctlListenOptions) error {
-	judge, err := o.conditions.compile(o.log)
-	if err != nil {
+	if err := o.stop.compile("", o.log); err != nil {
 		return err
 	}
 	if err := o.ready.clear(); err != nil {
@@ -78,53 +77,51 @@ func ctlListenRun(ctx context.Context, o *ctlListenOptions) error {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	ln := &ctlListener{ctlListenOptions: o, judge: judge, view: newSignalView(o.output.Format), end: cancel}
+	ln := &ctlListener{options: o, view: newSignalView(o.output.Format), end: cancel}
 	defer ln.limits.stop()
 	ln.out = startQueue(ctx, cancel, o.factory.streams, func(context.Context) *router.Queue {
 		return router.NewQueue(ctlListenBuffer, router.Block, nil)
 	})
-	err = ln.run(ctx)
+	err := ln.run(ctx)
 	if errors.Is(err, errDone) {
 		err = nil
 	}
-	return firstError(err, ln.out.finish(ctx), judge.result())
+	return firstError(err, ln.out.finish(ctx), o.stop.result())
 }
 
 // A ctlListener is `ctl listen` at work: it reads signals, prints them, and decides when it is enough.
 type ctlListener struct {
-	*ctlListenOptions
-	judge *judge
-	view  *signalView
-	out   *output
+	options *ctlListenOptions
+	view    *signalView
+	out     *output
 	// end ends run with a cause.
 	end    context.CancelCauseFunc
 	limits timeLimits
-	// seen counts what --count counts.
-	seen  int
-	chunk *router.Chunk
+	// counted is how many signals --count has counted.
+	counted int
 }
 
 // run subscribes, and prints until it is enough; errDone says that it ended as it should.
 func (ln *ctlListener) run(ctx context.Context) error {
-	request := ln.request
+	request := ln.options.request
 	request.Format = ln.view.wire()
-	stream, err := ln.client.Signals(ctx, request)
+	stream, err := ln.options.client.Signals(ctx, request)
 	if err != nil {
 		return err
 	}
 	defer stream.Close()
-	ln.limits.start(ln.duration, ln.idle, func() { ln.end(errDone) })
-	if err := ln.ready.tell(); err != nil {
+	ln.limits.start(ln.options.duration, ln.options.idle, func() { ln.end(errDone) })
+	if err := ln.options.ready.notify(); err != nil {
 		return err
 	}
-	return errors.Join(ln.read(ctx, stream), ln.flush())
+	return errors.Join(ln.read(ctx, stream), ln.out.flush())
 }
 
 // read prints what comes.
 func (ln *ctlListener) read(ctx context.Context, stream *serve.Stream) error {
 	for {
 		if !stream.Ready() {
-			if err := ln.flush(); err != nil {
+			if err := ln.out.flush(); err != nil {
 				return err
 			}
 		}
@@ -144,20 +141,21 @@ func (ln *ctlListener) handle(ctx context.Context, line []byte) error {
 	if counts {
 		ln.limits.touch()
 	}
-	if err := ln.print(ctx, line); err != nil {
+	printed, err := ln.print(ctx, line)
+	if err != nil {
 		return err
 	}
-	if !ln.judge.idle() {
+	if !ln.options.stop.none() {
 		plain, seq, err := ln.view.plain(line)
 		if err != nil {
 			return err
 		}
-		if err := ln.judge.see(ctx, plain, seq); err != nil {
+		if err := ln.options.stop.check(ctx, plain, seq); err != nil {
 			return err
 		}
 	}
-	if counts {
-		if ln.seen++; ln.seen == ln.count {
+	if counts && printed {
+		if ln.counted++; ln.counted == ln.options.count {
 			return errDone
 		}
 	}
@@ -167,36 +165,20 @@ func (ln *ctlListener) handle(ctx context.Context, line []byte) error {
 // counts reports whether --count counts a signal of that type: one that says how connections and channels are, or that others were lost, only
 // if somebody asked for types.
 func (ln *ctlListener) counts(kind string) bool {
-	if ln.request.Match != "" {
+	if ln.options.request.Match != "" {
 		return true
 	}
 	return !signal.IsLifecycle(kind) && !strings.HasPrefix(kind, "phoenix.signal.")
 }
 
-// print puts what is printed of a signal into the current chunk.
-func (ln *ctlListener) print(ctx context.Context, line []byte) error {
+// print prints a signal, and reports whether there is anything to print of it.
+func (ln *ctlListener) print(ctx context.Context, line []byte) (printed bool, err error) {
 	shown, err := ln.view.shown(line)
-	if err != nil || len(shown) == 0 {
-		return err
+	if err != nil {
+		return false, err
 	}
-	if ln.chunk == nil {
-		ln.chunk = ln.out.queue.Chunk()
-	}
-	ln.chunk.Commit(ln.renderer.appendLine(ctx, ln.chunk.Buffer(), shown), 0) // a queue that blocks loses nothing: no seq
-	if ln.chunk.Full() {
-		return ln.flush()
-	}
-	return nil
-}
-
-// flush passes the current chunk on to the output, and waits for room.
-func (ln *ctlListener) flush() error {
-	if ln.chunk == nil {
-		return nil
-	}
-	chunk := ln.chunk
-	ln.chunk = nil
-	return ln.out.put(chunk)
+	// A queue that blocks loses nothing: no seq.
+	return ln.out.commit(ln.options.renderer.appendLine(ctx, ln.out.buffer(), shown), 0)
 }
 
 // typeOfSignal returns the type of a signal, whatever its format but payload. It stands before anything that a server has a say in.

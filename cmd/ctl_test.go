@@ -168,6 +168,9 @@ func TestCtlListen(t *testing.T) {
 	}{
 		{"-c 2 -q .metadata.seq", 0, "1\n2\n3\n4\n", "", anything + "Format:signal"},
 		{"-c 2 -q .metadata.seq --match phoenix.**", 0, "1\n2\n", "", "Match:phoenix.** Subscribe: Topic:[] Event:[] Where: Format:signal"},
+		// What has no payload is not printed, and does not count.
+		{"-c 2 -o payload --match phoenix.**", 0, "{\"welcome\":true}\n{\"n\":1}\n", "", ""},
+		{"-c 1 -q .data.payload.n//empty", 0, "1\n", "", ""},
 		{"-c 3 -o payload", 0, "{\"welcome\":true}\n{\"n\":1}\n{\"n\":2,\"text\":\"\\\"type\\\":\\\"phoenix.channel.x\\\"\"}\n{\"n\":3}\n", "", anything + "Format:signal"},
 		{"-c 1 -o cloudevents -q .sequence -r", 0, "0000000001\n0000000002\n0000000003\n", "", anything + "Format:cloudevents"},
 		{"-c 1 -o jido -q .extensions.metadata.seq", 0, "1\n2\n3\n", "", anything + "Format:jido"},
@@ -178,7 +181,7 @@ func TestCtlListen(t *testing.T) {
 		{"--until .metadata.phoenix_event==\"a%b\"and.specversion==\"1.0\" -o jido -q .specversion -r", 0, "1.0.2\n1.0.2\n1.0.2\n1.0.2\n", "", ""},
 		{"--fail-on .data.payload.n==1 -q .metadata.seq", exit.Failure, "1\n2\n3\n", "--fail-on matched signal 3", ""},
 		{"--until .data.payload.n+1>2 --duration 1h -q .metadata.seq", 0, "1\n2\n3\n4\n", "", ""},
-		{"--until .data.payload.n.x.y==1 -c 1 -q .metadata.seq", exit.JQRun, "1\n2\n3\n", "--until or --fail-on failed on 1 record", ""},
+		{"--until .data.payload.n.x.y==1 -c 1 -q .metadata.seq", exit.JQRun, "1\n2\n3\n", "--until failed on 1 record", ""},
 		{"--until ]", exit.JQCompile, "", "does not compile", ""},
 		{"--duration 1ms -q empty", 0, "", "", ""},
 		{"--idle-timeout 1ms -q empty", 0, "", "", ""},

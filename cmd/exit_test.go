@@ -25,7 +25,7 @@ func TestEveryExitCode(t *testing.T) {
 		exit.Usage:     {exit.Usagef("", "wrong"), &config.UsageError{}},
 		exit.JQCompile: {compileErr},
 		exit.NoOutput:  {(&renderer{exitStatus: true}).result()},
-		exit.JQRun:     {(&renderer{jqErrors: 1}).result()},
+		exit.JQRun:     {(&renderer{errors: recordErrors{count: 1}}).result()},
 		exit.DNS:       {link(phoenix.StageDNS, phoenix.ReasonDNS)},
 		exit.Connect: {
 			link(phoenix.StageTCP, phoenix.ReasonConnectRefused), link(phoenix.StageTCP, phoenix.ReasonUnreachable),

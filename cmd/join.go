@@ -76,19 +76,19 @@ func joinRun(ctx context.Context, o *joinOptions) error {
 	if o.stay {
 		options.Skip = func(_, _ []byte) bool { return true }
 	}
-	l, _, err := openLink(ctx, o.connection.Address(), options)
+	s, _, err := openSession(ctx, o.connection.Address(), options)
 	if err != nil {
 		return err
 	}
 	answers := joinAnswers{topics: o.topics, printer: o.printer(), waiting: map[string]phoenix.Event{}}
-	err = answers.collect(ctx, l)
+	err = answers.collect(ctx, s)
 	if err != nil || !o.stay {
-		l.close(ctx, answers.joined, nil)
+		s.close(ctx, answers.joined, nil)
 		return err
 	}
-	err = o.client.stay(ctx, l, answers.follow)
+	err = o.follow(ctx, s, answers.handle)
 	var unprinted error
-	l.close(ctx, answers.joined, func(ctx context.Context, ev *phoenix.Event) {
+	s.close(ctx, answers.joined, func(ctx context.Context, ev *phoenix.Event) {
 		unprinted = firstError(unprinted, answers.printer.print(ctx, ev))
 	})
 	return firstError(err, unprinted)
@@ -106,9 +106,9 @@ type joinAnswers struct {
 }
 
 // collect reads events until every topic has its answer, and returns the joins that failed.
-func (a *joinAnswers) collect(ctx context.Context, l *link) error {
+func (a *joinAnswers) collect(ctx context.Context, s *session) error {
 	for len(a.topics) > 0 {
-		ev, err := l.next(ctx)
+		ev, err := s.next(ctx)
 		if err != nil {
 			return errors.Join(append(a.failed, err)...)
 		}
@@ -122,8 +122,8 @@ func (a *joinAnswers) collect(ctx context.Context, l *link) error {
 	return errors.Join(a.failed...)
 }
 
-// follow prints what happens to link and channels, up to the first channel that is lost for good.
-func (a *joinAnswers) follow(ctx context.Context, ev *phoenix.Event) error {
+// handle prints what happens to connection and channels, up to the first channel that is lost for good.
+func (a *joinAnswers) handle(ctx context.Context, ev *phoenix.Event) error {
 	return firstError(a.printer.print(ctx, ev), lostForGood(ev))
 }
 

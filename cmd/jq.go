@@ -14,11 +14,17 @@ import (
 
 	"phx/cmd/config"
 	"phx/cmd/internal/exit"
+	"phx/phoenix"
+	"phx/signal"
 )
 
 // A filter is a compiled jq expression. It cannot reach files, the network or the environment ($ENV is empty): signals and
 // expressions come from different hands, and secrets are in the environment.
-type filter struct{ code *gojq.Code }
+type filter struct {
+	// option is the option that the expression was given with, for messages.
+	option string
+	code   *gojq.Code
+}
 
 // compileFilter compiles the expression given with option; the error shows where it is wrong.
 func compileFilter(option, expr string) (*filter, error) {
@@ -26,7 +32,7 @@ func compileFilter(option, expr string) (*filter, error) {
 	if err == nil {
 		var code *gojq.Code
 		if code, err = gojq.Compile(query); err == nil {
-			return &filter{code}, nil
+			return &filter{option, code}, nil
 		}
 	}
 	message := fmt.Sprintf("the expression of %s does not compile: %v", option, err)
@@ -82,25 +88,13 @@ func runError(err error) error {
 	return err
 }
 
-// A predicate is a jq expression that a signal satisfies or not.
-type predicate struct{ filter *filter }
-
-// compilePredicate compiles the expression given with option.
-func compilePredicate(option, expr string) (*predicate, error) {
-	f, err := compileFilter(option, expr)
-	if err != nil {
-		return nil, err
-	}
-	return &predicate{f}, nil
-}
-
 // errFirst ends a run after its first result.
 var errFirst = errors.New("the first result is enough")
 
 // match reports whether the first result for a JSON text is neither false nor null. No result does not match.
-func (p *predicate) match(ctx context.Context, text []byte) (bool, error) {
+func (f *filter) match(ctx context.Context, text []byte) (bool, error) {
 	matched := false
-	err := p.filter.run(ctx, text, func(value any) error {
+	err := f.run(ctx, text, func(value any) error {
 		matched = value != nil && value != false
 		return errFirst
 	})
@@ -110,75 +104,112 @@ func (p *predicate) match(ctx context.Context, text []byte) (bool, error) {
 	return matched, err
 }
 
-// conditions are --until and --fail-on: what ends a command that prints signals.
-type conditions struct{ until, failOn string }
+// recordErrors counts the records on which expressions failed. In every command such an error is logged, the stream goes on, and
+// the exit code is about it in the end.
+type recordErrors struct {
+	log   *slog.Logger
+	count int
+}
 
-// flags declares their options.
-func (c *conditions) flags() []config.Option {
+// add takes the error of f on a record.
+func (e *recordErrors) add(f *filter, err error) {
+	e.count++
+	e.log.Error(f.option + " failed on a record: " + oneLine(err.Error()))
+}
+
+// failure returns the failure of the command after all, nil if no expression failed. %s in format is how many records it was.
+func (e *recordErrors) failure(format string) error {
+	if e.count == 0 {
+		return nil
+	}
+	records := fmt.Sprintf("%d records", e.count)
+	if e.count == 1 {
+		records = "1 record"
+	}
+	return &exit.Error{
+		Code:    exit.JQRun,
+		Message: fmt.Sprintf(format, records),
+		Hint:    "make it tolerant, for example: .data.payload? // empty",
+	}
+}
+
+// stopConditions are --until and --fail-on: expressions on signals in the default format that end a command.
+type stopConditions struct {
+	untilExpr, failOnExpr string
+
+	until, failOn *filter // nil: none
+	errors        recordErrors
+	encoder       *signal.Encoder
+	line          []byte
+}
+
+// flags declares both options.
+func (s *stopConditions) flags() []config.Option {
 	return []config.Option{
-		{Flag: "until", Value: config.Text(&c.until, ""),
+		{Flag: "until", Value: config.Text(&s.untilExpr, ""),
 			Usage: "end when the jq `EXPR` is true of a signal that is printed", Example: "'.data.payload.n >= 3'"},
-		{Flag: "fail-on", Value: config.Text(&c.failOn, ""),
+		{Flag: "fail-on", Value: config.Text(&s.failOnExpr, ""),
 			Usage: "end with exit code 1 when the jq `EXPR` is true of a signal that is printed", Example: "'.data.payload.error'"},
 	}
 }
 
-// A judge applies conditions to signals. A condition that fails on a record is logged, and remembered for the exit code.
-type judge struct {
-	until, failOn *predicate // nil: none
-	log           *slog.Logger
-	errors        int
-}
-
-// compile returns the judge by the conditions.
-func (c *conditions) compile(log *slog.Logger) (j *judge, err error) {
-	j = &judge{log: log}
-	if c.until != "" {
-		if j.until, err = compilePredicate("--until", c.until); err != nil {
-			return nil, err
+// compile compiles the expressions, for the signals of a connection of that name.
+func (s *stopConditions) compile(connection string, log *slog.Logger) (err error) {
+	s.errors.log = log
+	s.encoder = signal.NewEncoder(signal.FormatSignal, connection)
+	if s.untilExpr != "" {
+		if s.until, err = compileFilter("--until", s.untilExpr); err != nil {
+			return err
 		}
 	}
-	if c.failOn != "" {
-		j.failOn, err = compilePredicate("--fail-on", c.failOn)
+	if s.failOnExpr != "" {
+		s.failOn, err = compileFilter("--fail-on", s.failOnExpr)
 	}
-	return j, err
+	return err
 }
 
-// idle reports that there are no conditions.
-func (j *judge) idle() bool { return j.until == nil && j.failOn == nil }
+// none reports that there is no condition.
+func (s *stopConditions) none() bool { return s.until == nil && s.failOn == nil }
 
-// see applies the conditions to a signal in the default format, of that seq. The error ends the command; errDone ends it as it
-// should.
-func (j *judge) see(ctx context.Context, line []byte, seq uint64) error {
+// checkEvent is check for the signal of an event.
+func (s *stopConditions) checkEvent(ctx context.Context, ev *phoenix.Event) error {
+	if s.none() {
+		return nil
+	}
+	s.line = s.encoder.Append(s.line[:0], ev)
+	return s.check(ctx, s.line, ev.Seq)
+}
+
+// check applies the conditions to a signal in the default format, the one with that seq. Its error ends the command: errDone as
+// it should, another one as a failure.
+func (s *stopConditions) check(ctx context.Context, line []byte, seq uint64) error {
 	switch {
-	case j.matches(ctx, "--fail-on", j.failOn, line):
+	case s.matches(ctx, s.failOn, line):
 		return &exit.Error{Code: exit.Failure, Message: "--fail-on matched signal " + strconv.FormatUint(seq, 10), Hint: "it is the last one printed"}
-	case j.matches(ctx, "--until", j.until, line):
+	case s.matches(ctx, s.until, line):
 		return errDone
 	}
 	return nil
 }
 
-func (j *judge) matches(ctx context.Context, option string, p *predicate, line []byte) bool {
-	if p == nil {
+func (s *stopConditions) matches(ctx context.Context, f *filter, line []byte) bool {
+	if f == nil {
 		return false
 	}
-	matched, err := p.match(ctx, line)
+	matched, err := f.match(ctx, line)
 	if err != nil && ctx.Err() == nil {
-		j.errors++
-		j.log.Error(option + " failed on a record: " + oneLine(err.Error()))
+		s.errors.add(f, err)
 	}
 	return matched
 }
 
-// result is what the conditions have to say about the exit code.
-func (j *judge) result() error {
-	if j.errors == 0 {
-		return nil
+// result returns the failure of conditions that failed on records, else nil.
+func (s *stopConditions) result() error {
+	var options []string
+	for _, f := range []*filter{s.until, s.failOn} {
+		if f != nil {
+			options = append(options, f.option)
+		}
 	}
-	return &exit.Error{
-		Code:    exit.JQRun,
-		Message: fmt.Sprintf("--until or --fail-on failed on %s", records(j.errors)),
-		Hint:    `an expression may look before it leaps: .data.payload? // empty`,
-	}
+	return s.errors.failure(strings.Join(options, " or ") + " failed on %s")
 }

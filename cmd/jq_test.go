@@ -96,7 +96,7 @@ func TestFilterThatDoesNotCompile(t *testing.T) {
 	}
 }
 
-func TestPredicate(t *testing.T) {
+func TestMatch(t *testing.T) {
 	tests := []struct {
 		expr string
 		want bool
@@ -112,16 +112,13 @@ func TestPredicate(t *testing.T) {
 		{".n.n", false, false},
 	}
 	for _, tt := range tests {
-		p, err := compilePredicate("--until", tt.expr)
+		f, err := compileFilter("--until", tt.expr)
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := p.match(t.Context(), []byte(`{"n":1}`))
+		got, err := f.match(t.Context(), []byte(`{"n":1}`))
 		if got != tt.want || (err == nil) != tt.ok {
 			t.Errorf("%s: %v, %v", tt.expr, got, err)
 		}
-	}
-	if _, err := compilePredicate("--until", "]"); err == nil {
-		t.Error("no error")
 	}
 }

@@ -15,7 +15,6 @@ import (
 	"phx/phoenix"
 	"phx/router"
 	"phx/router/glob"
-	"phx/signal"
 )
 
 type listenOptions struct {
@@ -23,16 +22,16 @@ type listenOptions struct {
 	topics []string
 
 	events, excluded []glob.Glob
-	conditions
-	count          int
-	duration, idle time.Duration
-	lifecycle      bool
-	presence       bool
-	keepGoing      bool
-	exitOnClose    bool
-	ready          readiness
-	buffer         int64
-	whenFull       router.Policy
+	stop             stopConditions
+	count            int
+	duration, idle   time.Duration
+	lifecycle        bool
+	presence         bool
+	keepGoing        bool
+	exitOnClose      bool
+	ready            readiness
+	buffer           int64
+	whenFull         router.Policy
 }
 
 // listenRetries is how often listen tries again, once it has joined: before that a person is waiting to see it work.
@@ -75,7 +74,7 @@ func (o *listenOptions) ownOptions() []config.Option {
 			Usage: "do not print messages whose event matches the `GLOB` (repeat)", Example: "presence_diff"},
 		{Flag: "count", Shorthand: "c", Value: config.Count(&o.count, ""),
 			Usage: "end after `N` records; signals of --lifecycle do not count", Example: "3"},
-	}, o.conditions.flags(), []config.Option{
+	}, o.stop.flags(), []config.Option{
 		{Flag: "duration", Value: config.Duration(&o.duration, ""),
 			Usage: "end after this `TIME`, counted from when every topic is joined", Example: "1m"},
 		{Flag: "idle-timeout", Value: config.Duration(&o.idle, ""),
@@ -126,7 +125,7 @@ func listenRun(ctx context.Context, o *listenOptions) error {
 	ln.out, ln.end = out, cancel
 	defer ln.limits.stop()
 
-	ln.link, err = startLink(ctx, o.connection.Address(), options)
+	ln.session, err = startSession(ctx, o.connection.Address(), options)
 	if err != nil {
 		return err
 	}
@@ -135,7 +134,7 @@ func listenRun(ctx context.Context, o *listenOptions) error {
 	if errors.Is(err, errDone) {
 		err = nil
 	}
-	return firstError(err, ln.failed, out.finish(ctx), ln.judge.result())
+	return firstError(err, ln.failed, out.finish(ctx), o.stop.result())
 }
 
 // firstError returns the first of errs that is not nil.
@@ -172,41 +171,30 @@ func (ln *listener) lastTopic(topic string) bool {
 	return len(ln.open) == 0
 }
 
-// errDone ends listen with 0: its condition is met.
-var errDone = errors.New("done")
-
 // A listener is listen at work: it reads events, decides which are printed, and when it is enough.
 type listener struct {
-	*listenOptions
-	link *link
-	out  *output
+	options *listenOptions
+	session *session
+	out     *output
 	// end ends run with a cause.
 	end context.CancelCauseFunc
-
-	judge *judge
-	// plain encodes what the judge sees.
-	plain *signal.Encoder
-	line  []byte
 
 	// open is the topics that are joined or will be; waiting those without a first answer.
 	open, waiting map[string]bool
 	// failed is the first failure of a topic that --keep-going went on without.
 	failed error
-	// seen counts what --count counts.
-	seen  int
-	chunk *router.Chunk
+	// counted is how many records --count has counted.
+	counted int
 	// limits ends run after --duration and --idle-timeout.
 	limits timeLimits
 }
 
 func newListener(o *listenOptions) (*listener, error) {
-	ln := &listener{listenOptions: o, open: map[string]bool{}, waiting: map[string]bool{}}
+	ln := &listener{options: o, open: map[string]bool{}, waiting: map[string]bool{}}
 	for _, topic := range o.topics {
 		ln.open[topic], ln.waiting[topic] = true, true
 	}
-	ln.plain = signal.NewEncoder(signal.FormatSignal, o.connection.Name)
-	var err error
-	if ln.judge, err = o.conditions.compile(o.log); err != nil {
+	if err := o.stop.compile(o.connection.Name, o.log); err != nil {
 		return nil, err
 	}
 	return ln, o.ready.clear()
@@ -215,71 +203,50 @@ func newListener(o *listenOptions) (*listener, error) {
 // run listens until it is enough; errDone says that it ended as it should.
 func (ln *listener) run(ctx context.Context) error {
 	for {
-		if !ln.link.events.Ready() {
-			if err := ln.flush(); err != nil {
+		if !ln.session.events.Ready() {
+			if err := ln.out.flush(); err != nil {
 				return err
 			}
 		}
-		ev, err := ln.link.next(ctx)
+		ev, err := ln.session.next(ctx)
 		if err != nil {
 			return err
 		}
 		if err := ln.handle(ctx, ev); err != nil {
-			return errors.Join(err, ln.flush())
+			return errors.Join(err, ln.out.flush())
 		}
 	}
 }
 
 // handle takes one event. Its error ends run.
 func (ln *listener) handle(ctx context.Context, ev *phoenix.Event) error {
-	counts := true
 	switch ev.Detail.(type) {
-	case *phoenix.Message:
-	case *phoenix.PresenceJoin, *phoenix.PresenceLeave, *phoenix.PresenceSync:
-		counts = ln.client.output.Format != signal.FormatPayload // which prints nothing of them
+	case *phoenix.Message, *phoenix.PresenceJoin, *phoenix.PresenceLeave, *phoenix.PresenceSync:
 	default:
-		var printed error
-		if ln.lifecycle {
-			printed = ln.print(ctx, ev)
+		var err error
+		if ln.options.lifecycle {
+			_, err = ln.print(ctx, ev)
 		}
-		return firstError(printed, ln.follow(ev))
+		return firstError(err, ln.follow(ev))
 	}
 	ln.limits.touch()
-	if err := ln.print(ctx, ev); err != nil || !counts {
+	printed, err := ln.print(ctx, ev)
+	if err != nil || !printed {
 		return err
 	}
-	if ln.seen++; ln.seen == ln.count {
+	if ln.counted++; ln.counted == ln.options.count {
 		return errDone
 	}
 	return nil
 }
 
-// print puts what is printed of ev into the current chunk, and checks --until and --fail-on.
-func (ln *listener) print(ctx context.Context, ev *phoenix.Event) error {
-	if ln.chunk == nil {
-		ln.chunk = ln.out.queue.Chunk()
+// print prints ev, reports whether there is anything to print of it, and checks --until and --fail-on.
+func (ln *listener) print(ctx context.Context, ev *phoenix.Event) (printed bool, err error) {
+	printed, err = ln.out.commit(ln.options.renderer.append(ctx, ln.out.buffer(), ev), ev.Seq)
+	if err != nil {
+		return printed, err
 	}
-	ln.chunk.Commit(ln.renderer.append(ctx, ln.chunk.Buffer(), ev), ev.Seq)
-	if ln.chunk.Full() {
-		if err := ln.flush(); err != nil {
-			return err
-		}
-	}
-	if ln.judge.idle() {
-		return nil
-	}
-	ln.line = ln.plain.Append(ln.line[:0], ev)
-	return ln.judge.see(ctx, ln.line, ev.Seq)
-}
-
-// flush passes the current chunk on to the output, and waits for room if that is the policy.
-func (ln *listener) flush() error {
-	if ln.chunk == nil {
-		return nil
-	}
-	chunk := ln.chunk
-	ln.chunk = nil
-	return ln.out.put(chunk)
+	return printed, ln.options.stop.checkEvent(ctx, ev)
 }
 
 // follow keeps track of the channels.
@@ -299,14 +266,14 @@ func (ln *listener) follow(ev *phoenix.Event) error {
 // closed takes a channel that the server closed.
 func (ln *listener) closed(ev *phoenix.Event, d *phoenix.Closed) error {
 	switch {
-	case ln.exitOnClose:
+	case ln.options.exitOnClose:
 		if ln.lastTopic(ev.Topic) {
 			return errDone
 		}
 		if d.Will {
 			topic := ev.Topic
 			// It waits for its next join, which the leave takes back without a word to the server.
-			go func() { ln.link.logUnlessNil("leave failed", ln.link.conn.Leave(context.Background(), topic)) }()
+			go func() { ln.session.logUnlessNil("leave failed", ln.session.conn.Leave(context.Background(), topic)) }()
 		}
 	case !d.Will:
 		return ln.lost(ev.Topic, lostForGood(ev))
@@ -323,19 +290,19 @@ func (ln *listener) answered(topic string) error {
 	if len(ln.waiting) > 0 || len(ln.open) == 0 {
 		return nil
 	}
-	ln.limits.start(ln.duration, ln.idle, func() { ln.end(errDone) })
-	return ln.ready.tell()
+	ln.limits.start(ln.options.duration, ln.options.idle, func() { ln.end(errDone) })
+	return ln.options.ready.notify()
 }
 
 // lost takes a topic that is out for good.
 func (ln *listener) lost(topic string, err error) error {
-	if !ln.keepGoing {
+	if !ln.options.keepGoing {
 		return err
 	}
 	if ln.failed == nil {
 		ln.failed = err
 	}
-	ln.log.Error(err.Error())
+	ln.options.log.Error(err.Error())
 	if ln.lastTopic(topic) {
 		return errDone // with the first failure's exit code
 	}
@@ -353,9 +320,9 @@ func (ln *listener) close(ctx context.Context, cause error) {
 	for topic := range ln.open {
 		topics = append(topics, topic)
 	}
-	ln.link.close(ctx, topics, handle)
-	// An output that fails tells it by its own result.
-	_ = ln.flush()
+	ln.session.close(ctx, topics, handle)
+	// An output that fails says so by its own result.
+	_ = ln.out.flush()
 }
 
 // timeLimits ends something after a time, or after a time in which nothing happened.

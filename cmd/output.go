@@ -17,7 +17,9 @@ import (
 // An output writes to stdout what is put in its queue, in a goroutine of its own, so that a slow reader holds up nothing
 // but what it must.
 type output struct {
-	queue   *router.Queue
+	queue *router.Queue
+	// chunk is what is collected before it is queued; nil: nothing.
+	chunk   *router.Chunk
 	written chan error
 	stop    func()
 	// drain ends when waiting for the reader has to end: some time after the command's context.
@@ -95,8 +97,32 @@ func watchReader(s *Streams) (gone <-chan struct{}, stop func()) {
 	return nil, func() {}
 }
 
-// put queues a chunk of lines.
-func (out *output) put(chunk *router.Chunk) error {
+// buffer returns the buffer to append what is printed of the next signal to.
+func (out *output) buffer() []byte {
+	if out.chunk == nil {
+		out.chunk = out.queue.Chunk()
+	}
+	return out.chunk.Buffer()
+}
+
+// commit takes back the buffer with what is printed of the signal with that seq, and reports whether that is anything. When
+// enough is collected it passes it on as flush does.
+func (out *output) commit(lines []byte, seq uint64) (printed bool, err error) {
+	printed = len(lines) > len(out.chunk.Buffer())
+	out.chunk.Commit(lines, seq)
+	if out.chunk.Full() {
+		err = out.flush()
+	}
+	return printed, err
+}
+
+// flush queues what was collected, and waits for room if that is the policy.
+func (out *output) flush() error {
+	if out.chunk == nil {
+		return nil
+	}
+	chunk := out.chunk
+	out.chunk = nil
 	err := out.queue.Put(out.drain, chunk)
 	if errors.Is(err, router.ErrFull) {
 		return &exit.Error{

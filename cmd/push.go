@@ -13,7 +13,6 @@ import (
 	"phx/cmd/config"
 	"phx/cmd/internal/exit"
 	"phx/phoenix"
-	"phx/signal"
 )
 
 type pushOptions struct {
@@ -22,7 +21,7 @@ type pushOptions struct {
 	topic, event string
 
 	maxInflight int
-	until       string
+	stop        stopConditions // --until alone
 }
 
 // defaultInflight waits for each reply before the next push.
@@ -50,7 +49,7 @@ complete. It ends at the first push that fails; what came before a bad value is 
 			Usage: "push the whole input as one binary payload"},
 		{Flag: "max-inflight", Value: config.Count(&o.maxInflight, defaultInflight),
 			Usage: "`N` pushes may wait for their replies; output stays in input order", Example: "32"},
-		{Flag: "until", Value: config.Text(&o.until, ""),
+		{Flag: "until", Value: config.Text(&o.stop.untilExpr, ""),
 			Usage: "after the replies, stay and print the channel's messages until the jq `EXPR` is true of one; those that came earlier count", Example: "'.data.payload.done'"},
 	}
 	o.bind(c, func(ctx context.Context) error { return pushRun(ctx, o) })
@@ -85,18 +84,16 @@ func pushRun(ctx context.Context, o *pushOptions) error {
 	if options.Channels, err = o.connection.Channels(ctx, o.topic); err != nil {
 		return err
 	}
-	p := &pusher{pushOptions: o, in: in, printer: o.printer()}
-	if o.until != "" {
-		if p.until, err = newUntil(o); err != nil {
-			return err
-		}
+	if err := o.stop.compile(o.connection.Name, o.log); err != nil {
+		return err
 	}
-	if p.link, _, err = openLink(ctx, o.connection.Address(), options); err != nil {
+	p := &pusher{options: o, in: in, printer: o.printer()}
+	if p.session, _, err = openSession(ctx, o.connection.Address(), options); err != nil {
 		return err
 	}
 	err = p.run(ctx)
-	p.link.close(ctx, []string{o.topic}, p.printRest())
-	return err
+	p.session.close(ctx, []string{o.topic}, p.printRest())
+	return firstError(err, o.stop.result())
 }
 
 // notEmpty is a text of at least one character.
@@ -110,13 +107,14 @@ func notEmpty(text string) (string, error) {
 // A pusher is push at work. One goroutine reads the input and sends; the caller's reads events and prints how the pushes end,
 // in input order.
 type pusher struct {
-	*pushOptions
+	options *pushOptions
 	in      *pushInput
-	link    *link
+	session *session
 	printer *printer
-	until   *untilPredicate
+	// matched says that --until is true of a message.
+	matched bool
 
-	feed feed
+	progress pushProgress
 	// ended holds the ends that came before their turn; next is whose turn it is, done how many have come.
 	ended      map[int]phoenix.Event
 	next, done int
@@ -126,26 +124,26 @@ type pusher struct {
 	down *phoenix.Disconnected
 }
 
-// errFed ends a wait for events: there may be none to come.
-var errFed = errors.New("the input is at its end")
+// errAllSent ends a wait for events: there may be none to come.
+var errAllSent = errors.New("the input is at its end")
 
 func (p *pusher) run(ctx context.Context) error {
 	if err := p.awaitJoin(ctx); err != nil {
 		return err
 	}
 	p.ended = map[int]phoenix.Event{}
-	p.feed.over = make(chan struct{})
-	fed, endFed := context.WithCancelCause(ctx)
-	defer endFed(nil)
-	slots := make(chan struct{}, p.maxInflight)
+	p.progress.over = make(chan struct{})
+	sending, allSent := context.WithCancelCause(ctx)
+	defer allSent(nil)
+	slots := make(chan struct{}, p.options.maxInflight)
 	go func() {
-		p.feed.err = p.send(fed, slots)
-		close(p.feed.over)
-		endFed(errFed)
+		p.progress.err = p.send(sending, slots)
+		close(p.progress.over)
+		allSent(errAllSent)
 	}()
-	err := p.collect(ctx, fed, slots)
-	if err == nil && p.failed == nil && p.until != nil {
-		err = p.stay(ctx)
+	err := p.collect(ctx, sending, slots)
+	if err == nil && p.failed == nil && !p.options.stop.none() {
+		err = p.awaitMatch(ctx)
 	}
 	// The first failure decides; how the link ended says why.
 	return errors.Join(p.failed, p.printer.flush(), err)
@@ -154,7 +152,7 @@ func (p *pusher) run(ctx context.Context) error {
 // awaitJoin waits for the answer to the join.
 func (p *pusher) awaitJoin(ctx context.Context) error {
 	for {
-		ev, err := p.link.next(ctx)
+		ev, err := p.session.next(ctx)
 		if err != nil {
 			return err
 		}
@@ -169,32 +167,32 @@ func (p *pusher) awaitJoin(ctx context.Context) error {
 	}
 }
 
-// collect reads events until every push has ended. fed ends when the input does.
-func (p *pusher) collect(ctx, fed context.Context, slots chan struct{}) error {
-	wait := fed
-	for p.feed.outstanding(p.done) {
-		if !p.link.events.Ready() {
+// collect reads events until every push has ended. sending ends when all are sent.
+func (p *pusher) collect(ctx, sending context.Context, slots chan struct{}) error {
+	wait := sending
+	for p.progress.outstanding(p.done) {
+		if !p.session.events.Ready() {
 			if err := p.printer.flush(); err != nil {
 				return err
 			}
 		}
-		ev, err := p.link.next(wait)
+		ev, err := p.session.next(wait)
 		switch {
-		case errors.Is(err, errFed):
+		case errors.Is(err, errAllSent):
 			wait = ctx
 			continue
 		case err != nil:
-			p.feed.stop()
+			p.progress.stop()
 			return err
 		}
 		if err := p.handle(ctx, ev, slots); err != nil {
-			p.feed.stop()
+			p.progress.stop()
 			return err
 		}
 	}
 	select {
-	case <-p.feed.over:
-		return p.feed.err
+	case <-p.progress.over:
+		return p.progress.err
 	default: // stopped by a failure while it waits for input
 		return nil
 	}
@@ -205,7 +203,7 @@ func (p *pusher) handle(ctx context.Context, ev *phoenix.Event, slots chan struc
 	if index, failure, isEnd := pushEnd(ev); isEnd {
 		if failure != nil && p.failed == nil {
 			p.failed = p.explain(failure)
-			p.feed.stop()
+			p.progress.stop()
 		}
 		p.done++
 		p.ended[index] = ev.Clone()
@@ -216,9 +214,7 @@ func (p *pusher) handle(ctx context.Context, ev *phoenix.Event, slots chan struc
 	case *phoenix.Disconnected:
 		p.down = &phoenix.Disconnected{Reason: d.Reason, Text: d.Text}
 	case *phoenix.Message:
-		if p.until != nil {
-			return p.until.see(ctx, p.printer, ev)
-		}
+		return p.handleMessage(ctx, ev)
 	case *phoenix.Errored:
 		if !d.Will && d.Reason != phoenix.ErroredDisconnected {
 			p.lost(channelLost(ev, "crashed"))
@@ -252,7 +248,7 @@ func (p *pusher) lost(err error) {
 	if p.failed == nil {
 		p.failed = err
 	}
-	p.feed.stop()
+	p.progress.stop()
 }
 
 // pushEnd reports whether ev is the end of a push, of which one, and how it failed.
@@ -298,8 +294,8 @@ func (p *pusher) printRest() func(context.Context, *phoenix.Event) {
 	}
 }
 
-// A feed is what the reading goroutine and the printing one share.
-type feed struct {
+// pushProgress is what the reading goroutine and the printing one share.
+type pushProgress struct {
 	mu      sync.Mutex
 	sent    int
 	stopped bool
@@ -326,12 +322,12 @@ func (p *pusher) send(ctx context.Context, slots chan struct{}) error {
 		case <-ctx.Done():
 			return nil
 		}
-		if !p.feed.take() {
+		if !p.progress.take() {
 			return nil
 		}
-		push := phoenix.Push{Topic: p.topic, Name: p.event, Payload: phoenix.Payload{Data: payload, Binary: p.in.binary}, Index: index}
-		if err := p.link.conn.Send(ctx, push); err != nil {
-			p.feed.giveBack()
+		push := phoenix.Push{Topic: p.options.topic, Name: p.options.event, Payload: phoenix.Payload{Data: payload, Binary: p.in.binary}, Index: index}
+		if err := p.session.conn.Send(ctx, push); err != nil {
+			p.progress.giveBack()
 			return p.sendFailure(err)
 		}
 	}
@@ -347,51 +343,50 @@ func (p *pusher) sendFailure(err error) error {
 }
 
 // take counts a push that is about to be sent, if one still may be.
-func (f *feed) take() bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.stopped {
+func (s *pushProgress) take() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopped {
 		return false
 	}
-	f.sent++
+	s.sent++
 	return true
 }
 
-func (f *feed) giveBack() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.sent--
+func (s *pushProgress) giveBack() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sent--
 }
 
 // stop lets no further push be sent.
-func (f *feed) stop() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.stopped = true
+func (s *pushProgress) stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stopped = true
 }
 
 // outstanding reports whether there is a push without an end among those sent, or one may still be sent.
-func (f *feed) outstanding(done int) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+func (s *pushProgress) outstanding(done int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	select {
-	case <-f.over:
-		return f.sent > done
+	case <-s.over:
+		return s.sent > done
 	default:
-		return f.sent > done || !f.stopped
+		return s.sent > done || !s.stopped
 	}
 }
 
-// stay prints the channel's messages until one matches. One that came before the replies counts: a broadcast comes before
-// the reply to the push that caused it (PROTOCOL.md, section 5).
-func (p *pusher) stay(ctx context.Context) error {
-	for !p.until.matched {
-		if !p.link.events.Ready() {
+// awaitMatch prints the channel's messages until --until is true of one.
+func (p *pusher) awaitMatch(ctx context.Context) error {
+	for !p.matched {
+		if !p.session.events.Ready() {
 			if err := p.printer.flush(); err != nil {
 				return err
 			}
 		}
-		ev, err := p.link.next(ctx)
+		ev, err := p.session.next(ctx)
 		if err != nil {
 			return err
 		}
@@ -405,35 +400,19 @@ func (p *pusher) stay(ctx context.Context) error {
 	return nil
 }
 
-// An untilPredicate is push's --until at work.
-type untilPredicate struct {
-	predicate *predicate
-	plain     *signal.Encoder
-	line      []byte
-	matched   bool
-}
-
-func newUntil(o *pushOptions) (*untilPredicate, error) {
-	p, err := compilePredicate("--until", o.until)
-	if err != nil {
-		return nil, err
-	}
-	return &untilPredicate{predicate: p, plain: signal.NewEncoder(signal.FormatSignal, o.connection.Name)}, nil
-}
-
-// see prints a message and notices a match.
-func (u *untilPredicate) see(ctx context.Context, out *printer, ev *phoenix.Event) error {
-	if u.matched {
+// handleMessage prints a message up to the one that --until is true of. One that came before the replies counts: a broadcast comes
+// before the reply to the push that caused it (PROTOCOL.md, section 5).
+func (p *pusher) handleMessage(ctx context.Context, ev *phoenix.Event) error {
+	if p.options.stop.none() || p.matched {
 		return nil
 	}
-	if err := out.add(ctx, ev); err != nil {
+	if err := p.printer.add(ctx, ev); err != nil {
 		return err
 	}
-	u.line = u.plain.Append(u.line[:0], ev)
-	matched, err := u.predicate.match(ctx, u.line)
-	if err != nil && ctx.Err() == nil {
-		return &exit.Error{Code: exit.JQRun, Message: "--until failed on a signal: " + oneLine(err.Error()), Hint: "an expression may look before it leaps: .data.payload? // empty", Err: err}
+	err := p.options.stop.checkEvent(ctx, ev)
+	if errors.Is(err, errDone) {
+		p.matched = true
+		return nil
 	}
-	u.matched = matched
-	return nil
+	return err
 }

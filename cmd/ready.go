@@ -42,8 +42,8 @@ func (r *readiness) clear() error {
 	return nil
 }
 
-// tell says that the command is ready.
-func (r *readiness) tell() error {
+// notify writes to both that the command is ready.
+func (r *readiness) notify() error {
 	if r.file != "" {
 		if err := writeReadyFile(r.file); err != nil {
 			return err

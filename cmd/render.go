@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/url"
 	"strconv"
@@ -28,11 +27,10 @@ type renderer struct {
 	filter  *filter // nil: none
 	raw     bool
 	look    look
-	log     *slog.Logger
+	errors  recordErrors
 
 	exitStatus bool
 	last       lastValue
-	jqErrors   int
 
 	line   []byte // scratch
 	filled []byte // what the filter's results are appended to
@@ -53,7 +51,7 @@ func newRenderer(o config.Output, name string, s *Streams, log *slog.Logger) (*r
 		encoder:    signal.NewEncoder(o.Format, name),
 		raw:        o.Raw,
 		look:       newLook(o, s),
-		log:        log,
+		errors:     recordErrors{log: log},
 		exitStatus: o.ExitStatus,
 	}
 	if o.Filter == "" {
@@ -97,8 +95,7 @@ func (r *renderer) appendLine(ctx context.Context, dst, line []byte) []byte {
 		}
 	}
 	if err != nil {
-		r.jqErrors++
-		r.log.Error("--jq failed on a record: " + oneLine(err.Error()))
+		r.errors.add(r.filter, err)
 	}
 	return dst
 }
@@ -154,26 +151,16 @@ func (r *renderer) note(text []byte) {
 
 // result returns what the printing has to say about the exit code: a filter that failed, or what -e asks for.
 func (r *renderer) result() error {
+	if err := r.errors.failure("--jq failed on %s; all others were printed"); err != nil {
+		return err
+	}
 	switch {
-	case r.jqErrors > 0:
-		return &exit.Error{
-			Code:    exit.JQRun,
-			Message: fmt.Sprintf("--jq failed on %s; all others were printed", records(r.jqErrors)),
-			Hint:    `an expression may look before it leaps: .data.payload? // empty`,
-		}
 	case r.exitStatus && r.last == lastNone:
 		return &exit.Error{Code: exit.NoOutput}
 	case r.exitStatus && r.last == lastFalsy:
 		return &exit.Error{Code: exit.Failure}
 	}
 	return nil
-}
-
-func records(n int) string {
-	if n == 1 {
-		return "1 record"
-	}
-	return fmt.Sprintf("%d records", n)
 }
 
 // A look is how JSON is shown: for programs as it is, for people indented and coloured. The look changes nothing but white

@@ -221,7 +221,7 @@ func (s *server) tellReady(ctx context.Context) {
 		if !told {
 			told = true
 			s.notifier.Ready()
-			if err := s.ready.tell(); err != nil {
+			if err := s.ready.notify(); err != nil {
 				s.broken <- err
 			}
 		}
@@ -312,11 +312,11 @@ func surviveBrokenPipes() (undo func()) {
 
 // compileWhere compiles the predicate of a route or of a subscriber.
 func compileWhere(expr string) (func(context.Context, []byte) (bool, error), error) {
-	p, err := compilePredicate("where", expr)
+	f, err := compileFilter("where", expr)
 	if err != nil {
 		return nil, err
 	}
-	return p.match, nil
+	return f.match, nil
 }
 
 // serveBuildInfo is what the metrics say about the program.
