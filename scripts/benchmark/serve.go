@@ -19,12 +19,22 @@ import (
 // serveName is the name of the connection of which there is one, or the beginning of those of which there are many.
 const serveName = "c"
 
-// writeServeConfig writes the config of a serve that has connections to one URI, all with the same channel, and a file sink that
-// is the null device. What has the event keptEvent goes to stdout, too. It returns the paths of the config and of the control socket.
-func writeServeConfig(dir, uri string, connections int) (config, socket string, err error) {
+// writeServeConfig writes the config of a serve that has connections to one URI, all with the same channel, and file sinks that
+// are the null device. What has the event keptEvent goes to stdout, too. It returns the paths of the config and of the control socket.
+func (b *bench) writeServeConfig(uri string, connections, sinks int) (config, socket string, err error) {
+	dir, err := os.MkdirTemp(b.dir, "serve-")
+	if err != nil {
+		return "", "", err
+	}
 	config, socket = filepath.Join(dir, "phx.yaml"), filepath.Join(dir, "control.sock")
-	text := fmt.Appendf(nil, "control: {socket: %s}\nsinks: {file: {file: {path: %s}, queue: 64MiB}}\n", socket, os.DevNull)
-	text = fmt.Appendf(text, "routes:\n- {event: %s, to: [stdout]}\n- {match: '**', to: [file]}\n", keptEvent)
+	text := fmt.Appendf(nil, "control: {socket: %s}\nsinks:\n", socket)
+	routes := fmt.Appendf(nil, "routes:\n- {event: %s, to: [stdout]}\n", keptEvent)
+	// Each sink needs a file of its own. Both devices drop what is written.
+	for i, device := range []string{os.DevNull, "/dev/zero"}[:sinks] {
+		text = fmt.Appendf(text, "  file%d: {file: {path: %s}, queue: 64MiB}\n", i, device)
+		routes = fmt.Appendf(routes, "- {match: '**', to: [file%d]}\n", i)
+	}
+	text = append(text, routes...)
 	text = fmt.Appendf(text, "defaults: {uri: %s, auto_join_channels: ['%s']}\nconnections:\n", uri, topic)
 	for i := range connections {
 		text = fmt.Appendf(text, "  %s%d: {}\n", serveName, i)
@@ -40,8 +50,8 @@ type serving struct {
 }
 
 // startServing starts phx serve and waits until it is up.
-func startServing(phx, dir, uri string, connections int) (*serving, error) {
-	config, socket, err := writeServeConfig(dir, uri, connections)
+func (b *bench) startServing(connections int) (*serving, error) {
+	config, socket, err := b.writeServeConfig(b.server.uri("push"), connections, 1)
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +60,7 @@ func startServing(phx, dir, uri string, connections int) (*serving, error) {
 		return nil, err
 	}
 	defer ready.Close()
-	s := &serving{socket: socket, command: exec.Command(phx, "serve", "-f", config, "--quiet", "--ready-fd", "3")}
+	s := &serving{socket: socket, command: exec.Command(b.phx, "serve", "-f", config, "--quiet", "--ready-fd", "3")}
 	s.command.Stderr, s.command.ExtraFiles = &s.stderr, []*os.File{tell}
 	err = s.command.Start()
 	tell.Close()
@@ -81,9 +91,21 @@ func (s *serving) stop() error {
 	return nil
 }
 
+// perConnectionKiB returns how much memory each of further connections takes.
+func (b *bench) perConnectionKiB() (float64, error) {
+	// There are so many before that what the first one brings is not counted for the others.
+	const before = 10
+	few, err := b.residentKiB(before)
+	if err != nil {
+		return 0, err
+	}
+	many, err := b.residentKiB(before + b.connections)
+	return float64(many-few) / float64(b.connections), err
+}
+
 // residentKiB returns how much memory phx serve needs with a number of connections that are up.
-func residentKiB(phx, dir, uri string, connections int) (int, error) {
-	s, err := startServing(phx, dir, uri, connections)
+func (b *bench) residentKiB(connections int) (int, error) {
+	s, err := b.startServing(connections)
 	if err != nil {
 		return 0, err
 	}
@@ -91,34 +113,20 @@ func residentKiB(phx, dir, uri string, connections int) (int, error) {
 	return kib, s.stop()
 }
 
-// fewConnections are so many that what the first one brings is not counted for the others.
-const fewConnections = 10
-
-// perConnectionKiB returns how much memory each of further connections takes.
-func perConnectionKiB(phx, dir, uri string, further int) (float64, error) {
-	few, err := residentKiB(phx, dir, uri, fewConnections)
+// pushLatency returns how many milliseconds a push takes by the control API of phx serve. It prints those of a bare loop, too.
+func (b *bench) pushLatency() (float64, error) {
+	s, err := b.startServing(1)
 	if err != nil {
 		return 0, err
 	}
-	many, err := residentKiB(phx, dir, uri, fewConnections+further)
-	return float64(many-few) / float64(further), err
-}
-
-// alternations is how often a push is measured each way.
-const alternations = 2000
-
-// pushLatencies returns how long a push takes by the control API of phx serve, and the same one in a bare loop, in milliseconds.
-func pushLatencies(phx, dir, uri string) (api, bare float64, err error) {
-	s, err := startServing(phx, dir, uri, 1)
-	if err != nil {
-		return 0, 0, err
-	}
-	api, bare, err = s.pushLatencies(uri)
-	return api, bare, errors.Join(err, s.stop())
+	api, bare, err := s.pushLatencies(b.server.uri("push"))
+	fmt.Printf(sizeFormat, "a push in a bare loop", bare, "ms", "")
+	return api, errors.Join(err, s.stop())
 }
 
 func (s *serving) pushLatencies(uri string) (api, bare float64, err error) {
-	ws, err := dialBare(uri)
+	const alternations = 2000
+	ws, err := dialBare(uri, 0)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -145,22 +153,6 @@ func (s *serving) pushLatencies(uri string) (api, bare float64, err error) {
 		return medianOf(alternations, func(i int) float64 { return times[way][i].Seconds() * 1000 })
 	}
 	return median(0), median(1), nil
-}
-
-// measureServe prints what phx serve takes: memory, and the time of a push that goes through it.
-func measureServe(phx, dir, uri string, connections int) error {
-	kib, err := perConnectionKiB(phx, dir, uri, connections)
-	if err != nil {
-		return err
-	}
-	api, bare, err := pushLatencies(phx, dir, uri)
-	if err != nil {
-		return err
-	}
-	fmt.Printf(sizeFormat, "serve, a further connection", kib, "KiB", atMost(kib, 64, "%.0f KiB"))
-	fmt.Printf(sizeFormat, "serve, a push by its API", api, "ms", atMost(api, 10, "%.0f ms"))
-	fmt.Printf(sizeFormat, "the same in a bare loop", bare, "ms", "")
-	return nil
 }
 
 // pushByAPI makes the call of a push.

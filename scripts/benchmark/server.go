@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"strings"
@@ -24,10 +25,12 @@ const (
 	blockFrames = 1000
 	// frameSize is the size of a message in a stream.
 	frameSize = 110
+	// largeMessage is the size of a message at /large, and largeMessages how many there are.
+	largeMessage, largeMessages = 8 << 20, 32
 )
 
-// A replayServer has two sockets. At /stream a join is answered, and then frames are written as fast as they are read; at /push
-// every push is answered with its payload.
+// A replayServer has four sockets; at each, every join and push is answered with its payload. At /stream frames follow as fast as
+// they are read, at /large few large ones; at /single those that the owner of the connection writes.
 type replayServer struct {
 	http   http.Server
 	addr   string
@@ -35,6 +38,8 @@ type replayServer struct {
 	block  []byte
 	// joined gets the time of a join, unless it has one already.
 	joined chan time.Time
+	// single gets the connections at /single that have joined.
+	single chan net.Conn
 }
 
 func startReplayServer(frames int) (*replayServer, error) {
@@ -47,10 +52,33 @@ func startReplayServer(frames int) (*replayServer, error) {
 		frames: frames,
 		block:  frameBlock(),
 		joined: make(chan time.Time, 1),
+		single: make(chan net.Conn, 1),
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("/stream/websocket", func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, true) })
-	mux.HandleFunc("/push/websocket", func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, false) })
+	mux.HandleFunc("/push/websocket", func(w http.ResponseWriter, r *http.Request) {
+		s.serve(w, r, func(net.Conn, *bufio.Writer) {})
+	})
+	mux.HandleFunc("/stream/websocket", func(w http.ResponseWriter, r *http.Request) {
+		s.serve(w, r, func(_ net.Conn, out *bufio.Writer) {
+			for range s.frames / blockFrames {
+				out.Write(s.block)
+			}
+		})
+	})
+	mux.HandleFunc("/large/websocket", func(w http.ResponseWriter, r *http.Request) {
+		frame := appendFrame(nil, message("new_msg", largeMessage))
+		s.serve(w, r, func(_ net.Conn, out *bufio.Writer) {
+			for range largeMessages {
+				out.Write(frame)
+			}
+		})
+	})
+	mux.HandleFunc("/single/websocket", func(w http.ResponseWriter, r *http.Request) {
+		s.serve(w, r, func(conn net.Conn, out *bufio.Writer) {
+			out.Flush()
+			s.single <- conn
+		})
+	})
 	s.http.Handler = mux
 	go s.http.Serve(listener)
 	return s, nil
@@ -66,15 +94,21 @@ func frameBlock() []byte {
 		if i == blockFrames-1 {
 			event = keptEvent
 		}
-		head := fmt.Sprintf(`[null,null,"%s","%s",{"body":"`, topic, event)
-		const tail = `"}]`
-		block = appendFrame(block, []byte(head+strings.Repeat("x", frameSize-len(head)-len(tail))+tail))
+		block = appendFrame(block, message(event, frameSize))
 	}
 	return block
 }
 
-// serve is one client's session. What goes wrong on it goes wrong for the client, too, which is where it is reported.
-func (s *replayServer) serve(w http.ResponseWriter, r *http.Request, stream bool) {
+// message returns a broadcast of a size.
+func message(event string, size int) []byte {
+	head := fmt.Sprintf(`[null,null,"%s","%s",{"body":"`, topic, event)
+	const tail = `"}]`
+	return []byte(head + strings.Repeat("x", size-len(head)-len(tail)) + tail)
+}
+
+// serve is one client's session; afterJoin is called when the answer to a join was written to out. What goes wrong on
+// it goes wrong for the client, too, which is where it is reported.
+func (s *replayServer) serve(w http.ResponseWriter, r *http.Request, afterJoin func(conn net.Conn, out *bufio.Writer)) {
 	conn, buffered, err := upgrade(w, r)
 	if err != nil {
 		return
@@ -98,17 +132,12 @@ func (s *replayServer) serve(w http.ResponseWriter, r *http.Request, stream bool
 		parts := bytes.SplitN(message[1:len(message)-1], []byte(","), 5)
 		reply = fmt.Appendf(reply[:0], `[%s,%s,%s,"phx_reply",{"status":"ok","response":%s}]`, parts[0], parts[1], parts[2], parts[4])
 		out.Write(appendFrame(nil, reply))
-		isJoin := string(parts[3]) == `"phx_join"`
-		if isJoin {
+		if string(parts[3]) == `"phx_join"` {
 			select {
 			case s.joined <- time.Now():
 			default: // one of many, who are not measured by that
 			}
-		}
-		if isJoin && stream {
-			for range s.frames / blockFrames {
-				out.Write(s.block)
-			}
+			afterJoin(conn, out)
 		}
 		// Replies to pushes that have come already go out together.
 		if in.Buffered() == 0 && out.Flush() != nil {
@@ -138,11 +167,13 @@ const (
 // appendFrame appends a text frame as a server sends it.
 func appendFrame(dst, message []byte) []byte {
 	dst = append(dst, 0x80|opText)
-	if len(message) < 126 {
-		dst = append(dst, byte(len(message)))
-	} else {
-		dst = append(dst, 126)
-		dst = binary.BigEndian.AppendUint16(dst, uint16(len(message)))
+	switch n := len(message); {
+	case n < 126:
+		dst = append(dst, byte(n))
+	case n <= math.MaxUint16:
+		dst = binary.BigEndian.AppendUint16(append(dst, 126), uint16(n))
+	default:
+		dst = binary.BigEndian.AppendUint64(append(dst, 127), uint64(n))
 	}
 	return append(dst, message...)
 }
