@@ -5,9 +5,9 @@ import (
 	"slices"
 )
 
-// A Chunk is a run of whole records, the unit in which they travel through a [Queue]. It comes from [Queue.ChunkOf], and
-// belongs to one goroutine at a time: the producer until [Queue.Put], the consumer from [Queue.Take] to
-// [Queue.Release].
+// A Chunk is a run of whole records, the unit in which they travel through a [Queue]. It comes
+// from [Queue.ChunkOf], and belongs to one goroutine at a time: the producer until [Queue.Put],
+// the consumer from [Queue.Take] to [Queue.Release].
 //
 // A producer appends each record to the chunk's own buffer, so that it is written once:
 //
@@ -17,7 +17,8 @@ type Chunk struct {
 	buf   []byte
 	marks []mark
 	notes []note // of the announcements among the records
-	// origin is that of all records, unless the chunk is mixed: some are of others or are announcements.
+	// origin is that of all records, unless the chunk is mixed: some are of others or are
+	// announcements.
 	origin *Origin
 	mixed  bool
 	// first is the number of records, and start the number of bytes, at the front that are gone.
@@ -28,25 +29,27 @@ type Chunk struct {
 	next         *Chunk
 }
 
-// A mark says where a record ends in its chunk's buffer, and what it is. An announcement has the origin and the last seq of
-// what it announces.
+// A mark says where a record ends in its chunk's buffer, and what it is. An announcement has the
+// origin and the last seq of what it announces.
 type mark struct {
 	end    int
 	seq    uint64
 	origin *Origin
 }
 
-// A note says that the record with a mark is an announcement, and has what the mark has not of the loss.
+// A note says that the record with a mark is an announcement, and has what the mark has not of the
+// loss.
 type note struct {
 	mark            int
 	count, firstSeq uint64
 }
 
-// Buffer returns the buffer to append the next record to. What was appended becomes a record with [Chunk.Commit].
+// Buffer returns the buffer to append the next record to. What was appended becomes a record with
+// [Chunk.Commit].
 func (c *Chunk) Buffer() []byte { return c.buf }
 
-// Commit takes back the buffer: what was appended to [Chunk.Buffer] since it was handed out is the record with the number
-// seq. Nothing appended is no record.
+// Commit takes back the buffer: what was appended to [Chunk.Buffer] since it was handed out is the
+// record with the number seq. Nothing appended is no record.
 func (c *Chunk) Commit(buf []byte, seq uint64) {
 	if len(buf) == len(c.buf) {
 		return
@@ -75,7 +78,8 @@ func (c *Chunk) Len() int { return len(c.marks) - c.first }
 // Full reports whether the chunk is large enough for it to be put before more is appended.
 func (c *Chunk) Full() bool { return len(c.buf) >= c.full || len(c.marks) >= c.most }
 
-// Record returns the i-th record and its number. That of an announcement is the last one which it announces.
+// Record returns the i-th record and its number. That of an announcement is the last one which it
+// announces.
 func (c *Chunk) Record(i int) (line []byte, seq uint64) {
 	i += c.first
 	start := c.start
@@ -85,7 +89,8 @@ func (c *Chunk) Record(i int) (line []byte, seq uint64) {
 	return c.buf[start:c.marks[i].end], c.marks[i].seq
 }
 
-// OriginOf returns where the i-th record comes from. For an announcement it is where the lost records come from.
+// OriginOf returns where the i-th record comes from. For an announcement it is where the lost
+// records come from.
 func (c *Chunk) OriginOf(i int) *Origin { return c.marks[c.first+i].origin }
 
 // recordsIn returns how many records the first n bytes are, cut ones not counted.
@@ -106,8 +111,8 @@ func (c *Chunk) lossOf(i int) (l Loss, announced bool) {
 	return l, announced
 }
 
-// tally tells count how many records of which origin there are from the i-th to before the j-th, without announcements. It
-// may tell several times of an origin.
+// tally calls count for each run of records of one origin among the i-th to before the j-th,
+// announcements excepted. There may be several runs of an origin.
 func (c *Chunk) tally(i, j int, count func(o *Origin, records int)) {
 	if !c.mixed {
 		count(c.origin, j-i)
@@ -132,8 +137,9 @@ func (c *Chunk) tally(i, j int, count func(o *Origin, records int)) {
 	count(last, n)
 }
 
-// hasRoom reports whether so many more bytes and records fit in. A full chunk has none, although its buffer may have grown
-// for a huge record: what followed in there would keep the memory of that record when it is dropped.
+// hasRoom reports whether so many more bytes and records fit in. A full chunk has none, although
+// its buffer may have grown for a huge record: what followed in there would keep the memory of
+// that record when it is dropped.
 func (c *Chunk) hasRoom(w weight) bool {
 	return !c.Full() && len(c.buf)+int(w.bytes) <= cap(c.buf) && len(c.marks)+w.records <= c.most
 }
@@ -168,7 +174,8 @@ func (c *Chunk) takeOver(o *Chunk) {
 	c.mixed = c.mixed || o.mixed || c.origin != o.origin
 }
 
-// drop removes the first record and returns its weight and its loss. That of an announcement is the one it announces.
+// drop removes the first record and returns its weight and its loss. That of an announcement is
+// the one it announces.
 func (c *Chunk) drop() (w weight, l Loss, announced bool) {
 	m := &c.marks[c.first]
 	w = weight{bytes: int64(m.end - c.start), records: 1}
@@ -220,7 +227,8 @@ func (c *Chunk) trim() *Chunk {
 	return fitting
 }
 
-// reset empties the chunk and keeps its storage. It is written field by field because that is several times faster.
+// reset empties the chunk and keeps its storage. It is written field by field because that is
+// several times faster.
 func (c *Chunk) reset() {
 	c.buf, c.marks, c.notes = c.buf[:0], c.marks[:0], c.notes[:0]
 	c.origin, c.mixed = nil, false
@@ -230,16 +238,16 @@ func (c *Chunk) reset() {
 	c.next = nil
 }
 
-// A chunk is as large as the usual pipe, so that one write fills it. That of a small queue is smaller, or the limits would
-// be a matter of two chunks.
+// A chunk is as large as the usual pipe, so that one write fills it. That of a small queue is
+// smaller, or the limits would be a matter of two chunks.
 const (
 	maxChunkSize = 64 << 10
 	minChunkSize = 512
 	maxRecords   = 4096
 )
 
-// maxFree is how many chunks a pool keeps. More are in use only while there is a backlog, which should leave no memory
-// behind.
+// maxFree is how many chunks a pool keeps. More are in use only while there is a backlog, which
+// should leave no memory behind.
 const maxFree = 16
 
 // chunkSize returns the capacity of the chunks of a queue with the given limit.
@@ -247,8 +255,8 @@ func chunkSize(limit int64) int {
 	return int(min(max(limit/16, minChunkSize), maxChunkSize))
 }
 
-// chunkRecords returns how many records a chunk has at most in a queue for so many. Short records would otherwise let the
-// marks of a chunk outgrow the bytes.
+// chunkRecords returns how many records a chunk has at most in a queue for so many. Short records
+// would otherwise let the marks of a chunk outgrow the bytes.
 func chunkRecords(limit int) int {
 	if limit <= 0 {
 		return maxRecords
@@ -276,7 +284,8 @@ func (p *pool) get() *Chunk {
 	return c
 }
 
-// put takes back a chunk in any state. One that was trimmed or that held a very large record is left to the collector.
+// put takes back a chunk in any state. One that was trimmed or that held a very large record is
+// left to the collector.
 func (p *pool) put(c *Chunk) {
 	if p.count == maxFree || cap(c.buf) < p.size || cap(c.buf) > 2*p.size {
 		return
@@ -287,7 +296,8 @@ func (p *pool) put(c *Chunk) {
 	p.count++
 }
 
-// recordOverhead is what a record occupies beside its bytes, its mark, and an announcement once more, its note.
+// recordOverhead is what a record occupies beside its bytes, its mark, and an announcement once
+// more, its note.
 const recordOverhead = 24
 
 // A weight is what records count against the limits of a queue.

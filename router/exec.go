@@ -15,12 +15,14 @@ import (
 	"time"
 )
 
-// An ExecDrain is a [Drain] that writes records to the standard input of a program. The program is started when the drain runs, and
-// again, with a backoff of 100 ms to 30 s, whenever it ends before the input does. A record counts as delivered when the pipe to
-// the program has taken all of it; one that was cut off by the program's end is written whole to the next.
+// An ExecDrain is a [Drain] that writes records to the standard input of a program. The program is
+// started when the drain runs, and again, with a backoff of 100 ms to 30 s, whenever it ends
+// before the input does. A record counts as delivered when the pipe to the program has taken all
+// of it. A record that was cut off by the end of the program is written whole to the next one.
 //
-// At the end of the input the program's standard input is closed, and it may do what it likes until the drain's ctx ends.
-// Then its process group is terminated, and killed after [ExecOptions.Grace].
+// At the end of the input, the standard input of the program is closed. The program may go on
+// until the ctx of the drain ends. Then its process group is terminated, and killed after
+// [ExecOptions.Grace].
 type ExecDrain struct{ options ExecOptions }
 
 // ExecOptions are the settings of an [ExecDrain].
@@ -29,17 +31,18 @@ type ExecOptions struct {
 	Command []string
 	// Dir is where the program runs, and what a path to it is relative to. Empty: where we are.
 	Dir string
-	// Logger gets what the program prints, line by line, and how it ends. It should have the name of the sink among its
-	// attributes. nil: nobody does.
+	// Logger logs what the program prints, line by line, and how it ends. It should have the name
+	// of the sink among its attributes. It may be nil.
 	Logger *slog.Logger
-	// Grace is how long the program may go on after it was asked to end by a signal, before it is killed. Default: 500 ms.
+	// Grace is the time between the signal that terminates the program and the one that kills it.
+	// Default: 500 ms.
 	Grace time.Duration
 }
 
 const (
-	// defaultGrace is that of ExecOptions. With it a drain is done within lastChance, whatever its program does.
+	// defaultGrace is short enough for a drain to end within lastChance, whatever its program does.
 	defaultGrace = 500 * time.Millisecond
-	// stableAfter is how long a program has to run for the backoff to begin anew after it.
+	// The backoff begins anew after a program that ran for stableAfter.
 	stableAfter = 10 * time.Second
 )
 
@@ -104,14 +107,17 @@ func (d *ExecDrain) Run(ctx context.Context, q *Queue) error {
 // An execWriter writes the records of a queue to one child after the other.
 type execWriter struct {
 	q *Queue
-	// chunk is what is being written, if there is any, and done how many of its bytes are delivered, which are whole lines.
+	// chunk is what is being written, if there is any, and done how many of its bytes are
+	// delivered, which are whole lines.
 	chunk *Chunk
 	done  int
 }
 
-// write writes records to the child until it ends, and then returns why it cannot go on; [io.EOF] is the end of the input.
+// write writes records to the child until it ends, and then returns why it cannot go on: io.EOF at
+// the end of the input.
 func (w *execWriter) write(ctx context.Context, child *child) error {
-	// When ctx or the child ends, so does a wait for records; and closing the pipe ends a write that nobody reads.
+	// The end of ctx or of the child ends the wait for records, and closes the pipe, which ends a
+	// write that nobody reads.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
@@ -142,8 +148,8 @@ func (w *execWriter) write(ctx context.Context, child *child) error {
 	}
 }
 
-// wait waits before the next child is started. It returns [io.EOF] when none has to be, because the input has ended and
-// everything is delivered.
+// wait waits before the next child is started. It returns io.EOF when none is needed, because the
+// input has ended and everything is delivered.
 func (w *execWriter) wait(ctx context.Context, delay time.Duration) error {
 	timer := time.NewTimer(delay)
 	defer timer.Stop()
@@ -169,7 +175,7 @@ func (w *execWriter) wait(ctx context.Context, delay time.Duration) error {
 	}
 }
 
-// giveUp gives back what is not going to be delivered.
+// giveUp counts as lost what is left of the current chunk.
 func (w *execWriter) giveUp() {
 	if w.chunk != nil {
 		w.q.ReleaseFirst(w.chunk, w.chunk.recordsIn(w.done))
@@ -189,7 +195,8 @@ type child struct {
 const (
 	// maxOutputLine is how much of a line that a child prints is logged.
 	maxOutputLine = 4 << 10
-	// outputGrace is how long after its end the output of a child is still read: another process can have it open for ever.
+	// outputGrace is how long after its end the output of a child is still read: another process
+	// can have it open for ever.
 	outputGrace = 250 * time.Millisecond
 )
 
@@ -211,7 +218,8 @@ func startChild(o ExecOptions) (*child, error) {
 	command.Stdout, command.Stderr = output, output // one pipe, so that the order of lines is kept
 	started := make(chan error)
 	go func() {
-		// On Linux the child is told when the thread which started it ends, so that is kept, and nobody else's meanwhile.
+		// On Linux, Pdeathsig is sent when the thread ends that started the child. So the thread is
+		// kept, for this goroutine alone.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		output.mu.Lock() // until there is a log
@@ -235,7 +243,7 @@ func startChild(o ExecOptions) (*child, error) {
 	return c, nil
 }
 
-// childEnvironment is ours without our secret.
+// childEnvironment returns environ without the secret of ours that it holds.
 func childEnvironment(environ []string) []string {
 	kept := environ[:0:0]
 	for _, variable := range environ {
@@ -246,8 +254,9 @@ func childEnvironment(environ []string) []string {
 	return kept
 }
 
-// end closes the child's standard input and waits until the child has ended: as long as ctx lasts if it is to end by itself, then
-// or otherwise for the grace, then it terminates the child's process group, and kills it after another grace.
+// end closes the standard input of the child and waits for its end. A child that is to end by
+// itself has until ctx ends, any other one the grace. Then end terminates its process group, and
+// kills it after another grace.
 func (c *child) end(ctx context.Context, byItself bool) {
 	_ = c.stdin.Close()
 	if byItself {

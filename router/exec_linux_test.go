@@ -12,7 +12,8 @@ import (
 	"testing"
 )
 
-// A program gets neither descriptors that are not its own nor an ignored SIGPIPE, and is in a process group of its own.
+// A program gets neither descriptors that are not its own nor an ignored SIGPIPE, and is in a
+// process group of its own.
 func TestExecInheritsNothing(t *testing.T) {
 	signal.Ignore(syscall.SIGPIPE)
 	defer signal.Reset(syscall.SIGPIPE)
@@ -45,7 +46,8 @@ echo "group $(cut -d' ' -f5 /proc/$$/stat) of $$"`)
 	}
 }
 
-// When we are killed, so that we can end nothing, the program ends nevertheless, even if it does not look at its input.
+// When we are killed, so that we can end nothing, the program ends nevertheless, even if it does
+// not look at its input.
 func TestExecEndsWithUs(t *testing.T) {
 	fifo := filepath.Join(t.TempDir(), "fifo")
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {

@@ -29,7 +29,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// childModes are programs. They append what they read to the file that is their only argument, and return an exit code.
+// childModes are programs. They append what they read to the file that is their only argument, and
+// return an exit code.
 var childModes = map[string]func(in *bufio.Reader) int{
 	"copy": func(in *bufio.Reader) int {
 		text, _ := io.ReadAll(in)
@@ -85,7 +86,8 @@ func keep(text string) int {
 	return 0
 }
 
-// newChild returns a drain into a mode of the test binary, the file to which that appends, and the log.
+// newChild returns a drain into a mode of the test binary, the file to which that appends, and the
+// log.
 func newChild(t *testing.T, mode string, grace time.Duration) (d *router.ExecDrain, out string, book *logBook) {
 	t.Setenv(childMode, mode)
 	out = filepath.Join(t.TempDir(), "out")

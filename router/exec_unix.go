@@ -13,11 +13,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// isolate keeps from the child what is ours: descriptors that we inherited, signals that we ignore, and signals for our
-// process group, such as those of a terminal. Where the system can do that, the child ends with us.
+// isolate keeps from the child what is ours: inherited descriptors, ignored signals, and signals
+// to our process group, such as those of a terminal. Where the system can do that, the child ends
+// with this process.
 func isolate(command *exec.Cmd) {
 	closeInherited()
-	// A child inherits what is ignored, and not what is caught. For us both are the same: a write fails with EPIPE.
+	// A child inherits what is ignored, and not what is caught. For us both are the same: a write
+	// fails with EPIPE.
 	if signal.Ignored(syscall.SIGPIPE) {
 		signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	}
@@ -25,16 +27,17 @@ func isolate(command *exec.Cmd) {
 	endWithUs(command.SysProcAttr)
 }
 
-// endWithUs has the child terminated when we are gone without having done it. Linux and FreeBSD can do that, and only their
-// SysProcAttr has the field; elsewhere the child notices by the end of its input.
+// endWithUs has the child terminated when we are gone without having done it. Linux and FreeBSD
+// can do that, and only their SysProcAttr has the field; elsewhere the child notices by the end of
+// its input.
 func endWithUs(attributes *syscall.SysProcAttr) {
 	if signal := reflect.ValueOf(attributes).Elem().FieldByName("Pdeathsig"); signal.IsValid() {
 		signal.Set(reflect.ValueOf(syscall.SIGTERM))
 	}
 }
 
-// closeInherited makes sure that descriptors which we got from whoever started us, and of which only we may know what they are for,
-// are not passed on. Our own never are.
+// closeInherited keeps the child from inheriting descriptors that this process inherited, of which
+// only this process may know what they are for. Those that Go opened are never inherited.
 func closeInherited() {
 	entries, err := os.ReadDir("/dev/fd")
 	if err != nil {

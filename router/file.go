@@ -12,9 +12,10 @@ import (
 	"time"
 )
 
-// A FileDrain is a [Drain] that appends records to a file, which may be rotated: renamed, and then [FileDrain.Reopen]. When the file
-// cannot be written, the drain tries again until it can; meanwhile records wait in the queue. There are only whole lines in a file:
-// one that was cut off, by a full disk, is completed; or it is taken back, and written whole to the next file.
+// A FileDrain is a [Drain] that appends records to a file. The file may be rotated: renamed, and
+// then [FileDrain.Reopen]. When the file cannot be written, the drain tries again until it can,
+// while records wait in the queue. A file has whole lines only: a line that was cut off, by a full
+// disk, is completed, or it is truncated and written whole to the next file.
 type FileDrain struct {
 	path string
 	log  *slog.Logger
@@ -27,11 +28,12 @@ type FileDrain struct {
 
 	current context.Context // ends with the next call of Reopen, and when the drain has to end
 	file    outputFile      // nil: to be opened
-	// partial is how many bytes of an unfinished line of ours are at the end of the file, and size that of the file then.
+	// partial is how many bytes of an unfinished line of ours are at the end of the file, and size
+	// the size of the file then.
 	partial int
 	size    int64
-	// untouched says that we have not looked at the end of the file yet, and unfinished that there is a line that somebody else
-	// left unfinished, who crashed.
+	// untouched: the end of the file is not examined yet. unfinished: it is an unfinished line of
+	// another writer, one that crashed perhaps.
 	untouched, unfinished bool
 	// outage lasts from the first failed write to the next good one.
 	outage outage
@@ -43,7 +45,8 @@ func NewFileDrain(path string, log *slog.Logger) *FileDrain {
 	return &FileDrain{path: path, log: log, open: openOutput, outage: outage{log: log, level: slog.LevelError}}
 }
 
-// An outputFile is what a FileDrain needs of an [os.File].
+// An outputFile is what a FileDrain needs of an [os.File]. The tests have others, on disks that
+// are full or fail.
 type outputFile interface {
 	io.WriteCloser
 	Stat() (fs.FileInfo, error)
@@ -51,11 +54,12 @@ type outputFile interface {
 	SetWriteDeadline(t time.Time) error
 }
 
-// filePermissions are those of a file that a drain creates, less what the umask takes away: as if a shell had redirected to it. Who
-// wants to keep signals from other users sets the umask, as for any log file.
+// filePermissions are those of a new file, less the umask, as of one that a shell redirects to. A
+// user who wants to keep signals from other users sets the umask, as for any log file.
 const filePermissions = 0o644
 
-// openOutput opens the file at path. A FIFO that has no reader is the error ENXIO and not, as it otherwise would be, a long wait.
+// openOutput opens the file at path. It does not wait for the reader of a FIFO: without one the
+// error is ENXIO.
 func openOutput(path string) (outputFile, error) {
 	flags := os.O_WRONLY | os.O_APPEND | os.O_CREATE
 	if info, err := os.Stat(path); err == nil && info.Mode()&fs.ModeNamedPipe != 0 {
@@ -64,11 +68,12 @@ func openOutput(path string) (outputFile, error) {
 	return os.OpenFile(path, flags, filePermissions)
 }
 
-// Open implements [Opener]: it opens the file, and creates it, so that a wrong path is found before anything was received.
+// Open implements [Opener]: it opens the file, and creates it, so that a wrong path is found
+// before anything was received.
 func (d *FileDrain) Open() error {
 	err := d.ensureOpen()
 	if errors.Is(err, syscall.ENXIO) {
-		return nil // A reader may come.
+		return nil // a reader may come later
 	}
 	return err
 }
@@ -83,7 +88,8 @@ func (d *FileDrain) Close() error {
 	return err
 }
 
-// Reopen implements [Reopener]: what comes from now on is written to the file that then is at the path. The old one is closed.
+// Reopen implements [Reopener]: what comes from now on is written to the file that then is at the
+// path. The old one is closed.
 func (d *FileDrain) Reopen() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -98,7 +104,7 @@ func (d *FileDrain) Run(ctx context.Context, q *Queue) error {
 	defer d.Reopen() // ends the context
 	defer d.abandon()
 	if d.moved() {
-		d.abandon() // It was rotated since it was opened, when nobody was there to be told.
+		d.abandon() // It was rotated between Open and Run.
 	}
 	for {
 		c, err := q.Take(d.current)
@@ -112,7 +118,7 @@ func (d *FileDrain) Run(ctx context.Context, q *Queue) error {
 			q.Release(c)
 		case err == io.EOF:
 			return nil
-		case d.replaced(ctx): // There is nothing to write, but the new file should be there at once.
+		case d.replaced(ctx): // There is nothing to write, but a new file is expected at once.
 			if err := d.ensureOpen(); err != nil {
 				d.logFailure(err)
 			}
@@ -142,8 +148,8 @@ func (d *FileDrain) replaced(ctx context.Context) bool {
 	return true
 }
 
-// write writes p, which consists of whole lines, however often it has to try. An error is the cause of ctx's end; then the first n
-// bytes are written, which are whole lines.
+// write writes p, which consists of whole lines, and tries until it succeeds or ctx ends. Then it
+// returns the cause, and the first n bytes are written, which are whole lines.
 func (d *FileDrain) write(ctx context.Context, p []byte) (n int, err error) {
 	err = retry(ctx, func() *failure {
 		d.replaced(ctx)
@@ -175,7 +181,8 @@ func (d *FileDrain) append(ctx context.Context, p []byte) (n int, err error) {
 	if err := d.ensureOpen(); err != nil {
 		return 0, err
 	}
-	// The reader of a FIFO may stand still. Writes to other files cannot be interrupted, and need not.
+	// The reader of a FIFO may stand still. Writes to other files cannot be interrupted, and need
+	// not.
 	file := d.file
 	stop := context.AfterFunc(ctx, func() { _ = file.SetWriteDeadline(time.Unix(1, 0)) })
 	defer stop()
@@ -215,7 +222,7 @@ func endsInLine(path string, file outputFile) bool {
 	if err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
 		return false
 	}
-	reader, err := os.Open(path) // The other one is open for writing alone: whoever may only write can do that.
+	reader, err := os.Open(path) // file cannot be read: that would need another permission
 	if err != nil {
 		return false
 	}
@@ -239,7 +246,8 @@ func (d *FileDrain) logFailure(err error) {
 	d.outage.failed("cannot write the file; signals wait while it is tried again", "error", err)
 }
 
-// checkFile gives up a file that is no longer the one at the path, or none in which something can be completed.
+// checkFile abandons a file that is not the one at the path any more, or not a regular one, in
+// which nothing can be completed.
 func (d *FileDrain) checkFile() {
 	if d.file == nil {
 		return
@@ -262,7 +270,8 @@ func (d *FileDrain) moved() bool {
 	return err != nil || !os.SameFile(info, named)
 }
 
-// abandon closes the file, after it took back an unfinished line of ours, unless somebody else has written behind it.
+// abandon closes the file. It truncates an unfinished line of ours, unless another writer has
+// appended to it.
 func (d *FileDrain) abandon() {
 	if d.file == nil {
 		return

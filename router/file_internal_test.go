@@ -33,8 +33,9 @@ func (d tightDisk) Write(p []byte) (int, error) {
 // A happening changes the world of a drain. cancel ends the drain.
 type happening func(d *FileDrain, path string, room *atomic.Int64, cancel func())
 
-// onTightDisk puts two lines to a drain whose disk has no room for the second half of the second, and lets something happen when
-// the drain has noticed. It returns the directory, the counters and the drain's error when that has ended.
+// onTightDisk puts two lines to a drain whose disk has no room for the second half of the second,
+// and lets something happen when the drain has noticed. It returns the directory, the counters and
+// the drain's error when that has ended.
 func onTightDisk(t *testing.T, happens happening) (dir string, o *Origin, err error) {
 	t.Helper()
 	dir = t.TempDir()
@@ -85,7 +86,8 @@ func TestFullDiskThatGetsRoom(t *testing.T) {
 	}
 }
 
-// Whichever way the file is replaced, the old one keeps whole lines, and the new one gets the whole of the line that was cut.
+// Whichever way the file is replaced, the old one keeps whole lines, and the new one gets the
+// whole of the line that was cut.
 func TestFullDiskAndAnotherFile(t *testing.T) {
 	for name, replace := range map[string]func(d *FileDrain, path string) error{
 		"moved and reopened": func(d *FileDrain, path string) error {

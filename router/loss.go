@@ -17,8 +17,8 @@ type Loss struct {
 	Origin *Origin
 	// Count is how many records are missing.
 	Count uint64
-	// FirstSeq and LastSeq are the sequence numbers of the first and the last of them. Records between them that were
-	// never put, because a filter took them, are not counted.
+	// FirstSeq and LastSeq are the sequence numbers of the first and the last of them. Records
+	// between them that were never put, because a filter took them, are not counted.
 	FirstSeq, LastSeq uint64
 }
 
@@ -28,18 +28,20 @@ func (l *Loss) extend(later Loss) {
 	l.LastSeq = later.LastSeq
 }
 
-// An Origin is where records of a [Queue] come from: a connection, whose sequence numbers they have. It counts what becomes
-// of them, and losses are announced for each origin apart. It belongs to one queue.
+// An Origin is where records of a [Queue] come from: a connection, whose sequence numbers they
+// have. It counts what becomes of them, and losses are announced for each origin apart. It belongs
+// to one queue.
 //
-// Each record that was given to [Queue.Put] is counted once in the end: as delivered when the consumer gives it back as
-// such, or as dropped when it is lost, whether by the policy, by the consumer, by [Queue.Abort] or because Put returned an
-// error. Announcements are not counted.
+// Each record that was given to [Queue.Put] is counted once in the end: as delivered when the
+// consumer gives it back as such, or as dropped when it is lost, whether by the policy, by the
+// consumer, by [Queue.Abort] or because Put returned an error. Announcements are not counted.
 type Origin struct {
 	// Connection is the name of the connection.
 	Connection string
 	// Delivered is how many records the consumer has delivered, Dropped how many are lost.
 	Delivered, Dropped atomic.Uint64
-	// at is where the loss of this origin is in each of the queue's lists, if it is there. The queue's lock guards it.
+	// at is where the loss of this origin is in each of the queue's lists, if it is there. The
+	// queue's lock guards it.
 	at [lists]int
 }
 
@@ -70,7 +72,8 @@ const (
 	lists
 )
 
-// losses are those at one place of the stream, one an origin, in the order of the first loss of each.
+// losses are those at one place of the stream, one an origin, in the order of the first loss of
+// each.
 type losses struct {
 	list []Loss
 	name int // front, back, behind, refused or untaken
@@ -119,7 +122,8 @@ func (ls *losses) addAll(later []Loss) {
 	}
 }
 
-// addEarlier puts those of the earlier losses whose origin has one in the list in front of that, and takes them from there.
+// addEarlier puts those of the earlier losses whose origin has one in the list in front of that,
+// and takes them from there.
 func (ls *losses) addEarlier(earlier *losses) {
 	if len(earlier.list) == 0 {
 		return
@@ -160,8 +164,8 @@ func (ls *losses) clear() {
 	ls.list = ls.list[:0]
 }
 
-// appendDropped appends the signal of a loss: what a queue with that policy announces to whoever gets lines in that format. A loss
-// without an origin is of no connection, and has no signal.
+// appendDropped appends the signal phoenix.signal.dropped for a loss in a queue with that policy.
+// A loss without an origin belongs to no connection and has no signal.
 func appendDropped(dst []byte, format signal.Format, policy Policy, l Loss) []byte {
 	if l.Origin == nil {
 		return dst
@@ -171,24 +175,27 @@ func appendDropped(dst []byte, format signal.Format, policy Policy, l Loss) []by
 	}, time.Now())
 }
 
-// lossLogInterval is the shortest time between two logs of a sink's losses: a sink that is too slow loses all the time.
+// lossLogInterval is the shortest time between two logs of a sink's losses: a sink that is too
+// slow loses all the time.
 const lossLogInterval = 10 * time.Second
 
-// A lossLog logs what the queue of a sink loses: the first loss at once, later ones together. It logs on a goroutine of its
-// own, because a loss happens with the queue locked, and a log can block.
+// A lossLog logs what the queue of a sink loses: the first loss at once, later ones together. It
+// logs on a goroutine of its own, because a loss happens with the queue locked, and a log can
+// block.
 type lossLog struct {
 	log    *slog.Logger
 	policy Policy
 	queue  *Queue
 
-	// logging holds a token while losses are logged, so that whoever calls flush returns after the lines of all losses before.
+	// logging holds a token while losses are logged, so that flush returns after the lines of all
+	// earlier losses.
 	logging chan struct{}
 
 	mu   sync.Mutex
 	next time.Time // the earliest time of the next lines
 }
 
-// schedule has the losses logged that are about to be in the queue. The queue calls it, locked.
+// schedule schedules a flush. The queue calls it with its lock held, before the loss can be taken.
 func (l *lossLog) schedule() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -199,7 +206,8 @@ func (l *lossLog) schedule() {
 func (l *lossLog) flush() {
 	l.logging <- struct{}{}
 	defer func() { <-l.logging }()
-	// Before the losses are taken: the next one after that is scheduled by it.
+	// This is set before the losses are taken, because the first loss after that schedules the next
+	// flush by it.
 	l.mu.Lock()
 	l.next = time.Now().Add(lossLogInterval)
 	l.mu.Unlock()

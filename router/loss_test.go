@@ -63,7 +63,8 @@ func TestLossesOfSeveralOrigins(t *testing.T) {
 	}
 }
 
-// Whoever is called for a loss takes all there are, once, announced or not, and in whichever order they happened.
+// Whoever is called for a loss takes all there are, once, announced or not, and in whichever order
+// they happened.
 func TestTakeLosses(t *testing.T) {
 	q := router.NewQueue(1000, router.DropOldest, announceOf)
 	q.LimitRecords(3)
@@ -198,7 +199,8 @@ func TestAbortCountsWhatWaits(t *testing.T) {
 	wantCounts(t, a, 1, 3)
 }
 
-// TestConcurrentOrigins has producers of several origins and a consumer that loses some at work at once.
+// TestConcurrentOrigins has producers of several origins and a consumer that loses some at work at
+// once.
 func TestConcurrentOrigins(t *testing.T) {
 	const records = 10_000
 	for _, policy := range []router.Policy{router.Block, router.DropNewest, router.DropOldest} {
@@ -235,7 +237,8 @@ func TestConcurrentOrigins(t *testing.T) {
 	}
 }
 
-// consumeBadly takes everything, loses the second record of each chunk, and returns how many losses were announced.
+// consumeBadly takes everything, loses the second record of each chunk, and returns how many
+// losses were announced.
 func consumeBadly(t *testing.T, q *router.Queue) map[string]uint64 {
 	announced := make(map[string]uint64)
 	for {

@@ -6,9 +6,10 @@ import (
 	"strings"
 )
 
-// A Pattern matches types and bus topics, whose segments are divided by dots: `*` is exactly one segment, `**` is any number
-// of them, also none, and every other segment is itself. It covers the whole name. The zero Pattern matches the empty name only.
-// A Pattern may be used by several goroutines at once.
+// A Pattern matches types and bus topics, whose segments are divided by dots: `*` is exactly one
+// segment, `**` is any number of them, also none, and every other segment is itself. It covers the
+// whole name. The zero Pattern matches the empty name only. A Pattern may be used by several
+// goroutines at once.
 type Pattern struct {
 	text     string
 	segments []string
@@ -55,15 +56,17 @@ func neverInSegment(r rune) bool {
 // String returns the pattern as it was written.
 func (p Pattern) String() string { return p.text }
 
-// Match reports whether the pattern matches name. It allocates nothing, and takes at most the product of the two lengths.
+// Match reports whether the pattern matches name. It allocates nothing, and takes at most the
+// product of the two lengths.
 //
-// It compares from the left, and at a mismatch lets the latest `**` take one more segment. Earlier ones never need to take more:
-// what stands between them has been found at its leftmost place.
+// It compares from the left, and at a mismatch lets the latest `**` take one more segment. Earlier
+// ones never need to take more: what stands between them has been found at its leftmost place.
 func (p Pattern) Match(name string) bool {
 	if len(p.segments) == 0 {
 		return name == ""
 	}
-	// at is where the next segment of name begins. Each one is followed by one byte, so that len(name)+1 is the end.
+	// at is where the next segment of name begins. Each one is followed by one byte, so that
+	// len(name)+1 is the end.
 	at, i := 0, 0
 	stars, from := -1, 0 // the latest `**`, and where in name what follows it was last tried
 	for at <= len(name) || i < len(p.segments) {

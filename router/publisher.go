@@ -15,8 +15,8 @@ import (
 	"phx/signal"
 )
 
-// A Publisher takes the events of one run of one connection. It belongs to one goroutine, which calls [Publisher.Flush] before it waits for
-// the next event, and when it ends, however it ends.
+// A Publisher routes the events of one run of a connection. It belongs to one goroutine, which
+// calls [Publisher.Flush] before it waits for the next event, and when it ends, even by a panic.
 type Publisher struct {
 	router     *Router
 	connection string
@@ -26,11 +26,12 @@ type Publisher struct {
 	unflushed int    // events since then
 	decisions decisions
 	collected []*outlet // those with a chunk
-	turn      uint64    // the number of the event that is being put
-	scratch   *[]byte   // holds the line of an event that nobody wants yet; nil: none needed so far
+	turn      uint64    // the number of the current event
+	scratch   *[]byte   // for the line of an event that no outlet got yet; nil: none needed so far
 }
 
-// Publisher returns a publisher for a connection of that name, which has to satisfy [signal.CheckName].
+// Publisher returns a publisher for a connection of that name, which has to satisfy
+// [signal.CheckName].
 func (r *Router) Publisher(connection string) *Publisher {
 	return &Publisher{router: r, connection: connection, formats: make([]encoding, len(signal.Formats()))}
 }
@@ -42,7 +43,7 @@ type encoding struct {
 	turn    uint64          // of which event
 }
 
-// An outlet is what a publisher has for each target: the chunk that it fills, if it has something for it.
+// An outlet is the way of a publisher to one target, with the chunk that it fills.
 type outlet struct {
 	target target
 	origin *Origin
@@ -52,14 +53,15 @@ type outlet struct {
 }
 
 const (
-	// maxUnflushed is after how many events a publisher flushes by itself: a sink that gets few of the signals of a connection that never
-	// rests should not wait for them until a chunk is full.
+	// maxUnflushed is the number of events after which Publish flushes by itself. Otherwise a sink
+	// that gets few of the signals of a connection that never rests would wait for them until a
+	// chunk is full.
 	maxUnflushed = 1024
 	// encoderCache is what an encoder of a publisher may remember, in bytes.
 	encoderCache = 16 << 10
 )
 
-// Publish leads an event to the sinks and subscriptions that want it. It waits for none of them.
+// Publish routes an event to the sinks and subscriptions that want it. It waits for none of them.
 func (p *Publisher) Publish(ev *phoenix.Event) {
 	if p.table == nil || p.table != p.router.table.Load() {
 		p.Flush()
@@ -70,9 +72,9 @@ func (p *Publisher) Publish(ev *phoenix.Event) {
 	for _, o := range d.always {
 		p.give(o, ev)
 	}
-	for _, a := range d.asks {
-		if !p.reached(a.outlets) && a.rule.satisfies(p.defaultLine(ev), p.connection, p.router.log) {
-			for _, o := range a.outlets {
+	for _, c := range d.checks {
+		if !p.reached(c.outlets) && c.rule.satisfies(p.defaultLine(ev), p.connection, p.router.log) {
+			for _, o := range c.outlets {
 				p.give(o, ev)
 			}
 		}
@@ -92,8 +94,8 @@ func (p *Publisher) reached(outlets []*outlet) bool {
 	return true
 }
 
-// give appends the event's line to the outlet's chunk, unless it is there already. The chunk is put only at the outlet's next event:
-// until the end of this one, others copy the line from there.
+// give appends the line of the event to the chunk of the outlet, unless it is there already. A
+// full chunk is put only at the next event, because other outlets copy the line from there.
 func (p *Publisher) give(o *outlet, ev *phoenix.Event) {
 	if o.turn == p.turn {
 		return
@@ -139,7 +141,7 @@ func (p *Publisher) defaultLine(ev *phoenix.Event) []byte {
 	return e.line[:len(e.line)-1]
 }
 
-// put hands over the outlet's chunk. The queue counts what it does not take, and announces it if there is still somebody to read.
+// put puts the chunk of the outlet. The queue counts and announces what it does not take.
 func (o *outlet) put() {
 	o.queue.Put(context.Background(), o.chunk)
 	o.chunk = nil
@@ -168,7 +170,8 @@ func (p *Publisher) Flush() {
 // scratches are shared by all publishers, as most of them are idle most of the time.
 var scratches = sync.Pool{New: func() any { return new([]byte) }}
 
-// mostScratch is the capacity from which a scratch buffer, after a very large line, is left to the collector.
+// mostScratch is the capacity from which a scratch buffer, after a very large line, is left to the
+// collector.
 const mostScratch = 64 << 10
 
 func (p *Publisher) returnScratch() {
@@ -178,22 +181,23 @@ func (p *Publisher) returnScratch() {
 	p.scratch = nil
 }
 
-// decisionCache is what a publisher may remember of decisions, in bytes. The server chooses topics and events.
+// decisionCache is what a publisher may remember of decisions, in bytes. The server chooses topics
+// and events.
 const decisionCache = 16 << 10
 
 // A decision says where events of one key go.
 type decision struct {
 	always []*outlet
-	asks   []ask // what depends on the event itself
+	checks []check // what depends on the event itself
 }
 
-// An ask is a rule whose Where decides about outlets.
-type ask struct {
+// A check is a rule whose Where decides about outlets.
+type check struct {
 	rule    *rule
 	outlets []*outlet
 }
 
-// A decisionKey is all of an event that a filter looks at before Where.
+// A decisionKey is what a filter checks of an event before Where.
 type decisionKey struct {
 	detail      reflect.Type
 	topic, name string
@@ -232,7 +236,8 @@ func (p *Publisher) decide(ev *phoenix.Event) *decision {
 	return d
 }
 
-// keep remembers a decision and forgets all others when there is no room; it reports false for one that is too large.
+// keep remembers a decision and forgets all others when there is no room; it reports false for one
+// that is too large.
 func (k *decisions) keep(key decisionKey, d *decision) bool {
 	size := d.size() + len(key.topic) + len(key.name)
 	if size > decisionCache {
@@ -249,14 +254,14 @@ func (k *decisions) keep(key decisionKey, d *decision) bool {
 
 // size returns about how many bytes a decision and its place in the map hold.
 func (d *decision) size() int {
-	size := 160 + 8*cap(d.always) + 32*cap(d.asks)
-	for _, a := range d.asks {
-		size += 8 * cap(a.outlets)
+	size := 160 + 8*cap(d.always) + 32*cap(d.checks)
+	for _, c := range d.checks {
+		size += 8 * cap(c.outlets)
 	}
 	return size
 }
 
-// newDecision asks all rules.
+// newDecision applies all rules.
 func (p *Publisher) newDecision(ev *phoenix.Event) *decision {
 	d := &decision{}
 	s := p.subject(ev)
@@ -272,7 +277,7 @@ func (p *Publisher) newDecision(ev *phoenix.Event) *decision {
 	return d
 }
 
-// subject returns what filters ask of an event.
+// subject returns what filters check of an event.
 func (p *Publisher) subject(ev *phoenix.Event) subject {
 	s := subject{
 		typ:       signal.Type(p.connection, ev),
@@ -288,14 +293,14 @@ func (p *Publisher) subject(ev *phoenix.Event) subject {
 	return s
 }
 
-// decideBy adds to d what a rule makes of a subject.
+// decideBy adds the decision of one rule to d.
 func (p *Publisher) decideBy(r *rule, s *subject, d *decision) {
 	switch {
 	case !r.wantsNames(s):
 	case r.Where != nil:
-		d.asks = append(d.asks, ask{rule: r, outlets: p.outletsOf(r.to)})
+		d.checks = append(d.checks, check{rule: r, outlets: p.outletsOf(r.to)})
 	default:
-		// That some of them get the signal anyway is seen when it is given to them.
+		// An outlet may be there twice: give passes the event to it once.
 		d.always = append(d.always, p.outletsOf(r.to)...)
 	}
 }
@@ -317,30 +322,31 @@ func (p *Publisher) outletsOf(targets []target) []*outlet {
 	return outlets
 }
 
-// A Route leads the signals that its filter wants to sinks, which it names.
+// A Route routes the signals that its filter wants to sinks, by name.
 type Route struct {
 	Filter
 	To []string
 }
 
-// A Filter says which signals somebody wants: those that satisfy everything it asks. The zero Filter asks nothing and wants them
-// all.
+// A Filter selects signals: those that meet all of its conditions. The zero Filter has none and
+// selects all signals.
 type Filter struct {
-	// Match has to match the type.
+	// Match has to match the type; nil: any.
 	Match *Pattern
-	// Subscribe has to match one of the bus topics.
+	// Subscribe has to match one of the bus topics; nil: any.
 	Subscribe *Pattern
-	// Topic and Event: one of the globs has to match the raw topic, the raw event. A signal that has none matches no glob. Empty:
-	// not asked.
+	// One of the globs of Topic has to match the raw topic, one of Event the raw event. A signal
+	// without a topic or event matches no glob. Empty: any.
 	Topic, Event []glob.Glob
-	// Where has to return true for the signal's line in the default format, which is without its line break and valid during the
-	// call. It runs on the goroutines of the connections, several at a time, each call for at most a second: then ctx ends, and it
-	// has to return. An error does not match.
+	// Where has to return true for the line of the signal in the default format, without its line
+	// break. The line is valid during the call. Where is called on the goroutines of the
+	// connections, several at a time. ctx ends after a second, and Where has to return then. An
+	// error is no match. nil: any.
 	Where func(ctx context.Context, line []byte) (bool, error)
 }
 
-// A subject is what a filter asks of a signal before it looks into it. All that differs between signals of one connection is
-// their kind, topic and event.
+// A subject is what a filter checks of a signal before Where. Signals of one connection with the
+// same kind, topic and event have the same subject.
 type subject struct {
 	typ                string
 	topic, event       string
@@ -348,7 +354,7 @@ type subject struct {
 	busTopics          []string
 }
 
-// wantsNames reports whether the filter wants the subject, as far as Where is not asked.
+// wantsNames reports whether the filter selects the subject, Where aside.
 func (f *Filter) wantsNames(s *subject) bool {
 	if f.Match != nil && !f.Match.Match(s.typ) {
 		return false
@@ -368,7 +374,7 @@ func matchesAny(p *Pattern, names []string) bool {
 	return false
 }
 
-// wantsName reports whether one of the globs matches the name, if there is one, or no glob asks.
+// wantsName reports whether one of the globs matches the name, or there are no globs.
 func wantsName(globs []glob.Glob, name string, has bool) bool {
 	if len(globs) == 0 {
 		return true
@@ -384,16 +390,17 @@ func wantsName(globs []glob.Glob, name string, has bool) bool {
 	return false
 }
 
-// whereLimit is how long a Where may look at one signal.
+// whereLimit bounds one call of Where.
 const whereLimit = time.Second
 
-// failuresEvery is how often the failures of one rule's Where are logged at most.
+// failuresEvery is the shortest time between two logs of failures of one Where.
 const failuresEvery = time.Minute
 
 // errOverrun is the error of a Where that took too long.
 var errOverrun = errors.New("it took longer than a second")
 
-// satisfies reports whether Where is true for the line of a signal of that connection, and logs if it cannot tell.
+// satisfies reports whether Where is true for the line of a signal of the connection. It logs a
+// failure, which counts as false.
 func (r *rule) satisfies(line []byte, connection string, log *slog.Logger) bool {
 	matched, err := callWhere(r.Where, line)
 	switch {
@@ -402,7 +409,7 @@ func (r *rule) satisfies(line []byte, connection string, log *slog.Logger) bool 
 	case r.subscriber == nil:
 		r.logFailure(log, slog.LevelWarn, connection, err)
 	case err == errOverrun:
-		// It would hold up the connections again and again; and nobody else has asked for it.
+		// It would hold up the connections again and again, and only this subscriber wants it.
 		r.subscriber.end(fmt.Errorf("the expression of the subscription was given up: %w", err))
 	default:
 		r.logFailure(log, slog.LevelDebug, connection, err)
@@ -410,8 +417,8 @@ func (r *rule) satisfies(line []byte, connection string, log *slog.Logger) bool 
 	return false
 }
 
-// callWhere calls where and bounds it. What an expression makes of what a server sends is beyond foresight: if it panics, that is
-// the expression's failure and not the connection's.
+// callWhere calls where and bounds its time. A panic is an error: an expression that cannot cope
+// with what a server sends must not end the connection.
 func callWhere(where func(context.Context, []byte) (bool, error), line []byte) (matched bool, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), whereLimit)
 	defer cancel()
@@ -427,7 +434,7 @@ func callWhere(where func(context.Context, []byte) (bool, error), line []byte) (
 	return matched, err
 }
 
-// logFailure logs one of the failures of a rule's Where a minute.
+// logFailure logs one failure of Where per rule and minute, and how many it did not log.
 func (r *rule) logFailure(log *slog.Logger, level slog.Level, connection string, err error) {
 	if n, ok := r.failures.pick(failuresEvery); ok {
 		log.Log(context.Background(), level, "cannot tell whether a signal satisfies where, so it does not: correct the expression",

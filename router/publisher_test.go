@@ -15,7 +15,8 @@ import (
 	"phx/signal"
 )
 
-// TestLinesOfAllFormats: each sink gets what an encoder of its format writes, whichever was encoded first, and huge lines, too.
+// TestLinesOfAllFormats: each sink gets what an encoder of its format writes, whichever was
+// encoded first, and huge lines, too.
 func TestLinesOfAllFormats(t *testing.T) {
 	events := []*phoenix.Event{
 		tick(1), messageOf("a b", "\x01", 2), tick(3),

@@ -14,14 +14,15 @@ var ErrFull = errors.New("the output buffer is full")
 // ErrClosed is what [Queue.Put] returns after the end of the input.
 var ErrClosed = errors.New("the output queue is closed")
 
-// A Queue is a bounded queue of records between producers and one consumer, and does what its [Policy] says when it is
-// full. Any number of goroutines may put; one takes. It has no goroutine of its own. The records may be of several origins,
-// each of which learns of its own losses.
+// A Queue is a bounded queue of records between producers and one consumer, and does what its
+// [Policy] says when it is full. Any number of goroutines may put; one takes. It has no goroutine
+// of its own. The records may be of several origins, each of which learns of its own losses.
 //
-// The limit counts what the records occupy, each with 24 bytes beside its own, and an announcement with 48, from Put until
-// Release. It yields for one record: when nothing waits, the next record is admitted whatever its size, and under Block the
-// next chunk, so that a record larger than the limit reaches a reader that keeps up. The memory of a queue is therefore
-// bounded by the limit and an eighth of it, plus 8 MiB, plus the largest record twice.
+// The limit counts what the records occupy, each with 24 bytes beside its own, and an announcement
+// with 48, from Put until Release. It yields for one record: when nothing waits, the next record
+// is admitted whatever its size, and under Block the next chunk, so that a record larger than the
+// limit reaches a reader that keeps up. The memory of a queue is therefore bounded by the limit
+// and an eighth of it, plus 8 MiB, plus the largest record twice.
 type Queue struct {
 	limit      int64
 	maxRecords int // 0: no limit
@@ -50,9 +51,10 @@ type Queue struct {
 	scratch    Chunk  // announcements being weighed
 }
 
-// NewQueue returns an empty queue for limit bytes. A loss becomes one record, which announce appends to dst; nothing
-// appended is no announcement, and so is announce if it is nil. It is called with the queue locked, so it must not use the
-// queue, and may be called again for a loss that has grown meanwhile. Under Block only the consumer can lose something.
+// NewQueue returns an empty queue for limit bytes. A loss becomes one record, which announce
+// appends to dst; nothing appended is no announcement, and so is announce if it is nil. It is
+// called with the queue locked, so it must not use the queue, and may be called again for a loss
+// that has grown meanwhile. Under Block only the consumer can lose something.
 func NewQueue(limit int64, p Policy, announce func(dst []byte, l Loss) []byte) *Queue {
 	return &Queue{
 		limit:    limit,
@@ -70,15 +72,16 @@ func NewQueue(limit int64, p Policy, announce func(dst []byte, l Loss) []byte) *
 	}
 }
 
-// LimitRecords makes n the most records that wait or are taken and not yet given back, besides the limit of bytes and with
-// the same exception: when nothing waits, the next record is admitted. It has to be called before the queue is used; 0 is no
-// limit.
+// LimitRecords makes n the most records that wait or are taken and not yet given back, besides the
+// limit of bytes and with the same exception: when nothing waits, the next record is admitted. It
+// has to be called before the queue is used; 0 is no limit.
 func (q *Queue) LimitRecords(n int) {
 	q.maxRecords = n
 	q.pool.most = chunkRecords(n)
 }
 
-// A Policy says what a full [Queue] does with the next record: the option --when-full and the key when_full.
+// A Policy says what a full [Queue] does with the next record: the option --when-full and the key
+// when_full.
 type Policy uint8
 
 const (
@@ -88,7 +91,7 @@ const (
 	DropNewest
 	// DropOldest loses the records that have waited longest, to make room for the newest.
 	DropOldest
-	// Fail loses the first record that does not fit and all that follow, and tells the producer: [ErrFull].
+	// Fail loses the first record that does not fit and all that follow, and Put returns [ErrFull].
 	Fail
 )
 
@@ -112,8 +115,8 @@ func ParsePolicy(name string) (Policy, error) {
 	return 0, fmt.Errorf("%q is none of block, drop-newest, drop-oldest, fail", name)
 }
 
-// Chunk returns an empty chunk to fill with records of no origin, which nobody counts. A producer that has nothing to put
-// should hold none: an idle one costs memory.
+// Chunk returns an empty chunk for records without an origin, which are not counted. A producer
+// that has nothing to put should hold no chunk: an idle one costs memory.
 func (q *Queue) Chunk() *Chunk {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -127,11 +130,13 @@ func (q *Queue) ChunkOf(o *Origin) *Chunk {
 	return c
 }
 
-// Put appends the chunk's records to the queue and takes ownership of the chunk, also when it returns an error.
+// Put appends the chunk's records to the queue and takes ownership of the chunk, also when it
+// returns an error.
 //
-// Under Block it waits for room, and returns the cause of ctx's end, with the chunk lost, if that comes first. Under the
-// other policies it never waits. Under Fail it returns ErrFull from the first loss on. After CloseInput it returns the
-// error given there or ErrClosed, after Abort the error given there.
+// Under Block it waits for room, and returns the cause of ctx's end, with the chunk lost, if that
+// comes first. Under the other policies it never waits. Under Fail it returns ErrFull from the
+// first loss on. After CloseInput it returns the error given there or ErrClosed, after Abort the
+// error given there.
 func (q *Queue) Put(ctx context.Context, c *Chunk) error {
 	for waited := false; ; waited = true {
 		if done, err := q.offer(c); done {
@@ -187,7 +192,8 @@ func (q *Queue) refuse(c *Chunk) {
 	q.pool.put(c)
 }
 
-// admit takes in the chunk's records as far as the policy lets it. The caller has made sure that under Block they fit.
+// admit takes in the chunk's records as far as the policy lets it. The caller has made sure that
+// under Block they fit.
 func (q *Queue) admit(c *Chunk) {
 	switch {
 	case q.policy == Block:
@@ -203,7 +209,8 @@ func (q *Queue) admit(c *Chunk) {
 	}
 }
 
-// makeRoom drops the oldest of the waiting records, and then of c's, until the rest fits or is a single record.
+// makeRoom drops the oldest of the waiting records, and then of c's, until the rest fits or is a
+// single record.
 func (q *Queue) makeRoom(c *Chunk) {
 	for q.head != nil && !q.within(c.weight()) {
 		q.dropFirst()
@@ -215,7 +222,8 @@ func (q *Queue) makeRoom(c *Chunk) {
 	}
 }
 
-// dropFirst moves the first waiting record to the gap before it. An announcement was one of a gap that now is part of that.
+// dropFirst moves the first waiting record to the gap before it. An announcement was one of a gap
+// that now is part of that.
 func (q *Queue) dropFirst() {
 	c := q.head
 	w, l, announced := c.drop()
@@ -255,8 +263,8 @@ func (q *Queue) lose(place *losses, l Loss) {
 	q.untaken.include(l)
 }
 
-// admitEach copies those of c's records that fit, and the announcements of losses before the first of them. It is the way
-// in when not everything fits, or when it fits again.
+// admitEach copies those of c's records that fit, and the announcements of losses before the first
+// of them. It is the way in when not everything fits, or when it fits again.
 func (q *Queue) admitEach(c *Chunk) {
 	for i := range c.Len() {
 		line, _ := c.Record(i)
@@ -273,9 +281,10 @@ func (q *Queue) admitEach(c *Chunk) {
 	}
 }
 
-// placeAnnouncements enqueues the announcements of the gap behind what waits, if there is one, provided that a record of the
-// given weight fits behind it, and reports whether it does. An announcement counts against the limits like a record:
-// otherwise a stream of which each second record is lost would fill the memory with announcements.
+// placeAnnouncements enqueues the announcements of the gap behind what waits, if there is one,
+// provided that a record of the given weight fits behind it, and reports whether it does. An
+// announcement counts against the limits like a record: otherwise a stream of which each second
+// record is lost would fill the memory with announcements.
 func (q *Queue) placeAnnouncements(record weight) bool {
 	if len(q.back.list) == 0 {
 		return true
@@ -323,8 +332,8 @@ func (q *Queue) makeTail(w weight) {
 	}
 }
 
-// enqueue appends c to the queue: as it is, or copied into the last chunk if that has room for it. Many chunks with little
-// in each would hold far more memory than they count for.
+// enqueue appends c to the queue: as it is, or copied into the last chunk if that has room for it.
+// Many chunks with little in each would hold far more memory than they count for.
 func (q *Queue) enqueue(c *Chunk) {
 	w := c.weight()
 	if q.tail != nil && q.tail.hasRoom(w) {
@@ -354,11 +363,12 @@ func (q *Queue) link(c *Chunk) {
 	q.tail = c
 }
 
-// maxSlack is the memory that the waiting chunks may waste together before one that wastes much is trimmed. It lets short
-// backlogs be without copies.
+// maxSlack is the memory that the waiting chunks may waste together before one that wastes much is
+// trimmed. It lets short backlogs be without copies.
 const maxSlack = 4 << 20
 
-// settle counts what a chunk wastes to which nothing is going to be added, and trims it if it is too much.
+// settle counts what a chunk wastes to which nothing is going to be added, and trims it if it is
+// too much.
 func (q *Queue) settle(c *Chunk) {
 	if waste := c.footprint() - c.charged.cost(); waste > c.footprint()/8 && q.slack+waste > maxSlack {
 		q.pool.put(c.trim())
@@ -367,11 +377,13 @@ func (q *Queue) settle(c *Chunk) {
 	q.slack += c.slack
 }
 
-// Take returns the next records; the consumer gives the chunk back with [Queue.Release] once they are written. It waits for
-// them until ctx ends, and then returns the cause. After CloseInput it returns what is left and then io.EOF, or the error
-// given there; after Abort the error given there.
+// Take returns the next records; the consumer gives the chunk back with [Queue.Release] once they
+// are written. It waits for them until ctx ends, and then returns the cause. After CloseInput it
+// returns what is left and then io.EOF, or the error given there; after Abort the error given
+// there.
 //
-// A loss is announced at the place in the stream where the records are missing, by one record for each origin.
+// A loss is announced at the place in the stream where the records are missing, by one record for
+// each origin.
 func (q *Queue) Take(ctx context.Context) (*Chunk, error) {
 	for {
 		if c, err := q.poll(); c != nil || err != nil {
@@ -407,9 +419,10 @@ func (q *Queue) poll() (*Chunk, error) {
 	return nil, q.inputErr
 }
 
-// gapReached reports whether there is a gap before the next record, so that its announcement comes next. The gap behind
-// what waits is reached when nothing waits, not when the next record comes; under Fail none comes, and that gap is complete
-// only at the end of the input. There, what was announced in vain is announced once more.
+// gapReached reports whether there is a gap before the next record, so that its announcement comes
+// next. The gap behind what waits is reached when nothing waits, not when the next record comes;
+// under Fail none comes, and that gap is complete only at the end of the input. There, what was
+// announced in vain is announced once more.
 func (q *Queue) gapReached() bool {
 	ended := q.inputErr != nil
 	if q.head == nil && (q.policy != Fail || ended) {
@@ -424,8 +437,8 @@ func (q *Queue) gapReached() bool {
 	return len(q.front.list) > 0
 }
 
-// announcement ends the episodes of loss at the gap before what waits, and returns their announcements in a chunk of their
-// own, charged as taken.
+// announcement ends the episodes of loss at the gap before what waits, and returns their
+// announcements in a chunk of their own, charged as taken.
 func (q *Queue) announcement() *Chunk {
 	c := q.pool.get()
 	q.front.addEarlier(&q.refused)
@@ -449,8 +462,9 @@ func (q *Queue) pop() *Chunk {
 	return c
 }
 
-// Release gives back a chunk that was taken, which counts its records as delivered and makes room for others, or one that
-// is not going to be put. What was not delivered, or not as a whole, is given back with [Queue.GiveBack].
+// Release gives back a chunk that was taken, which counts its records as delivered and makes room
+// for others, or one that is not going to be put. What was not delivered, or not as a whole, is
+// given back with [Queue.GiveBack].
 func (q *Queue) Release(c *Chunk) {
 	if c.charged.records > 0 {
 		c.tally(0, c.Len(), (*Origin).delivered)
@@ -462,13 +476,14 @@ func (q *Queue) Release(c *Chunk) {
 	wake(q.room)
 }
 
-// GiveBack gives back a chunk that was taken and delivered in part: its first delivered records were delivered, the next
-// lost records were not and are not going to be, and the others wait again, as the first of all. The lost ones are counted
-// as dropped and announced like other losses: the next Take returns their announcement, and the one after that the rest.
+// GiveBack gives back a chunk that was taken and delivered in part: its first delivered records
+// were delivered, the next lost records were not and are not going to be, and the others wait
+// again, as the first of all. The lost ones are counted as dropped and announced like other
+// losses: the next Take returns their announcement, and the one after that the rest.
 //
-// It must be the chunk that was taken last. An announcement among the lost ones is not repeated at once, or a consumer that
-// gets rid of no announcement would get no further. Its loss is announced together with the next one of that origin, else at
-// the end of the input, and there only once.
+// It must be the chunk that was taken last. An announcement among the lost ones is not repeated at
+// once, or a consumer that gets rid of no announcement would get no further. Its loss is announced
+// together with the next one of that origin, else at the end of the input, and there only once.
 func (q *Queue) GiveBack(c *Chunk, delivered, lost int) {
 	c.tally(0, delivered, (*Origin).delivered)
 	q.mu.Lock()
@@ -488,8 +503,8 @@ func (q *Queue) GiveBack(c *Chunk, delivered, lost int) {
 	wake(q.ready)
 }
 
-// loseFirst moves the first n records of a chunk to the gap before what waits. If they all are announcements, there is no new
-// loss to announce, and at the very end no hope.
+// loseFirst moves the first n records of a chunk to the gap before what waits. If they all are
+// announcements, there is no new loss to announce, and at the very end no hope.
 func (q *Queue) loseFirst(c *Chunk, n int) {
 	place := &q.refused
 	for i := range n {
@@ -509,8 +524,8 @@ func (q *Queue) loseFirst(c *Chunk, n int) {
 	}
 }
 
-// waitAgain makes what is left of a chunk the first that waits. The losses since it was taken are at the gap behind it: they
-// become announcements there, together with those that it ends with.
+// waitAgain makes what is left of a chunk the first that waits. The losses since it was taken are
+// at the gap behind it: they become announcements there, together with those that it ends with.
 func (q *Queue) waitAgain(c *Chunk, since []Loss) {
 	gap := losses{name: behind}
 	if len(since) > 0 {
@@ -549,12 +564,12 @@ func (q *Queue) linkFirst(c *Chunk) {
 	q.head = c
 }
 
-// ReleaseFirst gives back a chunk of which the first n records were delivered and the others are lost: [Queue.GiveBack]
-// with nothing left.
+// ReleaseFirst gives back a chunk of which the first n records were delivered and the others are
+// lost: [Queue.GiveBack] with nothing left.
 func (q *Queue) ReleaseFirst(c *Chunk, n int) { q.GiveBack(c, n, c.Len()-n) }
 
-// CloseInput says that the input is at its end, because of err if it is not nil. Take returns what waits, and then err or
-// io.EOF. Only the first call counts.
+// CloseInput ends the input, because of err if that is not nil. Take returns what waits, and then
+// err or io.EOF. Only the first call counts.
 func (q *Queue) CloseInput(err error) {
 	if err == nil {
 		err = io.EOF
@@ -567,9 +582,10 @@ func (q *Queue) CloseInput(err error) {
 	}
 }
 
-// Abort says that nobody is going to take any more: Put and Take return err, or ErrClosed for nil, at once, also those
-// that wait, and what waits is gone. It returns how many records that were, counted as dropped; what is taken is not among
-// them, and still has to be given back. Only the first call counts.
+// Abort ends the queue for a consumer that has given up. Put and Take return err, or ErrClosed for
+// nil, at once, also those that wait, and what waits is lost. Abort returns how many records that
+// were, counted as dropped. A chunk that is taken is not among them and still has to be given
+// back. Only the first call counts.
 func (q *Queue) Abort(err error) (dropped int) {
 	if err == nil {
 		err = ErrClosed
@@ -590,12 +606,14 @@ func (q *Queue) Abort(err error) (dropped int) {
 	return dropped
 }
 
-// OnLoss makes the queue call f when there is something to take with [Queue.TakeLosses], once until it is taken. f is called
-// with the queue locked, so it must not use the queue. OnLoss has to be called before the queue is used.
+// OnLoss makes the queue call f when there is something to take with [Queue.TakeLosses], once
+// until it is taken. f is called with the queue locked, so it must not use the queue. OnLoss has
+// to be called before the queue is used.
 func (q *Queue) OnLoss(f func()) { q.onLoss = f }
 
-// TakeLosses returns what the policy and the consumer have lost since the last call, one [Loss] an origin, announced or not:
-// a consumer that stands still gets no announcement. Without [Queue.OnLoss] it returns nothing.
+// TakeLosses returns what the policy and the consumer have lost since the last call, one [Loss] an
+// origin, announced or not: a consumer that stands still gets no announcement. Without
+// [Queue.OnLoss] it returns nothing.
 func (q *Queue) TakeLosses() []Loss {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -609,7 +627,8 @@ func (q *Queue) Len() (records int, bytes int64) {
 	return q.waiting.records, q.waiting.bytes
 }
 
-// wake leaves a token in c, which has room for one, unless there is one already. It wakes one of those who wait, now or next.
+// wake wakes one goroutine that receives from c, now or next, without blocking: c has room for one
+// token, and one is enough.
 func wake(c chan struct{}) {
 	select {
 	case c <- struct{}{}:

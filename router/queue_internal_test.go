@@ -68,7 +68,8 @@ func fill(q *Queue, record []byte, perChunk int, total int64) {
 	}
 }
 
-// checkSlack compares the queue's running totals with a count, and those of an emptied queue with nothing.
+// checkSlack compares the queue's running totals with a count, and those of an emptied queue with
+// nothing.
 func checkSlack(t *testing.T, q *Queue) {
 	t.Helper()
 	var used weight
@@ -240,8 +241,8 @@ func BenchmarkQueue(b *testing.B) {
 	}
 }
 
-// BenchmarkOrigins is the way of a record in and out on one goroutine, with the chunks of several origins one after the
-// other. The reader keeps up, or never comes.
+// BenchmarkOrigins is the way of a record in and out on one goroutine, with the chunks of several
+// origins one after the other. The reader keeps up, or never comes.
 func BenchmarkOrigins(b *testing.B) {
 	line := make([]byte, 100)
 	for _, origins := range []int{0, 1, 4} {
@@ -286,7 +287,8 @@ func releaseAll(b *testing.B, q *Queue) {
 	}
 }
 
-// noted returns a chunk with the records 1, an announcement of 2 to 4, 5, and an announcement of 6 to 8, all of o.
+// noted returns a chunk with the records 1, an announcement of 2 to 4, 5, and an announcement of 6
+// to 8, all of o.
 func noted(o *Origin) *Chunk {
 	c := &Chunk{full: 1000, most: 100, origin: o}
 	c.Commit(append(c.Buffer(), "1\n"...), 1)

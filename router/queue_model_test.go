@@ -20,7 +20,8 @@ type model struct {
 	announce       func(dst []byte, l router.Loss) []byte
 	waiting        []item
 	taken          [][]item // and not given back
-	// front and back are the losses at the gaps before and behind what waits, refused those announced in vain.
+	// front and back are the losses at the gaps before and behind what waits, refused those
+	// announced in vain.
 	front, back, refused gap
 	failed, ended        bool
 	counts               map[*router.Origin]*counts
@@ -108,7 +109,8 @@ func (m *model) lose(g *gap, it item) {
 	}
 }
 
-// put reports what Put should return: 'y' for nil, 'w' for waiting, 'f' for ErrFull, 'c' for ErrClosed.
+// put reports what Put should return: 'y' for nil, 'w' for waiting, 'f' for ErrFull, 'c' for
+// ErrClosed.
 func (m *model) put(chunk []item) byte {
 	for _, it := range chunk {
 		m.counts[it.loss.Origin].put++
@@ -265,8 +267,9 @@ func lines(items []item) (all []byte) {
 	return all
 }
 
-// TestModel compares queues with the model under random puts, takes and releases, and then checks the promise itself: each
-// record came out once, in the order of its origin, or one announcement counts it, where it is missing.
+// TestModel compares queues with the model under random puts, takes and releases, and then checks
+// the promise itself: each record came out once, in the order of its origin, or one announcement
+// counts it, where it is missing.
 func TestModel(t *testing.T) {
 	for _, policy := range []router.Policy{router.Block, router.DropNewest, router.DropOldest, router.Fail} {
 		t.Run(policy.String(), func(t *testing.T) {

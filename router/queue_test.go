@@ -40,7 +40,8 @@ func mustPut(t *testing.T, q *router.Queue, text string, seqs ...uint64) {
 	}
 }
 
-// drain takes and releases until there is nothing more, and returns the seqs and announcements it saw, with spaces.
+// drain takes and releases until there is nothing more, and returns the seqs and announcements it
+// saw, with spaces.
 func drain(t *testing.T, q *router.Queue) string {
 	t.Helper()
 	var seen []string
@@ -70,8 +71,8 @@ func wantDrain(t *testing.T, q *router.Queue, want string) {
 	}
 }
 
-// Each record "N xxx\n" of these tests occupies 6+24 bytes, so three fit into a queue of 94, and an announcement occupies
-// about 11+48.
+// Each record "N xxx\n" of these tests occupies 6+24 bytes, so three fit into a queue of 94, and
+// an announcement occupies about 11+48.
 const three = 94
 
 func TestBlockRefusesWhatDoesNotFit(t *testing.T) {
@@ -139,7 +140,8 @@ func TestDropNewest(t *testing.T) {
 	wantDrain(t, q, "21")
 }
 
-// The announcement stands before the next record that is accepted, not where the consumer happens to be.
+// The announcement stands before the next record that is accepted, not where the consumer happens
+// to be.
 func TestDropNewestAnnouncesInPlace(t *testing.T) {
 	q := router.NewQueue(2*three, router.DropNewest, announce)
 	mustPut(t, q, "xxx", 1, 2, 3)
@@ -359,7 +361,8 @@ func TestGiveBackJoinsGaps(t *testing.T) {
 	wantDrain(t, q, "(lost 2 1-2 aaa) 3")
 }
 
-// An announcement that is lost like the records comes again with the next loss, or at the end, and never for ever.
+// An announcement that is lost like the records comes again with the next loss, or at the end, and
+// never for ever.
 func TestLostAnnouncement(t *testing.T) {
 	q := router.NewQueue(1000, router.DropNewest, announceOf)
 	a, b := router.NewOrigin("aaa"), router.NewOrigin("bbb")
@@ -442,7 +445,8 @@ func TestCopyCountsWhatWasWritten(t *testing.T) {
 	}
 }
 
-// waits starts f, makes sure that it waits, and returns a function that makes sure that it has returned want.
+// waits starts f, makes sure that it waits, and returns a function that makes sure that it has
+// returned want.
 func waits(t *testing.T, what string, f func() error) (returned func(want error)) {
 	t.Helper()
 	result := make(chan error, 1)
@@ -554,14 +558,16 @@ func TestWaitingTakeEnds(t *testing.T) {
 	}
 }
 
-// A gap at the end of the stream is announced when the consumer reaches it, although no record follows.
+// A gap at the end of the stream is announced when the consumer reaches it, although no record
+// follows.
 func TestLossIsAnnouncedBeforeWaiting(t *testing.T) {
 	q := router.NewQueue(three, router.DropNewest, announce)
 	mustPut(t, q, "xxx", 1, 2, 3, 4)
 	wantDrain(t, q, "1 2 3 (lost 1 4-4)")
 }
 
-// TestConcurrent has several producers and a consumer at work at once, for the race detector and the promise.
+// TestConcurrent has several producers and a consumer at work at once, for the race detector and
+// the promise.
 func TestConcurrent(t *testing.T) {
 	const records = 20_000
 	for _, policy := range []router.Policy{router.Block, router.DropNewest, router.DropOldest} {
@@ -606,7 +612,8 @@ func produce(t *testing.T, q *router.Queue, base, records uint64) {
 	q.Release(c)
 }
 
-// checkConservation checks that all records came out or were announced, those of each producer in order.
+// checkConservation checks that all records came out or were announced, those of each producer in
+// order.
 func checkConservation(t *testing.T, out string, total, perProducer uint64) {
 	t.Helper()
 	last := make(map[uint64]uint64)

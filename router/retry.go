@@ -16,13 +16,14 @@ type failure struct {
 	final bool
 	// progress: the attempt did some of its work, so the backoff begins anew.
 	progress bool
-	// atLeast is the shortest delay before the next attempt, because whom it goes to asked for it.
+	// atLeast is the shortest delay before the next attempt, as the other side asked for.
 	atLeast time.Duration
 }
 
-// retry calls attempt until it returns nil, and returns nil then. After a failure it calls wait, which logs the failure and
-// waits for about delay: 100 ms, doubled each time up to 30 s, and jittered. It ends early, with an error, when a failure is
-// final, when wait fails, and with the cause when ctx has ended.
+// retry calls attempt until it returns nil, and returns nil then. After a failure it calls wait,
+// which logs the failure and waits for about delay: 100 ms, doubled each time up to 30 s, and
+// jittered. It ends early, with an error, when a failure is final, when wait fails, and with the
+// cause when ctx has ended.
 func retry(ctx context.Context, attempt func() *failure, wait func(err error, delay time.Duration) error) error {
 	var backoff phoenix.Backoff // made when it is needed: most first attempts succeed
 	for failures := 0; ; failures++ {
@@ -58,7 +59,8 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// An outage logs the first of several failures in a row and their end; what is between them is for debugging.
+// An outage logs the first of several failures in a row and their end; what is between them is for
+// debugging.
 type outage struct {
 	log   *slog.Logger
 	level slog.Level // of the first failure
@@ -88,8 +90,8 @@ type sampler struct {
 	count  uint64    // since then
 }
 
-// pick counts an occurrence and reports whether to log it: the first one, and then one after each interval. n is how many there
-// were since the last one that was logged, this one included.
+// pick counts an occurrence and reports whether to log it: the first one, and then one after each
+// interval. n is how many there were since the last one that was logged, this one included.
 func (s *sampler) pick(interval time.Duration) (n uint64, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

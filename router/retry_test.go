@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// The delay grows with each failure and begins anew after progress, and is never shorter than what was asked for.
+// The delay grows with each failure and begins anew after progress, and is never shorter than what
+// was asked for.
 func TestRetryDelays(t *testing.T) {
 	refused := errors.New("refused")
 	ms := time.Millisecond

@@ -24,10 +24,11 @@ const lastChance = time.Second
 // ErrShutDown is what [Router.Apply] returns after [Router.Shutdown].
 var ErrShutDown = errors.New("the router is shut down")
 
-// A Router routes the signals of connections to sinks and subscriptions. Its methods may be called by several goroutines at
-// once.
+// A Router routes the signals of connections to sinks and subscriptions. Its methods may be called
+// by several goroutines at once.
 type Router struct {
-	// Grace is how long a sink that was taken away may go on to deliver what waits. It is set before the first Apply.
+	// Grace is how long a sink that was taken away may go on to deliver what waits. It is set
+	// before the first Apply.
 	Grace time.Duration
 
 	log   *slog.Logger
@@ -52,7 +53,8 @@ type running struct {
 	gone    chan struct{} // closed when the sink has ended or was given up
 }
 
-// New returns a router without sinks, which drops all signals. It logs what goes wrong to log, which may be nil.
+// New returns a router without sinks, which drops all signals. It logs what goes wrong to log,
+// which may be nil.
 func New(log *slog.Logger) *Router {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -65,13 +67,14 @@ func New(log *slog.Logger) *Router {
 	return r
 }
 
-// Apply replaces the sinks and the routes. A sink that the router has already, the same *Sink, goes on; a new one is started.
-// The input of a sink that is not among them ends once all that was routed to it is put, and it has [Router.Grace] to deliver
-// that; Apply does not wait for it. A sink that replaces one of the same name starts to deliver when that one has ended, so
-// that two never write to one file.
+// Apply replaces the sinks and the routes. A sink that the router has already, the same *Sink,
+// goes on; a new one is started. The input of a sink that is not among them ends once all that was
+// routed to it is put, and it has [Router.Grace] to deliver that; Apply does not wait for it. A
+// sink that replaces one of the same name starts to deliver when that one has ended, so that two
+// never write to one file.
 //
-// The change loses and doubles no signal: each one is routed either by the old routes or by the new ones. An error changes
-// nothing.
+// The change loses and doubles no signal: each one is routed either by the old routes or by the
+// new ones. An error changes nothing.
 func (r *Router) Apply(sinks []*Sink, routes []Route) error {
 	next, err := newTable(sinks, routes)
 	if err != nil {
@@ -161,8 +164,8 @@ func (r *Router) retire(s *running, old *table) {
 	close(s.gone)
 }
 
-// finish ends a sink's input and waits until everything is delivered. When ctx ends before, the drain is stopped, and the rest is
-// lost. It reports whether everything was delivered.
+// finish ends a sink's input and waits until everything is delivered. When ctx ends before, the
+// drain is stopped, and the rest is lost. It reports whether everything was delivered.
 func (r *Router) finish(ctx context.Context, s *running) bool {
 	s.sink.end()
 	select {
@@ -186,17 +189,19 @@ func (r *Router) finish(ctx context.Context, s *running) bool {
 
 var errStuck = errors.New("the sink is stuck")
 
-// Reopen makes the sinks open their files again by name, which log rotation may have replaced. It does not wait for that.
+// Reopen makes the sinks open their files again by name, which log rotation may have replaced. It
+// does not wait for that.
 func (r *Router) Reopen() {
 	for _, s := range r.table.Load().sinks {
 		s.reopen()
 	}
 }
 
-// Shutdown ends the inputs of all sinks and subscriptions and waits until the sinks have delivered what waits. When ctx ends before,
-// the drains are stopped, for which they have another second; what was not delivered is counted and logged. The error names the
-// sinks that did not deliver everything, those among them that were dead before. From now on nothing is routed. Only the first call
-// does anything.
+// Shutdown ends the inputs of all sinks and subscriptions and waits until the sinks have delivered
+// what waits. When ctx ends before, the drains are stopped, for which they have another second;
+// what was not delivered is counted and logged. The error names the sinks that did not deliver
+// everything, those among them that were dead before. From now on nothing is routed. Only the
+// first call does anything.
 func (r *Router) Shutdown(ctx context.Context) error {
 	all, old := r.close()
 	if old == nil {
@@ -237,7 +242,8 @@ func (r *Router) Shutdown(ctx context.Context) error {
 	return nil
 }
 
-// close makes the router route nothing, and returns the sinks that live and the table before; nil the second time.
+// close makes the router route nothing, and returns the sinks that live and the table before; nil
+// the second time.
 func (r *Router) close() ([]*running, *table) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -268,19 +274,21 @@ type rule struct {
 	subscriber *Subscription // nil: it is a route
 }
 
-// A table is a set of sinks, routes and subscriptions that does not change. A change of the router makes a new table and
-// swaps it for the current one. A publisher uses the table that is current at its first event after a flush, until its next
-// flush or until another table is current. So each event is routed by one table, and publishing waits for nobody.
+// A table is a set of sinks, routes and subscriptions that does not change. A change of the router
+// makes a new table and swaps it for the current one. A publisher uses the table that is current
+// at its first event after a flush, until its next flush or until another table is current. So
+// each event is routed by one table, and publishing waits for nobody.
 type table struct {
 	sinks  []*Sink
 	routes []*rule
-	// subscriptions changes far more often than the others, with each subscriber that comes and goes.
+	// subscriptions changes far more often than the others, with each subscriber that comes and
+	// goes.
 	subscriptions []*Subscription
 
 	// number is that of the table among all tables of the router.
 	number uint64
-	// refs: one per publisher that uses the table, one while it is current, one while the previous table is in use. So idle
-	// also means that all older tables are idle.
+	// refs: one per publisher that uses the table, one while it is current, one while the previous
+	// table is in use. So idle also means that all older tables are idle.
 	refs atomic.Int64
 	next *table        // the following table; set before this one ceases to be current
 	over atomic.Bool   // refs was 0
@@ -316,7 +324,8 @@ func (t *table) with(subscriptions []*Subscription) *table {
 	return &table{sinks: t.sinks, routes: t.routes, subscriptions: subscriptions, idle: make(chan struct{})}
 }
 
-// release gives up one reference. The last one makes the table idle, and gives up its reference to the next table.
+// release gives up one reference. The last one makes the table idle, and gives up its reference to
+// the next table.
 func (t *table) release() {
 	for t != nil && t.refs.Add(-1) == 0 {
 		if t.over.Swap(true) {
@@ -339,8 +348,8 @@ func (r *Router) acquire() *table {
 	}
 }
 
-// swap makes t the current table and returns the previous one, which becomes idle when no publisher uses it or an older one.
-// It is called with r.mu held.
+// swap makes t the current table and returns the previous one, which becomes idle when no
+// publisher uses it or an older one. It is called with r.mu held.
 func (r *Router) swap(t *table) *table {
 	old := r.table.Load()
 	t.number = old.number + 1
@@ -354,10 +363,11 @@ func (r *Router) swap(t *table) *table {
 // SinkStats is a row of [Router.Stats].
 type SinkStats struct {
 	Sink string
-	// Connection is whose signals the counters count. It is empty in the one row of each sink that is about its queue.
+	// Connection is whose signals the counters count. It is empty in the one row of each sink that
+	// is about its queue.
 	Connection string
-	// Delivered and Dropped count signals since the router was made: a sink that replaces one of its name goes on from where that
-	// one ends. Both are 0 in the row of the queue.
+	// Delivered and Dropped count signals since the router was made: a sink that replaces one of
+	// its name goes on from where that one ends. Both are 0 in the row of the queue.
 	Delivered, Dropped uint64
 	// Waiting and WaitingBytes are what the queue holds, in the row of the queue.
 	Waiting      int
@@ -384,7 +394,8 @@ func (c counts) add(s *Sink) {
 	}
 }
 
-// Stats returns, for each sink of now, a row about its queue, and then one for each connection of which it got signals.
+// Stats returns, for each sink of now, a row about its queue, and then one for each connection of
+// which it got signals.
 func (r *Router) Stats() []SinkStats {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -425,7 +436,8 @@ func (r *Router) keepCounts(s *Sink) {
 	past.add(s)
 }
 
-// Forget drops the counters of a connection that is gone for good. Those of one that has a publisher may come back.
+// Forget drops the counters of a connection that is gone for good. Those of one that has a
+// publisher may come back.
 func (r *Router) Forget(connection string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

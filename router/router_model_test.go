@@ -47,7 +47,8 @@ type modelRoute struct {
 	to     []string
 }
 
-// TestRoutingAgreesWithModel has random sinks, routes and subscriptions come and go between random events.
+// TestRoutingAgreesWithModel has random sinks, routes and subscriptions come and go between random
+// events.
 func TestRoutingAgreesWithModel(t *testing.T) {
 	delivered := 0
 	for seed := range uint64(120) {

@@ -283,7 +283,8 @@ func numbers(n int) []uint64 {
 	return all
 }
 
-// TestGraceRunsOut: a sink that was taken away and does not get on is stopped, also while a publisher has forgotten to flush.
+// TestGraceRunsOut: a sink that was taken away and does not get on is stopped, also while a
+// publisher has forgotten to flush.
 func TestGraceRunsOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var stopped time.Duration
@@ -362,7 +363,8 @@ func TestShutdownDeliversEverything(t *testing.T) {
 	})
 }
 
-// TestShutdownGivesUp on sinks that are stuck: one obeys its ctx, one does not even that, one was leaving.
+// TestShutdownGivesUp on sinks that are stuck: one obeys its ctx, one does not even that, one was
+// leaving.
 func TestShutdownGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
@@ -450,7 +452,8 @@ func TestDeadSink(t *testing.T) {
 	})
 }
 
-// TestTableInUseIsNotOver: whoever has acquired a table may put what it says, because the sinks it leads to still listen.
+// TestTableInUseIsNotOver: whoever has acquired a table may put what it says, because the sinks it
+// leads to still listen.
 func TestTableInUseIsNotOver(t *testing.T) {
 	r := New(nil)
 	var users sync.WaitGroup
@@ -480,7 +483,8 @@ func TestTableInUseIsNotOver(t *testing.T) {
 	users.Wait()
 }
 
-// TestTableWaitsForOlderOnes: a sink may be in several tables, and the oldest may be in use longest.
+// TestTableWaitsForOlderOnes: a sink may be in several tables, and the oldest may be in use
+// longest.
 func TestTableWaitsForOlderOnes(t *testing.T) {
 	r := New(nil)
 	first := r.acquire()
@@ -529,7 +533,8 @@ func TestStatsTellWhatWaits(t *testing.T) {
 	}
 }
 
-// TestCountersGoOn when a sink is replaced by another one of its name, while the first still delivers and afterwards.
+// TestCountersGoOn when a sink is replaced by another one of its name, while the first still
+// delivers and afterwards.
 func TestCountersGoOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := New(nil)
@@ -577,8 +582,8 @@ func TestCountersGoOn(t *testing.T) {
 	})
 }
 
-// TestApplyUnderLoad: while connections put numbered signals, sinks, routes and subscriptions change. What each one gets is
-// compared whole.
+// TestApplyUnderLoad: while connections put numbered signals, sinks, routes and subscriptions
+// change. What each one gets is compared whole.
 func TestApplyUnderLoad(t *testing.T) {
 	const perConnection = 4000
 	connections := []string{"c0", "c1", "c2", "c3"}

@@ -17,12 +17,14 @@ import (
 
 // A Drain puts the records of a sink where they belong.
 type Drain interface {
-	// Run takes records from q until its input ends, and then returns nil; or until ctx ends or it cannot go on, and then returns
-	// why. It releases each chunk it takes, the delivered records counted as such. What still waits when it returns is lost.
+	// Run takes records from q until its input ends, and then returns nil; or until ctx ends or it
+	// cannot go on, and then returns why. It releases each chunk it takes, the delivered records
+	// counted as such. What still waits when it returns is lost.
 	Run(ctx context.Context, q *Queue) error
 }
 
-// A Reopener is a [Drain] that holds something open which can be replaced behind its back: a log file that was rotated.
+// A Reopener is a [Drain] that holds something open which can be replaced by another process, such
+// as a log file that is rotated.
 type Reopener interface {
 	// Reopen makes the drain open it again by name before its next record. It returns at once.
 	Reopen()
@@ -30,7 +32,8 @@ type Reopener interface {
 
 // An Opener is a [Drain] that can find out early whether it will be able to work.
 type Opener interface {
-	// Open gets what the drain needs, before it runs. A drain that was not opened does it when it runs.
+	// Open gets what the drain needs, before it runs. A drain that was not opened does it when it
+	// runs.
 	Open() error
 }
 
@@ -43,15 +46,17 @@ type SinkOptions struct {
 	// Records and Bytes bound what waits for the drain. Records of 0 are no bound of their number.
 	Records int
 	Bytes   int64
-	// Policy is DropOldest or DropNewest. The others would let the sink hold up or end who puts.
+	// Policy is DropOldest or DropNewest. The others would let the sink hold up or end its
+	// producers.
 	Policy Policy
 	// Drain is where the records go.
 	Drain Drain
-	// Logger is told of losses and of the drain's end. nil: nobody is.
+	// Logger logs losses and the end of the drain. It may be nil.
 	Logger *slog.Logger
 }
 
-// A Sink is an output of a [Router]: a queue of its own and a [Drain] that empties it, so that it holds up nobody but itself.
+// A Sink is an output of a [Router]: a queue of its own and a [Drain] that empties it, so that a
+// slow sink delays nothing else.
 type Sink struct {
 	options SinkOptions
 	log     *slog.Logger
@@ -103,7 +108,8 @@ func (s *Sink) Format() signal.Format { return s.options.Format }
 // input is the queue to put records in.
 func (s *Sink) input() *Queue { return s.queue }
 
-// origin returns what counts the records of a connection at this sink: the same one until the connection is forgotten.
+// origin returns what counts the records of a connection at this sink: the same one until the
+// connection is forgotten.
 func (s *Sink) origin(connection string) *Origin {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -131,13 +137,14 @@ func (s *Sink) forget(connection string) {
 	delete(s.origins, connection)
 }
 
-// announce appends the signal of a loss for the queue, several times perhaps if the loss grows meanwhile.
+// announce appends the signal of a loss for the queue, several times perhaps if the loss grows
+// meanwhile.
 func (s *Sink) announce(dst []byte, l Loss) []byte {
 	return appendDropped(dst, s.options.Format, s.options.Policy, l)
 }
 
-// start runs the drain on a goroutine of its own, until the input has ended and everything is delivered, or until ctx ends, which
-// the drain obeys soon. Then done is closed.
+// start runs the drain on a goroutine of its own, until the input has ended and everything is
+// delivered, or until ctx ends, which the drain obeys soon. Then done is closed.
 func (s *Sink) start(ctx context.Context) {
 	go func() {
 		defer close(s.done)
@@ -154,7 +161,7 @@ func (s *Sink) start(ctx context.Context) {
 	}()
 }
 
-// drain runs the drain. A panic is an error of this sink and nobody else's.
+// drain runs the drain. A panic in it is an error of this sink alone.
 func (s *Sink) drain(ctx context.Context) (err error) {
 	defer func() {
 		if value := recover(); value != nil {
@@ -165,7 +172,7 @@ func (s *Sink) drain(ctx context.Context) (err error) {
 	return s.options.Drain.Run(ctx, s.queue)
 }
 
-// end says that nothing more comes.
+// end ends the input.
 func (s *Sink) end() { s.queue.CloseInput(nil) }
 
 // hasEnded reports whether the drain has ended.
@@ -178,7 +185,7 @@ func (s *Sink) hasEnded() bool {
 	}
 }
 
-// reopen passes on to the drain that a file may have been replaced.
+// reopen makes a drain that is a Reopener reopen.
 func (s *Sink) reopen() {
 	if r, ok := s.options.Drain.(Reopener); ok {
 		r.Reopen()
@@ -203,7 +210,8 @@ func (discard) Run(ctx context.Context, q *Queue) error {
 	}
 }
 
-// WriterDrain returns a [Drain] that writes records to w, many with one call of Write. A failed write ends it, as a [*WriteError].
+// WriterDrain returns a [Drain] that writes records to w, many with one call of Write. A failed
+// write ends it, as a [*WriteError].
 func WriterDrain(w io.Writer) Drain { return writerDrain{w} }
 
 type writerDrain struct{ w io.Writer }
@@ -218,9 +226,10 @@ func (e *WriteError) Error() string { return "cannot write the output: " + e.Err
 // Unwrap returns what the writer returned.
 func (e *WriteError) Unwrap() error { return e.Err }
 
-// Copy writes the records of q to w, with one call of Write for each chunk, until the input ends, and returns nil if it
-// was complete. A failed write is returned as a [*WriteError]; other errors are those of [Queue.Take]. In each case but nil
-// it has aborted the queue with the error, so that no producer waits for a consumer that is gone.
+// Copy writes the records of q to w, with one call of Write for each chunk, until the input ends,
+// and returns nil if it was complete. A failed write is returned as a [*WriteError]; other errors
+// are those of [Queue.Take]. In each case but nil it has aborted the queue with the error, so that
+// no producer waits for a consumer that is gone.
 func Copy(ctx context.Context, w io.Writer, q *Queue) error {
 	for {
 		c, err := q.Take(ctx)
@@ -237,7 +246,8 @@ func Copy(ctx context.Context, w io.Writer, q *Queue) error {
 	}
 }
 
-// write writes a chunk and gives it back. Of a failed write, what is there as a whole is delivered.
+// write writes a chunk and gives it back. Of a failed write, what is there as a whole is
+// delivered.
 func write(w io.Writer, q *Queue, c *Chunk) error {
 	n, err := w.Write(c.Bytes())
 	if err == nil && n < len(c.Bytes()) {

@@ -99,7 +99,8 @@ func TestSinkAnnouncesLosses(t *testing.T) {
 	}
 }
 
-// A sink has not ended while its last losses are still being logged: a process that waits for its end may exit then.
+// A sink has not ended while its last losses are still being logged: a process that waits for its
+// end may exit then.
 func TestSinkEndsAfterItsLossesAreLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		logging, proceed := make(chan struct{}), make(chan struct{})
@@ -134,7 +135,8 @@ func (h slowHandler) Handle(ctx context.Context, r slog.Record) error {
 	return h.Handler.Handle(ctx, r)
 }
 
-// A drain that stands still takes no announcement. What is lost meanwhile is logged all the same, at once and then now and again.
+// A drain that stands still takes no announcement. What is lost meanwhile is logged all the same,
+// at once and then now and again.
 func TestSinkLogsLossesOfAStandingDrain(t *testing.T) {
 	for _, p := range []Policy{DropOldest, DropNewest} {
 		synctest.Test(t, func(t *testing.T) {
@@ -211,7 +213,8 @@ func readable(t *testing.T, text string) string {
 	return short.String()
 }
 
-// A sink that loses all the time logs that now and then: what was lost since the last line, of each connection.
+// A sink that loses all the time logs that now and then: what was lost since the last line, of
+// each connection.
 func TestSinkLogsLossesTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, logged := newTestSink(t, DropOldest, nil)

@@ -8,8 +8,8 @@ import (
 	"phx/signal"
 )
 
-// A Subscription is somebody who gets signals for a while. It has a queue of its own, which loses the oldest ones when it is full.
-// It has no goroutine.
+// A Subscription gets signals until it is closed, for a client of the control API for example. It
+// has a queue of its own, which loses the oldest signals when it is full, and no goroutine.
 type Subscription struct {
 	router *Router
 	format signal.Format
@@ -20,9 +20,10 @@ type Subscription struct {
 	origins map[string]*Origin
 }
 
-// Subscribe returns a subscription of the signals that the filter wants, from now on, as lines in the format. limit bounds what
-// waits for [Subscription.Take] in bytes; 256 KiB is plenty for somebody who keeps up, and cheap for somebody who is idle. A Where
-// that takes too long ends the subscription.
+// Subscribe returns a subscription to the signals that the filter selects, from now on, as lines
+// in the format. limit bounds what waits for [Subscription.Take], in bytes. 256 KiB suffice for a
+// reader that keeps up, and cost little while it is idle. A Where that takes too long ends the
+// subscription.
 func (r *Router) Subscribe(filter Filter, format signal.Format, limit int64) *Subscription {
 	s := &Subscription{router: r, format: format, origins: map[string]*Origin{}}
 	s.rule = rule{Filter: filter, name: "a subscription", to: []target{s}, subscriber: s}
@@ -41,8 +42,9 @@ func (r *Router) Subscribe(filter Filter, format signal.Format, limit int64) *Su
 // Format returns the format of the lines.
 func (s *Subscription) Format() signal.Format { return s.format }
 
-// Take returns the next lines, to be given back with [Subscription.Release]. It waits for them until ctx ends, and then returns
-// the cause; after [Router.Shutdown] it returns what is left and then [io.EOF]; after [Subscription.Close] it returns [ErrClosed].
+// Take returns the next lines, to be given back with [Subscription.Release]. It waits for them
+// until ctx ends, and then returns the cause; after [Router.Shutdown] it returns what is left and
+// then [io.EOF]; after [Subscription.Close] it returns [ErrClosed].
 func (s *Subscription) Take(ctx context.Context) (*Chunk, error) { return s.input().Take(ctx) }
 
 // Release gives back a chunk.
@@ -52,10 +54,12 @@ func (s *Subscription) Release(c *Chunk) {
 	}
 }
 
-// Close ends the subscription. Whoever waits in Take gets [ErrClosed].
+// Close ends the subscription. [Subscription.Take] returns [ErrClosed], also in a goroutine that
+// waits there.
 func (s *Subscription) Close() {
 	s.end(nil)
-	// A publisher that is idle may know the subscription until its next event. It should not keep memory for it.
+	// A publisher that is idle may know the subscription until its next event. It should not keep
+	// memory for it.
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.queue, s.origins = closedQueue, nil

@@ -134,7 +134,8 @@ func TestSubscribersLeaveNothing(t *testing.T) {
 	runtime.KeepAlive(p)
 }
 
-// TestDecisionTooLargeToKeep: with many subscriptions a decision outgrows what a publisher may remember, and is made anew.
+// TestDecisionTooLargeToKeep: with many subscriptions a decision outgrows what a publisher may
+// remember, and is made anew.
 func TestDecisionTooLargeToKeep(t *testing.T) {
 	r := New(nil)
 	subscriptions := make([]*Subscription, 3000)

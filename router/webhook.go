@@ -18,9 +18,10 @@ import (
 	"time"
 )
 
-// A WebhookDrain is a [Drain] that posts each record to a web server, one after the other. An answer of 2xx is a delivery. After
-// 429, 5xx, and when there was no answer, the request is sent again, with a backoff of 100 ms to 30 s or as Retry-After says; any
-// other answer loses the signal, and so do too many retries. Redirects are not followed.
+// A WebhookDrain is a [Drain] that posts each record to a web server, one after the other. An
+// answer of 2xx is a delivery. After 429, 5xx and no answer the request is sent again, with a
+// backoff of 100 ms to 30 s, or as Retry-After says. Any other answer loses the signal, and so do
+// too many retries. Redirects are not followed.
 type WebhookDrain struct {
 	options WebhookOptions
 	url     *url.URL // nil: it is none
@@ -33,31 +34,36 @@ type WebhookDrain struct {
 
 // WebhookOptions are the settings of a [WebhookDrain].
 type WebhookOptions struct {
-	// URL is where to post. It may hold secrets: of it the log shows host and path.
+	// URL is posted to. It may hold secrets: only its host and path are logged.
 	URL string
-	// Binary posts each signal in CloudEvents' binary content mode: its attributes as headers, its data as the body. Otherwise the
-	// body is the signal. Both want a sink of the format cloudevents.
+	// Binary posts each signal in CloudEvents' binary content mode: its attributes as headers, its
+	// data as the body. Otherwise the body is the signal. Both want a sink of the format
+	// cloudevents.
 	Binary bool
-	// Headers returns headers for the requests of one signal. It is asked again for each signal, so that secrets may change.
-	// nil: none.
+	// Headers returns headers for the requests of one signal. It is called for each signal, so that
+	// secrets may change. nil: none.
 	Headers func(ctx context.Context) (http.Header, error)
-	// Secret returns the key with which requests are signed as Standard Webhooks says. Asked like Headers. A key that begins with
-	// whsec_ is what the base64 behind it stands for. nil: not signed.
+	// Secret returns the key that signs requests, as in Standard Webhooks. It is called like
+	// Headers. A key that begins with whsec_ is decoded from the base64 behind that. nil: requests
+	// are not signed.
 	Secret func(ctx context.Context) ([]byte, error)
 	// Timeout bounds one attempt. Default: 10 s.
 	Timeout time.Duration
-	// MaxRetries is how often a request that failed in a way that may pass is sent again. 0: the default, 10. Negative: never.
+	// MaxRetries is how often a request is sent again. 0: the default, 10. Negative: never.
 	MaxRetries int
-	// Transport sends the requests. nil: one like [http.DefaultTransport], with the proxies of the environment.
+	// Transport sends the requests. nil: one like [http.DefaultTransport], with the proxies of the
+	// environment.
 	Transport http.RoundTripper
-	// Logger is told of failures. It should have the name of the sink among its attributes. nil: nobody is.
+	// Logger logs failures. It should have the name of the sink among its attributes. It may be
+	// nil.
 	Logger *slog.Logger
 }
 
 const (
 	defaultTimeout    = 10 * time.Second
 	defaultMaxRetries = 10
-	// countAfter is how long a chunk is posted before what is done of it is counted and the rest may be dropped again.
+	// countAfter is how long a chunk is posted before what is done of it is counted and the rest
+	// may be dropped again.
 	countAfter = time.Second
 )
 
@@ -81,7 +87,8 @@ func NewWebhookDrain(o WebhookOptions) *WebhookDrain {
 	return d
 }
 
-// newTransport returns a transport like the default one, which somebody else in the process may have changed.
+// newTransport returns a transport like http.DefaultTransport, which other code of the process may
+// have changed.
 func newTransport() *http.Transport {
 	return &http.Transport{
 		Proxy:               proxyFromEnvironment,
@@ -92,7 +99,8 @@ func newTransport() *http.Transport {
 	}
 }
 
-// proxyFromEnvironment is [http.ProxyFromEnvironment] without the proxy's URL, which may have a password, in its error.
+// proxyFromEnvironment is [http.ProxyFromEnvironment] without the proxy's URL, which may have a
+// password, in its error.
 func proxyFromEnvironment(r *http.Request) (*url.URL, error) {
 	proxy, err := http.ProxyFromEnvironment(r)
 	if err != nil {
@@ -131,8 +139,9 @@ func (d *WebhookDrain) Run(ctx context.Context, q *Queue) error {
 	}
 }
 
-// postChunk posts the records of c in order and gives c back: earlier than it has to at a lost record, so that the loss is
-// announced before the next one is posted. An error is the cause of ctx's end.
+// postChunk posts the records of c in order and gives c back: earlier than it has to at a lost
+// record, so that the loss is announced before the next one is posted. An error is the cause of
+// ctx's end.
 func (d *WebhookDrain) postChunk(ctx context.Context, q *Queue, c *Chunk) error {
 	taken := time.Now()
 	for i := range c.Len() {
@@ -156,7 +165,7 @@ func (d *WebhookDrain) postChunk(ctx context.Context, q *Queue, c *Chunk) error 
 	return nil
 }
 
-// logLost logs one of the losses in a while.
+// logLost logs one of the losses in an interval, and how many there were.
 func (d *WebhookDrain) logLost(err error, seq uint64) {
 	if n, ok := d.lost.pick(lossLogInterval); ok {
 		d.log.Warn("the webhook did not take a signal, which is lost", "error", err, "seq", seq, "lost", n)
@@ -297,7 +306,8 @@ func (d *WebhookDrain) secrets(header http.Header) []string {
 	return append(secrets, d.url.RawQuery)
 }
 
-// refusal says what the server answered, and quotes the beginning of it, but no secret that it repeats.
+// refusal says what the server answered, and quotes the beginning of it, but no secret that it
+// repeats.
 func (d *WebhookDrain) refusal(answer *http.Response, e *eventRequest) error {
 	beginning, _ := io.ReadAll(io.LimitReader(answer.Body, maxSearched))
 	_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, maxAnswer))
@@ -347,8 +357,8 @@ type eventRequest struct {
 	secrets    []string // what must not be shown
 }
 
-// newEventRequest makes a request of the line of a CloudEvent in JSON. It keeps nothing of the line: a request may still be sent
-// when its failure has long been reported.
+// newEventRequest makes a request of the line of a CloudEvent in JSON. It keeps nothing of the
+// line: a request may still be sent when its failure has long been reported.
 func newEventRequest(line []byte, binary bool) (*eventRequest, error) {
 	e := &eventRequest{header: http.Header{}}
 	members, err := readMembers(line)
@@ -378,7 +388,8 @@ func newEventRequest(line []byte, binary bool) (*eventRequest, error) {
 
 const formatAdvice = "the sink of a webhook needs the format cloudevents"
 
-// A member is one of a JSON object: as it is written, and as a text if it is a string, a number or a boolean.
+// A member is one of a JSON object: as it is written, and as a text if it is a string, a number or
+// a boolean.
 type member struct {
 	json []byte
 	text string
@@ -407,8 +418,9 @@ func readMembers(line []byte) (map[string]member, error) {
 	return members, nil
 }
 
-// escapeHeader returns an attribute as the value of a header: printable ASCII but for the space, '"' and '%' is as it is, all
-// else is percent-encoded (HTTP Protocol Binding for CloudEvents 1.0.2, section 3.1.3.2).
+// escapeHeader returns an attribute as the value of a header: printable ASCII but for the space,
+// '"' and '%' is as it is, all else is percent-encoded (HTTP Protocol Binding for CloudEvents
+// 1.0.2, section 3.1.3.2).
 func escapeHeader(value string) string {
 	plain := func(c byte) bool { return '!' <= c && c <= '~' && c != '"' && c != '%' }
 	var escaped strings.Builder
@@ -438,8 +450,8 @@ func signingKey(secret []byte) ([]byte, error) {
 // secretPrefix begins a key that is written as Standard Webhooks says.
 const secretPrefix = "whsec_"
 
-// sign signs a request as Standard Webhooks 1.0 says (https://www.standardwebhooks.com). The time is that of the attempt: receivers
-// refuse what is old.
+// sign signs a request as Standard Webhooks 1.0 says (https://www.standardwebhooks.com). The time
+// is that of the attempt: receivers refuse what is old.
 func sign(header http.Header, key []byte, id string, now time.Time, body []byte) {
 	timestamp := strconv.FormatInt(now.Unix(), 10)
 	mac := hmac.New(sha256.New, key)

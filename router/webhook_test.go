@@ -66,7 +66,8 @@ func (e *endpoint) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: status, Header: header, Body: io.NopCloser(strings.NewReader(header.Get("Body")))}, nil
 }
 
-// postAll puts some lines to a webhook in one chunk and runs it to its end. For more options there is change.
+// postAll puts some lines to a webhook in one chunk and runs it to its end. For more options there
+// is change.
 func postAll(t *testing.T, e *endpoint, lines []string, change func(*router.WebhookOptions)) (s source, logged string) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -234,8 +235,8 @@ func TestWebhookCountsEarly(t *testing.T) {
 	})
 }
 
-// Headers and the secret are asked for once a signal, and again while they are not to be had. A server that repeats them does not get
-// them into the log.
+// Headers and the secret are asked for once a signal, and again while they are not to be had. A
+// server that repeats them does not get them into the log.
 func TestWebhookSecretsChange(t *testing.T) {
 	asked := 0
 	e := &endpoint{answers: []string{"500", "200", "403|Body: you sent token-2 \n and c2lnbmVy" + strings.Repeat(" word", 100)}}

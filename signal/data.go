@@ -10,8 +10,8 @@ import (
 	"phx/phoenix/rawjson"
 )
 
-// appendData appends the members of data that a template's head does not have, for an event of kind k. Members that do not
-// apply are left out.
+// appendData appends the members of data that a template's head does not have, for an event of
+// kind k. Members that do not apply are left out.
 func appendData(dst []byte, k kind, ev *phoenix.Event) []byte {
 	switch {
 	case k == kindMessage:
@@ -182,7 +182,8 @@ func appendRetry(dst []byte, r phoenix.Retry) []byte {
 	return appendMillis(dst, "retry_in_ms", r.In)
 }
 
-// appendPayloadMember appends the member called name, or name_base64 for bytes. p has data; no comma goes before it.
+// appendPayloadMember appends the member called name, or name_base64 for bytes. p has data; no
+// comma goes before it.
 func appendPayloadMember(dst []byte, name string, p *phoenix.Payload) []byte {
 	dst = append(dst, '"')
 	dst = append(dst, name...)
@@ -193,7 +194,8 @@ func appendPayloadMember(dst []byte, name string, p *phoenix.Payload) []byte {
 	return appendPayload(dst, p)
 }
 
-// appendPayload appends p as a JSON value on one line: JSON text as it is, bytes as a string of standard base64.
+// appendPayload appends p as a JSON value on one line: JSON text as it is, bytes as a string of
+// standard base64.
 func appendPayload(dst []byte, p *phoenix.Payload) []byte {
 	switch {
 	case p.Binary:
@@ -206,8 +208,8 @@ func appendPayload(dst []byte, p *phoenix.Payload) []byte {
 	return append(dst, p.Data...)
 }
 
-// appendUnbroken appends JSON text without its line breaks. They can stand between tokens only: JSON allows none inside a
-// string, and no two tokens that need white space between them.
+// appendUnbroken appends JSON text without its line breaks. They can stand between tokens only:
+// JSON allows none inside a string, and no two tokens that need white space between them.
 func appendUnbroken(dst, text []byte) []byte {
 	for _, c := range text {
 		if c != '\n' && c != '\r' {
@@ -217,7 +219,8 @@ func appendUnbroken(dst, text []byte) []byte {
 	return dst
 }
 
-// appendName appends a comma and the name of the member that follows. Names are ours and need no escaping.
+// appendName appends a comma and the name of the member that follows. Names are ours and need no
+// escaping.
 func appendName(dst []byte, name string) []byte {
 	dst = append(dst, `,"`...)
 	dst = append(dst, name...)
@@ -240,7 +243,8 @@ func appendUint(dst []byte, name string, value uint64) []byte {
 	return strconv.AppendUint(appendName(dst, name), value, 10)
 }
 
-// appendMillis appends d in whole milliseconds, rounded, never negative: a clock that was set back is no news.
+// appendMillis appends d in whole milliseconds, rounded, never negative: a clock that was set back
+// is no news.
 func appendMillis(dst []byte, name string, d time.Duration) []byte {
 	return appendUint(dst, name, uint64(max(d, 0).Round(time.Millisecond).Milliseconds()))
 }

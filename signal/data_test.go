@@ -18,8 +18,8 @@ import (
 // at is the time of every event in the tests.
 var at = time.Date(2026, 2, 7, 12, 0, 6, 123456789, time.UTC)
 
-// A row is an event and what its signal has to hold. The data that every signal of its class has (connection_name, topic,
-// event) is left out of data and checked for all rows alike.
+// A row is an event and what its signal has to hold. The data that every signal of its class has
+// (connection_name, topic, event) is left out of data and checked for all rows alike.
 type row struct {
 	name string
 	ev   phoenix.Event
@@ -164,7 +164,8 @@ func TestSignalOfEachRow(t *testing.T) {
 	}
 }
 
-// TestLifecycleLine compares one whole line of each class, byte by byte: the order of members, and none twice.
+// TestLifecycleLine compares one whole line of each class, byte by byte: the order of members, and
+// none twice.
 func TestLifecycleLine(t *testing.T) {
 	const start = `{"specversion":"1.0","id":"ID","source":"/jidoka/phoenix/backend","type":"phoenix.`
 	const between = `"time":"2026-02-07T12:00:06.123456Z","datacontenttype":"application/json","data":{"connection_name":"backend",`
@@ -203,7 +204,8 @@ func TestIsLifecycle(t *testing.T) {
 	}
 }
 
-// TestEveryDetailHasARow reads package phoenix, so that an event which is added there is not forgotten here.
+// TestEveryDetailHasARow reads package phoenix, so that an event which is added there is not
+// forgotten here.
 func TestEveryDetailHasARow(t *testing.T) {
 	covered := map[string]bool{"Message": true} // see message_test.go
 	for _, r := range allRows() {

@@ -29,12 +29,12 @@ func NewEncoder(f Format, connection string) *Encoder {
 	}
 }
 
-// CacheAtMost bounds what the encoder remembers of topics and events, which the server chooses, to so many bytes; the default
-// is 256 KiB. Who has many encoders wants less.
+// CacheAtMost bounds what the encoder remembers of topics and events, which the server chooses, to
+// so many bytes; the default is 256 KiB. A program with many encoders sets less.
 func (e *Encoder) CacheAtMost(bytes int) { e.templates.limit = bytes }
 
-// Append appends ev as one line, which ends in its only '\n', and returns the extended buffer. A format that prints nothing
-// for ev returns dst as it is. Neither ev nor its payload is kept.
+// Append appends ev as one line, which ends in its only '\n', and returns the extended buffer. A
+// format that prints nothing for ev returns dst as it is. Neither ev nor its payload is kept.
 func (e *Encoder) Append(dst []byte, ev *phoenix.Event) []byte {
 	if e.format == FormatPayload {
 		return appendPayloadLine(dst, ev)
@@ -91,19 +91,19 @@ func appendMetadata(dst []byte, ev *phoenix.Event) []byte {
 	return strconv.AppendUint(append(dst, `,"seq":`...), ev.Seq, 10)
 }
 
-// Dropped tells of signals that a full queue lost.
+// Dropped is a loss of signals in a full queue.
 type Dropped struct {
 	// Count is how many were lost.
 	Count uint64
 	// Policy is the queue's when_full: which ones are lost.
 	Policy string
-	// FirstSeq and LastSeq are the seq of the first and the last one lost. Signals between them may have been
-	// delivered, so Count can be less than their distance.
+	// FirstSeq and LastSeq are the seq of the first and the last one lost. Signals between them may
+	// have been delivered, so Count can be less than their distance.
 	FirstSeq, LastSeq uint64
 }
 
-// AppendDropped appends the signal phoenix.signal.dropped for d as one line. at is when the loss is announced. A format
-// that prints nothing for it returns dst as it is.
+// AppendDropped appends the signal phoenix.signal.dropped for d as one line. at is when the loss
+// is announced. A format that prints nothing for it returns dst as it is.
 func (e *Encoder) AppendDropped(dst []byte, d Dropped, at time.Time) []byte {
 	if e.format == FormatPayload {
 		return dst
@@ -111,7 +111,8 @@ func (e *Encoder) AppendDropped(dst []byte, d Dropped, at time.Time) []byte {
 	return e.appendDroppedSignal(dst, d, at)
 }
 
-// appendDroppedSignal appends the signal of a loss. It is no event of the connection and so has neither session nor seq.
+// appendDroppedSignal appends the signal of a loss. It is no event of the connection and so has
+// neither session nor seq.
 func (e *Encoder) appendDroppedSignal(dst []byte, d Dropped, at time.Time) []byte {
 	t := e.templates.get(templateKey{kind: kindDropped})
 	start := len(dst)
@@ -128,20 +129,21 @@ func (e *Encoder) appendDroppedSignal(dst []byte, d Dropped, at time.Time) []byt
 // A template is what signals with the same kind, topic and event have in common.
 type template struct {
 	key templateKey
-	// encoded says that the strings of the context are percent-encoded, those that the template does not have, too.
+	// encoded: the strings of the context are percent-encoded, those outside of the template, too.
 	encoded bool
-	// head is the line up to and into the data object. The id at idAt and the time at timeAt are filled in after it was
-	// copied.
+	// head is the line up to and into the data object. The id at idAt and the time at timeAt are
+	// filled in after it was copied.
 	head         []byte
 	idAt, timeAt int
-	// tail goes from the end of the data object into the context, up to its last member that repeats.
+	// tail goes from the end of the data object into the context, up to its last member that
+	// repeats.
 	tail []byte
 }
 
 type templateKey struct {
 	kind         kind
 	topic, event string
-	// encoded says that a string which is not of the template has to be percent-encoded, and therefore all.
+	// encoded: a string outside of the template has to be percent-encoded, and therefore all.
 	encoded bool
 }
 
@@ -172,7 +174,8 @@ func (t *template) makeHead(l *layout, connection string) {
 	t.head = bytes.Clone(appendCommonData(head, connection, key)) // no larger than it has to be: it is kept
 }
 
-// appendCommonData appends the members of data that are the same for all events of key. A message's data is the payload alone.
+// appendCommonData appends the members of data that are the same for all events of key. A
+// message's data is the payload alone.
 func appendCommonData(dst []byte, connection string, key templateKey) []byte {
 	if key.kind == kindMessage {
 		return dst
@@ -206,13 +209,13 @@ func (t *template) size() int {
 	return len(t.key.topic) + len(t.key.event) + cap(t.head) + cap(t.tail)
 }
 
-// A templateCache makes the templates of one layout and connection and keeps them. The server chooses topics and events, so what
-// is kept is bounded in bytes.
+// A templateCache makes the templates of one layout and connection and keeps them. The server
+// chooses topics and events, so what is kept is bounded in bytes.
 type templateCache struct {
 	layout     *layout
 	connection string
 
-	// latest is the last one asked for; streams repeat themselves.
+	// latest is the template of the last get; streams repeat themselves.
 	latest    *template
 	templates map[templateKey]*template
 	// size is the sum of the templates' sizes, limit its bound.
@@ -220,9 +223,11 @@ type templateCache struct {
 }
 
 const (
-	// maxTemplates is the usual limit of a cache in bytes: some hundred templates of the usual size.
+	// maxTemplates is the usual limit of a cache in bytes: some hundred templates of the usual
+	// size.
 	maxTemplates = 256 << 10
-	// maxTemplate is the size from which a template is not worth its place; so is an eighth of the limit.
+	// maxTemplate is the size from which a template is not worth its place; so is an eighth of the
+	// limit.
 	maxTemplate = 8 << 10
 )
 
@@ -245,8 +250,8 @@ func (c *templateCache) get(key templateKey) *template {
 	return t
 }
 
-// keep adds t, after forgetting all others when there is no room: whoever fills the cache with ever new topics gains nothing by
-// a cleverer choice.
+// keep adds t, after it has removed all others when there is no room. A cleverer choice would not
+// help against a server that fills the cache with ever new topics.
 func (c *templateCache) keep(t *template) {
 	if c.templates == nil || c.size+t.size() > c.limit {
 		c.templates = make(map[templateKey]*template)
@@ -256,18 +261,20 @@ func (c *templateCache) keep(t *template) {
 	c.size += t.size()
 }
 
-// A layout is what a format has in its own way: all that surrounds the data, which is the same object in each of them.
+// A layout is what a format has in its own way: all that surrounds the data, which is the same
+// object in each of them.
 type layout struct {
 	// start is the line up to the id.
 	start string
-	// context leads from the end of the data to the connection's name, the first of what is called the context here: the
-	// members of metadata, or CloudEvents' extension attributes.
+	// context is what stands between data and the name of the connection, the first of the members
+	// called the context here: those of metadata, or CloudEvents extension attributes.
 	context string
 	// topic and event are the names which those have in the context.
 	topic, event string
 	// end ends the line.
 	end string
-	// strict: the context consists of CloudEvents attributes, which have rules (see cloudEventsLayout).
+	// strict: the context consists of CloudEvents attributes, which have rules (see
+	// cloudEventsLayout).
 	strict bool
 }
 
@@ -288,7 +295,7 @@ var signalLayout = layout{
 	end:     "}}\n",
 }
 
-// encodes says whether s forces the strings of its line to be percent-encoded.
+// encodes reports whether s forces the strings of its line to be percent-encoded.
 func (l *layout) encodes(s string) bool { return l.strict && needsEncoding(s) }
 
 // appendRawName appends a raw topic or event as the member called name.

@@ -131,7 +131,8 @@ func TestIDsGrow(t *testing.T) {
 	}
 }
 
-// TestIDsAreOfTheEvent: two encoders of a connection give an event the same id, those of another connection do not.
+// TestIDsAreOfTheEvent: two encoders of a connection give an event the same id, those of another
+// connection do not.
 func TestIDsAreOfTheEvent(t *testing.T) {
 	a, b, other := newIDSource("c"), newIDSource("c"), newIDSource("d")
 	if newID(&a, at, 7) != newID(&b, at, 7) {

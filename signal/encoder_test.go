@@ -85,7 +85,8 @@ func TestSimilarNames(t *testing.T) {
 	}
 }
 
-// TestAppendDoesNotAllocate holds the project's bar for a message, once its topic and event were seen.
+// TestAppendDoesNotAllocate holds the project's bar for a message, once its topic and event were
+// seen.
 func TestAppendDoesNotAllocate(t *testing.T) {
 	pushed := broadcast()
 	pushed.JoinRef = "3"
@@ -128,8 +129,8 @@ type decodedLine struct {
 	}
 }
 
-// FuzzAppend: whatever the server puts into a message or a reply, it is one line of valid JSON that gives back the raw names and
-// the payload's bytes.
+// FuzzAppend: whatever the server puts into a message or a reply, it is one line of valid JSON
+// that gives back the raw names and the payload's bytes.
 func FuzzAppend(f *testing.F) {
 	f.Add("room:lobby", "new_msg", "1", "", []byte(`{"a":[1.0, "\n"]}`), false, false)
 	f.Add("", "", "", "3", []byte("{\n\"a\"\r\n:\n[1,\n2]}\n"), false, true)
@@ -235,7 +236,8 @@ func compact(t *testing.T, text []byte) []byte {
 	return buf.Bytes()
 }
 
-// broadcast returns the event of a frame of 110 bytes, the size that the project measures itself with.
+// broadcast returns the event of a frame of 110 bytes, the size that the project measures itself
+// with.
 func broadcast() *phoenix.Event {
 	payload := `{"n":1234567,"body":"` + strings.Repeat("x", 110-len(`[null,null,"room:lobby","new_msg",{"n":1234567,"body":""}]`)) + `"}`
 	return &phoenix.Event{
@@ -306,7 +308,8 @@ func BenchmarkAppendManyTopics(b *testing.B) {
 	b.SetBytes(int64(len(buf)))
 }
 
-// BenchmarkEncodingJSON is what the benchmarks above are to be compared with: the same line by way of a struct.
+// BenchmarkEncodingJSON is what the benchmarks above are to be compared with: the same line by way
+// of a struct.
 func BenchmarkEncodingJSON(b *testing.B) {
 	type data struct {
 		Payload json.RawMessage `json:"payload"`

@@ -18,16 +18,18 @@ type Format uint8
 const (
 	// FormatSignal is the default: one JSON object with the whole of the event.
 	FormatSignal Format = iota
-	// FormatCloudEvents is a CloudEvent 1.0 in the JSON format, and strictly so. In place of metadata it has the extension
-	// attributes phxconnection, phxtopic, phxevent, phxref, phxjoinref, phxsession (an Integer, or a String where it is more
-	// than 2147483647) and sequence (a String of ten digits, or more where it needs them); the empty ones are left out.
+	// FormatCloudEvents is a CloudEvent 1.0 in the JSON format, and strictly so. In place of
+	// metadata it has the extension attributes phxconnection, phxtopic, phxevent, phxref,
+	// phxjoinref, phxsession (an Integer, or a String where it is more than 2147483647) and
+	// sequence (a String of ten digits, or more where it needs them); the empty ones are left out.
 	//
-	// A CloudEvents String may not hold control characters and noncharacters. If subject, phxtopic, phxevent, phxref or
-	// phxjoinref would, or would be nothing but white space, then phxenc is "pct", and in all five of them these characters and
-	// '%' are percent-encoded. Without phxenc a '%' is a '%'.
+	// A CloudEvents String may not hold control characters and noncharacters. If subject, phxtopic,
+	// phxevent, phxref or phxjoinref would, or would be nothing but white space, then phxenc is
+	// "pct", and in all five of them these characters and '%' are percent-encoded. Without phxenc a
+	// '%' is a '%'.
 	FormatCloudEvents
-	// FormatJido is FormatSignal as the decoder of Jido.Signal 2.x wants it: specversion is "1.0.2", and metadata is a member of
-	// extensions.
+	// FormatJido is FormatSignal as the decoder of Jido.Signal 2.x wants it: specversion is
+	// "1.0.2", and metadata is a member of extensions.
 	FormatJido
 	// FormatPayload is only the payload of messages, replies and answered joins, as it came.
 	FormatPayload
@@ -60,12 +62,15 @@ func (f Format) String() string {
 	return formatNames[f]
 }
 
-// cloudEventsLayout is FormatCloudEvents: version 1.0 of the CloudEvents specification and of its JSON format, and nothing that
-// they do not know. The members of metadata are extension attributes, each of a type of CloudEvents:
+// cloudEventsLayout is FormatCloudEvents: version 1.0 of the CloudEvents specification and of its
+// JSON format, and nothing that they do not know. The members of metadata are extension
+// attributes, each of a type of CloudEvents:
 //
-//   - sequence is that of the extension called Sequence, a String whose order is that of the signals: ten digits with leading
-//     zeros. Past 9,999,999,999 it has the digits it needs: still unique, no longer ordered as text.
-//   - phxsession is an Integer, which has 32 bits and a sign in CloudEvents. A number that does not fit is a String.
+//   - sequence is that of the extension called Sequence, a String whose order is that of the
+//     signals: ten digits with leading zeros. Past 9,999,999,999 it has the digits it needs: still
+//     unique, no longer ordered as text.
+//   - phxsession is an Integer, which has 32 bits and a sign in CloudEvents. A number that does
+//     not fit is a String.
 //   - All others are Strings. An attribute must not be empty: what is, is left out.
 //
 // See https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md#type-system and
@@ -102,12 +107,13 @@ func appendAttribute(dst []byte, name, value string, encoded bool) []byte {
 	return appendText(dst, name, value)
 }
 
-// encodingMark says that subject, phxtopic, phxevent, phxref and phxjoinref of its line are percent-encoded, all of them: a '%' in
-// any of them begins an encoded byte.
+// encodingMark says that subject, phxtopic, phxevent, phxref and phxjoinref of its line are
+// percent-encoded, all of them: a '%' in any of them begins an encoded byte.
 const encodingMark = `,"phxenc":"pct"`
 
-// needsEncoding says whether s cannot be a CloudEvents String as it is. A string of white space alone can by the letter of the
-// specification; but it does not survive in an HTTP header, and the SDKs take it for empty.
+// needsEncoding reports whether s cannot be a CloudEvents String as it is. A string of white space
+// alone can by the letter of the specification, but it does not survive in an HTTP header, and the
+// SDKs take it for empty.
 func needsEncoding(s string) bool {
 	for _, r := range s {
 		if !allowedInString(r) {
@@ -117,8 +123,8 @@ func needsEncoding(s string) bool {
 	return s != "" && strings.TrimSpace(s) == ""
 }
 
-// allowedInString says whether a CloudEvents String may hold r: no control character and no noncharacter of Unicode. Surrogates, which
-// it may not hold either, are no runes of a Go string.
+// allowedInString reports whether a CloudEvents String may hold r: no control character and no
+// noncharacter of Unicode. Surrogates, which it may not hold either, are no runes of a Go string.
 func allowedInString(r rune) bool {
 	switch {
 	case r < ' ', 0x7f <= r && r <= 0x9f:
@@ -129,9 +135,10 @@ func allowedInString(r rune) bool {
 	return true
 }
 
-// appendEncoded appends s as a JSON string in which '%' and what a CloudEvents String may not hold are percent-encoded: "%" and two
-// hexadecimal digits for each byte of UTF-8 (RFC 3986, section 2.1). Of white space alone nothing is left as it is. Bytes that are
-// not UTF-8 become U+FFFD, as in all formats.
+// appendEncoded appends s as a JSON string in which '%' and what a CloudEvents String may not hold
+// are percent-encoded: "%" and two hexadecimal digits for each byte of UTF-8 (RFC 3986, section
+// 2.1). Of white space alone nothing is left as it is. Bytes that are not UTF-8 become U+FFFD, as
+// in all formats.
 func appendEncoded(dst []byte, s string) []byte {
 	blank := strings.TrimSpace(s) == ""
 	dst = append(dst, '"')
@@ -162,15 +169,18 @@ func appendSequence(dst []byte, seq uint64) []byte {
 	return append(strconv.AppendUint(dst, seq, 10), '"')
 }
 
-// jidoLayout is FormatJido: what Jido.Signal.deserialize/2 makes a %Jido.Signal{} of, in the 2.x releases of jido_signal.
+// jidoLayout is FormatJido: what Jido.Signal.deserialize/2 makes a %Jido.Signal{} of, in the 2.x
+// releases of jido_signal.
 //
 //   - specversion has to be "1.0.2": parse_specversion/1 of lib/jido_signal.ex refuses any other.
-//   - Members that it does not know are stripped (signal_schema/0 of lib/jido_signal/serialization/schema.ex), metadata among them;
-//     extensions may be any object. There metadata has the place which Jido.Signal.new/1 gives it, extensions["metadata"].
-//   - data, if any, has to be an object, and subject, if any, not empty. Both are so in every format.
+//   - Members that it does not know are stripped (signal_schema/0 of
+//     lib/jido_signal/serialization/schema.ex), metadata among them; extensions may be any object.
+//     There metadata has the place which Jido.Signal.new/1 gives it, extensions["metadata"].
+//   - data, if any, has to be an object, and subject, if any, not empty. Both are so in every
+//     format.
 //
-// See https://github.com/agentjido/jido_signal/tree/v2.2.2. What is developed there after 2.2.2 keeps to CloudEvents, and wants
-// FormatCloudEvents.
+// See https://github.com/agentjido/jido_signal/tree/v2.2.2. What is developed there after 2.2.2
+// keeps to CloudEvents, and wants FormatCloudEvents.
 var jidoLayout = layout{
 	start:   `{"specversion":"1.0.2","id":"`,
 	context: `},"extensions":{"metadata":{"connection_name":`,
@@ -179,8 +189,8 @@ var jidoLayout = layout{
 	end:     "}}}\n",
 }
 
-// appendPayloadLine is FormatPayload: the payload of a message or of a reply, the response of a join, nothing for anything
-// else.
+// appendPayloadLine is FormatPayload: the payload of a message or of a reply, the response of a
+// join, nothing for anything else.
 func appendPayloadLine(dst []byte, ev *phoenix.Event) []byte {
 	switch ev.Detail.(type) {
 	case *phoenix.Message, *phoenix.PushReply, *phoenix.Joined, *phoenix.JoinError:

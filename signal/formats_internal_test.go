@@ -56,7 +56,8 @@ func TestAppendSequence(t *testing.T) {
 	}
 }
 
-// FuzzAppendEncoded: whatever the string, what is encoded is a CloudEvents String and gives the string back.
+// FuzzAppendEncoded: whatever the string, what is encoded is a CloudEvents String and gives the
+// string back.
 func FuzzAppendEncoded(f *testing.F) {
 	f.Add("room:lobby")
 	f.Add("%41\n")

@@ -135,7 +135,8 @@ func TestCloudEventLine(t *testing.T) {
 	}
 }
 
-// TestStrangeRefIsOfOneLine: the lines before and after the one that had to be encoded are as they were.
+// TestStrangeRefIsOfOneLine: the lines before and after the one that had to be encoded are as they
+// were.
 func TestStrangeRefIsOfOneLine(t *testing.T) {
 	enc := signal.NewEncoder(signal.FormatCloudEvents, "backend")
 	ev := message("50%", "e", phoenix.JSON(`{}`))
@@ -169,8 +170,8 @@ func onPushOf(topic string, d phoenix.Detail) phoenix.Event {
 	return ev
 }
 
-// FuzzCloudEvent: whatever the names and refs, the line is one of JSON whose attributes are CloudEvents Strings and give the names
-// back.
+// FuzzCloudEvent: whatever the names and refs, the line is one of JSON whose attributes are
+// CloudEvents Strings and give the names back.
 func FuzzCloudEvent(f *testing.F) {
 	f.Add("room:lobby", "new_msg", "1", "")
 	f.Add("", "%", "", "\x00")

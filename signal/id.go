@@ -12,12 +12,13 @@ import (
 // idLen is the length of a UUID in text.
 const idLen = len("01952f0e-8a00-7000-8000-000000000006")
 
-// An idSource makes the UUIDs of a connection's events, of version 7 (RFC 9562, section 5.7): 48 bits of milliseconds, 12 bits of
-// a millisecond's fraction (section 6.2, method 3), 32 bits of the event's number (method 1) and 30 bits that differ between
-// processes and connections. They grow with time and number.
+// An idSource makes the UUIDs of a connection's events, of version 7 (RFC 9562, section 5.7): 48
+// bits of milliseconds, 12 bits of a millisecond's fraction (section 6.2, method 3), 32 bits of
+// the event's number (method 1) and 30 bits that differ between processes and connections. They
+// grow with time and number.
 //
-// An id is a matter of the event alone: whoever encodes it, in whichever format, gives it the same one, so that a reader of
-// two outputs can tell that both have it.
+// An id depends on the event alone. All encoders and formats give an event the same id, so that a
+// reader of two outputs recognizes it.
 type idSource struct{ key uint64 }
 
 // processKey makes the ids of two processes differ. It need not be secret.
@@ -64,8 +65,8 @@ func putID(dst []byte, t time.Time, seq, random uint64) {
 	binary.BigEndian.PutUint64(dst[28:], h4)
 }
 
-// hex8 returns the eight lower-case hexadecimal digits of x as eight bytes, the first digit in the highest. It works on all of
-// them at once.
+// hex8 returns the eight lower-case hexadecimal digits of x as eight bytes, the first digit in the
+// highest. It works on all of them at once.
 func hex8(x uint32) uint64 {
 	const ones = 0x0101010101010101
 	n := uint64(x)

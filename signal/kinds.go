@@ -10,9 +10,9 @@ import (
 	"phx/phoenix"
 )
 
-// Type returns the type of ev's signal on the connection of that name: "phoenix.<connection>.<topic>.<event>" for a message,
-// topic and event sanitised, and a name such as "phoenix.channel.joined" for any other event. It is empty if ev has no
-// signal.
+// Type returns the type of ev's signal on the connection of that name:
+// "phoenix.<connection>.<topic>.<event>" for a message, topic and event sanitised, and a name such
+// as "phoenix.channel.joined" for any other event. It is empty if ev has no signal.
 func Type(connection string, ev *phoenix.Event) string {
 	k := kindOf(ev.Detail)
 	if k == "" {
@@ -21,15 +21,15 @@ func Type(connection string, ev *phoenix.Event) string {
 	return string(k.appendType(nil, connection, ev.Topic, ev.Name))
 }
 
-// IsLifecycle says whether a signal of that type tells of the state of the connection or of a channel; messages, the ends of
-// pushes and who is present do not.
+// IsLifecycle reports whether a signal of that type is about the state of the connection or of a
+// channel, and not a message, the end of a push or a presence.
 func IsLifecycle(typ string) bool {
 	k, ok := strings.CutPrefix(typ, typePrefix)
 	return ok && (kind(k).ofConnection() || kind(k).ofChannel())
 }
 
-// A kind is what a signal tells of. That of a message is kindMessage; of any other it is the signal's type without the
-// leading "phoenix.". It is empty for an event that has no signal.
+// A kind is what a signal is about: kindMessage for a message, otherwise the type of the signal
+// without the leading "phoenix.". It is empty for an event that has no signal.
 type kind string
 
 const (
@@ -88,10 +88,11 @@ func (k kind) ofChannel() bool    { return strings.HasPrefix(string(k), "channel
 func (k kind) ofPush() bool       { return strings.HasPrefix(string(k), "push.") }
 func (k kind) ofPresence() bool   { return strings.HasPrefix(string(k), "presence.") }
 
-// hasEvent says whether signals of this kind carry a raw event name, be it empty, and therefore a topic, too.
+// hasEvent reports whether signals of this kind have a raw event name, be it empty, and therefore
+// a topic, too.
 func (k kind) hasEvent() bool { return k == kindMessage || k.ofPush() }
 
-// hasTopic says whether signals of this kind carry a raw topic, be it empty.
+// hasTopic reports whether signals of this kind have a raw topic, be it empty.
 func (k kind) hasTopic() bool { return k.hasEvent() || k.ofChannel() || k.ofPresence() }
 
 // typePrefix begins every type.
@@ -110,8 +111,9 @@ func (k kind) appendType(dst []byte, connection, topic, event string) []byte {
 	return appendSanitized(dst, event)
 }
 
-// CheckName says whether name can be the name of a connection: a letter or digit, then letters, digits, '_' and '-', all of
-// them ASCII, and not one of the reserved words connection, channel, push, signal and presence.
+// CheckName returns an error unless name can be the name of a connection: a letter or digit, then
+// letters, digits, '_' and '-', all of them ASCII, and not one of the reserved words connection,
+// channel, push, signal and presence.
 func CheckName(name string) error {
 	switch {
 	case name == "":
@@ -124,12 +126,13 @@ func CheckName(name string) error {
 	return nil
 }
 
-// reservedNames are the second segments of the types that are not messages; a connection called like one would make its
-// messages look like lifecycle signals.
+// reservedNames are the second segments of the types that are not messages; a connection called
+// like one would make its messages look like lifecycle signals.
 var reservedNames = []string{"connection", "channel", "push", "signal", "presence"}
 
-// Sanitize returns s as a segment of a type or a bus topic: every rune outside [A-Za-z0-9_-] becomes '_', and so does every
-// byte that is not UTF-8; the empty string becomes "_". This loses information: different topics may share a segment.
+// Sanitize returns s as a segment of a type or a bus topic: every rune outside [A-Za-z0-9_-]
+// becomes '_', and so does every byte that is not UTF-8; the empty string becomes "_". This loses
+// information: different topics may share a segment.
 func Sanitize(s string) string {
 	return string(appendSanitized(nil, s))
 }
@@ -151,8 +154,8 @@ func isSegmentByte(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' || c == '-'
 }
 
-// BusTopics returns the bus topics on which a signal is published: that of its connection and, when it has a topic, that of
-// its channel, the topic sanitised.
+// BusTopics returns the bus topics on which a signal is published: that of its connection and,
+// when it has a topic, that of its channel, the topic sanitised.
 func BusTopics(connection, topic string) []string {
 	ofConnection := busPrefix + connection
 	if topic == "" {

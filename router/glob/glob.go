@@ -1,4 +1,5 @@
-// Package glob matches names against the globs that users write: in --event, --exclude-event and the routes of a config.
+// Package glob matches names against the globs that users write: in --event, --exclude-event and
+// the routes of a config.
 package glob
 
 import (
@@ -14,16 +15,17 @@ const (
 	anyOne                 // `?`: exactly one character
 )
 
-// A Glob is a compiled pattern, which covers the whole name. The zero Glob matches the empty name only. A Glob may be used
-// by several goroutines at once.
+// A Glob is a compiled pattern, which covers the whole name. The zero Glob matches the empty name
+// only. A Glob may be used by several goroutines at once.
 type Glob struct {
 	pattern string
 	prefix  string // what stands before the first wildcard
 	rest    []op
 }
 
-// Compile compiles a pattern: `*` is any run of characters, `?` is one, a backslash quotes the character that follows, and
-// nothing else is special. The only error is a pattern that ends in a single backslash.
+// Compile compiles a pattern: `*` is any run of characters, `?` is one, a backslash quotes the
+// character that follows, and nothing else is special. The only error is a pattern that ends in a
+// single backslash.
 func Compile(pattern string) (Glob, error) {
 	g := Glob{pattern: pattern}
 	var prefix []byte
@@ -56,15 +58,16 @@ func Compile(pattern string) (Glob, error) {
 // String returns the pattern as it was written.
 func (g Glob) String() string { return g.pattern }
 
-// Match reports whether the glob matches name. It allocates nothing, and takes at most the product of the two lengths.
-// A byte of name that is not valid UTF-8 is one character.
+// Match reports whether the glob matches name. It allocates nothing, and takes at most the product
+// of the two lengths. A byte of name that is not valid UTF-8 is one character.
 func (g Glob) Match(name []byte) bool { return match(g, name) }
 
 // MatchString is [Glob.Match] for a string.
 func (g Glob) MatchString(name string) bool { return match(g, name) }
 
-// match compares from the left, and at a mismatch lets the latest `*` take one more character. Earlier ones never need to
-// take more: what stands between them has been found at its leftmost place.
+// match compares from the left, and at a mismatch lets the latest `*` take one more character.
+// Earlier ones never need to take more: what stands between them has been found at its leftmost
+// place.
 func match[T string | []byte](g Glob, name T) bool {
 	if len(name) < len(g.prefix) || string(name[:len(g.prefix)]) != g.prefix {
 		return false
