@@ -2,6 +2,8 @@ package main_test
 
 import (
 	"os"
+	"os/exec"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -21,4 +23,23 @@ func TestScripts(t *testing.T) {
 		t.Fatal(err)
 	}
 	testscript.Run(t, params)
+}
+
+// signalScripts are some scripts in which a signal ends phx, or has it do something.
+var signalScripts = []string{"join_stay", "listen_interrupted", "listen_nohup", "push_interrupted", "push_reader_gone", "serve_end", "serve_reload"}
+
+// TestScriptsWithIgnoredSignals runs scripts in a process that has been started with signals ignored, as under nohup or in the
+// background of a script: the programs that a script runs have the default action all the same.
+func TestScriptsWithIgnoredSignals(t *testing.T) {
+	binary, err := phxtest.Binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("sh", "-c", `trap "" HUP INT QUIT PIPE TERM; exec "$0" "$@"`, os.Args[0],
+		"-test.v", "-test.run=^TestScripts$/^("+strings.Join(signalScripts, "|")+")$")
+	cmd.Env = append(os.Environ(), "PHX_BINARY="+binary)
+	output, err := cmd.CombinedOutput()
+	if passed := strings.Count(string(output), "--- PASS: TestScripts/"); err != nil || passed != len(signalScripts) {
+		t.Errorf("%d of %d passed: %v\n%s", passed, len(signalScripts), err, output)
+	}
 }

@@ -178,6 +178,7 @@ func TestInterruptedJoinDiesOfTheSignal(t *testing.T) {
 }
 
 func TestDemo(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir()) // where nobody else leaves anything
 	for _, args := range [][]string{{}, {"--tls"}} {
 		var r phxRun
 		var found string

@@ -3,14 +3,22 @@ package cmd
 import (
 	"bytes"
 	"context"
+	"os"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 
 	"phx/cmd/internal/exit"
+	"phx/internal/phxtest"
 	"phx/phoenix/phoenixtest"
 )
+
+// TestMain lets the tests send their own process signals that whoever started it has ignored.
+func TestMain(m *testing.M) {
+	phxtest.CatchIgnoredSignals()
+	os.Exit(m.Run())
+}
 
 // A phxRun is one run of phx inside the test: what it is given, and what came of it.
 type phxRun struct {

@@ -31,7 +31,7 @@ var binDir string
 
 // Main is the TestMain of a package that runs the binary: it calls run, which is that of a [testing.M], and returns the exit code.
 func Main(run func() int) int {
-	catchIgnoredSignals()
+	CatchIgnoredSignals()
 	var err error
 	if binDir, err = os.MkdirTemp("", "phx-bin-"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -41,10 +41,10 @@ func Main(run func() int) int {
 	return run()
 }
 
-// catchIgnoredSignals gives every process that is started from now on the default action for each signal. Under nohup, or in the
+// CatchIgnoredSignals gives every process that is started from now on the default action for each signal. Under nohup, or in the
 // background of a script, SIGHUP or SIGINT is ignored, and a child would inherit that; a signal that is caught is the default in a
 // child. The Go runtime does this for all other signals.
-func catchIgnoredSignals() {
+func CatchIgnoredSignals() {
 	for _, s := range []os.Signal{syscall.SIGHUP, syscall.SIGINT} {
 		if signal.Ignored(s) {
 			signal.Notify(make(chan os.Signal, 1), s)

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"phx/internal/phxtest"
 )
 
 // childEnv tells the test binary to be the process that dies: "signal pid how", where pid is what it takes itself for, and
@@ -20,6 +22,7 @@ func TestMain(m *testing.M) {
 	if order := os.Getenv(childEnv); order != "" {
 		child(strings.Fields(order))
 	}
+	phxtest.CatchIgnoredSignals()
 	os.Exit(m.Run())
 }
 
