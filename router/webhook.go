@@ -6,7 +6,6 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"phx/phoenix/rawjson"
 )
 
 // A WebhookDrain is a [Drain] that posts each record to a web server, one after the other. An
@@ -357,65 +358,54 @@ type eventRequest struct {
 	secrets    []string // what must not be shown
 }
 
-// newEventRequest makes a request of the line of a CloudEvent in JSON. It keeps nothing of the
-// line: a request may still be sent when its failure has long been reported.
+// newEventRequest makes a request of the line of a CloudEvent in JSON. It keeps nothing of the line,
+// because a request may still be sent when its failure has long been reported.
 func newEventRequest(line []byte, binary bool) (*eventRequest, error) {
+	line = bytes.Clone(bytes.TrimSuffix(line, []byte{'\n'}))
 	e := &eventRequest{header: http.Header{}}
-	members, err := readMembers(line)
-	if err != nil {
-		return nil, err
-	}
-	e.id = members["id"].text
 	if !binary {
-		e.body = bytes.Clone(bytes.TrimSuffix(line, []byte{'\n'}))
+		e.body = line
 		e.header.Set("Content-Type", "application/cloudevents+json; charset=utf-8")
-		return e, nil
 	}
-	for name, value := range members {
-		switch {
-		case name == "data":
-			e.body = value.json
-		case name == "datacontenttype":
-			e.header.Set("Content-Type", value.text)
-		case value.text == "":
-			return nil, fmt.Errorf("%q is no attribute of a CloudEvent: %s", name, formatAdvice)
-		default:
-			e.header.Set("ce-"+name, escapeHeader(value.text))
+	var fault error
+	end, err := rawjson.ReadObject(line, 0, func(key, value []byte) {
+		name, text := string(key), attribute(value)
+		if name == "id" {
+			e.id = text
 		}
+		switch {
+		case !binary:
+		case name == "data":
+			e.body = value
+		case name == "datacontenttype":
+			e.header.Set("Content-Type", text)
+		case text == "":
+			fault = fmt.Errorf("%q is no attribute of a CloudEvent: %s", name, formatAdvice)
+		default:
+			e.header.Set("ce-"+name, escapeHeader(text))
+		}
+	})
+	if err == nil {
+		err = rawjson.CheckEnd(line, end)
 	}
-	return e, nil
+	if err != nil {
+		return nil, fmt.Errorf("a record is not a JSON object: %s", formatAdvice)
+	}
+	return e, fault
 }
 
 const formatAdvice = "the sink of a webhook needs the format cloudevents"
 
-// A member is one of a JSON object: as it is written, and as a text if it is a string, a number or
-// a boolean.
-type member struct {
-	json []byte
-	text string
-}
-
-// readMembers takes a JSON object apart.
-func readMembers(line []byte) (map[string]member, error) {
-	var all map[string]json.RawMessage
-	if err := json.Unmarshal(line, &all); err != nil {
-		return nil, fmt.Errorf("a record is not a JSON object: %s", formatAdvice)
+// attribute returns a JSON string, number or boolean as text, and nothing for an object or array.
+func attribute(value []byte) string {
+	switch value[0] {
+	case '"':
+		text, _, _ := rawjson.ReadString(value, 0)
+		return string(text)
+	case '{', '[':
+		return ""
 	}
-	members := make(map[string]member, len(all))
-	for name, value := range all {
-		m := member{json: value}
-		switch value[0] {
-		case '"':
-			if err := json.Unmarshal(value, &m.text); err != nil {
-				return nil, err
-			}
-		case '{', '[':
-		default:
-			m.text = string(value)
-		}
-		members[name] = m
-	}
-	return members, nil
+	return string(value)
 }
 
 // escapeHeader returns an attribute as the value of a header: printable ASCII but for the space,
