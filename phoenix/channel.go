@@ -50,6 +50,15 @@ func (s channelState) String() string {
 	return [...]string{"waiting", "joining", "joining", "joined", "errored", "leaving"}[s]
 }
 
+// wants reports whether a topic is to be joined, and whether it is.
+func (m *machine) wants(topic string) (wanted, joined bool) {
+	c := m.channels[topic]
+	if c == nil {
+		return false, false
+	}
+	return c.state != channelLeaving || c.again != nil, c.state == channelJoined
+}
+
 // takesPushes reports whether a push on the channel can be sent now or after the join under way.
 func (c *channel) takesPushes() bool { return c.state <= channelJoined }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +21,9 @@ type Conn struct {
 	commands, urgent chan command
 	stream           *Stream
 	streaming        atomic.Bool
+	// topics are the streams of TopicEvents. A change makes a new slice, under topicsMu; the loop reads the current one.
+	topics   atomic.Pointer[[]*topicStream]
+	topicsMu sync.Mutex
 
 	started   atomic.Bool
 	connected chan struct{}
@@ -29,6 +33,9 @@ type Conn struct {
 	err       error // valid when done is closed
 	// panicked has room for the first panic.
 	panicked chan *PanicError
+
+	// secrets are those of the last dial. The dialer writes it, and the session that comes of it reads it.
+	secrets *Redactor
 
 	hooks hooks
 	// seq and session are the last numbers; valid when done is closed.
@@ -48,7 +55,7 @@ func New(o Options) (*Conn, error) {
 		return nil, err
 	}
 	return &Conn{
-		opts: o, endpoint: e, commands: make(chan command), urgent: make(chan command), stream: newStream(),
+		opts: o, endpoint: e, commands: make(chan command), urgent: make(chan command), stream: newStream(make(chan struct{}, 1)),
 		connected: make(chan struct{}), closing: make(chan struct{}), done: make(chan struct{}),
 		panicked: make(chan *PanicError, 1),
 	}, nil
@@ -72,6 +79,58 @@ func (c *Conn) Events() *Stream {
 	return c.stream
 }
 
+// TopicEvents returns a new stream of the events of one topic from now on, in wire order. With names, it has only the
+// messages and the ends of pushes with one of these event names. It may be called at any time, any number of times, and
+// beside Events; each stream has a consumer of its own, which has to read on, or to call [Stream.Close].
+//
+// Its events are copies: it costs an allocation and a copy of the payload for each, which Events does not.
+func (c *Conn) TopicEvents(topic string, names ...string) *Stream {
+	t := &topicStream{Stream: newStream(c.stream.room), topic: topic, names: names}
+	c.topicsMu.Lock()
+	var all []*topicStream
+	if old := c.topics.Load(); old != nil {
+		all = slices.DeleteFunc(slices.Clone(*old), func(o *topicStream) bool { return o.isClosed() })
+	}
+	all = append(all, t)
+	c.topics.Store(&all)
+	c.topicsMu.Unlock()
+	select {
+	case <-c.done:
+		t.end() // the end of Serve has not seen t, or ends it once more
+	default:
+	}
+	return t.Stream
+}
+
+// topicStreams returns the streams of TopicEvents.
+func (c *Conn) topicStreams() []*topicStream {
+	if all := c.topics.Load(); all != nil {
+		return *all
+	}
+	return nil
+}
+
+// unread returns a stream that is full, nil if there is none: while there is one, reads are paused.
+func (c *Conn) unread() *Stream {
+	if c.streaming.Load() && c.stream.full() {
+		return c.stream
+	}
+	for _, t := range c.topicStreams() {
+		if t.full() {
+			return t.Stream
+		}
+	}
+	return nil
+}
+
+// endStreams ends all streams. It comes after the close of done, so that none is left out.
+func (c *Conn) endStreams() {
+	c.stream.end()
+	for _, t := range c.topicStreams() {
+		t.end()
+	}
+}
+
 // Serve runs the connection, and returns when it is over and everything that it started has returned: nil if Close or the
 // end of ctx closed it, else the *LinkError of the last link, or a *PanicError. It can be called once.
 func (c *Conn) Serve(ctx context.Context) error {
@@ -82,8 +141,8 @@ func (c *Conn) Serve(ctx context.Context) error {
 	l.waiters.connected = c.connected
 	c.err = l.run(ctx)
 	c.seq, c.session = l.seq, l.m.session
-	c.stream.end()
 	close(c.done)
+	c.endStreams()
 	return c.err
 }
 
@@ -143,8 +202,8 @@ func (c *Conn) Close(ctx context.Context) error {
 	c.requestClose()
 	if c.started.CompareAndSwap(false, true) { // never started: nobody else will
 		c.seq, c.session = c.hooks.seq, c.hooks.session
-		c.stream.end()
 		close(c.done)
+		c.endStreams()
 	}
 	select {
 	case <-c.done:
@@ -158,27 +217,86 @@ func (c *Conn) requestClose() { c.closeOnce.Do(func() { close(c.closing) }) }
 
 // The calls that go to the server and wait for what comes of it.
 
-// do runs f on the loop, which takes it from queue: urgent or commands.
-func (c *Conn) do(ctx context.Context, queue chan<- command, f command) error {
-	select {
-	case queue <- f:
+// An unreadWatch ends a call whose answer may be behind events that nobody takes. The machine's deadlines do not: they stand
+// still while reads are paused (rule 21). A nil unreadWatch never ends a call.
+type unreadWatch struct {
+	conn    *Conn
+	timeout time.Duration
+	timer   *time.Timer
+	// taken is Conn.taken of when the timer was set.
+	taken uint64
+}
+
+// watch returns the watch of a call that begins now. The caller has to call end.
+func (c *Conn) watch(timeout time.Duration) *unreadWatch {
+	return &unreadWatch{conn: c, timeout: timeout, timer: time.NewTimer(timeout), taken: c.taken()}
+}
+
+// taken counts the events that all consumers have taken.
+func (c *Conn) taken() uint64 {
+	n := c.stream.taken.Load()
+	for _, t := range c.topicStreams() {
+		n += t.taken.Load()
+	}
+	return n
+}
+
+func (w *unreadWatch) end() { w.timer.Stop() }
+
+// due fires when check is to be called.
+func (w *unreadWatch) due() <-chan time.Time {
+	if w == nil {
 		return nil
-	case <-c.done:
-		return c.ended()
-	case <-ctx.Done():
-		return ctx.Err()
+	}
+	return w.timer.C
+}
+
+// check returns an *UnreadError if no event has been taken for the timeout and reads are paused. Otherwise it sets the timer
+// anew: as long as events are taken, the answer comes nearer.
+func (w *unreadWatch) check() error {
+	taken := w.conn.taken()
+	if taken == w.taken && w.conn.unread() != nil {
+		return &UnreadError{Timeout: w.timeout}
+	}
+	w.taken = taken
+	w.timer.Reset(w.timeout)
+	return nil
+}
+
+// do runs f on the loop, which takes it from queue: urgent or commands.
+func (c *Conn) do(ctx context.Context, w *unreadWatch, queue chan<- command, f command) error {
+	for {
+		select {
+		case queue <- f:
+			return nil
+		case <-c.done:
+			return c.ended()
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-w.due():
+			if err := w.check(); err != nil {
+				return err
+			}
+		}
 	}
 }
 
 // await waits for the result of a command that the loop has run.
-func await[T any](ctx context.Context, c *Conn, result <-chan T) (T, error) {
+func await[T any](ctx context.Context, c *Conn, w *unreadWatch, result <-chan T) (T, error) {
 	var zero T
-	select {
-	case r := <-result:
-		return r, nil
-	case <-ctx.Done():
-		return zero, ctx.Err()
-	case <-c.done:
+	for waiting := true; waiting; {
+		select {
+		case r := <-result:
+			return r, nil
+		case <-ctx.Done():
+			return zero, ctx.Err()
+		case <-w.due():
+			if err := w.check(); err != nil {
+				return zero, err
+			}
+		case <-c.done:
+			waiting = false
+		}
 	}
 	select { // what came before the end counts
 	case r := <-result:
@@ -189,8 +307,8 @@ func await[T any](ctx context.Context, c *Conn, result <-chan T) (T, error) {
 }
 
 // Join joins a topic and keeps it joined until Leave. It returns the response of the first accepted join; a *JoinError
-// when the join has failed and is not retried; the *LinkError when the connection ended first. When ctx ends first, the
-// topic stays wanted.
+// when the join has failed and is not retried; the *LinkError when the connection ended first; an *UnreadError when the
+// answer may be behind events that nobody has taken for ReplyTimeout. Then, and when ctx ends first, the topic stays wanted.
 func (c *Conn) Join(ctx context.Context, want Channel) (Payload, error) {
 	e, err := c.join(ctx, want, false)
 	if err != nil {
@@ -213,23 +331,50 @@ func (c *Conn) join(ctx context.Context, want Channel, first bool) (Event, error
 	if err := want.check(); err != nil {
 		return Event{}, &InvalidError{err}
 	}
+	w := c.watch(c.opts.ReplyTimeout)
+	defer w.end()
 	result := make(chan answer, 1)
-	err := c.do(ctx, c.urgent, func(l *loop, now time.Time) {
+	err := c.do(ctx, w, c.urgent, func(l *loop, now time.Time) {
 		if err := l.m.join(now, want); err != nil {
 			result <- answer{err: err}
 			return
 		}
 		l.waiters.joins[want.Topic] = append(l.waiters.joins[want.Topic], joinWaiter{result, first})
 	})
-	return awaitEvent(ctx, c, result, err)
+	return awaitEvent(ctx, c, w, result, err)
+}
+
+// WaitJoined waits until a topic is joined: at once if it is, else for the next join that is accepted. It returns
+// ErrNotJoined for a topic that is not wanted, as it was neither in Options.Channels nor in a call of Join, or is left
+// meanwhile; a *JoinError when the join has failed and is not retried; the *LinkError when the connection ended first; an
+// *UnreadError as Join does.
+func (c *Conn) WaitJoined(ctx context.Context, topic string) error {
+	w := c.watch(c.opts.ReplyTimeout)
+	defer w.end()
+	result := make(chan answer, 1)
+	err := c.do(ctx, w, c.urgent, func(l *loop, _ time.Time) {
+		switch wanted, joined := l.m.wants(topic); {
+		case !wanted:
+			result <- answer{err: ErrNotJoined}
+		case joined:
+			result <- answer{}
+		default:
+			l.waiters.joins[topic] = append(l.waiters.joins[topic], joinWaiter{answer: result})
+		}
+	})
+	e, err := awaitEvent(ctx, c, w, result, err)
+	if failed, ok := e.Detail.(*JoinError); ok {
+		return failed
+	}
+	return err
 }
 
 // awaitEvent waits for the event that answers a command; err is that of the command.
-func awaitEvent(ctx context.Context, c *Conn, result <-chan answer, err error) (Event, error) {
+func awaitEvent(ctx context.Context, c *Conn, w *unreadWatch, result <-chan answer, err error) (Event, error) {
 	if err != nil {
 		return Event{}, err
 	}
-	a, err := await(ctx, c, result)
+	a, err := await(ctx, c, w, result)
 	if err != nil {
 		return Event{}, err
 	}
@@ -237,13 +382,16 @@ func awaitEvent(ctx context.Context, c *Conn, result <-chan answer, err error) (
 }
 
 // Leave leaves a topic, and waits until the server has confirmed that or the reply timeout has passed. ErrNotJoined
-// without a join.
+// without a join; an *UnreadError when the confirmation may be behind events that nobody has taken for ReplyTimeout: then the
+// leave goes on without a waiter.
 func (c *Conn) Leave(ctx context.Context, topic string) error {
-	result, err := c.leave(ctx, topic)
+	w := c.watch(c.opts.ReplyTimeout)
+	defer w.end()
+	result, err := c.leave(ctx, w, topic)
 	if err != nil {
 		return err
 	}
-	if _, err = awaitEvent(ctx, c, result, nil); errors.Is(err, ErrClosed) {
+	if _, err = awaitEvent(ctx, c, w, result, nil); errors.Is(err, ErrClosed) {
 		return nil // the channel ended with the connection
 	}
 	return err
@@ -251,13 +399,15 @@ func (c *Conn) Leave(ctx context.Context, topic string) error {
 
 // LeaveEvent leaves like Leave and returns the Left event, a clone. It is an error if there is none.
 func (c *Conn) LeaveEvent(ctx context.Context, topic string) (Event, error) {
-	result, err := c.leave(ctx, topic)
-	return awaitEvent(ctx, c, result, err)
+	w := c.watch(c.opts.ReplyTimeout)
+	defer w.end()
+	result, err := c.leave(ctx, w, topic)
+	return awaitEvent(ctx, c, w, result, err)
 }
 
-func (c *Conn) leave(ctx context.Context, topic string) (<-chan answer, error) {
+func (c *Conn) leave(ctx context.Context, w *unreadWatch, topic string) (<-chan answer, error) {
 	result := make(chan answer, 1)
-	return result, c.do(ctx, c.urgent, func(l *loop, now time.Time) {
+	return result, c.do(ctx, w, c.urgent, func(l *loop, now time.Time) {
 		l.waiters.leaves[topic] = append(l.waiters.leaves[topic], result)
 		if err := l.m.leave(now, topic); err != nil {
 			delete(l.waiters.leaves, topic)
@@ -270,7 +420,9 @@ func (c *Conn) leave(ctx context.Context, topic string) (<-chan answer, error) {
 }
 
 // Push sends a message on a joined topic and waits for its reply, of whatever status. A *PushTimeout when none came in
-// time, a *PushError at once when none can come any more. When ctx ends first, the push goes on without a waiter.
+// time, a *PushError at once when none can come any more, which is an ErrNotJoined to errors.Is if the topic is not joined.
+// An *UnreadError when the reply may be behind events that nobody has taken for the timeout of the push: then, and when ctx
+// ends first, the push goes on without a waiter.
 func (c *Conn) Push(ctx context.Context, p Push) (Reply, error) {
 	e, err := c.PushEvent(ctx, p)
 	if err != nil {
@@ -290,38 +442,50 @@ func (c *Conn) Push(ctx context.Context, p Push) (Reply, error) {
 // PushEvent pushes like Push and returns the event that ended it, a clone: PushReply, PushTimeout or PushError. It is an
 // error only if there is none.
 func (c *Conn) PushEvent(ctx context.Context, p Push) (Event, error) {
+	w := c.watchPush(&p)
+	defer w.end()
 	result := make(chan answer, 1)
-	err := c.send(ctx, p, func(w *waiters, id uint64) { w.pushes[id] = result })
-	return awaitEvent(ctx, c, result, err)
+	err := c.send(ctx, w, p, func(w *waiters, id uint64) { w.pushes[id] = result })
+	return awaitEvent(ctx, c, w, result, err)
 }
 
 // Send sends a message as Push does, and does not wait: how it ends is told by the stream, by exactly one PushReply,
 // PushTimeout or PushError with the push's Index. Like all that pushes, it waits while more than 1 MiB is still to be
 // written. The payload must not change before the end of the push.
 func (c *Conn) Send(ctx context.Context, p Push) error {
-	return c.send(ctx, p, func(*waiters, uint64) {})
+	return c.send(ctx, nil, p, func(*waiters, uint64) {})
 }
 
 // SendRef sends as Send does, and returns the message's ref once it has been handed to the writer, which is when its topic is
-// joined. A *PushError or *PushTimeout if it will not be.
+// joined. A *PushError or *PushTimeout if it will not be, an *UnreadError as for Push.
 func (c *Conn) SendRef(ctx context.Context, p Push) (string, error) {
+	w := c.watchPush(&p)
+	defer w.end()
 	result := make(chan refResult, 1)
-	if err := c.send(ctx, p, func(w *waiters, id uint64) { w.refs[id] = result }); err != nil {
+	if err := c.send(ctx, w, p, func(w *waiters, id uint64) { w.refs[id] = result }); err != nil {
 		return "", err
 	}
-	r, err := await(ctx, c, result)
+	r, err := await(ctx, c, w, result)
 	if err != nil {
 		return "", err
 	}
 	return r.ref, r.err
 }
 
+// watchPush is watch for a call that pushes p.
+func (c *Conn) watchPush(p *Push) *unreadWatch {
+	if p.Timeout > 0 {
+		return c.watch(p.Timeout)
+	}
+	return c.watch(c.opts.ReplyTimeout)
+}
+
 // send makes a push; register says what waits for it.
-func (c *Conn) send(ctx context.Context, p Push, register func(w *waiters, id uint64)) error {
+func (c *Conn) send(ctx context.Context, w *unreadWatch, p Push, register func(w *waiters, id uint64)) error {
 	if err := p.check(c.endpoint.codec); err != nil {
 		return &InvalidError{err}
 	}
-	return c.do(ctx, c.commands, func(l *loop, now time.Time) {
+	return c.do(ctx, w, c.commands, func(l *loop, now time.Time) {
 		l.waiters.pushIDs++
 		register(&l.waiters, l.waiters.pushIDs)
 		l.m.push(now, l.waiters.pushIDs, p)
@@ -329,10 +493,13 @@ func (c *Conn) send(ctx context.Context, p Push, register func(w *waiters, id ui
 }
 
 // Heartbeat sends a heartbeat now and returns the time to its answer. It fails without a session, when the session ends
-// before the answer, and with a *HeartbeatError when the answer is another than "ok".
+// before the answer, with a *HeartbeatError when the answer is another than "ok", and with an *UnreadError when it may be
+// behind events that nobody has taken for HeartbeatTimeout.
 func (c *Conn) Heartbeat(ctx context.Context) (time.Duration, error) {
+	w := c.watch(c.opts.HeartbeatTimeout)
+	defer w.end()
 	result := make(chan beatResult, 1)
-	err := c.do(ctx, c.commands, func(l *loop, now time.Time) {
+	err := c.do(ctx, w, c.commands, func(l *loop, now time.Time) {
 		ref := l.m.ask(now)
 		if ref == "" {
 			result <- beatResult{err: errNoSession}
@@ -343,7 +510,7 @@ func (c *Conn) Heartbeat(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	r, err := await(ctx, c, result)
+	r, err := await(ctx, c, w, result)
 	if err != nil {
 		return 0, err
 	}

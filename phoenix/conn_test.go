@@ -985,6 +985,227 @@ func TestTimeoutsAfterPause(t *testing.T) {
 	})
 }
 
+// A call whose answer is behind events that its caller has not taken ends by the wall clock, and what it began goes on.
+func TestCallsBehindUnreadEvents(t *testing.T) {
+	bubble(t, flooder(), func(t *testing.T, srv *phoenixtest.Server) {
+		conn, events := start(t, srv, phoenix.Options{HeartbeatInterval: time.Hour, ReplyTimeout: 7 * time.Second})
+		join(t, conn, "room:1")
+		send(t, conn, phoenix.Push{Topic: "room:1", Name: "big", Payload: phoenix.JSON(`{"bytes":300000}`), Timeout: time.Hour})
+		settle(time.Second)
+		ctx := t.Context()
+		for _, c := range []struct {
+			name    string
+			timeout time.Duration
+			call    func() error
+		}{
+			{"Push", 3 * time.Second, func() error {
+				_, err := conn.Push(ctx, phoenix.Push{Topic: "room:1", Name: "big", Timeout: 3 * time.Second})
+				return err
+			}},
+			{"PushEvent", 7 * time.Second, func() error {
+				_, err := conn.PushEvent(ctx, phoenix.Push{Topic: "room:1", Name: "big"})
+				return err
+			}},
+			{"Heartbeat", 10 * time.Second, func() error { _, err := conn.Heartbeat(ctx); return err }},
+			{"Join", 7 * time.Second, func() error { _, err := conn.Join(ctx, phoenix.Channel{Topic: "room:2"}); return err }},
+			{"WaitJoined", 7 * time.Second, func() error { return conn.WaitJoined(ctx, "room:2") }},
+			{"SendRef", 7 * time.Second, func() error {
+				_, err := conn.SendRef(ctx, phoenix.Push{Topic: "room:2", Name: "big"})
+				return err
+			}},
+			{"Leave", 7 * time.Second, func() error { return conn.Leave(ctx, "room:1") }},
+		} {
+			begun := time.Now()
+			err := c.call()
+			var unread *phoenix.UnreadError
+			if !errors.As(err, &unread) || unread.Timeout != c.timeout || !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%s: %v", c.name, err)
+			}
+			if took := time.Since(begun); took != c.timeout {
+				t.Errorf("%s took %v, want %v", c.name, took, c.timeout)
+			}
+		}
+		log := record(t, events)
+		settle(time.Minute)
+		if joined, left := len(details[*phoenix.Joined](log)), len(details[*phoenix.Left](log)); joined != 2 || left != 1 {
+			t.Errorf("%d topics joined and %d left, want 2 and 1: what the calls began goes on", joined, left)
+		}
+	})
+}
+
+// As long as the consumer takes events, a call waits: its answer comes nearer.
+func TestCallBehindSlowConsumer(t *testing.T) {
+	bubble(t, flooder(), func(t *testing.T, srv *phoenixtest.Server) {
+		conn, events := start(t, srv, phoenix.Options{HeartbeatInterval: time.Hour, ReplyTimeout: 5 * time.Second})
+		join(t, conn, "room:1")
+		for range 3 {
+			send(t, conn, phoenix.Push{Topic: "room:1", Name: "big", Payload: phoenix.JSON(`{"bytes":300000}`), Timeout: time.Hour})
+		}
+		settle(time.Second)
+		result := make(chan error, 1)
+		go func() {
+			_, err := conn.Join(t.Context(), phoenix.Channel{Topic: "room:2"})
+			result <- err
+		}()
+		for {
+			settle(4 * time.Second)
+			select {
+			case err := <-result:
+				if err != nil {
+					t.Fatal(err)
+				}
+				return
+			default:
+			}
+			if _, err := events.Next(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+func TestWaitJoined(t *testing.T) {
+	bubble(t, phoenixtest.Demo(), func(t *testing.T, srv *phoenixtest.Server) {
+		conn, events := start(t, srv, phoenix.Options{Channels: []phoenix.Channel{{Topic: "room:1"}, {Topic: "room:private"}}})
+		record(t, events)
+		if err := conn.WaitJoined(t.Context(), "room:1"); err != nil {
+			t.Error(err)
+		}
+		if err := conn.WaitJoined(t.Context(), "room:1"); err != nil {
+			t.Errorf("the second time: %v", err)
+		}
+		if err := conn.WaitJoined(t.Context(), "room:2"); !errors.Is(err, phoenix.ErrNotJoined) {
+			t.Errorf("a topic that is not wanted: %v", err)
+		}
+		settle(time.Second)
+		if err := conn.WaitJoined(t.Context(), "room:private"); !errors.Is(err, phoenix.ErrNotJoined) {
+			t.Errorf("a topic that was refused: %v", err)
+		}
+		if err := conn.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.WaitJoined(t.Context(), "room:1"); !errors.Is(err, phoenix.ErrClosed) {
+			t.Errorf("after the end: %v", err)
+		}
+	})
+}
+
+// A wait for a join ends with the join.
+func TestWaitJoinedRefused(t *testing.T) {
+	bubble(t, phoenixtest.Demo(), func(t *testing.T, srv *phoenixtest.Server) {
+		conn := newConn(t, srv, phoenix.Options{Channels: []phoenix.Channel{{Topic: "room:private"}}})
+		result := make(chan error, 1)
+		go func() { result <- conn.WaitJoined(t.Context(), "room:private") }()
+		settle(time.Second)
+		go func() { _ = conn.Serve(context.Background()) }()
+		var refused *phoenix.JoinError
+		if err := <-result; !errors.As(err, &refused) && !errors.Is(err, phoenix.ErrNotJoined) {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
+// What a stream of a topic has, in the order of the wire, and that it does not take it away from the other one.
+func TestTopicEvents(t *testing.T) {
+	bubble(t, phoenixtest.Demo(), func(t *testing.T, srv *phoenixtest.Server) {
+		conn, events := start(t, srv, phoenix.Options{})
+		all := record(t, events)
+		join(t, conn, "room:1")
+		join(t, conn, "room:2")
+		topic, name := record(t, conn.TopicEvents("room:1")), record(t, conn.TopicEvents("room:1", "b"))
+		closed := conn.TopicEvents("room:1")
+		for i, event := range []string{"a", "b", "broadcast", "b"} {
+			for _, room := range []string{"room:1", "room:2"} {
+				push := phoenix.Push{Topic: room, Name: event, Payload: phoenix.JSON(`{"n":1}`), Index: i, Timeout: time.Second}
+				if _, err := conn.PushEvent(t.Context(), push); err != nil {
+					t.Fatal(err)
+				}
+			}
+			closed.Close()
+		}
+		if _, err := closed.Next(t.Context()); !errors.Is(err, io.EOF) {
+			t.Errorf("a stream that was closed: %v", err)
+		}
+		if err := conn.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		settle(0)
+		var want, wantNamed []uint64
+		for _, e := range all.all() {
+			if _, ok := e.Detail.(*phoenix.Joined); e.Topic != "room:1" || ok && e.Topic == "room:1" {
+				continue
+			}
+			if _, ok := e.Detail.(*phoenix.Joining); ok {
+				continue
+			}
+			want = append(want, e.Seq)
+			if e.Name == "b" {
+				wantNamed = append(wantNamed, e.Seq)
+			}
+		}
+		if got := seqs(topic.all()); !slices.Equal(got, want) || len(got) < 5 {
+			t.Errorf("the stream of the topic has %v, want %v", got, want)
+		}
+		if got := seqs(name.all()); !slices.Equal(got, wantNamed) || len(got) != 2 {
+			t.Errorf("the stream of the name has %v, want %v", got, wantNamed)
+		}
+		if _, err := conn.TopicEvents("room:1").Next(t.Context()); !errors.Is(err, io.EOF) {
+			t.Errorf("a stream after the end: %v", err)
+		}
+	})
+}
+
+func seqs(events []phoenix.Event) []uint64 {
+	all := make([]uint64, len(events))
+	for i := range events {
+		all[i] = events[i].Seq
+	}
+	return all
+}
+
+// A stream of a topic that nobody reads pauses reads like the other one, until it is closed.
+func TestTopicEventsUnread(t *testing.T) {
+	bubble(t, flooder(), func(t *testing.T, srv *phoenixtest.Server) {
+		conn, events := start(t, srv, phoenix.Options{HeartbeatInterval: time.Hour, ReplyTimeout: 5 * time.Second})
+		record(t, events)
+		join(t, conn, "room:1")
+		topic := conn.TopicEvents("room:1")
+		send(t, conn, phoenix.Push{Topic: "room:1", Name: "big", Payload: phoenix.JSON(`{"bytes":300000}`), Timeout: time.Hour})
+		settle(time.Second)
+		var unread *phoenix.UnreadError
+		if _, err := conn.Join(t.Context(), phoenix.Channel{Topic: "room:2"}); !errors.As(err, &unread) {
+			t.Fatalf("a join behind events that nobody takes: %v", err)
+		}
+		topic.Close()
+		if err := conn.WaitJoined(t.Context(), "room:2"); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Without heartbeats there is none but those that are asked for.
+func TestNoHeartbeat(t *testing.T) {
+	bubble(t, phoenixtest.Demo(), func(t *testing.T, srv *phoenixtest.Server) {
+		beats := 0
+		conn, events := start(t, srv, phoenix.Options{
+			HeartbeatInterval: phoenix.NoHeartbeat, OnHeartbeat: func(time.Duration) { beats++ },
+		})
+		record(t, events)
+		join(t, conn, "room:1")
+		settle(50 * time.Second)
+		if beats != 0 {
+			t.Errorf("%d heartbeats", beats)
+		}
+		if _, err := conn.Heartbeat(t.Context()); err != nil {
+			t.Error(err)
+		}
+		settle(time.Second)
+		if beats != 1 {
+			t.Errorf("%d heartbeats, want the one asked for", beats)
+		}
+	})
+}
+
 // A link that died while the consumer was away is found when it is back.
 func TestHalfOpenLinkAfterPause(t *testing.T) {
 	bubble(t, flooder(), func(t *testing.T, srv *phoenixtest.Server) {

@@ -14,12 +14,9 @@ import (
 	"net/url"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/gorilla/websocket"
 )
@@ -99,58 +96,30 @@ func isX509(err error) bool {
 	return errors.As(err, &authority) || errors.As(err, &host) || errors.As(err, &invalid)
 }
 
-// refused makes a LinkError of an HTTP answer that is not an upgrade.
-func refused(resp *http.Response, now time.Time) *LinkError {
+// refused makes a LinkError of an HTTP answer that is not an upgrade. Many a page of an error shows the address that was asked
+// for: secrets takes those of the request out.
+func refused(resp *http.Response, secrets *Redactor, now time.Time) *LinkError {
 	e := &LinkError{Stage: StageUpgrade, Reason: ReasonRefused, HTTPStatus: resp.StatusCode}
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		e.Reason, e.HTTPStatus = ReasonNotWebSocket, 0
 		e.Err = handshakeError(resp.Header)
 		return e
 	}
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10))
-	e.Body = printable(string(body))
-	e.RetryAfter = retryAfter(resp.Header.Get("Retry-After"), now)
+	body, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10)) // what came before an error is all there is
+	e.Body = printable(secrets.Redact(string(body)))
+	e.RetryAfter, _ = ParseRetryAfter(resp.Header, now)
 	if u, err := url.Parse(resp.Header.Get("Location")); err == nil && u.Path+u.Host != "" {
 		u.RawQuery, u.User, u.Fragment = "", nil, ""
-		e.Location = u.String()
+		e.Location = secrets.Redact(u.String())
 	}
 	return e
 }
 
-// maxRetryAfter bounds what a server may ask for: a wrong date must not silence a client for ever.
-const maxRetryAfter = 24 * time.Hour
-
-// retryAfter reads the header of that name: seconds or a date (RFC 9110, section 10.2.3).
-func retryAfter(value string, now time.Time) time.Duration {
-	if value == "" {
-		return 0
-	}
-	d := time.Duration(0)
-	if seconds, err := strconv.Atoi(strings.TrimSpace(value)); err == nil {
-		d = time.Duration(min(seconds, int(maxRetryAfter/time.Second))) * time.Second
-	} else if at, err := http.ParseTime(value); err == nil {
-		d = at.Sub(now)
-	}
-	return min(max(0, d), maxRetryAfter)
-}
-
-// maxProse bounds the server's prose in errors and events.
+// maxProse bounds the server's prose in errors and events, in bytes.
 const maxProse = 300
 
 // printable makes one line for people of what a server sent.
-func printable(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if r == utf8.RuneError || !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, s)
-	s = strings.Join(strings.Fields(s), " ")
-	if len(s) > maxProse {
-		s = strings.ToValidUTF8(s[:maxProse], "") + "..."
-	}
-	return s
-}
+func printable(s string) string { return Excerpt(s, maxProse) }
 
 // A Protocol is what the other end was found to speak where it did not open a WebSocket.
 type Protocol string
@@ -325,45 +294,11 @@ func certificateNames(c *x509.Certificate) string {
 	return strings.Join(names, ", ")
 }
 
-// minSecret is the length in bytes from which on a value may be a secret. Shorter ones are found in any text.
-const minSecret = 8
-
-// secretsOf lists what of a request nobody may see: values of its query, of its headers, and the auth token; longer ones first,
-// because one may be part of another.
-func secretsOf(dialed string, header http.Header, token string) []string {
-	var secrets []string
-	add := func(values ...string) {
-		for _, v := range values {
-			for _, spelled := range []string{v, url.QueryEscape(v)} {
-				if len(spelled) >= minSecret {
-					secrets = append(secrets, spelled)
-				}
-			}
-		}
-	}
-	if u, err := url.Parse(dialed); err == nil {
-		for _, values := range u.Query() {
-			add(values...)
-		}
-	}
-	for _, values := range header {
-		for _, v := range values {
-			add(v)
-			add(strings.Fields(v)...)
-		}
-	}
-	add(token)
-	slices.SortFunc(secrets, func(a, b string) int { return len(b) - len(a) })
-	return secrets
-}
-
-// hide takes out of the body of an answer what it repeats of the request's secrets: many a page of an error shows the address
-// that was asked for.
-func hide(body io.Reader, secrets []string) io.ReadCloser {
-	text, _ := io.ReadAll(body) // what came before an error is all there is
-	hidden := string(text)
-	for _, s := range secrets {
-		hidden = strings.ReplaceAll(hidden, s, "...")
-	}
-	return io.NopCloser(strings.NewReader(hidden))
+// secretsOf returns a redactor of what of a request nobody may see: values of its query, of its headers, and the auth token.
+func secretsOf(dialed string, header http.Header, token string) *Redactor {
+	var r Redactor
+	r.AddURL(dialed)
+	r.AddHeader(header)
+	r.Add(token)
+	return &r
 }

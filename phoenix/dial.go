@@ -69,6 +69,7 @@ func (c *Conn) dial(ctx context.Context, onControl func(kind, data string)) (tra
 		EnableCompression: c.opts.Compress,
 	}
 	url, header := c.endpoint.request(credentials)
+	c.secrets = secretsOf(url, header, credentials.AuthToken)
 	stop := context.AfterFunc(ctx, func() {
 		defer c.contain(inDial)
 		if conn := stages.conn(); conn != nil {
@@ -88,7 +89,7 @@ func (c *Conn) dial(ctx context.Context, onControl func(kind, data string)) (tra
 		}
 		_ = ws.Close()
 	}
-	failed := c.dialError(ctx, stage, resp, secretsOf(url, header, credentials.AuthToken), err)
+	failed := c.dialError(ctx, stage, resp, c.secrets, err)
 	failed.Proxy = way.proxy
 	if w != nil {
 		failed.recognize(w.head, c.endpoint.url.Scheme == "wss")
@@ -99,11 +100,10 @@ func (c *Conn) dial(ctx context.Context, onControl func(kind, data string)) (tra
 
 // dialError makes a LinkError of what ended a dial at a stage; resp is the answer to the upgrade, if there was one. It may repeat
 // the request, and the request's secrets.
-func (c *Conn) dialError(ctx context.Context, stage Stage, resp *http.Response, secrets []string, err error) *LinkError {
+func (c *Conn) dialError(ctx context.Context, stage Stage, resp *http.Response, secrets *Redactor, err error) *LinkError {
 	switch {
 	case errors.Is(err, websocket.ErrBadHandshake) && resp != nil:
-		resp.Body = hide(resp.Body, secrets)
-		return refused(resp, time.Now())
+		return refused(resp, secrets, time.Now())
 	case ctx.Err() != nil:
 		err = ctx.Err()
 	case resp != nil && !errors.Is(err, ErrSubprotocol):
@@ -435,7 +435,7 @@ func (r *route) dialTCP(ctx context.Context, network, addr string) (net.Conn, er
 	}
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, network, addr)
-	if tcp, ok := conn.(*net.TCPConn); ok && err == nil {
+	if tcp, ok := conn.(*net.TCPConn); ok && err == nil && r.conn.opts.HeartbeatInterval != NoHeartbeat {
 		// While reads are paused, no answer to a heartbeat is missed; the kernel sees that it is not even acknowledged. The
 		// option is set this late because it would bound the connect, too.
 		if err := setUserTimeout(tcp, r.conn.opts.HeartbeatInterval+r.conn.opts.HeartbeatTimeout); err != nil {

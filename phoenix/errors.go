@@ -1,6 +1,7 @@
 package phoenix
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -24,6 +25,22 @@ func (e *InvalidError) Error() string { return e.Err.Error() }
 
 // Unwrap returns what is wrong.
 func (e *InvalidError) Unwrap() error { return e.Err }
+
+// An UnreadError is the error of a call whose answer may be behind events that its connection's consumers have not taken: for
+// the timeout of the call reads were paused and nobody called [Stream.Next]. Mostly the caller is that consumer: it has to read
+// in one goroutine and to wait in another, or to use [Conn.Send]. It is a context.DeadlineExceeded to errors.Is.
+type UnreadError struct {
+	// Timeout is how long the call waited.
+	Timeout time.Duration
+}
+
+// Error says what to do.
+func (e *UnreadError) Error() string {
+	return fmt.Sprintf("no answer in %v: it may be behind events that have not been read: read the stream in another goroutine", e.Timeout)
+}
+
+// Is reports that e is a timeout.
+func (e *UnreadError) Is(target error) bool { return target == context.DeadlineExceeded }
 
 // A Stage is a step on the way to a session, for the errors of a dial.
 type Stage string
@@ -132,15 +149,28 @@ func (e *JoinError) Error() string {
 // Unwrap returns why the params could not be read.
 func (e *JoinError) Unwrap() error { return e.Err }
 
+// Is reports that e is a timeout, if that is its reason.
+func (e *JoinError) Is(target error) bool {
+	return target == context.DeadlineExceeded && e.Reason == JoinTimeout
+}
+
 // Error says which push was lost and how.
 func (e *PushError) Error() string {
 	return fmt.Sprintf("push of %q to %q failed: %s (delivered: %s)", e.Name, e.Topic, e.Reason, e.Delivered)
+}
+
+// Is reports that e is an ErrNotJoined, if that is its reason.
+func (e *PushError) Is(target error) bool {
+	return target == ErrNotJoined && e.Reason == PushNotJoined
 }
 
 // Error says how long the push waited.
 func (e *PushTimeout) Error() string {
 	return fmt.Sprintf("no reply to the push in %v", e.Timeout)
 }
+
+// Is reports that e is a timeout.
+func (e *PushTimeout) Is(target error) bool { return target == context.DeadlineExceeded }
 
 // A HeartbeatError is an answer to a heartbeat that no Phoenix server gives: a reply with another status than "ok".
 type HeartbeatError struct {

@@ -87,3 +87,22 @@ func TestHeartbeatIsAnsweredWithAnError(t *testing.T) {
 		}
 	})
 }
+
+func TestErrorsAre(t *testing.T) {
+	for _, c := range []struct {
+		err, target error
+		want        bool
+	}{
+		{&phoenix.PushTimeout{}, context.DeadlineExceeded, true},
+		{&phoenix.UnreadError{}, context.DeadlineExceeded, true},
+		{&phoenix.JoinError{Reason: phoenix.JoinTimeout}, context.DeadlineExceeded, true},
+		{&phoenix.JoinError{Reason: phoenix.JoinRefused}, context.DeadlineExceeded, false},
+		{&phoenix.PushError{Reason: phoenix.PushNotJoined}, phoenix.ErrNotJoined, true},
+		{&phoenix.PushError{Reason: phoenix.PushDisconnected}, phoenix.ErrNotJoined, false},
+		{&phoenix.PushError{Reason: phoenix.PushNotJoined}, context.DeadlineExceeded, false},
+	} {
+		if errors.Is(c.err, c.target) != c.want {
+			t.Errorf("%#v is %q: want %v", c.err, c.target, c.want)
+		}
+	}
+}

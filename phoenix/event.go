@@ -1,6 +1,7 @@
 package phoenix
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -68,6 +69,35 @@ func Binary(data []byte) Payload {
 	}
 	return Payload{Data: data, Binary: true}
 }
+
+// Marshal returns v as a payload of JSON text, by [json.Marshal]. Characters that are special in HTML stay as they are.
+func Marshal(v any) (Payload, error) {
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(v); err != nil {
+		return Payload{}, err
+	}
+	return Payload{Data: bytes.TrimSuffix(text.Bytes(), []byte("\n"))}, nil
+}
+
+// Decode decodes the payload into v, by [json.Unmarshal]. It is an error if there is none or if it is binary.
+func (p Payload) Decode(v any) error {
+	switch {
+	case p.Binary:
+		return errors.New("the payload is binary, and no JSON")
+	case p.Data == nil:
+		return errors.New("there is no payload")
+	}
+	return json.Unmarshal(p.Data, v)
+}
+
+// Decode decodes the event's Payload into v, which stays valid: that of a Message, the response of a Joined, a JoinError and a
+// PushReply. See [Payload.Decode].
+func (e *Event) Decode(v any) error { return e.Payload.Decode(v) }
+
+// Decode decodes the reply's Payload into v. See [Payload.Decode].
+func (r *Reply) Decode(v any) error { return r.Payload.Decode(v) }
 
 func (p Payload) clone() Payload {
 	if p.Data != nil {
@@ -431,7 +461,7 @@ func (c *Conn) Status(ctx context.Context) (Status, error) {
 // status is Status of a connection that is running, or will be: then it waits for Serve.
 func (c *Conn) status(ctx context.Context) (Status, error) {
 	result := make(chan Status, 1)
-	err := c.do(ctx, c.urgent, func(l *loop, _ time.Time) { result <- l.m.status() })
+	err := c.do(ctx, nil, c.urgent, func(l *loop, _ time.Time) { result <- l.m.status() })
 	if err != nil {
 		select {
 		case <-c.done:
@@ -440,7 +470,7 @@ func (c *Conn) status(ctx context.Context) (Status, error) {
 			return Status{}, err
 		}
 	}
-	return await(ctx, c, result)
+	return await(ctx, c, nil, result)
 }
 
 func (m *machine) status() Status {

@@ -264,7 +264,9 @@ func (h *heartbeat) init(m *machine) {
 }
 
 func (h *heartbeat) start(now time.Time) {
-	h.m.clock.set(&h.tick, now.Add(h.m.heartbeatInterval))
+	if h.m.heartbeatInterval != NoHeartbeat {
+		h.m.clock.set(&h.tick, now.Add(h.m.heartbeatInterval))
+	}
 }
 
 func (h *heartbeat) stop() {

@@ -170,7 +170,7 @@ func (l *loop) batches() <-chan *batch {
 	if l.session == nil {
 		return nil
 	}
-	if l.conn.streaming.Load() && !l.dropped && l.conn.stream.full() {
+	if !l.dropped && l.conn.unread() != nil {
 		l.m.pause(time.Now())
 		return nil
 	}
@@ -287,6 +287,9 @@ func (l *loop) emit(b *batch) {
 	}
 	if b != nil {
 		b.presence = out.presence
+	}
+	for _, t := range l.conn.topicStreams() {
+		t.add(out.events, out.presence)
 	}
 	switch {
 	case len(out.events) > 0 && l.conn.streaming.Load():

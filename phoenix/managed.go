@@ -273,14 +273,14 @@ func (r *run) leave(life context.Context) {
 	}
 	var leaves []<-chan answer
 	for _, c := range status.Channels {
-		left, err := r.conn.leave(ctx, c.Topic)
+		left, err := r.conn.leave(ctx, nil, c.Topic)
 		if err != nil {
 			return
 		}
 		leaves = append(leaves, left)
 	}
 	for _, left := range leaves {
-		_, _ = await(ctx, r.conn, left)
+		_, _ = await(ctx, r.conn, nil, left)
 	}
 }
 

@@ -30,7 +30,8 @@ type Options struct {
 	ConnectTimeout time.Duration
 	// ReplyTimeout bounds the wait for the reply to a join, a leave and, unless it has its own, a push. Default 10 s.
 	ReplyTimeout time.Duration
-	// HeartbeatInterval and HeartbeatTimeout: PROTOCOL.md, rule 17. Defaults 30 s and 10 s.
+	// HeartbeatInterval and HeartbeatTimeout: PROTOCOL.md, rule 17. Defaults 30 s and 10 s. With NoHeartbeat as interval none
+	// are written but those of Conn.Heartbeat: for a server that has no timeout of its own, or a caller who writes them.
 	HeartbeatInterval, HeartbeatTimeout time.Duration
 
 	// MaxRetries bounds the retries of a dial, and of a channel's join, in a row: 0, the default, is none, -1 no limit.
@@ -80,6 +81,10 @@ type Options struct {
 	Trace func(TraceFrame)
 }
 
+// NoHeartbeat is the Options.HeartbeatInterval that switches heartbeats off. Phoenix closes a socket on which it has read
+// nothing for 60 s, and nobody finds a link that is half open: on Linux TCP_USER_TIMEOUT is not set, either.
+const NoHeartbeat time.Duration = -1
+
 // Credentials are what a dial shows to the server.
 type Credentials struct {
 	// Params are added to the URL's query (Phoenix: the params of connect/3).
@@ -125,7 +130,11 @@ func (o Options) withDefaults() (Options, error) {
 	setDefault(&o.ConnectTimeout, 10*time.Second)
 	setDefault(&o.ReplyTimeout, 10*time.Second)
 	setDefault(&o.HeartbeatInterval, 30*time.Second)
-	setDefault(&o.HeartbeatTimeout, min(10*time.Second, o.HeartbeatInterval))
+	beats := o.HeartbeatInterval != NoHeartbeat
+	if beats {
+		setDefault(&o.HeartbeatTimeout, min(10*time.Second, o.HeartbeatInterval))
+	}
+	setDefault(&o.HeartbeatTimeout, 10*time.Second)
 	setDefault(&o.StableAfter, 10*time.Second)
 	setDefault(&o.MaxMessage, 64<<20)
 	setDefault(&o.ReadBuffer, 4<<10)
@@ -142,11 +151,11 @@ func (o Options) withDefaults() (Options, error) {
 		"connect timeout": o.ConnectTimeout, "reply timeout": o.ReplyTimeout, "heartbeat interval": o.HeartbeatInterval,
 		"heartbeat timeout": o.HeartbeatTimeout, "stable time": o.StableAfter,
 	} {
-		if d < 0 {
+		if d < 0 && (beats || name != "heartbeat interval") {
 			return o, fmt.Errorf("the %s is negative: %v", name, d)
 		}
 	}
-	if o.HeartbeatTimeout > o.HeartbeatInterval {
+	if beats && o.HeartbeatTimeout > o.HeartbeatInterval {
 		return o, fmt.Errorf("the heartbeat timeout (%v) is longer than the heartbeat interval (%v)", o.HeartbeatTimeout, o.HeartbeatInterval)
 	}
 	if o.MaxRetries < -1 {

@@ -47,7 +47,7 @@ func TestInvalidOptions(t *testing.T) {
 		{Options{}, "URI"},
 		{Options{URL: url, ConnectTimeout: -1}, "connect timeout"},
 		{Options{URL: url, ReplyTimeout: -1}, "reply timeout"},
-		{Options{URL: url, HeartbeatInterval: -1}, "heartbeat"},
+		{Options{URL: url, HeartbeatInterval: -2}, "heartbeat"},
 		{Options{URL: url, HeartbeatTimeout: -1}, "heartbeat timeout"},
 		{Options{URL: url, StableAfter: -1}, "stable time"},
 		{Options{URL: url, HeartbeatInterval: time.Second, HeartbeatTimeout: 2 * time.Second}, "longer than the heartbeat interval"},

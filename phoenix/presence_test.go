@@ -722,7 +722,7 @@ func TestPresenceMemoryPausesReads(t *testing.T) {
 		t.Errorf("a diff that is no news counts %d bytes", again)
 	}
 
-	s := newStream()
+	s := newStream(make(chan struct{}, 1))
 	s.put(numbered(1, 1), &batch{presence: maxWaitingMemory - 1})
 	if s.full() {
 		t.Error("full too early")

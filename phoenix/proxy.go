@@ -115,7 +115,8 @@ func connectTunnel(ctx context.Context, conn net.Conn, user *url.Userinfo, addr 
 		return err
 	}
 	if resp.StatusCode/100 != 2 {
-		return &proxyRefusal{status: resp.StatusCode, retryAfter: retryAfter(resp.Header.Get("Retry-After"), time.Now())}
+		after, _ := ParseRetryAfter(resp.Header, time.Now())
+		return &proxyRefusal{status: resp.StatusCode, retryAfter: after}
 	}
 	if !stop() {
 		return ctx.Err()

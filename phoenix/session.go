@@ -15,6 +15,8 @@ import (
 type session struct {
 	transport transport
 	out       *outbox
+	// secrets may be in what the server says.
+	secrets *Redactor
 	// batches carries what was read; the last one has the error that ended the session. In band, so that what came
 	// before the end is delivered before it (rule 22). It is closed when the reader has returned.
 	batches chan *batch
@@ -30,7 +32,7 @@ const readLinger = time.Second
 const echoTimeout = 500 * time.Millisecond
 
 func (c *Conn) startSession(t transport, out *outbox) *session {
-	s := &session{transport: t, out: out, batches: make(chan *batch, 1), wrote: make(chan struct{})}
+	s := &session{transport: t, out: out, secrets: c.secrets, batches: make(chan *batch, 1), wrote: make(chan struct{})}
 	r := &reader{
 		transport: t, codec: c.endpoint.codec, skip: c.opts.Skip, presence: c.opts.Presence, trace: c.tracer(), log: c.opts.Logger,
 		scratch: make([]byte, c.opts.ReadBuffer), maxMessage: c.opts.MaxMessage, batches: s.batches,
@@ -108,6 +110,7 @@ func (s *session) end(err error) (*LinkError, uint64) {
 	if link.Reason == ReasonTimeout && s.writeErr != nil {
 		link = classify(StageSession, s.writeErr) // it is why reads had a deadline
 	}
+	link.CloseText = s.secrets.Redact(link.CloseText)
 	return link, s.out.attempted()
 }
 

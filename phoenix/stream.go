@@ -5,7 +5,9 @@ import (
 	"errors"
 	"io"
 	"iter"
+	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 // A Stream hands out the events of a connection, each once, in wire order. One goroutine at a time may use it. While its
@@ -15,13 +17,46 @@ type Stream struct {
 	mu      sync.Mutex
 	waiting eventBatch
 	ended   bool
-	// more wakes the consumer, room the loop.
+	closed  bool
+	// more wakes the consumer, room the loop. The streams of a connection share room.
 	more, room chan struct{}
+	// taken counts the events that have been handed out.
+	taken atomic.Uint64
 
-	// current belongs to the consumer; taken of its events have been handed out.
+	// current belongs to the consumer; next is the first of its events that has not been handed out.
 	current eventBatch
-	taken   int
+	next    int
 	usage   usage
+}
+
+// A topicStream is a stream of the events of one topic, and of the names if there are any.
+type topicStream struct {
+	*Stream
+	topic string
+	names []string
+}
+
+// add adds copies, which do not depend on a batch, of those of the events that are the stream's. presence is how much memory
+// the presence events among all of them hold on to.
+func (t *topicStream) add(events []Event, presence int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return
+	}
+	w := &t.waiting
+	before := len(w.events)
+	for i := range events {
+		e := &events[i]
+		if e.Topic == t.topic && (len(t.names) == 0 || e.Name != "" && slices.Contains(t.names, e.Name)) {
+			w.events = append(w.events, e.Clone())
+			w.bytes += len(e.Payload.Data)
+		}
+	}
+	if len(w.events) > before {
+		w.memory += presence
+		wake(t.more)
+	}
 }
 
 // An eventBatch is a run of events and the batches whose buffers they point into.
@@ -43,13 +78,20 @@ const (
 // keptEvents is for how many events a quiet connection keeps room.
 const keptEvents = 16
 
-func newStream() *Stream {
-	return &Stream{more: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+func newStream(room chan struct{}) *Stream {
+	return &Stream{more: make(chan struct{}, 1), room: room}
 }
 
 // put adds events; b is what they point into, or nil. It takes both over and returns a slice for the next events.
 func (s *Stream) put(events []Event, b *batch) []Event {
 	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		if b != nil {
+			b.release()
+		}
+		return events[:0]
+	}
 	w := &s.waiting
 	if len(w.events) == 0 {
 		w.events, events = events, w.events
@@ -74,6 +116,27 @@ func (s *Stream) full() bool {
 	return w.bytes >= maxWaitingBytes || w.memory >= maxWaitingMemory || len(w.events) >= maxWaitingEvents
 }
 
+// Close ends the stream for its consumer, who calls it and then does not call Next any more, or gets io.EOF: what waits, and
+// what would come, is dropped, and pauses no reads. It does not close the connection.
+func (s *Stream) Close() {
+	s.mu.Lock()
+	dropped := s.waiting
+	s.waiting, s.closed, s.ended = eventBatch{}, true, true
+	s.mu.Unlock()
+	for _, b := range slices.Concat(s.current.held, dropped.held) {
+		b.release()
+	}
+	s.current, s.next = eventBatch{}, 0
+	wake(s.more)
+	wake(s.room)
+}
+
+func (s *Stream) isClosed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
+}
+
 // end says that nothing more comes.
 func (s *Stream) end() {
 	s.mu.Lock()
@@ -92,7 +155,7 @@ func wake(c chan struct{}) {
 // Next waits for the next event, which is valid until the next call. Its error is io.EOF after the last one, or that
 // of ctx; then nothing is lost, and Next can be called again.
 func (s *Stream) Next(ctx context.Context) (*Event, error) {
-	for s.taken == len(s.current.events) {
+	for s.next == len(s.current.events) {
 		if s.fetch() {
 			break
 		}
@@ -108,14 +171,15 @@ func (s *Stream) Next(ctx context.Context) (*Event, error) {
 			return nil, ctx.Err()
 		}
 	}
-	e := &s.current.events[s.taken]
-	s.taken++
+	e := &s.current.events[s.next]
+	s.next++
+	s.taken.Add(1)
 	return e, nil
 }
 
 // Ready reports whether Next would return at once: time to write out what has been buffered, if not.
 func (s *Stream) Ready() bool {
-	if s.taken < len(s.current.events) {
+	if s.next < len(s.current.events) {
 		return true
 	}
 	s.mu.Lock()
@@ -135,7 +199,7 @@ func (s *Stream) fetch() bool {
 	s.mu.Lock()
 	s.current, s.waiting = s.waiting, spare
 	s.mu.Unlock()
-	s.taken = 0
+	s.next = 0
 	wake(s.room)
 	return len(s.current.events) > 0
 }

@@ -19,7 +19,7 @@ func numbered(seq, n int) []Event {
 
 func TestStreamHandsOutInOrder(t *testing.T) {
 	const total = 50_000
-	s := newStream()
+	s := newStream(make(chan struct{}, 1))
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		var events []Event
@@ -50,7 +50,7 @@ func TestStreamHandsOutInOrder(t *testing.T) {
 
 // A Next that gives up loses nothing.
 func TestStreamNextWithContext(t *testing.T) {
-	s := newStream()
+	s := newStream(make(chan struct{}, 1))
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := s.Next(ended); !errors.Is(err, context.Canceled) {
@@ -70,7 +70,7 @@ func TestStreamNextWithContext(t *testing.T) {
 }
 
 func TestStreamReady(t *testing.T) {
-	s := newStream()
+	s := newStream(make(chan struct{}, 1))
 	if s.Ready() {
 		t.Error("ready without an event")
 	}
@@ -99,7 +99,7 @@ func TestStreamFull(t *testing.T) {
 		"bytes":  func(s *Stream) { s.put(numbered(1, 1), &batch{buf: make([]byte, maxWaitingBytes)}) },
 		"memory": func(s *Stream) { s.put(numbered(1, 1), &batch{buf: make([]byte, 10, maxWaitingMemory)}) },
 	} {
-		s := newStream()
+		s := newStream(make(chan struct{}, 1))
 		s.put(numbered(1, 1), nil)
 		if s.full() {
 			t.Errorf("%s: full with one event", name)
@@ -124,7 +124,7 @@ func TestStreamFull(t *testing.T) {
 
 // A buffer is used again only when the consumer has asked for the event behind those that point into it.
 func TestStreamHoldsBuffers(t *testing.T) {
-	s := newStream()
+	s := newStream(make(chan struct{}, 1))
 	b := &batch{buf: []byte("payload")}
 	events := numbered(1, 2)
 	for i := range events {
@@ -165,7 +165,7 @@ func TestEventClone(t *testing.T) {
 
 // A stream that a burst went through is small again after some messages, whichever of its slices they went through.
 func TestStreamForgetsBurst(t *testing.T) {
-	s := newStream()
+	s := newStream(make(chan struct{}, 1))
 	put := func(spare []Event, n int) []Event {
 		spare = s.put(append(spare, numbered(1, n)...), nil)
 		for range n {

@@ -518,7 +518,7 @@ func (p *transcriptReplay) answered(l *transcriptLine) error {
 	for name, value := range answer.Headers {
 		resp.Header.Set(name, value)
 	}
-	p.run(func() { p.m.dialFailed(p.now, refused(resp, p.now)) })
+	p.run(func() { p.m.dialFailed(p.now, refused(resp, nil, p.now)) })
 	return nil
 }
 
