@@ -2,16 +2,12 @@ package phoenixtest
 
 import (
 	"bufio"
-	"encoding/binary"
 	"io"
 	"net"
-	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
 )
 
 // readBuffer is how much of what a client sends is taken in one read.
@@ -31,8 +27,8 @@ type Conn struct {
 	defl  *deflater // nil: not negotiated
 	box   *mailbox[envelope]
 	in    chan inbound
-	hole  flag // set: the link is a black hole
-	stall flag // set: nothing is read any more
+	hole  atomic.Bool // the link is a black hole
+	stall atomic.Bool // nothing is read any more
 
 	ended   chan struct{} // closed when nobody is there, or nobody will be
 	endOnce sync.Once
@@ -110,7 +106,7 @@ func (c *Conn) readLoop() {
 	defer close(c.in)
 	for {
 		frames, err := c.fr.batch()
-		if c.stall.isSet() {
+		if c.stall.Load() {
 			<-c.ended
 			return
 		}
@@ -126,6 +122,15 @@ func (c *Conn) readLoop() {
 		if err != nil {
 			return
 		}
+	}
+}
+
+func (s *Server) tapIn(c *Conn, frames []wsFrame) {
+	if s.tap == nil {
+		return
+	}
+	for _, f := range frames {
+		s.tap(Frame{Conn: c, FromClient: true, Opcode: int(f.op), Data: f.data})
 	}
 }
 
@@ -311,85 +316,6 @@ func (c *Conn) exitFrame(p *process, reason string) wsFrame {
 	})
 }
 
-// Info is what the client said when it connected.
-func (c *Conn) Info() *ConnectInfo { return c.info }
-
-// ID is the socket's id, "" if it has none.
-func (c *Conn) ID() string { return c.id }
-
-// Serializer is the name of the Elixir module for the vsn that the client speaks.
-func (c *Conn) Serializer() string { return c.ser.name() }
-
-// Close sends a close frame and ends the connection.
-func (c *Conn) Close(code int) { c.box.put(envelope{order: orderClose, code: code}) }
-
-// Crash does what an exception in the transport process does: close 1011 with Bandit, no
-// close frame with Cowboy.
-func (c *Conn) Crash() { c.box.put(envelope{order: orderCrash}) }
-
-// Drop ends the TCP connection at once, without a close frame.
-func (c *Conn) Drop() { c.cut(orderDrop) }
-
-// Reset ends the TCP connection at once with a reset.
-func (c *Conn) Reset() { c.cut(orderReset) }
-
-// BlackHole makes the link half-open: what the client sends disappears, nothing is sent,
-// and nothing ends, until the client hangs up or the server is closed.
-func (c *Conn) BlackHole() {
-	c.hole.set()
-	c.box.put(envelope{order: orderHole})
-}
-
-// Stall stops reading, so that the writes of the client block once the buffers between are
-// full. The data of one read that was already waiting is lost.
-func (c *Conn) Stall() { c.stall.set() }
-
-// SendText sends a text frame as it is, whether it is a message or not.
-func (c *Conn) SendText(text string) {
-	c.box.put(envelope{frame: wsFrame{op: opText, data: []byte(text)}})
-}
-
-// SendBinary sends a binary frame as it is, whether it is a message or not.
-func (c *Conn) SendBinary(data []byte) {
-	c.box.put(envelope{frame: wsFrame{op: opBinary, data: data}})
-}
-
-// SendPing sends a WebSocket ping.
-func (c *Conn) SendPing(data string) {
-	c.box.put(envelope{frame: wsFrame{op: opPing, data: []byte(data)}})
-}
-
-// SendRaw writes bytes to the TCP connection, whether they are a frame or not.
-func (c *Conn) SendRaw(data []byte) { c.box.put(envelope{raw: data}) }
-
-// cut posts the order and makes sure that a transport that is busy writing obeys, too.
-func (c *Conn) cut(o order) {
-	c.box.put(envelope{order: o})
-	if o == orderReset {
-		reset(c.nc)
-	}
-	c.end()
-	c.nc.Close()
-}
-
-// reset makes the end of a connection a reset, where the connection can do that.
-func reset(nc net.Conn) {
-	if wrapped, ok := nc.(interface{ NetConn() net.Conn }); ok { // TLS
-		nc = wrapped.NetConn()
-	}
-	if tcp, ok := nc.(interface{ SetLinger(sec int) error }); ok {
-		_ = tcp.SetLinger(0) // it fails when the connection is gone already
-	}
-}
-
-// A flag is set once.
-type flag struct{ v atomic.Bool }
-
-func (f *flag) set()        { f.v.Store(true) }
-func (f *flag) isSet() bool { return f.v.Load() }
-
-// This file is how a transport writes to its link, and how it ends it.
-
 const (
 	// sendTimeout is Bandit's: a client that does not read for so long is cut off.
 	sendTimeout = 30 * time.Second
@@ -437,7 +363,7 @@ func (c *Conn) linger() {
 	}
 	_ = c.nc.SetReadDeadline(time.Now().Add(lingerTimeout))
 	isClose := func(f wsFrame) bool { return f.op == opClose }
-	for !c.stall.isSet() {
+	for !c.stall.Load() {
 		select {
 		case in, ok := <-c.in:
 			if !ok { // the reader stops at a violation, and at the end
@@ -483,8 +409,14 @@ func (c *Conn) write(frame wsFrame) {
 	c.writeBytes(data)
 }
 
+func (s *Server) tapOut(c *Conn, f wsFrame) {
+	if s.tap != nil {
+		s.tap(Frame{Conn: c, Opcode: int(f.op), Data: f.data})
+	}
+}
+
 func (c *Conn) writeBytes(data []byte) {
-	if c.err != nil || c.hole.isSet() {
+	if c.err != nil || c.hole.Load() {
 		return
 	}
 	if len(data) > c.out.Available() {
@@ -494,7 +426,7 @@ func (c *Conn) writeBytes(data []byte) {
 }
 
 func (c *Conn) flush() {
-	if c.err == nil && c.out.Buffered() > 0 && !c.hole.isSet() {
+	if c.err == nil && c.out.Buffered() > 0 && !c.hole.Load() {
 		c.allowSend()
 		c.err = c.out.Flush()
 	}
@@ -506,101 +438,73 @@ func (c *Conn) allowSend() { _ = c.nc.SetWriteDeadline(time.Now().Add(sendTimeou
 // end marks that nobody is there.
 func (c *Conn) end() { c.endOnce.Do(func() { close(c.ended) }) }
 
-// The close codes that Phoenix servers send.
-const (
-	closeNormal         = 1000
-	closeGoingAway      = 1001
-	closeProtocolError  = 1002
-	closeNoStatus       = 1005 // never on the wire: an empty close frame
-	closeInvalidPayload = 1007
-	closeTooBig         = 1009
-	closeInternalError  = 1011
-	closeRestart        = 1012
-)
+// Info is what the client said when it connected.
+func (c *Conn) Info() *ConnectInfo { return c.info }
 
-// closePayload is the payload of a close frame; reasons are always empty, as recorded.
-func closePayload(code int) []byte {
-	if code == closeNoStatus {
-		return nil
-	}
-	return binary.BigEndian.AppendUint16(nil, uint16(code))
+// ID is the socket's id, "" if it has none.
+func (c *Conn) ID() string { return c.id }
+
+// Serializer is the name of the Elixir module for the vsn that the client speaks.
+func (c *Conn) Serializer() string { return c.ser.name() }
+
+// Close sends a close frame and ends the connection.
+func (c *Conn) Close(code int) { c.box.put(envelope{order: orderClose, code: code}) }
+
+// Crash does what an exception in the transport process does: close 1011 with Bandit, no
+// close frame with Cowboy.
+func (c *Conn) Crash() { c.box.put(envelope{order: orderCrash}) }
+
+// Drop ends the TCP connection at once, without a close frame.
+func (c *Conn) Drop() { c.cut(orderDrop) }
+
+// Reset ends the TCP connection at once with a reset.
+func (c *Conn) Reset() { c.cut(orderReset) }
+
+// BlackHole makes the link half-open: what the client sends disappears, nothing is sent,
+// and nothing ends, until the client hangs up or the server is closed.
+func (c *Conn) BlackHole() {
+	c.hole.Store(true)
+	c.box.put(envelope{order: orderHole})
 }
 
-// clientCloseCode reads the payload of a client's close frame. It must not carry the codes
-// that RFC 6455 keeps for other uses.
-func clientCloseCode(data []byte) (int, error) {
-	if len(data) == 0 {
-		return closeNoStatus, nil
-	}
-	if len(data) == 1 {
-		return 0, wireError{closeProtocolError}
-	}
-	code := int(binary.BigEndian.Uint16(data))
-	switch {
-	case code < 1000, code >= 5000, code == 1004, code == 1005, code == 1006, code >= 1015 && code < 3000:
-		return 0, wireError{closeProtocolError}
-	case !utf8.Valid(data[2:]):
-		return 0, wireError{closeInvalidPayload}
-	}
-	return code, nil
+// Stall stops reading, so that the writes of the client block once the buffers between are
+// full. The data of one read that was already waiting is lost.
+func (c *Conn) Stall() { c.stall.Store(true) }
+
+// SendText sends a text frame as it is, whether it is a message or not.
+func (c *Conn) SendText(text string) {
+	c.box.put(envelope{frame: wsFrame{op: opText, data: []byte(text)}})
 }
 
-// A Flavor is the web server under Phoenix. All differences that were found between the
-// two are here.
-type Flavor int
-
-// The flavors. Bandit is Phoenix's default.
-const (
-	Bandit Flavor = iota
-	Cowboy
-)
-
-// idleClose is the close code of an idle timeout.
-func (f Flavor) idleClose() int {
-	if f == Cowboy {
-		return closeNormal
-	}
-	return closeProtocolError
+// SendBinary sends a binary frame as it is, whether it is a message or not.
+func (c *Conn) SendBinary(data []byte) {
+	c.box.put(envelope{frame: wsFrame{op: opBinary, data: data}})
 }
 
-// idleAfter is when a client that was silent since the given time is found idle. Cowboy
-// looks only at each tenth of the timeout since the start, and closes at the eleventh look.
-func (f Flavor) idleAfter(start, heard time.Time, timeout time.Duration) time.Time {
-	if f != Cowboy {
-		return heard.Add(timeout)
-	}
-	tick := timeout / 10
-	ticksBefore := heard.Sub(start) / tick
-	return start.Add((ticksBefore + 11) * tick)
+// SendPing sends a WebSocket ping.
+func (c *Conn) SendPing(data string) {
+	c.box.put(envelope{frame: wsFrame{op: opPing, data: []byte(data)}})
 }
 
-// answerTo is the close code that answers a close frame of the client.
-func (f Flavor) answerTo(code int) int {
-	if f == Cowboy {
-		return code
+// SendRaw writes bytes to the TCP connection, whether they are a frame or not.
+func (c *Conn) SendRaw(data []byte) { c.box.put(envelope{raw: data}) }
+
+// cut posts the order and makes sure that a transport that is busy writing obeys, too.
+func (c *Conn) cut(o order) {
+	c.box.put(envelope{order: o})
+	if o == orderReset {
+		reset(c.nc)
 	}
-	return closeNormal
+	c.end()
+	c.nc.Close()
 }
 
-// crashClose is the close code of an exception in the transport; ok is false where the
-// connection just ends.
-func (f Flavor) crashClose() (code int, ok bool) { return closeInternalError, f != Cowboy }
-
-// extensionHeader is the value of Sec-WebSocket-Extensions.
-func (f Flavor) extensionHeader(params []string) string {
-	if f == Cowboy {
-		return strings.Join(params, "; ")
+// reset makes the end of a connection a reset, where the connection can do that.
+func reset(nc net.Conn) {
+	if wrapped, ok := nc.(interface{ NetConn() net.Conn }); ok { // TLS
+		nc = wrapped.NetConn()
 	}
-	return strings.Join(params, ";")
-}
-
-// stamp sets the headers that every answer has. An upgrade has no body and so no vary.
-func (f Flavor) stamp(h http.Header, upgrade bool) {
-	h.Set("Cache-Control", "max-age=0, private, must-revalidate")
-	switch {
-	case f == Cowboy:
-		h.Set("Server", "Cowboy")
-	case !upgrade:
-		h.Set("Vary", "accept-encoding")
+	if tcp, ok := nc.(interface{ SetLinger(sec int) error }); ok {
+		_ = tcp.SetLinger(0) // it fails when the connection is gone already
 	}
 }

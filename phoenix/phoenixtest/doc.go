@@ -65,13 +65,17 @@
 //   - A new behaviour of an application (refuse, crash, be slow): write it in a
 //     test with [ChannelFuncs], or, if several packages want it, as an event of
 //     the recorded application in the subpackage peer.
-//   - A new behaviour of the link (closing, vanishing, silence): a method of
-//     [Conn] that posts to the transport's mailbox, and one of [Server] in
-//     control.go that calls it for all. Only the transport goroutine writes.
+//   - A new behaviour of the link (closing, vanishing, silence): an order in
+//     conn.go, a method of [Conn] that posts it to the transport's mailbox, and a
+//     method of [Server] that calls it for all. Only the transport goroutine writes.
 //   - A new fact about Phoenix: record it, put the transcript in
-//     testdata/transcripts, see the replay fail, then change dispatch.go (joins,
-//     leaves, pushes), process.go (a channel's life) or conn.go (the socket).
+//     testdata/transcripts, name it in the table of transcript_test.go, see the
+//     replay fail, then change handshake.go (who may connect), conn.go (joins,
+//     leaves, pushes, the end of a socket), process.go (the life of a channel),
+//     presence.go or pubsub.go.
 //   - A difference between Bandit and Cowboy: a method of [Flavor], so that all
-//     of them are found in one file.
-//   - A new vsn: a serializer beside serializer_v2.go, and a line in newSerializer.
+//     of them are found in one file, flavor.go.
+//   - A new vsn: a serializer in serializer.go, and a line in newSerializer.
+//   - A new check of a client's frames: wsframe.go. The order of the checks decides
+//     which close code a frame with two faults gets; the transcripts have it.
 package phoenixtest

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // upgrade is the WebSocket endpoint of a socket. The checks are in Phoenix's order: the
@@ -46,175 +47,13 @@ func (s *Server) upgrade(w http.ResponseWriter, r *http.Request, sock *UserSocke
 	s.accept(w, r, &Conn{srv: s, sock: sock, info: info, ser: ser}, protocol)
 }
 
+func (s *Server) refusal() *Refusal {
+	s.state.mu.Lock()
+	defer s.state.mu.Unlock()
+	return s.state.refusal
+}
+
 var errForbidden = errors.New("forbidden")
-
-// connect reads the query and asks the application.
-func connect(r *http.Request, sock *UserSocket, token *string) (*ConnectInfo, serializer, error) {
-	params, err := plugParams(r.URL.RawQuery)
-	if err != nil {
-		return nil, nil, &Refusal{Status: http.StatusBadRequest}
-	}
-	vsn, given := params["vsn"]
-	if !given {
-		vsn = "1.0.0"
-	}
-	text, _ := vsn.(string)
-	ser := newSerializer(text, sock.Versions)
-	if ser == nil {
-		return nil, nil, errForbidden
-	}
-	info := connectInfo(r, params, token)
-	if sock.Connect == nil {
-		return info, ser, nil
-	}
-	return info, ser, sock.Connect(info)
-}
-
-func connectInfo(r *http.Request, params Map, token *string) *ConnectInfo {
-	info := &ConnectInfo{
-		Context:   r.Context(),
-		Params:    params,
-		Headers:   map[string]string{},
-		AuthToken: token,
-		Peer:      r.RemoteAddr,
-	}
-	uri := url.URL{Scheme: "http", Host: r.Host, Path: r.URL.Path, RawQuery: r.URL.RawQuery}
-	if r.TLS != nil {
-		uri.Scheme = "https"
-	}
-	info.URI = uri.String()
-	for name, values := range r.Header {
-		if name = strings.ToLower(name); strings.HasPrefix(name, "x-") {
-			info.Headers[name] = values[len(values)-1]
-		}
-	}
-	if agent, ok := r.Header["User-Agent"]; ok {
-		info.UserAgent = &agent[0]
-	}
-	return info
-}
-
-// originAllowed is check_origin: no Origin header passes always.
-func originAllowed(hosts []string, origin string) bool {
-	if hosts == nil || origin == "" {
-		return true
-	}
-	u, err := url.Parse(origin)
-	return err == nil && slices.Contains(hosts, u.Hostname())
-}
-
-// notAnUpgrade says what is missing, in WebSockAdapter's words.
-func notAnUpgrade(h http.Header) string {
-	for _, must := range []struct{ header, token string }{
-		{"Connection", "upgrade"}, {"Upgrade", "websocket"},
-	} {
-		if !slices.Contains(tokens(h, must.header, strings.ToLower), must.token) {
-			return fmt.Sprintf("'%s' header must contain '%s', got %s",
-				strings.ToLower(must.header), must.token, inspect(h[must.header]))
-		}
-	}
-	if h.Get("Sec-WebSocket-Key") == "" {
-		return "'sec-websocket-key' header is absent"
-	}
-	if version := h["Sec-Websocket-Version"]; len(version) != 1 || version[0] != "13" {
-		return fmt.Sprintf("'sec-websocket-version' header must equal '13', got %s", inspect(version))
-	}
-	return ""
-}
-
-// inspect is a list of strings as Elixir prints it.
-func inspect(list []string) string {
-	quoted := make([]string, len(list))
-	for i, s := range list {
-		quoted[i] = strconv.Quote(s)
-	}
-	return "[" + strings.Join(quoted, ", ") + "]"
-}
-
-// tokens are the comma-separated values of a header.
-func tokens(h http.Header, name string, normal func(string) string) []string {
-	var list []string
-	for part := range strings.SplitSeq(strings.Join(h.Values(name), ","), ",") {
-		if part = strings.TrimSpace(part); part != "" {
-			list = append(list, normal(part))
-		}
-	}
-	return list
-}
-
-// refuse answers a client that may not connect.
-func (s *Server) refuse(w http.ResponseWriter, err error) {
-	s.count(func(st *Stats) { st.Refused++ })
-	var refusal *Refusal
-	if !errors.As(err, &refusal) {
-		refusal = &Refusal{Status: http.StatusForbidden}
-	}
-	for name, values := range refusal.Header {
-		w.Header()[name] = values
-	}
-	respond(w, refusal.Status, w.Header().Get("Content-Type"), refusal.Body)
-}
-
-// respond writes a plain answer. Without a content type there is none, as with Plug, where
-// net/http would guess one.
-func respond(w http.ResponseWriter, status int, contentType, body string) {
-	if contentType == "" {
-		w.Header()["Content-Type"] = nil
-	} else {
-		w.Header().Set("Content-Type", contentType)
-	}
-	w.WriteHeader(status)
-	_, _ = w.Write([]byte(body)) // it fails when the client is gone already
-}
-
-// accept answers 101 and runs the socket until it ends.
-func (s *Server) accept(w http.ResponseWriter, r *http.Request, c *Conn, protocol string) {
-	nc, rw, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		respond(w, http.StatusInternalServerError, "", err.Error())
-		return
-	}
-	defer nc.Close()
-	// The context of the request, which ends with it, is not for use from here on.
-	c.info.Context = context.WithoutCancel(r.Context())
-	c.init(nc, rw.Reader)
-	answer := s.upgradeHeader(r, protocol)
-	if ext := negotiateDeflate(r.Header.Values("Sec-WebSocket-Extensions")); c.sock.Compress && ext != nil {
-		answer.Set("Sec-Websocket-Extensions", s.flavor.extensionHeader(ext.params))
-		c.fr.inflate, c.defl = &inflater{takeover: ext.clientTakeover}, newDeflater()
-	}
-	// A client that has its answer is among Conns already, so that tests need not wait.
-	if !s.register(c) {
-		return
-	}
-	defer s.unregister(c)
-	_, _ = c.out.WriteString("HTTP/1.1 101 Switching Protocols\r\n") // errors stay until the flush
-	_ = answer.Write(c.out)
-	_, _ = c.out.WriteString("\r\n")
-	if c.flush(); c.err == nil {
-		c.serve()
-	}
-}
-
-// upgradeHeader is what every upgrade answers.
-func (s *Server) upgradeHeader(r *http.Request, protocol string) http.Header {
-	header := http.Header{}
-	s.flavor.stamp(header, true)
-	header.Set("Date", httpDate())
-	header.Set("Upgrade", "websocket")
-	header.Set("Connection", "Upgrade")
-	header.Set("Sec-Websocket-Accept", acceptKey(r.Header.Get("Sec-WebSocket-Key")))
-	if protocol != "" {
-		header.Set("Sec-Websocket-Protocol", protocol)
-	}
-	return header
-}
-
-func acceptKey(key string) string {
-	const guid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11" // RFC 6455 section 1.3
-	sum := sha1.Sum([]byte(key + guid))
-	return base64.StdEncoding.EncodeToString(sum[:])
-}
 
 const authTokenPrefix = "base64url.bearer.phx."
 
@@ -252,6 +91,37 @@ func subprotocol(sock *UserSocket, h http.Header) (protocol string, token *strin
 	default:
 		return "", nil, errForbidden
 	}
+}
+
+// originAllowed is check_origin: no Origin header passes always.
+func originAllowed(hosts []string, origin string) bool {
+	if hosts == nil || origin == "" {
+		return true
+	}
+	u, err := url.Parse(origin)
+	return err == nil && slices.Contains(hosts, u.Hostname())
+}
+
+// connect reads the query and asks the application.
+func connect(r *http.Request, sock *UserSocket, token *string) (*ConnectInfo, serializer, error) {
+	params, err := plugParams(r.URL.RawQuery)
+	if err != nil {
+		return nil, nil, &Refusal{Status: http.StatusBadRequest}
+	}
+	vsn, given := params["vsn"]
+	if !given {
+		vsn = "1.0.0"
+	}
+	text, _ := vsn.(string)
+	ser := newSerializer(text, sock.Versions)
+	if ser == nil {
+		return nil, nil, errForbidden
+	}
+	info := connectInfo(r, params, token)
+	if sock.Connect == nil {
+		return info, ser, nil
+	}
+	return info, ser, sock.Connect(info)
 }
 
 // plugParams decodes a query string as Plug does: a[]=1 makes lists, m[k]=v makes objects,
@@ -301,4 +171,170 @@ func assignParam(old any, path []string, value string) any {
 	}
 	object[path[0]] = assignParam(object[path[0]], path[1:], value)
 	return object
+}
+
+func connectInfo(r *http.Request, params Map, token *string) *ConnectInfo {
+	info := &ConnectInfo{
+		Context:   r.Context(),
+		Params:    params,
+		Headers:   map[string]string{},
+		AuthToken: token,
+		Peer:      r.RemoteAddr,
+	}
+	uri := url.URL{Scheme: "http", Host: r.Host, Path: r.URL.Path, RawQuery: r.URL.RawQuery}
+	if r.TLS != nil {
+		uri.Scheme = "https"
+	}
+	info.URI = uri.String()
+	for name, values := range r.Header {
+		if name = strings.ToLower(name); strings.HasPrefix(name, "x-") {
+			info.Headers[name] = values[len(values)-1]
+		}
+	}
+	if agent, ok := r.Header["User-Agent"]; ok {
+		info.UserAgent = &agent[0]
+	}
+	return info
+}
+
+// notAnUpgrade says what is missing, in WebSockAdapter's words.
+func notAnUpgrade(h http.Header) string {
+	for _, must := range []struct{ header, token string }{
+		{"Connection", "upgrade"}, {"Upgrade", "websocket"},
+	} {
+		if !slices.Contains(tokens(h, must.header, strings.ToLower), must.token) {
+			return fmt.Sprintf("'%s' header must contain '%s', got %s",
+				strings.ToLower(must.header), must.token, inspect(h[must.header]))
+		}
+	}
+	if h.Get("Sec-WebSocket-Key") == "" {
+		return "'sec-websocket-key' header is absent"
+	}
+	if version := h["Sec-Websocket-Version"]; len(version) != 1 || version[0] != "13" {
+		return fmt.Sprintf("'sec-websocket-version' header must equal '13', got %s", inspect(version))
+	}
+	return ""
+}
+
+// inspect is a list of strings as Elixir prints it.
+func inspect(list []string) string {
+	quoted := make([]string, len(list))
+	for i, s := range list {
+		quoted[i] = strconv.Quote(s)
+	}
+	return "[" + strings.Join(quoted, ", ") + "]"
+}
+
+// tokens are the comma-separated values of a header.
+func tokens(h http.Header, name string, normal func(string) string) []string {
+	var list []string
+	for part := range strings.SplitSeq(strings.Join(h.Values(name), ","), ",") {
+		if part = strings.TrimSpace(part); part != "" {
+			list = append(list, normal(part))
+		}
+	}
+	return list
+}
+
+// accept answers 101 and runs the socket until it ends.
+func (s *Server) accept(w http.ResponseWriter, r *http.Request, c *Conn, protocol string) {
+	nc, rw, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		respond(w, http.StatusInternalServerError, "", err.Error())
+		return
+	}
+	defer nc.Close()
+	// The context of the request, which ends with it, is not for use from here on.
+	c.info.Context = context.WithoutCancel(r.Context())
+	c.init(nc, rw.Reader)
+	answer := s.upgradeHeader(r, protocol)
+	if params, takeover := negotiateDeflate(r.Header.Values("Sec-WebSocket-Extensions")); c.sock.Compress && params != nil {
+		answer.Set("Sec-Websocket-Extensions", s.flavor.extensionHeader(params))
+		c.fr.inflate, c.defl = &inflater{takeover: takeover}, newDeflater()
+	}
+	// A client that has its answer is among Conns already, so that tests need not wait.
+	if !s.register(c) {
+		return
+	}
+	defer s.unregister(c)
+	_, _ = c.out.WriteString("HTTP/1.1 101 Switching Protocols\r\n") // errors stay until the flush
+	_ = answer.Write(c.out)
+	_, _ = c.out.WriteString("\r\n")
+	if c.flush(); c.err == nil {
+		c.serve()
+	}
+}
+
+// upgradeHeader is what every upgrade answers.
+func (s *Server) upgradeHeader(r *http.Request, protocol string) http.Header {
+	header := http.Header{}
+	s.flavor.stamp(header, true)
+	header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
+	header.Set("Upgrade", "websocket")
+	header.Set("Connection", "Upgrade")
+	header.Set("Sec-Websocket-Accept", acceptKey(r.Header.Get("Sec-WebSocket-Key")))
+	if protocol != "" {
+		header.Set("Sec-Websocket-Protocol", protocol)
+	}
+	return header
+}
+
+func acceptKey(key string) string {
+	const guid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11" // RFC 6455 section 1.3
+	sum := sha1.Sum([]byte(key + guid))
+	return base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// negotiateDeflate accepts an offer of permessage-deflate as Bandit and Cowboy do. It returns the parameters to answer, nil if
+// nothing was agreed on, and whether the client may refer to its earlier messages.
+func negotiateDeflate(offers []string) (params []string, clientTakeover bool) {
+	for _, offer := range strings.Split(strings.Join(offers, ","), ",") {
+		name, rest, _ := strings.Cut(offer, ";")
+		if strings.TrimSpace(name) != "permessage-deflate" {
+			continue
+		}
+		params, clientTakeover = []string{"permessage-deflate"}, true
+		offered := map[string]bool{}
+		for param := range strings.SplitSeq(rest, ";") {
+			key, _, _ := strings.Cut(strings.TrimSpace(param), "=")
+			offered[key] = true
+		}
+		if offered["server_no_context_takeover"] {
+			params = append(params, "server_no_context_takeover")
+		}
+		if offered["client_no_context_takeover"] {
+			params = append(params, "client_no_context_takeover")
+			clientTakeover = false
+		}
+		if offered["client_max_window_bits"] {
+			params = append(params, "client_max_window_bits=15")
+		}
+		return params, clientTakeover
+	}
+	return nil, false
+}
+
+// refuse answers a client that may not connect.
+func (s *Server) refuse(w http.ResponseWriter, err error) {
+	s.count(func(st *Stats) { st.Refused++ })
+	var refusal *Refusal
+	if !errors.As(err, &refusal) {
+		refusal = &Refusal{Status: http.StatusForbidden}
+	}
+	for name, values := range refusal.Header {
+		w.Header()[name] = values
+	}
+	respond(w, refusal.Status, w.Header().Get("Content-Type"), refusal.Body)
+}
+
+// respond writes a plain answer. Without a content type there is none, as with Plug, where
+// net/http would guess one.
+func respond(w http.ResponseWriter, status int, contentType, body string) {
+	if contentType == "" {
+		w.Header()["Content-Type"] = nil
+	} else {
+		w.Header().Set("Content-Type", contentType)
+	}
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(body)) // it fails when the client is gone already
 }

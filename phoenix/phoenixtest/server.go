@@ -41,29 +41,28 @@ type Server struct {
 	work   sync.WaitGroup // of everything that Close waits for
 }
 
-// An Option is a wish about a server.
-type Option func(*options)
-
-type options struct {
-	addr   string
-	tls    *tls.Config
-	flavor Flavor
-	tap    func(Frame)
-}
+// An Option configures a server.
+type Option func(*Server)
 
 // WithAddr listens on this address instead of a free port of 127.0.0.1. A server that only
 // has in-memory connections ignores it.
-func WithAddr(addr string) Option { return func(o *options) { o.addr = addr } }
+func WithAddr(addr string) Option {
+	return func(s *Server) {
+		if tcp, ok := s.network.(*tcpNetwork); ok {
+			tcp.addr = addr
+		}
+	}
+}
 
 // WithTLS speaks TLS; the URL is then wss.
-func WithTLS(config *tls.Config) Option { return func(o *options) { o.tls = config } }
+func WithTLS(config *tls.Config) Option { return func(s *Server) { s.tls = config } }
 
 // WithFlavor chooses the web server that Phoenix runs on.
-func WithFlavor(f Flavor) Option { return func(o *options) { o.flavor = f } }
+func WithFlavor(f Flavor) Option { return func(s *Server) { s.flavor = f } }
 
 // WithTap shows every message that is read and written to a function, which is called from
 // the goroutines of the connections and must not keep the data.
-func WithTap(tap func(Frame)) Option { return func(o *options) { o.tap = tap } }
+func WithTap(tap func(Frame)) Option { return func(s *Server) { s.tap = tap } }
 
 // A Frame is what a tap sees.
 type Frame struct {
@@ -75,11 +74,7 @@ type Frame struct {
 
 // Listen starts a server that listens on TCP.
 func Listen(app App, opts ...Option) (*Server, error) {
-	o := options{addr: "127.0.0.1:0"}
-	for _, opt := range opts {
-		opt(&o)
-	}
-	return start(app, o, &tcpNetwork{addr: o.addr})
+	return start(app, opts, &tcpNetwork{addr: "127.0.0.1:0"})
 }
 
 // NewServer is Listen for tests: it panics if it cannot listen.
@@ -93,27 +88,19 @@ func NewServer(app App, opts ...Option) *Server {
 
 // NewPipeServer starts a server without a network: only [Server.DialContext] reaches it.
 func NewPipeServer(app App, opts ...Option) *Server {
-	var o options
-	for _, opt := range opts {
-		opt(&o)
-	}
-	s, err := start(app, o, &pipeNetwork{})
+	s, err := start(app, opts, &pipeNetwork{})
 	if err != nil { // unreachable: a pipe can always be listened on
 		panic(fmt.Sprintf("phoenixtest: %v", err))
 	}
 	return s
 }
 
-func start(app App, o options, n network) (*Server, error) {
-	s := &Server{
-		tls:     o.tls,
-		flavor:  o.flavor,
-		tap:     o.tap,
-		network: n,
-		mounts:  map[string]*UserSocket{},
-		mux:     http.NewServeMux(),
+func start(app App, opts []Option, n network) (*Server, error) {
+	s := &Server{network: n, mounts: map[string]*UserSocket{}, mux: http.NewServeMux()}
+	for _, opt := range opts {
+		opt(s)
 	}
-	s.state.init()
+	s.state.changed = make(chan struct{})
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		respond(w, http.StatusNotFound, "", "not found")
@@ -190,7 +177,9 @@ func (s *Server) Start() error {
 		l = tls.NewListener(l, s.tls)
 	}
 	server := &http.Server{Handler: s, ErrorLog: log.New(io.Discard, "", 0)}
-	s.state.listening(server, l)
+	s.state.mu.Lock()
+	s.state.server, s.state.listener = server, l
+	s.state.mu.Unlock()
 	s.work.Add(1)
 	go func() {
 		defer s.work.Done()
@@ -200,7 +189,17 @@ func (s *Server) Start() error {
 }
 
 // StopListening refuses new TCP connections; those that are there live on.
-func (s *Server) StopListening() { s.state.stopListening() }
+func (s *Server) StopListening() {
+	s.state.mu.Lock()
+	defer s.state.mu.Unlock()
+	if s.state.server == nil {
+		return
+	}
+	// Both fail only for a listener that is closed already, perhaps by the other.
+	_ = s.state.server.Close()
+	_ = s.state.listener.Close()
+	s.state.server = nil
+}
 
 // drainTimeout is how long Stop lets connections end in order.
 const drainTimeout = 2 * time.Second
@@ -210,7 +209,7 @@ const drainTimeout = 2 * time.Second
 func (s *Server) Stop() {
 	s.StopListening()
 	s.each(func(c *Conn) {
-		if c.hole.isSet() || c.stall.isSet() {
+		if c.hole.Load() || c.stall.Load() {
 			c.Drop() // it would not hear us
 		} else {
 			c.Close(closeRestart)
@@ -230,61 +229,6 @@ func (s *Server) Close() {
 	s.cancel()
 	s.work.Wait()
 }
-
-// A network is where a server can be reached, also again after it was stopped.
-type network interface {
-	listen() (net.Listener, error)
-	address() string
-	dial(ctx context.Context) (net.Conn, error)
-}
-
-// tcpNetwork is one TCP address; a port 0 is settled by the first listen.
-type tcpNetwork struct{ addr string }
-
-func (n *tcpNetwork) listen() (net.Listener, error) {
-	l, err := net.Listen("tcp", n.addr)
-	if err == nil {
-		n.addr = l.Addr().String()
-	}
-	return l, err
-}
-
-func (n *tcpNetwork) address() string { return n.addr }
-
-func (n *tcpNetwork) dial(ctx context.Context) (net.Conn, error) {
-	var d net.Dialer
-	return d.DialContext(ctx, "tcp", n.addr)
-}
-
-// pipeNetwork is in memory.
-type pipeNetwork struct {
-	mu       sync.Mutex
-	listener *pipeListener
-	lastPort int
-}
-
-func (n *pipeNetwork) listen() (net.Listener, error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.listener = newPipeListener()
-	return n.listener, nil
-}
-
-// address is a name that is no address: a client that forgets to use DialContext shall not
-// reach anything.
-func (n *pipeNetwork) address() string { return "phoenix.test" }
-
-func (n *pipeNetwork) dial(ctx context.Context) (net.Conn, error) {
-	const firstClientPort = 40000
-	n.mu.Lock()
-	l, port := n.listener, firstClientPort+n.lastPort%20000
-	n.lastPort++
-	n.mu.Unlock()
-	return l.dial(ctx, port)
-}
-
-// httpDate is the value of a Date header.
-func httpDate() string { return time.Now().UTC().Format(http.TimeFormat) }
 
 // Stats counts what a server has seen since it was made.
 type Stats struct {
@@ -307,26 +251,6 @@ type serverState struct {
 	conns      []*Conn
 	stats      Stats
 	changed    chan struct{} // closed and replaced at every change of stats
-}
-
-func (st *serverState) init() { st.changed = make(chan struct{}) }
-
-func (st *serverState) listening(server *http.Server, l net.Listener) {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	st.server, st.listener = server, l
-}
-
-func (st *serverState) stopListening() {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	if st.server == nil {
-		return
-	}
-	// Both fail only for a listener that is closed already, perhaps by the other.
-	_ = st.server.Close()
-	_ = st.listener.Close()
-	st.server = nil
 }
 
 // Stats returns the counts so far.
@@ -402,12 +326,6 @@ func (s *Server) Refuse(r *Refusal) {
 	s.state.refusal = r
 }
 
-func (s *Server) refusal() *Refusal {
-	s.state.mu.Lock()
-	defer s.state.mu.Unlock()
-	return s.state.refusal
-}
-
 // Conns are the connected sockets, the oldest first.
 func (s *Server) Conns() []*Conn {
 	s.state.mu.Lock()
@@ -448,94 +366,4 @@ func (s *Server) each(f func(*Conn)) {
 	for _, c := range s.Conns() {
 		f(c)
 	}
-}
-
-func (s *Server) tapIn(c *Conn, frames []wsFrame) {
-	if s.tap == nil {
-		return
-	}
-	for _, f := range frames {
-		s.tap(Frame{Conn: c, FromClient: true, Opcode: int(f.op), Data: f.data})
-	}
-}
-
-func (s *Server) tapOut(c *Conn, f wsFrame) {
-	if s.tap != nil {
-		s.tap(Frame{Conn: c, Opcode: int(f.op), Data: f.data})
-	}
-}
-
-// The limits of a UserSocket that sets none of its own; they are Phoenix's.
-const (
-	DefaultIdleTimeout  = 60 * time.Second
-	DefaultMaxFrameSize = 10_000_000
-	DefaultMaxChannels  = 100
-)
-
-// A UserSocket describes a socket that is mounted at a path: who may connect and which
-// channels there are. The zero value accepts everyone and has no channels.
-type UserSocket struct {
-	Channels []Route
-
-	// Connect decides about a client. A nil error accepts, a *[Refusal] answers what it
-	// says, any other error answers 403. It may block: Info.Context ends when the client
-	// gives up. A nil Connect accepts.
-	Connect func(info *ConnectInfo) error
-	// ID names the sockets of one user for [Server.Disconnect]; "" is no id.
-	ID func(info *ConnectInfo) string
-
-	Versions     []string      // of the serializers, "1.0.0" and "2.0.0"; nil: both
-	AuthToken    bool          // take a token from Sec-WebSocket-Protocol
-	CheckOrigin  []string      // hosts that an Origin header may name; nil: not checked
-	Compress     bool          // accept permessage-deflate
-	IdleTimeout  time.Duration // without data from the client; 0: the default; negative: none
-	MaxFrameSize int           // of one client frame with its header; 0: the default
-	MaxChannels  int           // joined on one socket; 0: the default; negative: no limit
-}
-
-// ConnectInfo is what a socket may know about a client that connects.
-type ConnectInfo struct {
-	Context   context.Context   // of the HTTP request; not for use after Connect
-	Params    Map               // query parameters, nested as Plug nests them, vsn included
-	Headers   map[string]string // the x-* request headers, names in lower case
-	AuthToken *string           // nil: none was given
-	URI       string
-	UserAgent *string
-	Peer      string // host:port of the client
-}
-
-// A Refusal is the HTTP answer to a client that may not connect.
-type Refusal struct {
-	Status int
-	Header http.Header
-	Body   string
-}
-
-// Error implements error.
-func (r *Refusal) Error() string { return fmt.Sprintf("refused with HTTP status %d", r.Status) }
-
-// channel finds the first route for a topic, in the order given.
-func (u *UserSocket) channel(topic string) (Route, bool) {
-	i := slices.IndexFunc(u.Channels, func(r Route) bool { return r.matches(topic) })
-	if i < 0 {
-		return Route{}, false
-	}
-	return u.Channels[i], true
-}
-
-func (u *UserSocket) withDefaults() *UserSocket {
-	d := *u
-	if d.IdleTimeout == 0 {
-		d.IdleTimeout = DefaultIdleTimeout
-	}
-	if d.MaxFrameSize == 0 {
-		d.MaxFrameSize = DefaultMaxFrameSize
-	}
-	if d.MaxChannels == 0 {
-		d.MaxChannels = DefaultMaxChannels
-	}
-	if d.Versions == nil {
-		d.Versions = []string{"1.0.0", "2.0.0"}
-	}
-	return &d
 }

@@ -24,6 +24,18 @@ const (
 	opPong         = 0xA
 )
 
+// The close codes that Phoenix servers send.
+const (
+	closeNormal         = 1000
+	closeGoingAway      = 1001
+	closeProtocolError  = 1002
+	closeNoStatus       = 1005 // never on the wire: an empty close frame
+	closeInvalidPayload = 1007
+	closeTooBig         = 1009
+	closeInternalError  = 1011
+	closeRestart        = 1012
+)
+
 // A wireError is a violation of RFC 6455 by the client, answered with a close code.
 type wireError struct{ code int }
 
@@ -65,6 +77,13 @@ func (r *frameReader) batch() ([]wsFrame, error) {
 	}
 }
 
+// buffered tells whether a whole further frame can be read without waiting.
+func (r *frameReader) buffered() bool {
+	data, _ := r.br.Peek(r.br.Buffered()) // of what is there, there is no error
+	h, ok := parseHeader(data)
+	return ok && h.length <= uint64(len(data)) && h.size+int(h.length) <= len(data)
+}
+
 // next reads one frame; complete is false after a fragment that others will follow.
 func (r *frameReader) next() (frame wsFrame, complete bool, err error) {
 	h, err := r.header()
@@ -80,6 +99,85 @@ func (r *frameReader) next() (frame wsFrame, complete bool, err error) {
 		return wsFrame{op: h.op, data: data}, true, nil
 	}
 	return r.assemble(h, data)
+}
+
+// A frameHeader is what precedes the payload of a frame.
+type frameHeader struct {
+	fin, rsv1 bool
+	reserved  bool // a bit is set that no extension uses
+	op        byte
+	masked    bool
+	length    uint64
+	size      int // of the header itself, with its mask
+	mask      [4]byte
+}
+
+// parseHeader reads a header up to its length. Of one that is not there as a whole it tells the least size.
+func parseHeader(data []byte) (h frameHeader, ok bool) {
+	if len(data) < 2 {
+		return frameHeader{size: 2 + len(h.mask)}, false
+	}
+	h.fin, h.rsv1, h.reserved, h.op = data[0]&0x80 != 0, data[0]&0x40 != 0, data[0]&0x30 != 0, data[0]&0x0F
+	h.masked, h.length = data[1]&0x80 != 0, uint64(data[1]&0x7F)
+	extended := 0 // bytes of the length that follow
+	switch h.length {
+	case 126:
+		extended = 2
+	case 127:
+		extended = 8
+	}
+	h.size = 2 + extended + len(h.mask)
+	if len(data) < 2+extended {
+		return h, false
+	}
+	if extended > 0 {
+		var buf [8]byte
+		copy(buf[8-extended:], data[2:])
+		h.length = binary.BigEndian.Uint64(buf[:])
+	}
+	return h, true
+}
+
+// header reads a frame's header and refuses what may not be, before its mask and its payload have come.
+func (r *frameReader) header() (frameHeader, error) {
+	h, ok := parseHeader(nil)
+	for !ok {
+		data, err := r.br.Peek(h.size - len(h.mask))
+		if err != nil {
+			return h, err
+		}
+		h, ok = parseHeader(data)
+	}
+	if !r.allowed(h) {
+		return h, wireError{closeProtocolError}
+	}
+	if h.length > uint64(r.limit) || int(h.length)+h.size > r.limit {
+		return h, wireError{closeTooBig}
+	}
+	data, err := r.br.Peek(h.size)
+	if err != nil {
+		return h, err
+	}
+	copy(h.mask[:], data[h.size-len(h.mask):])
+	_, err = r.br.Discard(h.size)
+	return h, err
+}
+
+// allowed is RFC 6455's list of musts for a frame of a client.
+func (r *frameReader) allowed(h frameHeader) bool {
+	if !h.masked || h.reserved {
+		return false
+	}
+	switch h.op {
+	case opText, opBinary:
+		return r.messageOp == 0 && (!h.rsv1 || r.inflate != nil)
+	case opContinuation:
+		return r.messageOp != 0 && !h.rsv1
+	case opClose, opPing, opPong:
+		return h.fin && !h.rsv1 && h.length <= 125
+	default:
+		return false
+	}
 }
 
 // unmask is a loop over blocks because large frames are tested with, and the race detector
@@ -119,93 +217,6 @@ func (r *frameReader) assemble(h frameHeader, data []byte) (wsFrame, bool, error
 	return frame, true, nil
 }
 
-type frameHeader struct {
-	fin, rsv1 bool
-	op        byte
-	length    int
-	mask      [4]byte
-}
-
-// header reads a frame's header and refuses what may not be, before its payload is read.
-func (r *frameReader) header() (h frameHeader, err error) {
-	var first [2]byte
-	if _, err := io.ReadFull(r.br, first[:]); err != nil {
-		return h, err
-	}
-	h.fin, h.rsv1, h.op = first[0]&0x80 != 0, first[0]&0x40 != 0, first[0]&0x0F
-	masked := first[1]&0x80 != 0
-	length, extended := uint64(first[1]&0x7F), extendedLength(first[1])
-	if extended > 0 {
-		var buf [8]byte
-		if _, err := io.ReadFull(r.br, buf[8-extended:]); err != nil {
-			return h, err
-		}
-		length = binary.BigEndian.Uint64(buf[:])
-	}
-	if !r.allowed(h, first[0], masked, length) {
-		return h, wireError{closeProtocolError}
-	}
-	if length > uint64(r.limit) || int(length)+2+extended+4 > r.limit {
-		return h, wireError{closeTooBig}
-	}
-	h.length = int(length)
-	_, err = io.ReadFull(r.br, h.mask[:])
-	return h, err
-}
-
-// allowed is RFC 6455's list of musts for a frame of a client.
-func (r *frameReader) allowed(h frameHeader, first byte, masked bool, length uint64) bool {
-	const reserved = 0x30
-	if !masked || first&reserved != 0 {
-		return false
-	}
-	switch h.op {
-	case opText, opBinary:
-		return r.messageOp == 0 && (!h.rsv1 || r.inflate != nil)
-	case opContinuation:
-		return r.messageOp != 0 && !h.rsv1
-	case opClose, opPing, opPong:
-		return h.fin && !h.rsv1 && length <= 125
-	default:
-		return false
-	}
-}
-
-// buffered tells whether a whole further frame can be read without waiting.
-func (r *frameReader) buffered() bool {
-	first, _ := r.br.Peek(min(2, r.br.Buffered()))
-	if len(first) < 2 {
-		return false
-	}
-	size, extended := 6+int(first[1]&0x7F), extendedLength(first[1])
-	if extended > 0 {
-		head, _ := r.br.Peek(min(2+extended, r.br.Buffered()))
-		if len(head) < 2+extended {
-			return false
-		}
-		var buf [8]byte
-		copy(buf[8-extended:], head[2:])
-		length := binary.BigEndian.Uint64(buf[:])
-		if length > uint64(r.br.Size()) {
-			return false
-		}
-		size = 6 + extended + int(length)
-	}
-	return r.br.Buffered() >= size
-}
-
-// extendedLength is the number of further length bytes that the second byte announces.
-func extendedLength(second byte) int {
-	switch second & 0x7F {
-	case 126:
-		return 2
-	case 127:
-		return 8
-	default:
-		return 0
-	}
-}
-
 // appendFrameHeader appends the header of an unfragmented server frame.
 func appendFrameHeader(buf []byte, op byte, compressed bool, length int) []byte {
 	first := 0x80 | op
@@ -222,6 +233,33 @@ func appendFrameHeader(buf []byte, op byte, compressed bool, length int) []byte 
 	}
 }
 
+// closePayload is the payload of a close frame; reasons are always empty, as recorded.
+func closePayload(code int) []byte {
+	if code == closeNoStatus {
+		return nil
+	}
+	return binary.BigEndian.AppendUint16(nil, uint16(code))
+}
+
+// clientCloseCode reads the payload of a client's close frame. It must not carry the codes
+// that RFC 6455 keeps for other uses.
+func clientCloseCode(data []byte) (int, error) {
+	if len(data) == 0 {
+		return closeNoStatus, nil
+	}
+	if len(data) == 1 {
+		return 0, wireError{closeProtocolError}
+	}
+	code := int(binary.BigEndian.Uint16(data))
+	switch {
+	case code < 1000, code >= 5000, code == 1004, code == 1005, code == 1006, code >= 1015 && code < 3000:
+		return 0, wireError{closeProtocolError}
+	case !utf8.Valid(data[2:]):
+		return 0, wireError{closeInvalidPayload}
+	}
+	return code, nil
+}
+
 // deflateTail ends every message of permessage-deflate and is left out on the wire,
 // RFC 7692 section 7.2.1. The final block behind it makes flate see an end.
 const (
@@ -230,40 +268,6 @@ const (
 	// deflateWindow is how far back a client may refer to earlier messages.
 	deflateWindow = 32 << 10
 )
-
-// An extension is the outcome of negotiating permessage-deflate.
-type extension struct {
-	params         []string // as answered
-	clientTakeover bool     // the client may refer to its earlier messages
-}
-
-// negotiateDeflate accepts an offer as Bandit and Cowboy do; nil: nothing was agreed on.
-func negotiateDeflate(offers []string) *extension {
-	for _, offer := range strings.Split(strings.Join(offers, ","), ",") {
-		name, rest, _ := strings.Cut(offer, ";")
-		if strings.TrimSpace(name) != "permessage-deflate" {
-			continue
-		}
-		ext := &extension{params: []string{"permessage-deflate"}, clientTakeover: true}
-		offered := map[string]bool{}
-		for param := range strings.SplitSeq(rest, ";") {
-			key, _, _ := strings.Cut(strings.TrimSpace(param), "=")
-			offered[key] = true
-		}
-		if offered["server_no_context_takeover"] {
-			ext.params = append(ext.params, "server_no_context_takeover")
-		}
-		if offered["client_no_context_takeover"] {
-			ext.params = append(ext.params, "client_no_context_takeover")
-			ext.clientTakeover = false
-		}
-		if offered["client_max_window_bits"] {
-			ext.params = append(ext.params, "client_max_window_bits=15")
-		}
-		return ext
-	}
-	return nil
-}
 
 // An inflater decompresses the messages of one client.
 type inflater struct {

@@ -7,9 +7,62 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
+
+// A network is where a server can be reached, also again after it was stopped.
+type network interface {
+	listen() (net.Listener, error)
+	address() string
+	dial(ctx context.Context) (net.Conn, error)
+}
+
+// tcpNetwork is one TCP address; a port 0 is settled by the first listen.
+type tcpNetwork struct{ addr string }
+
+func (n *tcpNetwork) listen() (net.Listener, error) {
+	l, err := net.Listen("tcp", n.addr)
+	if err == nil {
+		n.addr = l.Addr().String()
+	}
+	return l, err
+}
+
+func (n *tcpNetwork) address() string { return n.addr }
+
+func (n *tcpNetwork) dial(ctx context.Context) (net.Conn, error) {
+	var d net.Dialer
+	return d.DialContext(ctx, "tcp", n.addr)
+}
+
+// pipeNetwork is in memory.
+type pipeNetwork struct {
+	mu       sync.Mutex
+	listener *pipeListener
+	lastPort int
+}
+
+func (n *pipeNetwork) listen() (net.Listener, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.listener = newPipeListener()
+	return n.listener, nil
+}
+
+// address is a name that is no address: a client that forgets to use DialContext shall not
+// reach anything.
+func (n *pipeNetwork) address() string { return "phoenix.test" }
+
+func (n *pipeNetwork) dial(ctx context.Context) (net.Conn, error) {
+	const firstClientPort = 40000
+	n.mu.Lock()
+	l, port := n.listener, firstClientPort+n.lastPort%20000
+	n.lastPort++
+	n.mu.Unlock()
+	return l.dial(ctx, port)
+}
 
 // pipeBuffer is what fits between the two ends, as the kernel's buffers do on a loopback
 // connection. Without one, two sides that write at the same time would block each other.
@@ -75,7 +128,7 @@ func pipeAddr(port int) net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1
 type pipeConn struct {
 	in, out       *pipeHalf
 	local, remote net.Addr
-	linger        flag // set: Close resets
+	linger        atomic.Bool // Close resets
 }
 
 func newPipe(client, server net.Addr) (*pipeConn, *pipeConn) {
@@ -109,7 +162,7 @@ func (c *pipeConn) wrap(op string, err error) error {
 // Close implements [net.Conn]. The other side reads what is left, then EOF; or a reset, if
 // this side asked for that.
 func (c *pipeConn) Close() error {
-	if c.linger.isSet() {
+	if c.linger.Load() {
 		c.out.fail(syscall.ECONNRESET, syscall.ECONNRESET)
 		c.in.fail(net.ErrClosed, syscall.ECONNRESET)
 		return nil
@@ -127,7 +180,7 @@ func (c *pipeConn) CloseWrite() error {
 
 // SetLinger makes Close a reset, as with [net.TCPConn.SetLinger] and 0 seconds.
 func (c *pipeConn) SetLinger(int) error {
-	c.linger.set()
+	c.linger.Store(true)
 	return nil
 }
 
