@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"phx/phoenix"
 	"phx/phoenix/rawjson"
 )
 
@@ -202,6 +203,9 @@ const (
 	maxAnswer = 64 << 10
 	// maxSearched is how much of it is searched for secrets, and maxExcerpt how much is shown.
 	maxSearched, maxExcerpt = 4 << 10, 200
+	// minSecret is the length from which on a value is a secret. Of an answer without shorter ones
+	// nothing would be left to read.
+	minSecret = 4
 )
 
 // attempt sends the request once.
@@ -222,7 +226,8 @@ func (d *WebhookDrain) attempt(ctx context.Context, e *eventRequest) *failure {
 	}
 	f := &failure{err: d.refusal(answer, e)}
 	if answer.StatusCode == http.StatusTooManyRequests || answer.StatusCode/100 == 5 {
-		f.atLeast = retryAfterOf(answer.Header, time.Now())
+		asked, _ := phoenix.ParseRetryAfter(answer.Header, time.Now())
+		f.atLeast = min(asked, maxRetryAfter)
 	} else {
 		f.final = true
 	}
@@ -277,7 +282,7 @@ func (d *WebhookDrain) authorize(ctx context.Context, e *eventRequest) error {
 		if err != nil {
 			return err
 		}
-		e.secrets = append(e.secrets, string(secret))
+		e.secrets.Add(string(secret))
 		if e.key, err = signingKey(secret); err != nil {
 			return err
 		}
@@ -290,21 +295,12 @@ func (d *WebhookDrain) authorize(ctx context.Context, e *eventRequest) error {
 }
 
 // secrets returns what must not be shown of a request.
-func (d *WebhookDrain) secrets(header http.Header) []string {
-	var secrets []string
-	for _, values := range header {
-		secrets = append(secrets, values...)
-	}
-	if authorization := strings.Fields(header.Get("Authorization")); len(authorization) > 1 {
-		secrets = append(secrets, authorization[1])
-	}
-	if password, ok := d.url.User.Password(); ok {
-		secrets = append(secrets, password)
-	}
-	for _, values := range d.url.Query() {
-		secrets = append(secrets, values...)
-	}
-	return append(secrets, d.url.RawQuery)
+func (d *WebhookDrain) secrets(header http.Header) *phoenix.Redactor {
+	secrets := &phoenix.Redactor{MinLength: minSecret}
+	secrets.AddHeader(header)
+	secrets.AddURL(d.url.String())
+	secrets.Add(d.url.RawQuery)
+	return secrets
 }
 
 // refusal says what the server answered, and quotes the beginning of it, but no secret that it
@@ -312,18 +308,7 @@ func (d *WebhookDrain) secrets(header http.Header) []string {
 func (d *WebhookDrain) refusal(answer *http.Response, e *eventRequest) error {
 	beginning, _ := io.ReadAll(io.LimitReader(answer.Body, maxSearched))
 	_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, maxAnswer))
-	text := string(beginning)
-	for _, secret := range e.secrets {
-		// Of shorter ones nothing would be left to read.
-		if len(secret) >= 4 {
-			text = strings.ReplaceAll(text, secret, "…")
-		}
-	}
-	text = strings.ToValidUTF8(text, "\uFFFD")
-	text = strings.Join(strings.Fields(text), " ")
-	if len(text) > maxExcerpt {
-		text = strings.ToValidUTF8(text[:maxExcerpt], "") + "…"
-	}
+	text := phoenix.Excerpt(e.secrets.Redact(string(beginning)), maxExcerpt)
 	status := strconv.Itoa(answer.StatusCode) + " " + http.StatusText(answer.StatusCode)
 	if answer.StatusCode/100 == 3 {
 		status += ", and redirects are not followed"
@@ -334,18 +319,6 @@ func (d *WebhookDrain) refusal(answer *http.Response, e *eventRequest) error {
 	return fmt.Errorf("the answer was %s: %s", status, text)
 }
 
-// retryAfterOf returns how long the server wants to be left alone: a number of seconds or a date.
-func retryAfterOf(header http.Header, now time.Time) time.Duration {
-	value := header.Get("Retry-After")
-	if seconds, err := strconv.ParseFloat(value, 64); err == nil && seconds >= 0 {
-		return time.Duration(min(seconds, maxRetryAfter.Seconds()) * float64(time.Second))
-	}
-	if date, err := http.ParseTime(value); err == nil {
-		return min(max(date.Sub(now), 0), maxRetryAfter)
-	}
-	return 0
-}
-
 // An eventRequest is a CloudEvent as an HTTP request.
 type eventRequest struct {
 	id     string
@@ -354,8 +327,8 @@ type eventRequest struct {
 
 	// authorized says that header has what only the drain knows, and that what follows is set.
 	authorized bool
-	key        []byte   // nil: not signed
-	secrets    []string // what must not be shown
+	key        []byte            // nil: not signed
+	secrets    *phoenix.Redactor // what must not be shown
 }
 
 // newEventRequest makes a request of the line of a CloudEvent in JSON. It keeps nothing of the line,

@@ -255,7 +255,7 @@ func TestWebhookSecretsChange(t *testing.T) {
 	})
 	wantPosted(t, e, line1, line1, line2, `{"lost":"1 2-2"}`)
 	s.wantCounted(t, 1, 1)
-	wantContains(t, "the log", logged, "the vault is closed", "you sent … and … word", `word…"`)
+	wantContains(t, "the log", logged, "the vault is closed", "you sent ... and ... word", `word..."`)
 	wantLacks(t, "the log", logged, "token", "c2lnbmVy")
 	r := e.request
 	if r.Header.Get("X-Key") != "token-3" || r.Header.Get("Authorization") != "Bearer hunter4" || r.Host != "inner.example" ||
