@@ -79,7 +79,7 @@ func (c *client) resolve() error {
 		return err
 	}
 	if c.connection.URI == "" && entry == nil {
-		if err := c.selection.Undecided(); err != nil {
+		if err := c.selection.NoChoice(); err != nil {
 			return err
 		}
 	}
@@ -88,7 +88,7 @@ func (c *client) resolve() error {
 	}
 	c.log = newLogger(c.factory.streams.Err, c.logging, c.normal)
 	c.connection.Logger = c.log
-	if warning := entry.Elsewhere(c.connection); warning != "" {
+	if warning := entry.WarnOtherServer(c.connection); warning != "" {
 		c.log.Warn(warning)
 	}
 	c.factory.logJSON = c.logging.Format == config.LogJSON
@@ -230,13 +230,10 @@ func (s *session) ended() error {
 func (s *session) explain(err error) error {
 	var linkErr *phoenix.LinkError
 	var explained *exit.Error
-	var coded interface{ ExitCode() int }
 	switch {
 	case errors.As(err, &explained):
 		// Credentials that could not be read have a message of their own.
 		return explained
-	case errors.As(err, &coded):
-		return coded.(error) // until package config has no error types of its own any more
 	case errors.As(err, &linkErr):
 		return linkFailure(s.address, linkErr, s.wasUp)
 	}

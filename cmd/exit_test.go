@@ -3,12 +3,10 @@ package cmd
 import (
 	"errors"
 	"fmt"
-	"io"
 	"syscall"
 	"testing"
 	"time"
 
-	"phx/cmd/config"
 	"phx/cmd/internal/exit"
 	"phx/phoenix"
 )
@@ -22,7 +20,7 @@ func TestEveryExitCode(t *testing.T) {
 	errs := map[exit.Code][]error{
 		exit.OK:        {nil},
 		exit.Failure:   {errors.New("anything"), &exit.Error{Code: exit.Failure}},
-		exit.Usage:     {exit.Usagef("", "wrong"), &config.UsageError{}},
+		exit.Usage:     {exit.Usagef("", "wrong")},
 		exit.JQCompile: {compileErr},
 		exit.NoOutput:  {(&renderer{exitStatus: true}).result()},
 		exit.JQRun:     {(&renderer{errors: recordErrors{count: 1}}).result()},
@@ -34,7 +32,7 @@ func TestEveryExitCode(t *testing.T) {
 		},
 		exit.Refused: {link(phoenix.StageUpgrade, phoenix.ReasonRefused), linkFailure("", &phoenix.LinkError{Reason: phoenix.ReasonRefused, HTTPStatus: 403}, true)},
 		exit.Write:   {writeError(syscall.ENOSPC)},
-		exit.Read:    {&config.ReadError{Err: io.ErrUnexpectedEOF}, &phoenix.LinkError{Stage: phoenix.StageCredentials, Err: &config.ReadError{}}},
+		exit.Read:    {&exit.Error{Code: exit.Read}, &phoenix.LinkError{Stage: phoenix.StageCredentials, Err: &exit.Error{Code: exit.Read}}},
 		exit.Timeout: {
 			link(phoenix.StageTCP, phoenix.ReasonTimeout), maxTimeError(time.Second), &phoenix.PushTimeout{},
 			&phoenix.JoinError{Reason: phoenix.JoinTimeout}, pushTimeoutFailure("t", "e", &phoenix.PushTimeout{}),

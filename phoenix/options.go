@@ -124,6 +124,15 @@ type TraceFrame struct {
 	Data []byte
 }
 
+// Effective returns o as [New] takes it, with the defaults filled in, or the error that New would return. Nothing is made of it.
+func (o Options) Effective() (Options, error) {
+	o, err := o.withDefaults()
+	if err == nil {
+		_, err = newEndpoint(o.URL, o.VSN)
+	}
+	return o, err
+}
+
 // withDefaults returns o with its zero values replaced, or what is wrong with it.
 func (o Options) withDefaults() (Options, error) {
 	setDefault(&o.VSN, "2.0.0")

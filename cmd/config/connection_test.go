@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"phx/cmd/internal/exit"
 	"phx/phoenix"
 )
 
@@ -123,8 +124,8 @@ func TestBuildErrors(t *testing.T) {
 	}
 	for _, tt := range tests {
 		_, _, err := build(t, Retry{}, "", strings.Fields(tt.args)...)
-		var usage *UsageError
-		if !errors.As(err, &usage) || usage.Message != tt.want || usage.Advice == "" {
+		var usage *exit.Error
+		if !errors.As(err, &usage) || usage.Message != tt.want || usage.Hint == "" {
 			t.Errorf("%s: error %v, want %s", tt.args, err, tt.want)
 		}
 	}
@@ -213,7 +214,7 @@ func TestCredentialErrors(t *testing.T) {
 	tests := []struct {
 		args []string
 		want string
-		code int
+		code exit.Code
 	}{
 		{[]string{"--param", "a=@" + missing}, "cannot read " + missing + " for --param a: no such file or directory", 26},
 		{[]string{"-H", "K: @" + missing}, "cannot read " + missing + " for --header K: no such file or directory", 26},
@@ -225,11 +226,8 @@ func TestCredentialErrors(t *testing.T) {
 	for _, tt := range tests {
 		_, o := mustBuild(t, tt.args...)
 		_, err := o.Credentials(t.Context())
-		var coded interface {
-			ExitCode() int
-			Hint() string
-		}
-		if err == nil || !strings.Contains(err.Error(), tt.want) || !errors.As(err, &coded) || coded.ExitCode() != tt.code || coded.Hint() == "" {
+		var coded *exit.Error
+		if err == nil || !strings.Contains(err.Error(), tt.want) || !errors.As(err, &coded) || coded.Code != tt.code || coded.Hint == "" {
 			t.Errorf("%v: %v, want %s", tt.args, err, tt.want)
 		}
 	}

@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,15 +13,142 @@ import (
 	"slices"
 	"strings"
 
+	"phx/cmd/internal/exit"
 	"phx/cmd/internal/strictyaml"
 	"phx/phoenix"
+	"phx/phoenix/rawjson"
 )
 
-// A pair is a name and its value, from --param or --header.
+// A pair is a name and its value, of a param or a header.
 type pair struct {
 	name  string
-	value *Source
+	value *source
 }
+
+func (p pair) key() string { return p.name }
+
+// A namedNode is a param or a header in a file: at is where its name stands, or else its value.
+type namedNode struct {
+	name      string
+	at, value strictyaml.Node
+}
+
+func (n namedNode) key() string { return n.name }
+
+// addMissing adds to what counts for more those of the others that have another name. A name may occur several times in one
+// place: a header can have several values.
+func addMissing[P interface{ key() string }](list, others []P, canonical func(string) string) []P {
+	return append(list, slices.DeleteFunc(others, func(other P) bool {
+		return slices.ContainsFunc(list, func(p P) bool { return canonical(p.key()) == canonical(other.key()) })
+	})...)
+}
+
+// A pairList is what params and headers have in common.
+type pairList struct {
+	// canonical is the name that stands for all ways to write it.
+	canonical func(name string) string
+	// fields returns the pairs of a key.
+	fields func(n strictyaml.Node) ([]namedNode, error)
+	read   func(key string, n namedNode) (pair, error)
+}
+
+// kind completes the kind of the pairs.
+func (l pairList) kind(k Kind[[]pair]) Kind[[]pair] {
+	k.Join = joined[pair]
+	k.Merge = func(list, less []pair) []pair { return addMissing(list, less, l.canonical) }
+	k.Canonical = func(pairs []pair) any { return canonicalPairs(pairs, l.canonical) }
+	k.Read = func(key string, n strictyaml.Node) ([]pair, error) {
+		list, err := l.fields(n)
+		if err != nil {
+			return nil, err
+		}
+		var wrong problems
+		var pairs []pair
+		for _, field := range list {
+			p, err := l.read(key, field)
+			wrong.add(err)
+			pairs = append(pairs, p)
+		}
+		return pairs, wrong.err()
+	}
+	k.Parts = func(as style, values []strictyaml.Node) (json.RawMessage, error) {
+		var merged []namedNode
+		for _, n := range values {
+			list, err := l.fields(n)
+			if err != nil {
+				return nil, err
+			}
+			merged = addMissing(merged, list, l.canonical)
+		}
+		return pairsJSON(merged, l.canonical, as.secret)
+	}
+	return k
+}
+
+// canonicalPairs orders pairs by name; several of one name stay in their order.
+func canonicalPairs(pairs []pair, canonical func(string) string) any {
+	list := make([][2]any, len(pairs))
+	for i, p := range pairs {
+		list[i] = [2]any{canonical(p.name), p.value.canonical()}
+	}
+	slices.SortStableFunc(list, func(a, b [2]any) int { return cmp.Compare(a[0].(string), b[0].(string)) })
+	return list
+}
+
+// pairsJSON writes pairs as a map, or as a list of pairs if one is there several times.
+func pairsJSON(pairs []namedNode, canonical func(string) string, as form) (json.RawMessage, error) {
+	var o object
+	var list []json.RawMessage
+	several := false
+	for i, p := range pairs {
+		several = several || slices.ContainsFunc(pairs[:i], func(other namedNode) bool { return canonical(other.name) == canonical(p.name) })
+		value, err := as(p.value)
+		if err != nil {
+			return nil, err
+		}
+		o.add(p.name, value)
+		list = append(list, jsonList([]json.RawMessage{jsonText(p.name), value}))
+	}
+	if several {
+		return jsonList(list), nil
+	}
+	return o.json(), nil
+}
+
+func sameName(name string) string { return name }
+
+// mapFields returns the fields of a map.
+func mapFields(n strictyaml.Node) ([]namedNode, error) {
+	list, err := n.Fields()
+	fields := make([]namedNode, len(list))
+	for i, f := range list {
+		fields[i] = namedNode{f.Name, f.Key, f.Value}
+	}
+	return fields, err
+}
+
+// secretMap are names with values that may be secrets.
+var secretMap = pairList{canonical: sameName, fields: mapFields, read: func(key string, n namedNode) (pair, error) {
+	value, err := readSecret(key+"."+n.name, n.value)
+	return pair{n.name, value}, err
+}}
+
+// paramsKind is the params of connect/3.
+var paramsKind = func() Kind[[]pair] {
+	k := secretMap.kind(Kind[[]pair]{
+		Name: "map", Parse: oneOf(parseParam),
+		Schema: shape{"type": "object", "propertyNames": shape{"not": shape{"const": "vsn"}}, "additionalProperties": refTo("secret")},
+	})
+	read := k.Read
+	k.Read = func(key string, n strictyaml.Node) ([]pair, error) {
+		pairs, err := read(key, n)
+		if err == nil && slices.ContainsFunc(pairs, func(p pair) bool { return p.name == "vsn" }) {
+			err = n.Errorf("take vsn out of the params", "vsn has a key of its own")
+		}
+		return pairs, err
+	}
+	return k
+}()
 
 func parseParam(text string) (pair, error) {
 	name, value, ok := strings.Cut(text, "=")
@@ -33,38 +161,109 @@ func parseParam(text string) (pair, error) {
 	return pair{name, newSource("--param "+name, value)}, nil
 }
 
-// isOrigin reports whether p is the header Origin.
-func (p pair) isOrigin() bool { return textproto.CanonicalMIMEHeaderKey(p.name) == "Origin" }
-
-// upgradeHeaders are those that the upgrade request sets itself.
-var upgradeHeaders = []string{
-	"Connection", "Upgrade", "Sec-Websocket-Key", "Sec-Websocket-Version", "Sec-Websocket-Extensions", "Sec-Websocket-Protocol",
-}
-
-func parseHeader(text string) (pair, error) {
-	name, value, ok := strings.Cut(text, ":")
-	switch {
-	case !ok || !isHeaderName(name):
-		return pair{}, errors.New("is not 'NAME: VALUE'")
-	case isUpgradeHeader(name):
-		return pair{}, fmt.Errorf("sets %s, which belongs to the upgrade itself", name)
+// upgradeHeaders are those that the upgrade request sets itself; hookHeaders those that the request to a webhook does.
+var (
+	upgradeHeaders = []string{
+		"Connection", "Upgrade", "Sec-Websocket-Key", "Sec-Websocket-Version", "Sec-Websocket-Extensions", "Sec-Websocket-Protocol",
 	}
-	value = strings.Trim(value, " \t")
-	if err := checkHeaderValue(value); err != nil {
-		return pair{}, err
+	hookHeaders = []string{
+		"Connection", "Content-Length", "Content-Type", "Host", "Trailer", "Transfer-Encoding", "Webhook-Id", "Webhook-Signature", "Webhook-Timestamp",
 	}
-	return pair{name, newSource("--header "+name, value)}, nil
-}
-
-func isHeaderName(name string) bool { return name != "" && !strings.ContainsFunc(name, notToken) }
+)
 
 func isUpgradeHeader(name string) bool {
 	return slices.Contains(upgradeHeaders, textproto.CanonicalMIMEHeaderKey(name))
 }
 
-// notToken reports whether r may not be in a header's name (RFC 9110, section 5.6.2).
-func notToken(r rune) bool {
-	return r <= ' ' || r > '~' || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)
+// isHookHeader: the attributes of a CloudEvent are ce-* in binary mode.
+func isHookHeader(name string) bool {
+	name = textproto.CanonicalMIMEHeaderKey(name)
+	return slices.Contains(hookHeaders, name) || strings.HasPrefix(name, "Ce-")
+}
+
+var (
+	upgradeHeadersKind = headersKind(isUpgradeHeader, "the upgrade itself", upgradeHeaders...)
+	hookHeadersKind    = headersKind(isHookHeader, "the request itself", append(slices.Clone(hookHeaders), "Ce-.*")...)
+)
+
+const headersHint = "a right one: {X-Api-Key: value}, or a list of pairs: [[X-Api-Key, value]]"
+
+// headersKind is headers, of which those that taken reports, and patterns match, belong to owner.
+func headersKind(taken func(name string) bool, owner string, patterns ...string) Kind[[]pair] {
+	name := shape{"type": textTypes, "pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$", "not": shape{"type": "string", "pattern": "^(" + anyCase(patterns) + ")$"}}
+	list := pairList{canonical: http.CanonicalHeaderKey, fields: headerFields, read: func(key string, h namedNode) (pair, error) {
+		switch {
+		case taken(h.name):
+			return pair{}, h.at.Errorf("take it out", "the header %s belongs to %s", h.name, owner)
+		case !isHeaderName(h.name):
+			return pair{}, h.at.Errorf(headersHint, "%q cannot be the name of a header", h.name)
+		}
+		value, err := readSecret("headers."+h.name, h.value)
+		if err != nil {
+			return pair{}, err
+		}
+		if err := checkHeaderValue(value.literal); err != nil {
+			return pair{}, h.value.Errorf(headersHint, "the value of the header %s %v", h.name, err)
+		}
+		return pair{h.name, value}, nil
+	}}
+	return list.kind(Kind[[]pair]{
+		Name: "map or list of pairs",
+		Schema: shape{"anyOf": []shape{
+			{"type": "object", "propertyNames": name, "additionalProperties": refTo("header")},
+			{"type": "array", "items": shape{
+				"type": "array", "minItems": 2, "maxItems": 2, "prefixItems": []shape{anyOf(name), refTo("header")},
+			}},
+		}},
+		Parse: oneOf(func(text string) (pair, error) {
+			name, value, ok := strings.Cut(text, ":")
+			switch {
+			case !ok || !isHeaderName(name):
+				return pair{}, errors.New("is not 'NAME: VALUE'")
+			case taken(name):
+				return pair{}, fmt.Errorf("sets %s, which belongs to %s", name, owner)
+			}
+			value = strings.Trim(value, " \t")
+			return pair{name, newSource("--header "+name, value)}, checkHeaderValue(value)
+		}),
+	})
+}
+
+// headerFields returns the headers of a map of names to values, or of a list of pairs.
+func headerFields(n strictyaml.Node) ([]namedNode, error) {
+	if n.IsMap() {
+		return mapFields(n)
+	}
+	if !n.IsList() {
+		return nil, n.Errorf(headersHint, "headers are a map or a list")
+	}
+	list, err := n.Items()
+	if err != nil {
+		return nil, err
+	}
+	var headers []namedNode
+	var wrong problems
+	for _, item := range list {
+		two, err := item.Items()
+		if err == nil && len(two) != 2 {
+			err = item.Errorf(headersHint, "this is not a pair of name and value")
+		}
+		if err != nil {
+			wrong.add(err)
+			continue
+		}
+		name, err := two[0].Text()
+		wrong.add(err)
+		headers = append(headers, namedNode{name, two[0], two[1]})
+	}
+	return headers, wrong.err()
+}
+
+// isHeaderName reports whether name can be that of a header (RFC 9110, section 5.6.2).
+func isHeaderName(name string) bool {
+	return name != "" && !strings.ContainsFunc(name, func(r rune) bool {
+		return r <= ' ' || r > '~' || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)
+	})
 }
 
 func checkHeaderValue(value string) error {
@@ -74,215 +273,59 @@ func checkHeaderValue(value string) error {
 	return nil
 }
 
+// headers reads the values of headers.
+func (r reader) headers(ctx context.Context, pairs []pair) (http.Header, error) {
+	header := http.Header{}
+	for _, p := range pairs {
+		value, err := r.text(ctx, p.value)
+		if err != nil {
+			return nil, err
+		}
+		if err := checkHeaderValue(value); err != nil {
+			return nil, exit.Usagef("a header is a single line: check what is in "+p.value.name(), "the value of %s %v", p.value.option, err)
+		}
+		header.Add(p.name, value)
+	}
+	return header, nil
+}
+
+// secret reads what must not be empty.
+func (r reader) secret(ctx context.Context, s *source, what string) (string, error) {
+	text, err := r.text(ctx, s)
+	if err == nil && text == "" {
+		err = exit.Usagef("write the "+what+" to it, as one line", "there is no %s in %s", what, s.name())
+	}
+	return text, err
+}
+
+// reader reads the sources of the connection. A command may take as long as a dial.
+func (c *Connection) reader() reader { return reader{timeout: c.ConnectTimeout, log: c.Logger} }
+
 // credentials reads what a dial shows to the server.
-func (c *Connection) credentials(ctx context.Context) (phoenix.Credentials, error) {
-	creds := phoenix.Credentials{Params: url.Values{}, Header: http.Header{}}
+func (c *Connection) credentials(ctx context.Context) (creds phoenix.Credentials, err error) {
+	r := c.reader()
+	creds.Params = url.Values{}
 	for _, p := range c.params {
-		value, err := p.value.Text(ctx)
+		value, err := r.text(ctx, p.value)
 		if err != nil {
 			return creds, err
 		}
 		creds.Params.Add(p.name, value)
 	}
-	for _, h := range c.headers {
-		value, err := h.readLine(ctx)
-		if err != nil {
-			return creds, err
-		}
-		creds.Header.Add(h.name, value)
+	if creds.Header, err = r.headers(ctx, c.headers); err != nil {
+		return creds, err
 	}
 	if c.network.origin != "" {
 		creds.Header.Set("Origin", c.network.origin)
 	}
-	var err error
-	if creds.AuthToken, creds.HasAuthToken, err = c.readAuthToken(ctx); err != nil {
-		return creds, err
+	if c.authToken != nil {
+		if creds.AuthToken, err = r.secret(ctx, c.authToken, "token"); err != nil {
+			return creds, err
+		}
+		creds.HasAuthToken = true
 	}
-	creds.TLS, err = c.tls.config(ctx)
+	creds.TLS, err = c.tls.config(ctx, r)
 	return creds, err
-}
-
-// readLine reads the value of a header.
-func (p pair) readLine(ctx context.Context) (string, error) {
-	value, err := p.value.Text(ctx)
-	if err != nil {
-		return "", err
-	}
-	if err := checkHeaderValue(value); err != nil {
-		return "", &UsageError{
-			Message: fmt.Sprintf("the value of %s %v", p.value.option, err),
-			Advice:  "a header is a single line: check what is in " + p.value.name(),
-		}
-	}
-	return value, nil
-}
-
-// readAuthToken returns the token and whether there is one.
-func (c *Connection) readAuthToken(ctx context.Context) (token string, ok bool, err error) {
-	if c.authToken == nil {
-		return "", false, nil
-	}
-	token, err = c.authToken.Text(ctx)
-	if err == nil && token == "" {
-		err = &UsageError{
-			Message: "there is no token in " + c.authToken.name(),
-			Advice:  "write the token to it, as one line",
-		}
-	}
-	return token, err == nil, err
-}
-
-func (c *Connection) paramsValue() Value {
-	value := Repeated(&c.params, parseParam).shaped(paramsShape)
-	value.read = func(n strictyaml.Node) error {
-		pairs, err := c.secrets().readPairs("params", n)
-		if err != nil {
-			return err
-		}
-		for _, p := range pairs {
-			if p.name == "vsn" {
-				return n.Errorf("take vsn out of the params", "vsn has a key of its own")
-			}
-		}
-		c.params = addMissing(c.params, pairs, func(name string) string { return name })
-		return nil
-	}
-	return value
-}
-
-func (c *Connection) headersValue() Value {
-	value := Repeated(&c.headers, parseHeader).shaped(headersShape(upgradeHeaders...))
-	value.read = func(n strictyaml.Node) error {
-		pairs, err := c.secrets().readHeaders(n, isUpgradeHeader, "the upgrade itself")
-		if err != nil {
-			return err
-		}
-		c.headers = addMissing(c.headers, pairs, http.CanonicalHeaderKey)
-		return nil
-	}
-	return value
-}
-
-// addMissing adds to what counts for more those of the others that have another name. A name may occur several times in one
-// place: a header can have several values.
-func addMissing(list, others []pair, same func(name string) string) []pair {
-	return append(list, slices.DeleteFunc(others, func(other pair) bool {
-		return slices.ContainsFunc(list, func(p pair) bool { return same(p.name) == same(other.name) })
-	})...)
-}
-
-// readPairs reads a map of names to values that may be secrets.
-func (r secretReader) readPairs(key string, n strictyaml.Node) ([]pair, error) {
-	list, err := n.Fields()
-	if err != nil {
-		return nil, err
-	}
-	pairs := make([]pair, len(list))
-	var wrong problems
-	for i, field := range list {
-		value, err := r.read(key+"."+field.Name, field.Value)
-		wrong.add(err)
-		pairs[i] = pair{field.Name, value}
-	}
-	return pairs, wrong.err()
-}
-
-const headersAdvice = "a right one: {X-Api-Key: value}, or a list of pairs: [[X-Api-Key, value]]"
-
-// A headerField is a header in a file: at is where its name stands, or else its value.
-type headerField struct {
-	name      string
-	at, value strictyaml.Node
-}
-
-// headerFields returns the headers of a map of names to values, or of a list of pairs.
-func headerFields(n strictyaml.Node) ([]headerField, error) {
-	var headers []headerField
-	if n.IsMap() {
-		list, err := n.Fields()
-		for _, field := range list {
-			headers = append(headers, headerField{field.Name, field.Key, field.Value})
-		}
-		return headers, err
-	}
-	if !n.IsList() {
-		return nil, n.Errorf(headersAdvice, "headers are a map or a list")
-	}
-	list, err := n.Items()
-	if err != nil {
-		return nil, err
-	}
-	var wrong problems
-	for _, item := range list {
-		two, err := item.Items()
-		if err == nil && len(two) != 2 {
-			err = item.Errorf(headersAdvice, "this is not a pair of name and value")
-		}
-		if err != nil {
-			wrong.add(err)
-			continue
-		}
-		name, err := two[0].Text()
-		wrong.add(err)
-		headers = append(headers, headerField{name, two[0], two[1]})
-	}
-	return headers, wrong.err()
-}
-
-// readHeaders reads headers whose values may be secrets. Those that taken reports belong to owner.
-func (r secretReader) readHeaders(n strictyaml.Node, taken func(name string) bool, owner string) ([]pair, error) {
-	list, err := headerFields(n)
-	if err != nil {
-		return nil, err
-	}
-	var wrong problems
-	var pairs []pair
-	for _, h := range list {
-		if taken(h.name) {
-			wrong.add(h.at.Errorf("take it out", "the header %s belongs to %s", h.name, owner))
-			continue
-		}
-		header, err := r.readHeader(h)
-		wrong.add(err)
-		pairs = append(pairs, header)
-	}
-	return pairs, wrong.err()
-}
-
-func (r secretReader) readHeader(h headerField) (pair, error) {
-	if !isHeaderName(h.name) {
-		return pair{}, h.at.Errorf(headersAdvice, "%q cannot be the name of a header", h.name)
-	}
-	source, err := r.read("headers."+h.name, h.value)
-	if err != nil {
-		return pair{}, err
-	}
-	if err := checkHeaderValue(source.literal); err != nil {
-		return pair{}, h.value.Errorf(headersAdvice, "the value of the header %s %v", h.name, err)
-	}
-	return pair{h.name, source}, nil
-}
-
-// authTokenValue is a file by its flag, the token itself by its variable, and any secret by its key.
-func (c *Connection) authTokenValue() Value {
-	value := Checked(&c.authToken, "", fileParser("--auth-token-file")).shaped(refTo("secret"))
-	value.masked = maskedSecret
-	value.parseEnv = func(text string) error {
-		c.authToken = &Source{literal: text}
-		return nil
-	}
-	value.read = func(n strictyaml.Node) error {
-		token, err := c.secrets().read("auth_token", n)
-		if err != nil {
-			return err
-		}
-		c.authToken = token
-		if token.isLiteral() && token.literal == "" { // ${TOKEN:-}: without TOKEN, none
-			c.authToken = nil
-		}
-		return nil
-	}
-	return value
 }
 
 // Channels returns the channels of topics with their join params: those of the option, else those that the config file has for
@@ -310,36 +353,33 @@ func (c *Connection) UnreadChannels(topics ...string) []phoenix.Channel {
 	channels := make([]phoenix.Channel, len(topics))
 	for i, topic := range topics {
 		channels[i].Topic = topic
-		own := c.autoJoinOf(topic)
-		switch {
-		case c.joinParams != nil:
+		if c.joinParams != nil {
 			channels[i].Params = c.readJoinParams
-		case own != nil && len(own.params)+len(own.secrets) > 0:
-			channels[i].Params = own.read
+			continue
+		}
+		for _, own := range c.autoJoin {
+			if own.topic == topic && len(own.params)+len(own.secrets) > 0 {
+				channels[i].Params = func(ctx context.Context) (phoenix.Payload, error) { return own.read(ctx, c.reader()) }
+			}
 		}
 	}
 	return channels
 }
 
-// joinParamsAdvice is a hint without the params themselves, which may be secret.
-const joinParamsAdvice = `a right one: {"user_id":123}`
-
 func (c *Connection) readJoinParams(ctx context.Context) (phoenix.Payload, error) {
-	text, err := c.joinParams.Text(ctx)
+	text, err := c.reader().text(ctx, c.joinParams)
+	if err == nil && !isObject(text) {
+		// The hint is without the params themselves, which may be secret.
+		err = exit.Usagef(`a right one: {"user_id":123}`, "%s, given with --join-params, does not hold one JSON object", c.joinParams.name())
+	}
 	if err != nil {
 		return phoenix.Payload{}, err
-	}
-	if !isObject(text) {
-		return phoenix.Payload{}, &UsageError{
-			Message: c.joinParams.name() + ", given with --join-params, does not hold one JSON object",
-			Advice:  joinParamsAdvice,
-		}
 	}
 	return phoenix.JSON(text), nil
 }
 
-// parseJoinParams parses JSON, @FILE, @- or -.
-func parseJoinParams(text string) (*Source, error) {
+// joinParamsKind is a JSON object, @FILE, @- or -.
+var joinParamsKind = Kind[*source]{Parse: func(text string) (*source, error) {
 	if text == stdinPath {
 		text = "@" + stdinPath
 	}
@@ -348,7 +388,7 @@ func parseJoinParams(text string) (*Source, error) {
 		return nil, errors.New("is not a JSON object")
 	}
 	return s, nil
-}
+}}
 
 // isObject reports whether text is one JSON object, all that Phoenix takes as params (PROTOCOL.md, rule 12).
 func isObject(text string) bool {
@@ -374,38 +414,49 @@ func (c *Connection) AutoJoin() []string {
 	return topics
 }
 
-// autoJoinOf returns the channel of a topic, nil if the config file does not have it.
-func (c *Connection) autoJoinOf(topic string) *autoJoin {
-	for i := range c.autoJoin {
-		if c.autoJoin[i].topic == topic {
-			return &c.autoJoin[i]
-		}
-	}
-	return nil
-}
+// topicShape is a text that can be joined.
+var topicShape = shape{"type": textTypes, "minLength": 1, "not": shape{"const": "phoenix"}}
 
-func (c *Connection) autoJoinValue() Value {
-	return Value{shape: autoJoinShape, masked: maskedAutoJoin, read: func(n strictyaml.Node) error {
+// autoJoinKind is a list of topics, or of maps with a topic and its params.
+var autoJoinKind = Kind[[]autoJoin]{
+	Name: "list",
+	Schema: shape{"type": "array", "items": shape{"anyOf": []shape{topicShape, {
+		"type": "object", "required": []string{"topic"}, "additionalProperties": false,
+		"properties": shape{
+			"topic":         topicShape,
+			"params":        shape{"type": "object"},
+			"secret_params": shape{"type": "object", "additionalProperties": refTo("secret")},
+		},
+	}}}},
+	Read: func(_ string, n strictyaml.Node) ([]autoJoin, error) {
 		items, err := n.Items()
 		if err != nil {
-			return err
+			return nil, err
 		}
 		var wrong problems
+		var channels []autoJoin
 		for _, item := range items {
-			channel, err := c.readAutoJoin(item)
-			if err == nil && c.autoJoinOf(channel.topic) != nil {
+			channel, err := readAutoJoin(item)
+			if err == nil && slices.ContainsFunc(channels, func(c autoJoin) bool { return c.topic == channel.topic }) {
 				err = item.Errorf("name each topic once", "the topic %q is given twice", channel.topic)
 			}
 			wrong.add(err)
-			c.autoJoin = append(c.autoJoin, channel)
+			channels = append(channels, channel)
 		}
-		return wrong.err()
-	}}
+		return channels, wrong.err()
+	},
+	Parts: func(as style, values []strictyaml.Node) (json.RawMessage, error) { return autoJoinJSON(values[0], as) },
+	Canonical: func(channels []autoJoin) any {
+		list := make([][]any, len(channels))
+		for i, c := range channels {
+			list[i] = []any{c.topic, canonicalJSON(c.params), canonicalPairs(c.secrets, sameName)}
+		}
+		return list
+	},
 }
 
 // readAutoJoin reads a topic, or a map with a topic and its params.
-func (c *Connection) readAutoJoin(n strictyaml.Node) (autoJoin, error) {
-	var channel autoJoin
+func readAutoJoin(n strictyaml.Node) (channel autoJoin, err error) {
 	topic := n
 	if n.IsMap() {
 		list, err := n.Fields()
@@ -418,11 +469,11 @@ func (c *Connection) readAutoJoin(n strictyaml.Node) (autoJoin, error) {
 			case "topic":
 				topic = field.Value
 			case "params":
-				channel.params, err = readParams(field.Value)
+				channel.params, err = readJSONMap(field.Value)
 			case "secret_params":
-				channel.secrets, err = c.secrets().readPairs("secret_params", field.Value)
+				channel.secrets, err = secretMap.kind(Kind[[]pair]{}).Read("secret_params", field.Value)
 			default:
-				err = field.Key.Errorf("known here: topic, params, secret_params", "the key %q is not known here", field.Name)
+				err = unknownKey(field, "topic", "params", "secret_params")
 			}
 			if err != nil {
 				return channel, err
@@ -432,7 +483,6 @@ func (c *Connection) readAutoJoin(n strictyaml.Node) (autoJoin, error) {
 			return channel, n.Errorf("a right one: {topic: room:lobby}", "the topic is missing")
 		}
 	}
-	var err error
 	if channel.topic, err = topic.Text(); err != nil {
 		return channel, err
 	}
@@ -445,8 +495,7 @@ func (c *Connection) readAutoJoin(n strictyaml.Node) (autoJoin, error) {
 	return channel, channel.check(n)
 }
 
-// readParams reads the params of a join.
-func readParams(n strictyaml.Node) (json.RawMessage, error) {
+func readJSONMap(n strictyaml.Node) (json.RawMessage, error) {
 	if !n.IsMap() {
 		return nil, n.Errorf("a right one: {user_id: 123}", "params are a map")
 	}
@@ -471,22 +520,71 @@ func (a *autoJoin) check(n strictyaml.Node) error {
 }
 
 // read returns the params with the secrets as they are now.
-func (a *autoJoin) read(ctx context.Context) (phoenix.Payload, error) {
-	object := bytes.TrimSuffix(a.params, []byte("}"))
+func (a *autoJoin) read(ctx context.Context, r reader) (phoenix.Payload, error) {
+	object := bytes.TrimSuffix(bytes.Clone(a.params), []byte("}"))
 	if len(object) == 0 {
 		object = []byte("{")
 	}
-	object = bytes.Clone(object)
 	for _, secret := range a.secrets {
-		text, err := secret.value.Text(ctx)
+		text, err := r.text(ctx, secret.value)
 		if err != nil {
 			return phoenix.Payload{}, err
 		}
 		if len(object) > 1 {
 			object = append(object, ',')
 		}
-		object = append(strictyaml.AppendJSONString(object, secret.name), ':')
-		object = strictyaml.AppendJSONString(object, text)
+		object = append(rawjson.AppendString(object, secret.name), ':')
+		object = rawjson.AppendString(object, text)
 	}
 	return phoenix.JSON(string(append(object, '}'))), nil
+}
+
+// autoJoinJSON writes auto_join_channels.
+func autoJoinJSON(n strictyaml.Node, as style) (json.RawMessage, error) {
+	items, err := n.Items()
+	if err != nil {
+		return nil, err
+	}
+	list := make([]json.RawMessage, len(items))
+	for i, item := range items {
+		if !item.IsMap() {
+			if list[i], err = as.text(item); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		fields, err := item.Fields()
+		if err != nil {
+			return nil, err
+		}
+		var o object
+		for _, field := range fields {
+			value, err := autoJoinForm(field.Name, as)(field.Value)
+			if err != nil {
+				return nil, err
+			}
+			o.add(field.Name, value)
+		}
+		list[i] = o.json()
+	}
+	return jsonList(list), nil
+}
+
+// autoJoinForm returns how a key of a channel is written.
+func autoJoinForm(key string, as style) form {
+	switch key {
+	case "topic":
+		return as.text
+	case "params":
+		return as.data
+	case "secret_params":
+		return func(n strictyaml.Node) (json.RawMessage, error) {
+			list, err := mapFields(n)
+			if err != nil {
+				return nil, err
+			}
+			return pairsJSON(list, sameName, as.secret)
+		}
+	}
+	return strictyaml.Node.RawTexts // whoever reads it says what is wrong
 }

@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"phx/cmd/internal/strictyaml"
+	"phx/cmd/internal/exit"
 	"phx/phoenix"
 )
 
@@ -263,11 +263,11 @@ func TestFileErrors(t *testing.T) {
 	}
 	for _, tt := range tests {
 		_, err := resolveFile(tt.text, "", nil, map[string]string{"KEY": "SECRET"})
-		var e *strictyaml.Error
-		if !errors.As(err, &e) || e.Error() != tt.want || e.Hint() == "" {
+		var e *exit.Error
+		if !errors.As(err, &e) || e.Error() != tt.want || e.Hint == "" {
 			t.Errorf("%q:\n got %v\nwant %s", tt.text, err, tt.want)
 		}
-		if err != nil && e != nil && strings.Contains(e.Error()+e.Hint(), "SECRET") {
+		if err != nil && e != nil && strings.Contains(e.Error()+e.Hint, "SECRET") {
 			t.Errorf("%q: the error holds a secret: %v", tt.text, err)
 		}
 	}
@@ -284,7 +284,7 @@ func TestVariablesOfOthers(t *testing.T) {
 	}
 }
 
-func TestElsewhere(t *testing.T) {
+func TestWarnOtherServer(t *testing.T) {
 	const secret = ", auth_token: SECRET"
 	tests := []struct {
 		name, keys, named, uri string
@@ -314,11 +314,11 @@ func TestElsewhere(t *testing.T) {
 		if tt.uri == "" {
 			c.URI = "ws://own/a"
 		}
-		if got := entry.Elsewhere(c); (got != "") != tt.warns || strings.Contains(got, "SECRET") {
+		if got := entry.WarnOtherServer(c); (got != "") != tt.warns || strings.Contains(got, "SECRET") {
 			t.Errorf("%s: %q", tt.name, got)
 		}
 	}
-	if (*Entry)(nil).Elsewhere(NewConnection(Retry{})) != "" {
+	if (*Entry)(nil).WarnOtherServer(NewConnection(Retry{})) != "" {
 		t.Error("no connection warns")
 	}
 }
@@ -330,8 +330,8 @@ func FuzzParseFile(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := resolveFile(string(data), "", nil, map[string]string{"KEY": "value"})
 		if err != nil {
-			var coded interface{ ExitCode() int }
-			if !errors.As(err, &coded) || coded.ExitCode() != 2 {
+			var coded *exit.Error
+			if !errors.As(err, &coded) || coded.Code != exit.Usage {
 				t.Fatalf("%q: %#v", data, err)
 			}
 			return
@@ -413,15 +413,15 @@ func TestResolveErrors(t *testing.T) {
 	}
 	for _, tt := range tests {
 		_, err := entryOf(t, tt.text, nil).Resolve(nil)
-		var e *strictyaml.Error
-		if !errors.As(err, &e) || err.Error() != "phx.yaml:"+tt.want || e.Hint() == "" {
+		var e *exit.Error
+		if !errors.As(err, &e) || err.Error() != "phx.yaml:"+tt.want || e.Hint == "" {
 			t.Errorf("%q:\n got %v\nwant phx.yaml:%s", tt.text, err, tt.want)
 			continue
 		}
-		if text := err.Error() + e.Hint(); strings.Contains(text, "SECRET") || strings.Contains(text, "--") {
+		if text := err.Error() + e.Hint; strings.Contains(text, "SECRET") || strings.Contains(text, "--") {
 			t.Errorf("%q: the error holds a secret, or speaks of flags: %s", tt.text, text)
 		}
-		if _, again := entryOf(t, tt.text, nil).Fingerprint(); again == nil || again.Error() != err.Error() {
+		if _, again := fingerprint(entryOf(t, tt.text, nil)); again == nil || again.Error() != err.Error() {
 			t.Errorf("%q: the fingerprint has another error: %v", tt.text, again)
 		}
 	}
@@ -533,11 +533,11 @@ func TestRaw(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := sent.Fingerprint()
+	got, err := fingerprint(sent)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if own, err := entryOf(t, rawFile, vars).Fingerprint(); err != nil || got != own {
+	if own, err := fingerprint(entryOf(t, rawFile, vars)); err != nil || got != own {
 		t.Errorf("fingerprints differ: %s, %s, %v", got, own, err)
 	}
 }
@@ -569,7 +569,7 @@ func TestRawIsJSON(t *testing.T) {
 
 func TestServeRetriesAreTheDefault(t *testing.T) {
 	i := slices.IndexFunc(NewConnection(Retry{Max: ServeRetries}).Options(), func(o Option) bool { return o.Key == "max_retries" })
-	if def := NewConnection(Retry{Max: ServeRetries}).Options()[i].Value.def; def != 10 {
-		t.Errorf("default %v", def)
+	if def := NewConnection(Retry{Max: ServeRetries}).Options()[i].Value.defJSON; string(def) != "10" {
+		t.Errorf("default %s", def)
 	}
 }

@@ -6,9 +6,18 @@ import (
 	"testing"
 )
 
+// fingerprint is that of the connection that an entry comes to.
+func fingerprint(e *Entry) (string, error) {
+	c, err := e.Resolve(nil)
+	if err != nil {
+		return "", err
+	}
+	return c.Fingerprint(), nil
+}
+
 func fingerprintOf(t *testing.T, text string) string {
 	t.Helper()
-	print, err := entryOf(t, text, map[string]string{"KEY": "value", "HOST": "h"}).Fingerprint()
+	print, err := fingerprint(entryOf(t, text, map[string]string{"KEY": "value", "HOST": "h"}))
 	if err != nil {
 		t.Fatalf("%s: %v", text, err)
 	}
@@ -69,7 +78,7 @@ var otherValues = map[string]string{
 // TestFingerprintOfEachKey: each key makes a difference.
 func TestFingerprintOfEachKey(t *testing.T) {
 	seen := map[string]string{fingerprintOf(t, "connections: {a: {uri: ws://h}}"): "nothing"}
-	for _, key := range connectionKeys() {
+	for _, key := range keysOf(connectionKeys()) {
 		value, known := otherValues[key]
 		if !known {
 			if key != "transport" { // which can have one value only

@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"phx/cmd/internal/exit"
 )
 
 // networkOptions is what the options say about the way to the server.
@@ -18,7 +20,7 @@ type networkOptions struct {
 	origin     string
 	unixSocket string
 	requireWSS bool
-	proxyURL   *url.URL
+	proxyURL   string
 	compress   bool
 }
 
@@ -28,19 +30,16 @@ func (n *networkOptions) options() []Option {
 			Usage: "`URL` to send as the Origin header (default none: Phoenix accepts that)", Example: "https://example.com"},
 		{Flag: "unix-socket", Value: Checked(&n.unixSocket, "", parsePath),
 			Usage: "connect to the Unix socket at `PATH`; --uri still names host and path of the request", Example: "/run/backend.sock"},
-		{Flag: "proxy", Key: "proxy", Secret: true, Value: n.proxyValue(),
-			Usage: "connect through the proxy at `URL`: http, socks5 or socks5h, user:password@ included (default as $HTTPS_PROXY, $HTTP_PROXY and $NO_PROXY say)", Example: "http://proxy.example.com:3128"},
+		{Flag: "proxy", Key: "proxy", Secret: true, Value: proxyKind.To(&n.proxyURL, ""),
+			Usage:   "connect through the proxy at `URL`: http, socks5 or socks5h, user:password@ included (default as $HTTPS_PROXY, $HTTP_PROXY and $NO_PROXY say)",
+			About:   "URL of a proxy: http, socks5 or socks5h. The default is as $HTTPS_PROXY, $HTTP_PROXY and $NO_PROXY say.",
+			Example: "http://proxy.example.com:3128"},
 		{Flag: "compress", Value: Switch(&n.compress),
 			Usage: "offer compression (permessage-deflate) to the server: less on the wire, more work"},
 		{Flag: "require-wss", Key: "require_wss", Value: Switch(&n.requireWSS),
-			Usage: "refuse a ws:// URI, unless it is that of this machine"},
+			Usage: "refuse a ws:// URI, unless it is that of this machine",
+			About: "Refuse a ws:// URI, which is not encrypted, unless it is that of this machine. Without it, credentials on such a link are warned of."},
 	}
-}
-
-func (n *networkOptions) proxyValue() Value {
-	v := Checked(&n.proxyURL, "", parseProxy).shaped(proxyShape)
-	v.masked = maskedProxy
-	return v
 }
 
 // parseOrigin takes what a browser would send: scheme and host, without a path.
@@ -52,39 +51,16 @@ func parseOrigin(text string) (string, error) {
 	return u.Scheme + "://" + u.Host, nil
 }
 
-// parseProxy takes HOST:PORT, too, for HTTP.
-func parseProxy(text string) (*url.URL, error) {
-	if !strings.Contains(text, "://") {
-		text = "http://" + text
-	}
-	u, err := url.Parse(text)
-	switch {
-	case err != nil || u.Hostname() == "":
-		return nil, errors.New("is not the URL of a proxy")
-	case !slices.Contains([]string{"http", "socks5", "socks5h"}, u.Scheme):
-		return nil, errors.New("has another scheme than http, socks5 or socks5h")
-	case strings.Trim(u.Path, "/")+u.RawQuery+u.Fragment != "":
-		return nil, errors.New("has more than scheme, user, host and port")
-	}
-	return u, nil
-}
-
 // proxy decides about proxies: the option, else the environment, whose rules for http and https are those for ws and wss.
 func (n *networkOptions) proxy() func(*http.Request) (*url.URL, error) {
 	switch {
 	case n.unixSocket != "":
 		return nil
-	case n.proxyURL != nil:
-		return http.ProxyURL(n.proxyURL)
+	case n.proxyURL != "":
+		u, _ := url.Parse(n.proxyURL) // it was one
+		return http.ProxyURL(u)
 	}
 	return http.ProxyFromEnvironment
-}
-
-func parsePath(text string) (string, error) {
-	if text == "" {
-		return "", errors.New("is not the name of a file")
-	}
-	return text, nil
 }
 
 // netDial is nil for TCP.
@@ -142,63 +118,58 @@ func (c *Connection) hasCredentials() bool {
 
 // tlsOptions is what the options say about TLS. Its files are read at every dial, so that certificates can be renewed.
 type tlsOptions struct {
-	ca, cert, key *Source
+	ca, cert, key *source
 	serverName    string
 	insecure      bool
 }
 
 func (t *tlsOptions) options() []Option {
 	return []Option{
-		{Flag: "cacert", Key: "tls.ca_file", Value: fileOf("tls.ca_file", &t.ca, Checked(&t.ca, "", fileParser("--cacert"))),
-			Usage: "`FILE` with the certificates (PEM) to trust in place of the system's [$SSL_CERT_FILE], read at every dial", Example: "ca.pem"},
-		{Flag: "cert", Key: "tls.cert_file", Value: fileOf("tls.cert_file", &t.cert, Checked(&t.cert, "", fileParser("--cert"))),
-			Usage: "`FILE` with the client certificate (PEM) to show, read at every dial", Example: "client.pem"},
-		{Flag: "key", Key: "tls.key_file", Value: fileOf("tls.key_file", &t.key, Checked(&t.key, "", fileParser("--key"))),
-			Usage: "`FILE` with the private key (PEM) of --cert, read at every dial (default the file of --cert)", Example: "client.key"},
+		{Flag: "cacert", Key: "tls.ca_file", Value: fileKind("--cacert").To(&t.ca, ""), Example: "ca.pem",
+			Usage: "`FILE` with the certificates (PEM) to trust in place of the system's [$SSL_CERT_FILE], read at every dial",
+			About: "The certificates to trust in place of the system's."},
+		{Flag: "cert", Key: "tls.cert_file", Value: fileKind("--cert").To(&t.cert, ""), Example: "client.pem",
+			Usage: "`FILE` with the client certificate (PEM) to show, read at every dial",
+			About: "The client certificate to show."},
+		{Flag: "key", Key: "tls.key_file", Value: fileKind("--key").To(&t.key, ""), Example: "client.key",
+			Usage: "`FILE` with the private key (PEM) of --cert, read at every dial (default the file of --cert)",
+			About: "The private key of the client certificate. The default is the file of the certificate."},
 		{Flag: "insecure", Shorthand: "k", Key: "tls.insecure_skip_verify", Value: Switch(&t.insecure),
-			Usage: "accept any certificate of the server, whatever --cacert says: whoever stands between can read and change everything"},
-		{Flag: "server-name", Key: "tls.server_name", Value: Checked(&t.serverName, "", parseServerName).shaped(hostShape),
-			Usage: "`NAME` that the server's certificate must be for (default the host of --uri); also sent as SNI", Example: "example.com"},
+			Usage: "accept any certificate of the server, whatever --cacert says: whoever stands between can read and change everything",
+			About: "Accept any certificate of the server: whoever stands between can read and change everything."},
+		{Flag: "server-name", Key: "tls.server_name", Value: hostKind.To(&t.serverName, ""), Example: "example.com",
+			Usage: "`NAME` that the server's certificate must be for (default the host of --uri); also sent as SNI",
+			About: "Host name that the server's certificate must be for. The default is the host of the URI."},
 	}
 }
 
-func parseServerName(text string) (string, error) {
-	if text == "" || strings.ContainsAny(text, "/: ") {
-		return "", errors.New("is not the name of a host")
-	}
-	return text, nil
-}
-
-func (t *tlsOptions) sources() []*Source { return []*Source{t.ca, t.cert, t.key} }
+func (t *tlsOptions) sources() []*source { return []*source{t.ca, t.cert, t.key} }
 
 func (t *tlsOptions) check() error {
 	if t.key != nil && t.cert == nil {
-		return &UsageError{Message: "--key is given without --cert", Advice: "give the certificate of the key with --cert FILE"}
+		return exit.Usagef("give the certificate of the key with --cert FILE", "--key is given without --cert")
 	}
 	return nil
 }
 
 // config reads the files. It is nil if no option says anything about TLS.
-func (t *tlsOptions) config(ctx context.Context) (*tls.Config, error) {
+func (t *tlsOptions) config(ctx context.Context, r reader) (*tls.Config, error) {
 	if *t == (tlsOptions{}) {
 		return nil, nil
 	}
 	config := &tls.Config{ServerName: t.serverName, InsecureSkipVerify: t.insecure}
 	if t.ca != nil {
-		text, err := t.ca.Text(ctx)
+		text, err := r.text(ctx, t.ca)
 		if err != nil {
 			return nil, err
 		}
 		config.RootCAs = x509.NewCertPool()
 		if !config.RootCAs.AppendCertsFromPEM([]byte(text)) {
-			return nil, &UsageError{
-				Message: "there is no certificate in " + t.ca.name() + ", given with --cacert",
-				Advice:  "give a PEM file: -----BEGIN CERTIFICATE-----",
-			}
+			return nil, exit.Usagef("give a PEM file: -----BEGIN CERTIFICATE-----", "there is no certificate in %s, given with --cacert", t.ca.name())
 		}
 	}
 	if t.cert != nil {
-		pair, err := t.pair(ctx)
+		pair, err := t.pair(ctx, r)
 		if err != nil {
 			return nil, err
 		}
@@ -208,49 +179,25 @@ func (t *tlsOptions) config(ctx context.Context) (*tls.Config, error) {
 }
 
 // pair reads the client certificate and its key.
-func (t *tlsOptions) pair(ctx context.Context) (tls.Certificate, error) {
+func (t *tlsOptions) pair(ctx context.Context, r reader) (tls.Certificate, error) {
 	key := t.key
 	if key == nil {
 		key = t.cert
 	}
-	certPEM, err := t.cert.Text(ctx)
+	certPEM, err := r.text(ctx, t.cert)
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	keyPEM, err := key.Text(ctx)
+	keyPEM, err := r.text(ctx, key)
 	if err != nil {
 		return tls.Certificate{}, err
 	}
 	pair, err := tls.X509KeyPair([]byte(certPEM), []byte(keyPEM))
 	if err != nil {
-		return pair, &UsageError{
-			Message: "the client certificate in " + t.cert.name() + " with the key in " + key.name() +
-				" cannot be used: " + strings.TrimPrefix(err.Error(), "tls: "),
-			Advice: "give PEM files that belong together: --cert with the certificate, --key with its key, without a passphrase",
-		}
+		return pair, exit.Usagef("give PEM files that belong together: --cert with the certificate, --key with its key, without a passphrase",
+			"the client certificate in %s with the key in %s cannot be used: %s", t.cert.name(), key.name(), strings.TrimPrefix(err.Error(), "tls: "))
 	}
 	return pair, nil
-}
-
-var uriSchemes = []string{"ws", "wss", "http", "https"}
-
-// checkURI refuses what cannot be a socket's address. Its errors repeat no part of the text: even the error of url.Parse may
-// hold part of a password.
-func checkURI(text string) (string, error) {
-	u, err := url.Parse(text)
-	switch {
-	case err != nil:
-		return "", errors.New("is not a URI")
-	case u.Scheme == "" || u.Opaque != "":
-		return "", errors.New("has no scheme")
-	case !slices.Contains(uriSchemes, u.Scheme):
-		return "", errors.New("has another scheme than ws, wss, http or https")
-	case u.Hostname() == "":
-		return "", errors.New("has no host")
-	case u.Fragment != "":
-		return "", errors.New("has a fragment (#...)")
-	}
-	return text, nil
 }
 
 // Address returns the URI without what may be secret: query and userinfo.

@@ -77,7 +77,7 @@ func TestProxyOption(t *testing.T) {
 		"socks5h://proxy": "socks5h://proxy", "https://proxy": "", "http://": "", "http://proxy/path": "", "http://%zz": "", "": "",
 	} {
 		u, err := parseProxy(text)
-		if (err == nil) != (want != "") || err == nil && u.String() != want {
+		if (err == nil) != (want != "") || err == nil && u != want {
 			t.Errorf("%q: %v, %v", text, u, err)
 		}
 	}

@@ -1,31 +1,25 @@
-// Package config is the one model of what can be set: each [Option] is declared once, with its flag, its environment
-// variable, its key in a config file, its default and its help, and resolved by one rule, that of [Set.Resolve].
+// Package config is the one model of what can be set: each [Option] is declared once, with its flag, its environment variable,
+// its key in a config file, its kind, its default and its help. Flags, parser, `config show`, `config schema`, the help pages and
+// the fingerprint loop over options, and ask the kind.
 //
-// A config file is a [File] of named connections. A [Selection] chooses one of them, an [Entry], which a [Set] then uses. The keys
-// that a connection can have are those that the options declare.
-//
-// The options of a connection end in [Connection], which makes the [phoenix.Options]; those of printing in [Output], those of
-// logging in [Logging].
+// A config file is a [File] of named connections. A [Selection] chooses one of them, an [Entry], which a [Set] then uses. The
+// options of a connection end in [Connection], which makes the [phoenix.Options]; those of printing in [Output], those of logging
+// in [Logging].
 //
 // What a server of connections needs is read by [File.Serve], and each connection by [Entry.Resolve]; [Validate] does both, and
-// [File.Show] writes what they come to. [Schema] is made of the options that all of them read with. They report all that is wrong at
-// once, each with its place, and speak of keys, not of flags.
+// [File.Show] writes what they come to. They report all that is wrong at once, each with its place, and speak of keys, not of
+// flags.
 //
-// Texts of options marked Secret appear in no error: neither a wrong one nor one that could not be used.
+// An error is an [*exit.Error], or several joined. Texts of options marked Secret appear in none.
 package config
 
 import (
-	"encoding/json"
-	"errors"
-	"fmt"
-	"math"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/pflag"
 
+	"phx/cmd/internal/exit"
 	"phx/cmd/internal/strictyaml"
 )
 
@@ -37,17 +31,39 @@ type Option struct {
 	// Env is the environment variable that sets the option where the flag does not; empty: none. An empty variable
 	// counts as unset.
 	Env string
-	// Key is what sets the option in the connection of a config file; empty: nothing there does. A dot divides the keys of
-	// nested maps.
+	// Key is what sets the option in a config file; empty: nothing there does. A dot divides the keys of nested maps.
 	Key string
-	// Usage is the help. What stands in backquotes names the argument.
+	// Usage is the help of the flag. What stands in backquotes names the argument.
 	Usage string
+	// About is the help of the key.
+	About string
+	// Required says that the key must be in the map that it belongs to.
+	Required bool
 	// Example is a right value, for the error about a wrong one.
 	Example string
 	// Secret says that the text given may hold a secret and must not appear in an error.
 	Secret bool
-	// Value parses the text.
+	// Value is the variable that the option sets, with the kind of its values and the default.
 	Value Value
+
+	// from, if set, is told where the value came from.
+	from *origin
+}
+
+// An origin is where a value came from.
+type origin int
+
+const (
+	fromDefault origin = iota
+	fromKey
+	fromEnv
+	fromFlag
+)
+
+func (o *Option) note(from origin) {
+	if o.from != nil {
+		*o.from = from
+	}
 }
 
 // A Set is the options of one command.
@@ -89,8 +105,8 @@ func (s *Set) Bind(fs *pflag.FlagSet) {
 func (s *Set) Use(entry *Entry) { s.entry = entry }
 
 // Resolve parses what is said about each option, by the first of: its flags, the connection of [Set.Use] if it was named, the
-// environment, the connection if it was not named, the defaults of its file. Of an option that repeats, what the later
-// ones say is added if it has another name. The error is a [*UsageError], or a positioned one of the file.
+// environment, the connection if it was not named, the defaults of its file. Pairs of these that have other names add up. The
+// error is an [*exit.Error].
 func (s *Set) Resolve(lookupEnv func(string) (string, bool)) error {
 	for _, o := range s.settings {
 		if err := o.resolve(lookupEnv, s.entry); err != nil {
@@ -107,67 +123,74 @@ type setting struct {
 }
 
 func (o *setting) resolve(lookupEnv func(string) (string, bool), entry *Entry) error {
-	named, found := entry.ranked()
-	takes := []func() (said bool, err error){
-		o.takeFlags,
-		func() (bool, error) { return o.takeKey(named) },
-		func() (bool, error) { return o.takeEnv(lookupEnv) },
-		func() (bool, error) { return o.takeKey(found) },
-		func() (bool, error) { return o.takeKey(entry.fallback()) },
-	}
-	for _, take := range takes {
-		if said, err := take(); err != nil || said && !o.Value.repeats {
+	switch text := ""; {
+	case len(o.texts) > 0:
+		if err := o.parseFlags(); err != nil || !o.Value.merges {
 			return err
 		}
+	case entry.ranksBeforeEnv(o.Key):
+	case o.Env != "":
+		if text, _ = lookupEnv(o.Env); text != "" {
+			o.note(fromEnv)
+			return o.wrong(o.Env, text, o.Env+"="+o.Example, o.Value.parseEnv(text))
+		}
 	}
-	return nil
+	return o.readKey(entry.values(o.Key)...)
 }
 
-func (o *setting) takeFlags() (said bool, err error) {
+func (o *setting) parseFlags() error {
 	texts := o.texts
-	if len(texts) > 1 && !o.Value.repeats {
+	if !o.Value.repeats {
 		texts = texts[len(texts)-1:]
 	}
 	for _, text := range texts {
 		if err := o.Value.parse(text); err != nil {
-			return true, o.wrong("--"+o.Flag, text, "--"+o.Flag+" "+o.Example, err)
+			return o.wrong("--"+o.Flag, text, "--"+o.Flag+" "+o.Example, err)
 		}
 	}
-	return len(texts) > 0, nil
+	o.note(fromFlag)
+	return nil
 }
 
-func (o *setting) takeEnv(lookupEnv func(string) (string, bool)) (said bool, err error) {
-	if o.Env == "" {
-		return false, nil
+// wrong makes the error about a text that does not parse, nil of nil.
+func (o *Option) wrong(from, text, example string, err error) error {
+	if err == nil {
+		return nil
 	}
-	text, ok := lookupEnv(o.Env)
-	if !ok || text == "" {
-		return false, nil
-	}
-	parse := o.Value.parse
-	if o.Value.parseEnv != nil {
-		parse = o.Value.parseEnv
-	}
-	if err := parse(text); err != nil {
-		return true, o.wrong(o.Env, text, o.Env+"="+o.Example, err)
-	}
-	return true, nil
-}
-
-// wrong makes the error about a text that does not parse.
-func (o *setting) wrong(from, text, example string, err error) error {
-	e := &UsageError{Message: fmt.Sprintf("%s %q %v", from, text, err)}
-	if o.Secret {
-		e.Message = fmt.Sprintf("the value of %s %v", from, err)
-	}
+	hint := ""
 	if o.Example != "" {
-		e.Advice = "a right one: " + example
+		hint = "a right one: " + example
 	}
-	return e
+	if o.Secret {
+		return exit.Usagef(hint, "the value of %s %v", from, err)
+	}
+	return exit.Usagef(hint, "%s %q %v", from, text, err)
+}
+
+// readKey sets the option to what a config file says in places that count less and less; none is said: nothing is set.
+func (o *Option) readKey(values ...strictyaml.Node) error {
+	if len(values) == 0 {
+		return nil
+	}
+	o.note(fromKey)
+	return o.Value.read(o, values)
+}
+
+// wrongKey makes the error about the text of a key that does not parse. It repeats the text as it is written, before variables
+// are filled in: they may hold secrets.
+func (o *Option) wrongKey(n strictyaml.Node, err error) error {
+	hint := ""
+	if o.Example != "" {
+		hint = "a right one: " + o.Key[strings.LastIndexByte(o.Key, '.')+1:] + ": " + o.Example
+	}
+	if o.Secret {
+		return n.Errorf(hint, "the value of %s %v", o.Key, err)
+	}
+	return n.Errorf(hint, "%s %q %v", o.Key, n.Raw(), err)
 }
 
 // String implements [pflag.Value]; pflag takes the default that help shows from it.
-func (o *setting) String() string { return o.Value.shown }
+func (o *setting) String() string { return o.Value.def }
 
 // Type implements [pflag.Value]; the argument's name stands in the usage text.
 func (o *setting) Type() string {
@@ -183,169 +206,78 @@ func (o *setting) Set(text string) error {
 	return nil
 }
 
-// A Value parses the text of an [Option] into a variable. Errors of parsing are predicates, "is not a number", because
-// the caller says of what.
-type Value struct {
-	parse func(text string) error
-	// parseEnv parses the text of the environment variable, where that means something else.
-	parseEnv func(text string) error
-	// read reads the value of the key in a config file; nil: it is a text like the flag's.
-	read func(n strictyaml.Node) error
-	// shown is the default as help shows it, def that of the key, as JSON has it; nil: none.
-	shown string
-	def   any
-	// shape is what the value of the key looks like.
-	shape shape
-	// masked returns the value of the key with nothing in it that may be secret; nil: there cannot be.
-	masked func(n strictyaml.Node) (json.RawMessage, error)
-	// isSwitch says that the flag works without an argument.
-	isSwitch bool
-	// repeats says that each occurrence counts, and not only the last.
-	repeats bool
-}
-
-// Text is a value that is taken as it is.
-func Text(v *string, def string) Value {
-	*v = def
-	return Value{shown: def, shape: textShape, parse: func(text string) error {
-		*v = text
-		return nil
-	}}
-}
-
-// Checked is a value that a function parses, the default, if there is one, included.
-func Checked[T any](v *T, def string, parse func(string) (T, error)) Value {
-	set := func(text string) error {
-		parsed, err := parse(text)
-		if err == nil {
-			*v = parsed
-		}
-		return err
+// OptionOf returns the option behind a flag that [Set.Bind] has added.
+func OptionOf(f *pflag.Flag) (Option, bool) {
+	o, ok := f.Value.(*setting)
+	if !ok {
+		return Option{}, false
 	}
-	if def != "" {
-		if err := set(def); err != nil {
-			panic("config: the default " + def + " " + err.Error())
+	return o.Option, true
+}
+
+// A keySet is the keys that a map of a config file can have; those of nested maps with dots.
+type keySet []string
+
+func keysOf(options []Option) keySet {
+	keys := make(keySet, len(options))
+	for i, o := range options {
+		keys[i] = o.Key
+	}
+	return keys
+}
+
+// fields are values of a config file by their keys; those of nested maps have names with dots, such as tls.ca_file.
+type fields map[string]strictyaml.Node
+
+// readOptions reads a map that has the keys of the options, and returns those that were found.
+func readOptions(n strictyaml.Node, options []Option) (fields, error) {
+	found := fields{}
+	var wrong problems
+	wrong.add(keysOf(options).collect(n, "", found))
+	for _, o := range options {
+		if value, said := found[o.Key]; said {
+			wrong.add(o.readKey(value))
 		}
 	}
-	value := Value{shown: def, shape: textShape, parse: set}
-	if def != "" {
-		value.def = def
-	}
-	return value
+	return found, wrong.err()
 }
 
-// Repeated is a value of which each occurrence adds to v. Nothing is split.
-func Repeated[T any](v *[]T, parse func(string) (T, error)) Value {
-	return Value{repeats: true, parse: func(text string) error {
-		parsed, err := parse(text)
-		if err == nil {
-			*v = append(*v, parsed)
-		}
-		return err
-	}}
-}
-
-// Switch is a value that is on when its flag is given.
-func Switch(v *bool) Value {
-	return Value{isSwitch: true, read: keyOnly(v).read, shape: boolShape, def: false, parse: func(text string) error {
-		parsed, err := strconv.ParseBool(text)
-		if err != nil {
-			return errors.New("is neither true nor false")
-		}
-		*v = parsed
-		return nil
-	}}
-}
-
-// Choice is a value that is one of the given texts, the first by default.
-func Choice(v *string, choices ...string) Value {
-	return Checked(v, choices[0], func(text string) (string, error) {
-		if !slices.Contains(choices, text) {
-			return "", fmt.Errorf("is none of %s", strings.Join(choices, ", "))
-		}
-		return text, nil
-	}).shaped(choiceShape(choices...))
-}
-
-// shaped is the value with another shape of its key.
-func (v Value) shaped(s shape) Value {
-	v.shape = s
-	return v
-}
-
-// Duration is a value of more than no time.
-func Duration(v *time.Duration, def string) Value {
-	return Checked(v, def, func(text string) (time.Duration, error) {
-		d, err := ParseDuration(text)
-		if err == nil && d == 0 {
-			err = errors.New("is no time at all")
-		}
-		return d, err
-	})
-}
-
-// Durations is a value of one or more durations with commas between them.
-func Durations(v *[]time.Duration, def string) Value {
-	return Checked(v, def, func(text string) ([]time.Duration, error) {
-		var list []time.Duration
-		for item := range strings.SplitSeq(text, ",") {
-			d, err := ParseDuration(strings.TrimSpace(item))
-			if err != nil {
-				return nil, errors.New("is not a list of durations")
-			}
-			list = append(list, d)
-		}
-		return list, nil
-	})
-}
-
-// Size is a value of one or more bytes.
-func Size(v *int64, def string) Value { return Checked(v, def, ParseSize).shaped(sizeShape) }
-
-// Count is a number of at least 1; without a default, 0 stands for none given.
-func Count(v *int, def string) Value {
-	return Checked(v, def, func(text string) (int, error) {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 {
-			return 0, errors.New("is not a number of at least 1")
-		}
-		return n, nil
-	})
-}
-
-var errNotDuration = errors.New("is not a duration")
-
-// ParseDuration parses a duration in Go's syntax (1m30s, 250ms) or a bare number of seconds (10, 0.5). It is never
-// negative.
-func ParseDuration(text string) (time.Duration, error) {
-	d, err := time.ParseDuration(text)
+// collect adds the fields of a map to those found. prefix is the path to the map, with a dot at its end.
+func (keys keySet) collect(n strictyaml.Node, prefix string, found fields) error {
+	list, err := n.Fields()
 	if err != nil {
-		seconds, numErr := strconv.ParseFloat(text, 64)
-		// ParseFloat also takes hexadecimal numbers, underscores, infinities and words for them.
-		if numErr != nil || strings.Trim(text, "0123456789.+-") != "" || math.Abs(seconds) >= math.MaxInt64/1e9 {
-			return 0, errNotDuration
+		return err
+	}
+	var wrong problems
+	for _, field := range list {
+		key := prefix + field.Name
+		switch {
+		case keys.has(key):
+			found[key] = field.Value
+		case len(keys.under(key+".")) > 0:
+			wrong.add(keys.collect(field.Value, key+".", found))
+		default:
+			wrong.add(unknownKey(field, keys.under(prefix)...))
 		}
-		d = time.Duration(math.Round(seconds * float64(time.Second)))
 	}
-	if d < 0 {
-		return 0, errors.New("is negative")
-	}
-	return d, nil
+	return wrong.err()
 }
 
-var errNotSize = errors.New("is not a size: bytes, or a number with KiB, MiB or GiB")
+func unknownKey(field strictyaml.Field, known ...string) error {
+	return field.Key.Errorf("known here: "+strings.Join(known, ", "), "the key %q is not known here", field.Name)
+}
 
-// ParseSize parses a number of bytes: 65536, 64KiB, 1MiB, 2GiB. It is at least 1.
-func ParseSize(text string) (int64, error) {
-	digits, factor := text, int64(1)
-	for i, unit := range []string{"KiB", "MiB", "GiB"} {
-		if before, ok := strings.CutSuffix(text, unit); ok {
-			digits, factor = strings.TrimRight(before, " "), int64(1)<<(10*(i+1))
+func (keys keySet) has(key string) bool { return slices.Contains(keys, key) }
+
+// under returns the names of the keys right below a prefix.
+func (keys keySet) under(prefix string) []string {
+	var names []string
+	for _, key := range keys {
+		if rest, ok := strings.CutPrefix(key, prefix); ok {
+			if name, _, _ := strings.Cut(rest, "."); !slices.Contains(names, name) {
+				names = append(names, name)
+			}
 		}
 	}
-	n, err := strconv.ParseUint(digits, 10, 63)
-	if err != nil || n == 0 || n > uint64(math.MaxInt64/factor) {
-		return 0, errNotSize
-	}
-	return int64(n) * factor, nil
+	return names
 }

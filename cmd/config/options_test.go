@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"phx/cmd/internal/exit"
 )
 
 // environment is a lookup in fixed variables.
@@ -110,13 +112,13 @@ func TestWrongValues(t *testing.T) {
 			args = strings.SplitN(tt.args, " ", 2)
 		}
 		err := resolve(options(), args, tt.env)
-		var usage *UsageError
+		var usage *exit.Error
 		if !errors.As(err, &usage) {
 			t.Errorf("%s: error %v, want a usage error", tt.args, err)
 			continue
 		}
-		if usage.Error() != tt.message || usage.Hint() != tt.hint || usage.ExitCode() != 2 {
-			t.Errorf("%s:\n got %s\n     %s\nwant %s\n     %s", tt.args, usage.Error(), usage.Hint(), tt.message, tt.hint)
+		if usage.Error() != tt.message || usage.Hint != tt.hint || usage.Code != exit.Usage {
+			t.Errorf("%s:\n got %s\n     %s\nwant %s\n     %s", tt.args, usage.Error(), usage.Hint, tt.message, tt.hint)
 		}
 	}
 }

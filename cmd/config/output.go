@@ -3,6 +3,7 @@ package config
 import (
 	"strings"
 
+	"phx/cmd/internal/exit"
 	"phx/signal"
 )
 
@@ -52,7 +53,7 @@ func (o *Output) Options() []Option {
 // Check refuses options that contradict each other.
 func (o *Output) Check() error {
 	if o.Pretty && o.Compact {
-		return &UsageError{Message: "--pretty contradicts --compact", Advice: "leave one of them out"}
+		return exit.Usagef("leave one of them out", "--pretty contradicts --compact")
 	}
 	return nil
 }
@@ -90,7 +91,7 @@ func (l *Logging) Options() []Option {
 // Check refuses options that contradict each other.
 func (l *Logging) Check() error {
 	if l.Verbose && l.Quiet {
-		return &UsageError{Message: "--verbose contradicts --quiet", Advice: "leave one of them out"}
+		return exit.Usagef("leave one of them out", "--verbose contradicts --quiet")
 	}
 	return nil
 }

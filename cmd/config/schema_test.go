@@ -248,36 +248,28 @@ func TestSchemaAgreesOn(t *testing.T) {
 	}
 }
 
-// TestAbout: everything that can be written is explained, and nothing else.
+// TestAbout: everything that can be written is explained, named and described, and nothing else is.
 func TestAbout(t *testing.T) {
-	known := map[string]bool{}
-	prefixes := map[string][]Option{
-		"connection.": connectionOptions(NewConnection(Retry{})), "sink.": sinkOptions(&Sink{}), "route.": routeOptions(&Route{}, nil),
-		"control.": controlOptions(&ControlSocket{}), "http.": httpOptions(&HTTPListen{}),
-	}
-	for prefix, options := range prefixes {
-		for _, o := range options {
-			known[prefix+o.Key] = true
-			if group, _, dotted := strings.Cut(o.Key, "."); dotted {
-				known[prefix+group] = true
+	unused := maps.Clone(aboutMaps)
+	var check func(prefix string, options []Option)
+	check = func(prefix string, options []Option) {
+		for _, b := range branches(options) {
+			if b.About == "" || b.Value.name == "" || b.below == nil && len(b.Value.schema) == 0 {
+				t.Errorf("%s%s: %+v", prefix, b.Key, b)
 			}
-			if len(o.Value.shape) == 0 {
-				t.Errorf("%s%s has no shape", prefix, o.Key)
+			if b.below != nil {
+				delete(unused, b.Key)
+				check(prefix+b.Key+".", b.below)
 			}
 		}
 	}
-	for key := range fileShapes() {
-		known[key] = true
+	for name, options := range map[string][]Option{
+		"": topKeys(), "connection ": connectionKeys(), "sink ": sinkKeys(), "route ": routeKeys(), "secret ": secretKeys,
+	} {
+		check(name, options)
 	}
-	for key := range known {
-		if about[key] == "" {
-			t.Errorf("%s is not explained", key)
-		}
-	}
-	for key := range about {
-		if !known[key] {
-			t.Errorf("%s is explained, and there is no such key", key)
-		}
+	if len(unused) > 0 {
+		t.Errorf("%v are explained, and there are no such maps", unused)
 	}
 }
 

@@ -1,65 +1,61 @@
 package config
 
 import (
+	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
-	"net/url"
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"phx/cmd/internal/exit"
 )
 
 // A Selection is which connection of which config file to use.
 type Selection struct {
-	path string
-	// pathFrom is the option that named the file; empty: it is the default one.
-	pathFrom string
+	// path is the file's; without pathFrom it is the default one.
+	path     string
+	pathFrom origin
+	// name is the connection's. One from the environment chooses, but ranks with it.
 	name     string
-	// named says that the name was given with -n. One from the environment chooses, but ranks with it.
-	named bool
-	file  *File
+	nameFrom origin
+	file     *File
 }
 
 // Options declares the options that select. They are to be resolved before those of the connection.
 func (s *Selection) Options() []Option {
 	return []Option{
-		{Flag: "config", Shorthand: "f", Env: "PHX_CONFIG", Value: s.pathValue(),
-			Usage: "config `FILE` with named connections; - for stdin (default $XDG_CONFIG_HOME/phx/phx.yaml, if there is one)", Example: "phx.yaml"},
-		{Flag: "connection", Shorthand: "n", Env: "PHX_CONNECTION", Value: s.nameValue(),
+		s.fileOption("config `FILE` with named connections; - for stdin (default $XDG_CONFIG_HOME/phx/phx.yaml, if there is one)"),
+		{Flag: "connection", Shorthand: "n", Env: "PHX_CONNECTION", Value: Checked(&s.name, "", notEmpty("is not the name of a connection")), from: &s.nameFrom,
 			Usage: "`NAME` of the connection in the config file (default the one called default, or the only one)", Example: "backend"},
 	}
 }
 
-func (s *Selection) pathValue() Value {
-	set := func(from string) func(text string) error {
-		return func(text string) error {
-			if text == "" {
-				return errors.New("is not the name of a file")
-			}
-			s.path, s.pathFrom = text, from
-			return nil
-		}
-	}
-	return Value{parse: set("--config"), parseEnv: set("PHX_CONFIG")}
+// FileOptions declares the options of commands that are about a config file as a whole: which one.
+func (s *Selection) FileOptions() []Option {
+	return []Option{s.fileOption("config `FILE`; - for stdin (default $XDG_CONFIG_HOME/phx/phx.yaml)")}
 }
 
-func (s *Selection) nameValue() Value {
-	set := func(named bool) func(text string) error {
-		return func(text string) error {
-			if text == "" {
-				return errors.New("is not the name of a connection")
-			}
-			s.name, s.named = text, named
-			return nil
-		}
-	}
-	return Value{parse: set(true), parseEnv: set(false)}
+func (s *Selection) fileOption(usage string) Option {
+	return Option{Flag: "config", Shorthand: "f", Env: "PHX_CONFIG", Value: Checked(&s.path, "", parsePath), from: &s.pathFrom,
+		Usage: usage, Example: "phx.yaml"}
 }
 
-// Choose reads the config file and returns the connection to use, nil if there is none. An error is a [*UsageError], a
-// [*ReadError], or a positioned one of the file.
+func parsePath(text string) (string, error) { return notEmpty("is not the name of a file")(text) }
+
+func notEmpty(problem string) func(text string) (string, error) {
+	return func(text string) (string, error) {
+		if text == "" {
+			return "", errors.New(problem)
+		}
+		return text, nil
+	}
+}
+
+const noFileHint = "give one with --config or in PHX_CONFIG; the default is $XDG_CONFIG_HOME/phx/phx.yaml"
+
+// Choose reads the config file and returns the connection to use, nil if there is none.
 func (s *Selection) Choose(lookupEnv func(string) (string, bool), stdin *Stdin) (*Entry, error) {
 	data, err := s.read(lookupEnv, stdin)
 	if err != nil {
@@ -69,10 +65,7 @@ func (s *Selection) Choose(lookupEnv func(string) (string, bool), stdin *Stdin) 
 		if s.name == "" {
 			return nil, nil
 		}
-		return nil, &UsageError{
-			Message: "there is no config file with the connection \"" + s.name + "\"",
-			Advice:  "give one with --config or in PHX_CONFIG; the default is $XDG_CONFIG_HOME/phx/phx.yaml",
-		}
+		return nil, exit.Usagef(noFileHint, "there is no config file with the connection \"%s\"", s.name)
 	}
 	if s.file, err = ParseFile(pathName(s.path), data, lookupEnv); err != nil {
 		return nil, err
@@ -84,26 +77,78 @@ func (s *Selection) Choose(lookupEnv func(string) (string, bool), stdin *Stdin) 
 	if err != nil {
 		return nil, err
 	}
-	entry.named = s.named
+	entry.named = s.nameFrom == fromFlag
 	return entry, nil
+}
+
+// NoChoice explains why no connection was chosen of the several that there are; nil if there are none.
+func (s *Selection) NoChoice() error {
+	if s.file == nil || len(s.file.Entries) == 0 {
+		return nil
+	}
+	return exit.Usagef(s.file.nameHint(), "there are several connections in %s, and none is called default", s.file.Name)
+}
+
+// Load reads the config file, which there must be. It reads it anew at each call; the standard input can be read once.
+func (s *Selection) Load(lookupEnv func(string) (string, bool), stdin *Stdin) (*File, error) {
+	if s.path == stdinPath && s.file != nil {
+		return nil, exit.Usagef("start with --config FILE to be able to reload", "the configuration came from standard input, and cannot be read again")
+	}
+	if info, err := os.Stat(s.path); s.file != nil && err == nil && info.Mode()&fs.ModeNamedPipe != 0 {
+		// To open it could take for ever.
+		return nil, exit.Usagef("start with a file as --config FILE to be able to reload", "the configuration came from a pipe, %s, and cannot be read again", s.path)
+	}
+	name, data, err := s.Read(lookupEnv, stdin)
+	if err != nil {
+		return nil, err
+	}
+	if len(bytes.TrimSpace(data)) == 0 { // somebody is writing it, perhaps
+		return nil, exit.Usagef("write connections: {} into it if there are to be none", "the config file %s is empty", name)
+	}
+	file, err := ParseFile(name, data, lookupEnv)
+	if err != nil {
+		return nil, err
+	}
+	s.file = file
+	return file, nil
+}
+
+// Read returns what is in the config file, which there must be, and its name in messages.
+func (s *Selection) Read(lookupEnv func(string) (string, bool), stdin *Stdin) (name string, data []byte, err error) {
+	data, err = s.read(lookupEnv, stdin)
+	if err == nil && s.path == "" {
+		err = exit.Usagef(noFileHint, "there is no config file")
+	}
+	if err != nil {
+		return "", nil, err
+	}
+	return pathName(s.path), data, nil
+}
+
+// Dir is where the relative paths of the file begin.
+func (s *Selection) Dir() string {
+	if s.path == stdinPath {
+		return "."
+	}
+	return filepath.Dir(s.path)
 }
 
 // read returns what is in the file. Without a path there is none.
 func (s *Selection) read(lookupEnv func(string) (string, bool), stdin *Stdin) ([]byte, error) {
+	from := map[origin]string{fromFlag: "--config", fromEnv: "PHX_CONFIG", fromDefault: "the default of --config"}[s.pathFrom]
 	if s.path == stdinPath {
-		r, err := stdin.Claim(s.pathFrom)
+		r, err := stdin.Claim(from)
 		if err != nil {
 			return nil, err
 		}
 		data, err := io.ReadAll(r)
 		if err != nil {
-			return nil, &ReadError{Option: s.pathFrom, Path: s.path, Err: err}
+			return nil, readError(from, s.path, err)
 		}
 		return data, nil
 	}
-	from := s.pathFrom
 	if s.path == "" {
-		s.path, from = defaultPath(lookupEnv), "the default of --config"
+		s.path = defaultPath(lookupEnv)
 	}
 	if s.path == "" {
 		return nil, nil
@@ -112,11 +157,11 @@ func (s *Selection) read(lookupEnv func(string) (string, bool), stdin *Stdin) ([
 	switch {
 	case err == nil:
 		return data, nil
-	case s.pathFrom == "" && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)):
+	case s.pathFrom == fromDefault && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)):
 		s.path = ""
 		return nil, nil
 	}
-	return nil, &ReadError{Option: from, Path: s.path, Err: err}
+	return nil, readError(from, s.path, err)
 }
 
 // defaultPath is where the config file of a user is. A relative XDG_CONFIG_HOME counts as none, as its specification has it.
@@ -128,49 +173,4 @@ func defaultPath(lookupEnv func(string) (string, bool)) string {
 		return filepath.Join(home, ".config", "phx", "phx.yaml")
 	}
 	return ""
-}
-
-// Undecided explains why no connection was chosen of the several that there are; nil if there are none.
-func (s *Selection) Undecided() error {
-	if s.file == nil || len(s.file.Entries) == 0 {
-		return nil
-	}
-	return &UsageError{Message: "there are several connections in " + s.file.Name + ", and none is called default", Advice: s.file.advice()}
-}
-
-// Elsewhere says, if that is so, that the credentials of a connection that nobody named go to another server than its own. The
-// file counts for less than --uri and PHX_URI, and whoever gives one of them may not think of the file at all.
-func (e *Entry) Elsewhere(c *Connection) string {
-	if e == nil || e.named || !e.hasCredentials() {
-		return ""
-	}
-	own, ok := e.field("uri")
-	if !ok {
-		return ""
-	}
-	// What the variables of a URI that is not used are is of no interest.
-	text, err := own.Text()
-	if err != nil || hostOf(text) == hostOf(c.URI) {
-		return ""
-	}
-	return fmt.Sprintf("credentials of the connection %s in the config file are sent to %s, which is not its uri:"+
-		" choose it with -n, or no file with --config /dev/null", e.Name, c.Address())
-}
-
-// hasCredentials reports whether the file has something for the connection that may be secret.
-func (e *Entry) hasCredentials() bool {
-	for _, key := range []string{"auth_token", "params", "headers"} {
-		if _, ok := e.field(key); ok {
-			return true
-		}
-	}
-	return false
-}
-
-func hostOf(uri string) string {
-	u, err := url.Parse(uri)
-	if err != nil {
-		return ""
-	}
-	return u.Host
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"phx/cmd/internal/exit"
 	"phx/cmd/internal/strictyaml"
 	"phx/router"
 	"phx/signal"
@@ -145,11 +146,11 @@ func TestServeWebhook(t *testing.T) {
 	if w.MaxRetries != 10 {
 		t.Errorf("retries %d", w.MaxRetries)
 	}
-	var read *ReadError
-	if _, err := w.Headers(t.Context()); !errors.As(err, &read) || read.Path != "dir/none" {
+	var read *exit.Error
+	if _, err := w.Headers(t.Context()); !errors.As(err, &read) || !strings.HasPrefix(read.Message, "cannot read dir/none for ") {
 		t.Errorf("error %v", err)
 	}
-	if _, err := w.Secret(t.Context()); !errors.As(err, &read) || read.Path != "dir/none" {
+	if _, err := w.Secret(t.Context()); !errors.As(err, &read) || !strings.HasPrefix(read.Message, "cannot read dir/none for ") {
 		t.Errorf("error %v", err)
 	}
 }
@@ -220,12 +221,12 @@ func TestServeErrors(t *testing.T) {
 	}
 	for _, tt := range tests {
 		_, err := serveOf(tt.text)
-		var e *strictyaml.Error
-		if !errors.As(err, &e) || e.Error() != "dir/phx.yaml:"+tt.want || e.Hint() == "" || len(strings.Split(err.Error(), "\n")) > 1 {
+		var e *exit.Error
+		if !errors.As(err, &e) || e.Error() != "dir/phx.yaml:"+tt.want || e.Hint == "" || len(strings.Split(err.Error(), "\n")) > 1 {
 			t.Errorf("%q:\n got %v\nwant dir/phx.yaml:%s", tt.text, err, tt.want)
 			continue
 		}
-		if strings.Contains(e.Error()+e.Hint(), "SECRET") {
+		if strings.Contains(e.Error()+e.Hint, "SECRET") {
 			t.Errorf("%q: the error holds a secret: %v", tt.text, err)
 		}
 	}
@@ -297,8 +298,8 @@ func positioned(t *testing.T, data []byte, err error) {
 	var all problems
 	all.add(err)
 	for _, one := range all.found {
-		var e *strictyaml.Error
-		if !errors.As(one, &e) || e.Line < 1 || e.File == "" || e.Message == "" || e.Hint() == "" {
+		var e *exit.Error
+		if !errors.As(one, &e) || e.Line < 1 || !strings.HasPrefix(e.Message, "phx.yaml:") || e.Message == "" || e.Hint == "" {
 			t.Fatalf("%q: %#v", data, one)
 		}
 	}
@@ -359,11 +360,11 @@ func sameEntry(t *testing.T, data []byte, e *Entry, raw []byte) {
 	if err != nil {
 		t.Fatalf("%q is sent as %s: %v", data, raw, err)
 	}
-	want, err := e.Fingerprint()
+	want, err := fingerprint(e)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := sent.Fingerprint(); err != nil || got != want {
+	if got, err := fingerprint(sent); err != nil || got != want {
 		t.Fatalf("%q is sent as %s, which is another: %v", data, raw, err)
 	}
 }

@@ -1,13 +1,16 @@
 package config
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"net/url"
 	"slices"
 	"strings"
 
 	"phx/cmd/internal/strictyaml"
-	"phx/signal"
+	"phx/phoenix/rawjson"
 )
 
 // Show returns the effective configuration as a JSON object that is a right config file, too: defaults are merged into connections,
@@ -22,23 +25,23 @@ func (f *File) Show(name string, compileWhere func(expr string) (Where, error)) 
 		}
 		entries = []*Entry{entry}
 	}
-	var shown, connections object
+	var all, connections object
 	var wrong problems
 	requireWSS := json.RawMessage("false")
 	if n, said := f.defaults["require_wss"]; said {
 		requireWSS, _ = plainJSON(n, true) // what is wrong with it, a connection says
 	}
-	shown.add("require_wss", requireWSS)
+	all.add("require_wss", requireWSS)
 	for _, e := range entries {
 		text, err := e.show()
 		wrong.add(err)
 		connections.add(e.key, text)
 	}
-	shown.add("connections", connections.json())
+	all.add("connections", connections.json())
 	if name == "" {
-		wrong.add(f.showServe(&shown, compileWhere))
+		wrong.add(f.showServe(&all, compileWhere))
 	}
-	return shown.json(), wrong.err()
+	return all.json(), wrong.err()
 }
 
 // show returns a connection.
@@ -47,16 +50,37 @@ func (e *Entry) show() (json.RawMessage, error) {
 	if err != nil {
 		return nil, err
 	}
-	return e.json(shownForm, maskedSecret, func(o Option) json.RawMessage {
+	return e.json(shown, func(o Option) json.RawMessage {
 		if o.Key == "heartbeat_timeout_msec" {
-			return jsonOf(c.effectiveHeartbeatTimeout().Milliseconds())
+			return jsonOf(c.heartbeatTimeout.Milliseconds())
 		}
-		return jsonOf(o.Value.def)
+		return o.Value.defJSON
+	})
+}
+
+// Raw returns the entry as JSON, its name included and the defaults of the file filled in, as [ParseEntry] reads it. Variables
+// are not filled in, and relative paths stay as they are.
+func (e *Entry) Raw() (json.RawMessage, error) {
+	return e.json(written, func(Option) json.RawMessage { return nil })
+}
+
+// json returns the entry with the defaults of its file. missing is what stands for a key that nobody gives, nil for nothing.
+func (e *Entry) json(as style, missing func(Option) json.RawMessage) (json.RawMessage, error) {
+	return keysJSON(as, connectionKeys(), func(key string) []strictyaml.Node {
+		if key == "name" {
+			return nil // it may be the key that the entry stands under
+		}
+		return e.values(key)
+	}, func(o Option) json.RawMessage {
+		if o.Key == "name" {
+			return jsonText(e.Name)
+		}
+		return missing(o)
 	})
 }
 
 // showServe adds what a server has besides connections.
-func (f *File) showServe(shown *object, compileWhere func(expr string) (Where, error)) error {
+func (f *File) showServe(o *object, compileWhere func(expr string) (Where, error)) error {
 	serve, err := f.Serve(compileWhere)
 	if err != nil {
 		return err
@@ -67,33 +91,30 @@ func (f *File) showServe(shown *object, compileWhere func(expr string) (Where, e
 			sinks.add(s.Name, s.show())
 		}
 	}
-	shown.add("sinks", sinks.json())
-	shown.add("routes", f.showRoutes(serve))
-	for key, options := range map[string][]Option{"control": controlOptions(&ControlSocket{}), "http": httpOptions(&HTTPListen{})} {
-		if n, said := f.serve[key]; said {
-			found := fields{}
-			_ = keysOf(options).collect(n, "", found) // it was read before
-			shown.add(key, optionsJSON(options, found))
-		}
+	o.add("sinks", sinks.json())
+	o.add("routes", f.showRoutes(serve))
+	if n, said := f.serve["control"]; said {
+		o.add("control", mapJSON(n, controlOptions(&ControlSocket{})))
 	}
-	slices.SortStableFunc(shown.members[2:], func(a, b member) int {
-		return slices.Index(serveKeys, a.name) - slices.Index(serveKeys, b.name)
-	})
+	if n, said := f.serve["http"]; said {
+		o.add("http", mapJSON(n, httpOptions(&HTTPListen{})))
+	}
 	return nil
 }
 
 // show returns a sink, with what the keys of its kind are built in as.
 func (s *Sink) show() json.RawMessage {
-	options := slices.DeleteFunc(sinkOptions(&Sink{}), func(o Option) bool {
+	options := slices.DeleteFunc(sinkKeys(), func(o Option) bool {
 		group, _, _ := strings.Cut(o.Key, ".")
 		return slices.Contains(sinkKinds, group) && group != s.kind()
 	})
-	for i, o := range options {
+	text, _ := keysJSON(shown, options, s.found.values, func(o Option) json.RawMessage { // it was read before
 		if o.Key == "format" && s.Webhook != nil {
-			options[i].Value.def = signal.FormatCloudEvents.String()
+			return jsonOf(s.Format.String())
 		}
-	}
-	return optionsJSON(options, s.found)
+		return o.Value.defJSON
+	})
+	return text
 }
 
 func (f *File) showRoutes(serve *Serve) json.RawMessage {
@@ -104,36 +125,78 @@ func (f *File) showRoutes(serve *Serve) json.RawMessage {
 	if len(items) == 0 {
 		return jsonOf([]map[string][]string{{"to": serve.Routes[0].To}})
 	}
-	options := routeOptions(&Route{}, nil)
 	list := make([]json.RawMessage, len(items))
 	for i, item := range items {
-		found := fields{}
-		_ = keysOf(options).collect(item, "", found) // it was read before
-		list[i] = optionsJSON(options, found)
+		list[i] = mapJSON(item, routeKeys())
 	}
 	return jsonList(list)
 }
 
-// optionsJSON returns the object with the keys of the options, those that were not found as they are built in.
-func optionsJSON(options []Option, found fields) json.RawMessage {
-	var o object
-	for _, option := range options {
-		if n, said := found[option.Key]; said {
-			_ = o.addFrom(option.Key, n, shownForm(option)) // it was read before
-		} else if option.Value.def != nil {
-			o.add(option.Key, jsonOf(option.Value.def))
-		}
-	}
-	return o.nested()
+// mapJSON shows a map that has the keys of the options, and was read before.
+func mapJSON(n strictyaml.Node, options []Option) json.RawMessage {
+	found := fields{}
+	_ = keysOf(options).collect(n, "", found)
+	text, _ := keysJSON(shown, options, found.values, func(o Option) json.RawMessage { return o.Value.defJSON })
+	return text
 }
 
-// shownForm writes the value of an option for everybody to see.
-func shownForm(o Option) form {
-	if o.Value.masked != nil {
-		return o.Value.masked
+// values returns those of a key, of which there is one at most.
+func (f fields) values(key string) []strictyaml.Node {
+	if n, said := f[key]; said {
+		return []strictyaml.Node{n}
 	}
-	return func(n strictyaml.Node) (json.RawMessage, error) { return plainJSON(n, o.Value.shape.takesNumbers()) }
+	return nil
 }
+
+// keysJSON returns the object with the keys of the options, as values has them, or else as missing does; nil for nothing.
+func keysJSON(as style, options []Option, values func(key string) []strictyaml.Node, missing func(Option) json.RawMessage) (json.RawMessage, error) {
+	var o object
+	var wrong problems
+	for _, option := range options {
+		found := values(option.Key)
+		if len(found) > 0 {
+			value, err := option.Value.json(as, found)
+			wrong.add(err)
+			o.add(option.Key, value)
+		} else if value := missing(option); value != nil {
+			o.add(option.Key, value)
+		}
+	}
+	return o.nested(), wrong.err()
+}
+
+// A form writes a value of a file as JSON.
+type form func(n strictyaml.Node) (json.RawMessage, error)
+
+// A style is how a value and its parts are written: texts, secrets, and data of any form.
+type style struct {
+	text, secret, data form
+	// whole writes a value without parts; nil: as its kind does.
+	whole form
+}
+
+var (
+	// shown is for everybody to see, written as it is in the file.
+	shown   = style{text: plainText, secret: maskedSecret, data: masked}
+	written = style{text: strictyaml.Node.RawTexts, secret: strictyaml.Node.RawTexts, data: strictyaml.Node.RawJSON, whole: strictyaml.Node.RawTexts}
+)
+
+// json writes the value of a key.
+func (v Value) json(as style, values []strictyaml.Node) (json.RawMessage, error) {
+	switch n := values[0]; {
+	case v.parts != nil:
+		return v.parts(as, values)
+	case as.whole != nil:
+		return as.whole(n)
+	case v.show != nil:
+		return v.show(n)
+	default:
+		return plainJSON(n, v.literal)
+	}
+}
+
+// mask stands for what may be secret.
+const mask = "***"
 
 // jsonOf returns the JSON of a default, nil if there is none.
 func jsonOf(value any) json.RawMessage {
@@ -147,38 +210,28 @@ func jsonOf(value any) json.RawMessage {
 	return text
 }
 
-// mask stands for what may be secret.
-const mask = "***"
-
 // jsonText returns text as a JSON string that the parser reads back as text.
 func jsonText(text string) json.RawMessage {
-	return strictyaml.AppendJSONString(nil, strictyaml.Quote(text))
+	return rawjson.AppendString(nil, strictyaml.Quote(text))
 }
 
 // plainJSON returns a value in which there is no secret, variables filled in. A number or a boolean is written as one if literal
 // says that the text is not wanted.
 func plainJSON(n strictyaml.Node, literal bool) (json.RawMessage, error) {
-	if n.IsList() {
-		items, err := n.Items()
-		if err != nil {
-			return nil, err
+	return n.Write(func(n strictyaml.Node) (json.RawMessage, error) {
+		text, err := n.Text()
+		if literal && json.Valid([]byte(text)) {
+			return json.RawMessage(text), err
 		}
-		list := make([]json.RawMessage, len(items))
-		for i, item := range items {
-			if list[i], err = plainJSON(item, literal); err != nil {
-				return nil, err
-			}
-		}
-		return jsonList(list), nil
-	}
-	text, err := n.Text()
-	if err != nil {
-		return nil, err
-	}
-	if literal && json.Valid([]byte(text)) {
-		return json.RawMessage(text), nil
-	}
-	return jsonText(text), nil
+		return jsonText(text), err
+	})
+}
+
+func plainText(n strictyaml.Node) (json.RawMessage, error) { return plainJSON(n, false) }
+
+// masked hides each value: which of them are secret is not said.
+func masked(n strictyaml.Node) (json.RawMessage, error) {
+	return n.Write(func(strictyaml.Node) (json.RawMessage, error) { return jsonText(mask), nil })
 }
 
 // maskedSecret keeps where a secret is to be found, as it is written there: filled in, a variable could be one.
@@ -186,31 +239,26 @@ func maskedSecret(n strictyaml.Node) (json.RawMessage, error) {
 	if n.IsMap() {
 		return n.RawTexts()
 	}
-	if text, err := n.Text(); err != nil || text == "" { // which says that there is none
-		return jsonText(""), err
+	text, err := n.Text()
+	if text != "" { // which says that there is none
+		text = mask
 	}
-	return jsonText(mask), nil
+	return jsonText(text), err
 }
 
 // maskedURL hides user, password, and the values of the query.
 func maskedURL(n strictyaml.Node) (json.RawMessage, error) {
 	text, err := n.Text()
-	if err != nil {
-		return nil, err
-	}
-	return jsonText(maskURL(text)), nil
+	return jsonText(maskURL(text)), err
 }
 
 // maskedProxy does so for a proxy, which may be without a scheme.
 func maskedProxy(n strictyaml.Node) (json.RawMessage, error) {
 	text, err := n.Text()
-	if err != nil {
-		return nil, err
-	}
 	if !strings.Contains(text, "://") {
 		text = "http://" + text
 	}
-	return jsonText(maskURL(text)), nil
+	return jsonText(maskURL(text)), err
 }
 
 func maskURL(text string) string {
@@ -243,27 +291,6 @@ func maskURL(text string) string {
 	return strings.Replace(u.String(), "://", "://"+user, 1)
 }
 
-// maskedAutoJoin hides params: which of them are secret is not said, and no signal tells of them either.
-func maskedAutoJoin(n strictyaml.Node) (json.RawMessage, error) {
-	return autoJoinJSON(n, plainText, func(params strictyaml.Node) (json.RawMessage, error) {
-		return params.MaskedJSON(mask)
-	}, maskedSecret)
-}
-
-func plainText(n strictyaml.Node) (json.RawMessage, error) { return plainJSON(n, false) }
-
-// maskedHeaders hides the values of headers.
-func maskedHeaders(n strictyaml.Node) (json.RawMessage, error) {
-	list, err := headerFields(n)
-	if err != nil {
-		return nil, err
-	}
-	return headersJSON(list, maskedSecret)
-}
-
-// A form writes a value of a file as JSON.
-type form func(n strictyaml.Node) (json.RawMessage, error)
-
 // An object is a JSON object whose members keep their order.
 type object struct{ members []member }
 
@@ -276,13 +303,6 @@ func (o *object) add(name string, value json.RawMessage) {
 	o.members = append(o.members, member{name, value})
 }
 
-// addFrom adds a value of a file.
-func (o *object) addFrom(name string, n strictyaml.Node, as form) error {
-	value, err := as(n)
-	o.add(name, value)
-	return err
-}
-
 // json returns the object.
 func (o *object) json() json.RawMessage {
 	text := []byte{'{'}
@@ -290,7 +310,7 @@ func (o *object) json() json.RawMessage {
 		if i > 0 {
 			text = append(text, ',')
 		}
-		text = append(append(strictyaml.AppendJSONString(text, m.name), ':'), m.value...)
+		text = append(append(rawjson.AppendString(text, m.name), ':'), m.value...)
 	}
 	return append(text, '}')
 }
@@ -325,53 +345,24 @@ func jsonList(items []json.RawMessage) json.RawMessage {
 	return append(text, ']')
 }
 
-// mapJSON writes each value of a map.
-func mapJSON(as form) form {
-	return func(n strictyaml.Node) (json.RawMessage, error) {
-		list, err := n.Fields()
-		if err != nil {
-			return nil, err
-		}
-		var o object
-		for _, field := range list {
-			if err := o.addFrom(field.Name, field.Value, as); err != nil {
-				return nil, err
-			}
-		}
-		return o.json(), nil
+// canonicalJSON orders the keys of objects; numbers stay as they are spelled.
+func canonicalJSON(text json.RawMessage) any {
+	if len(text) == 0 {
+		return map[string]any{} // as the server sees it
 	}
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()
+	var value any
+	_ = decoder.Decode(&value) // it was made by us
+	return value
 }
 
-// autoJoinJSON writes auto_join_channels, and what is in them in three forms.
-func autoJoinJSON(n strictyaml.Node, topic, params, secret form) (json.RawMessage, error) {
-	items, err := n.Items()
+// hashOf returns a hash of what encodes as JSON.
+func hashOf(value any) string {
+	text, err := json.Marshal(value)
 	if err != nil {
-		return nil, err
+		panic("config: a fingerprint of what is no JSON: " + err.Error())
 	}
-	forms := map[string]form{"topic": topic, "params": params, "secret_params": mapJSON(secret)}
-	list := make([]json.RawMessage, len(items))
-	for i, item := range items {
-		if !item.IsMap() {
-			if list[i], err = topic(item); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		channel, err := item.Fields()
-		if err != nil {
-			return nil, err
-		}
-		var o object
-		for _, field := range channel {
-			as, known := forms[field.Name]
-			if !known {
-				as = strictyaml.Node.RawTexts // whoever reads it says what is wrong
-			}
-			if err := o.addFrom(field.Name, field.Value, as); err != nil {
-				return nil, err
-			}
-		}
-		list[i] = o.json()
-	}
-	return jsonList(list), nil
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
 }

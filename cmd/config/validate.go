@@ -3,15 +3,13 @@ package config
 import (
 	"cmp"
 	"errors"
-	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"syscall"
 
+	"phx/cmd/internal/exit"
 	"phx/cmd/internal/strictyaml"
 )
 
@@ -24,7 +22,7 @@ type Findings struct {
 }
 
 // Validate checks all of a config file as a server would. It runs nothing, and of the files that are named it asks only whether
-// they are there. The error is all that is wrong, joined, each a positioned [*strictyaml.Error].
+// they are there. The error is all that is wrong, joined, each an [*exit.Error] with its place.
 func Validate(name string, data []byte, lookupEnv func(string) (string, bool), compileWhere func(expr string) (Where, error)) (*Findings, error) {
 	f, err := parseFile(name, data, lookupEnv)
 	if f == nil {
@@ -62,29 +60,35 @@ func Validate(name string, data []byte, lookupEnv func(string) (string, bool), c
 }
 
 // allSources are those of the connection and of its channels.
-func (c *Connection) allSources() []*Source {
+func (c *Connection) allSources() []*source {
 	list := c.sources()
 	for _, channel := range c.autoJoin {
-		for _, secret := range channel.secrets {
-			list = append(list, secret.value)
-		}
+		list = append(list, valuesOf(channel.secrets)...)
+	}
+	return list
+}
+
+func texts(errs []error) []string {
+	list := make([]string, len(errs))
+	for i, err := range errs {
+		list[i] = err.Error()
 	}
 	return list
 }
 
 // warningsOf says what is not there, or for others to read.
-func warningsOf(sources []*Source) []error {
+func warningsOf(sources []*source) []error {
 	var warnings problems
 	for _, s := range sources {
 		switch {
 		case s == nil:
-		case s.run != nil:
-			warnings.add(missingProgram(s.at, s.words[0]))
+		case s.command != nil:
+			warnings.add(missingProgram(s.at, s.command[0]))
 		case s.path != "":
 			info, err := os.Stat(s.path)
 			if err != nil {
 				warnings.add(s.at.Errorf("", "there is no file %s now: %v", filepath.Clean(s.path), cause(err)))
-			} else if s.note != nil && runtime.GOOS != "windows" && info.Mode().Perm()&0o004 != 0 {
+			} else if s.secret && othersCanRead(info) {
 				warnings.add(s.at.Errorf("", "others can read the file of a secret: chmod o-r %s", filepath.Clean(s.path)))
 			}
 		}
@@ -104,11 +108,7 @@ func (s *Sink) missing() []error {
 			warnings.add(missingDirectory(s.found["exec.dir"], s.Exec.Dir))
 		}
 	case s.Webhook != nil:
-		sources := []*Source{s.Webhook.secret}
-		for _, h := range s.Webhook.headers {
-			sources = append(sources, h.value)
-		}
-		warnings.addAll(warningsOf(sources))
+		warnings.addAll(warningsOf(append(valuesOf(s.Webhook.headers), s.Webhook.secret)))
 	}
 	return warnings.found
 }
@@ -132,14 +132,11 @@ func missingProgram(at strictyaml.Node, program string) error {
 }
 
 // cause is what the system says, without what it was asked.
-func cause(err error) error {
-	if pathErr := (*fs.PathError)(nil); errors.As(err, &pathErr) {
-		return pathErr.Err
-	}
+func cause(err error) string {
 	if execErr := (*exec.Error)(nil); errors.As(err, &execErr) {
-		return execErr.Err
+		err = execErr.Err
 	}
-	return err
+	return exit.SystemText(err)
 }
 
 // Join returns all that is wrong with a file as one error, in the order of the file, each once; nil if nothing is.
@@ -193,7 +190,7 @@ func (p *problems) err() error {
 // comparePlaces compares where in a file the errors are. One without a place comes last.
 func comparePlaces(a, b error) int {
 	at := func(err error) (line, column int) {
-		if e := (*strictyaml.Error)(nil); errors.As(err, &e) {
+		if e := (*exit.Error)(nil); errors.As(err, &e) && e.Line > 0 {
 			return e.Line, e.Column
 		}
 		return int(^uint(0) >> 1), 0
@@ -202,46 +199,3 @@ func comparePlaces(a, b error) int {
 	bLine, bColumn := at(b)
 	return cmp.Or(cmp.Compare(aLine, bLine), cmp.Compare(aColumn, bColumn))
 }
-
-// A UsageError is a wrong option or argument.
-type UsageError struct {
-	// Message says what is wrong, Advice what would be right.
-	Message, Advice string
-}
-
-// Error returns the message.
-func (e *UsageError) Error() string { return e.Message }
-
-// Hint returns the advice.
-func (e *UsageError) Hint() string { return e.Advice }
-
-// ExitCode is that of usage errors.
-func (e *UsageError) ExitCode() int { return 2 }
-
-// A ReadError says that the file, or the standard input, that an option names could not be read.
-type ReadError struct {
-	// Option is the one that names it.
-	Option string
-	// Path of the file; "-" is the standard input.
-	Path string
-	Err  error
-}
-
-// Error says what could not be read.
-func (e *ReadError) Error() string {
-	// The path is in the error of the system already, behind the name of a system call that helps nobody.
-	err := e.Err
-	if pathErr := (*fs.PathError)(nil); errors.As(err, &pathErr) {
-		err = pathErr.Err
-	}
-	return fmt.Sprintf("cannot read %s for %s: %v", pathName(e.Path), e.Option, err)
-}
-
-// Hint says what to do about it.
-func (e *ReadError) Hint() string { return "check that it exists and may be read" }
-
-// ExitCode is that of input that cannot be read.
-func (e *ReadError) ExitCode() int { return 26 }
-
-// Unwrap returns the error of the system.
-func (e *ReadError) Unwrap() error { return e.Err }

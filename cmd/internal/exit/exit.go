@@ -91,6 +91,8 @@ type Error struct {
 	Err error
 	// Signal is the process signal that ends the process, if one does.
 	Signal syscall.Signal
+	// Line and Column are the place in a file that the error is about, counted from 1; 0: unknown. The message says them, too.
+	Line, Column int
 }
 
 // Error returns the message without the hint.

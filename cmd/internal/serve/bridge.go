@@ -230,8 +230,8 @@ func (b *Bridge) planConnection(entry *config.Entry) (planned, error) {
 	if p.options, err = c.Build(nil); err != nil {
 		return planned{}, err
 	}
-	p.fingerprint, err = entry.Fingerprint()
-	return p, err
+	p.fingerprint = c.Fingerprint()
+	return p, nil
 }
 
 // connectionKey is under which name logs say which connection they are about.

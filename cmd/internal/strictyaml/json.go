@@ -10,6 +10,8 @@ import (
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
+
+	"phx/phoenix/rawjson"
 )
 
 // maxJSON is how large the JSON of a value may become. Aliases can make a short file refer to itself, or grow without bounds.
@@ -17,146 +19,109 @@ const maxJSON = 1 << 20
 
 // JSON returns the value as JSON: key order and the spelling of decimal numbers are kept, variables in strings filled in.
 func (n Node) JSON() (json.RawMessage, error) {
-	return n.appendJSON(nil, &jsonForm{scalar: Node.appendFilled})
+	return n.Write(func(n Node) (json.RawMessage, error) {
+		if n.target().ShortTag() != "!!str" {
+			return n.rawScalar()
+		}
+		text, err := n.Text()
+		return rawjson.AppendString(nil, text), err
+	})
 }
 
 // RawJSON is JSON, but variables are not filled in.
-func (n Node) RawJSON() (json.RawMessage, error) {
-	return n.appendJSON(nil, &jsonForm{scalar: Node.appendRaw})
-}
+func (n Node) RawJSON() (json.RawMessage, error) { return n.Write(Node.rawScalar) }
 
 // RawTexts is RawJSON for who reads the values with [Node.Text]: a number or a boolean that JSON spells in another way is a text.
 func (n Node) RawTexts() (json.RawMessage, error) {
-	return n.appendJSON(nil, &jsonForm{scalar: func(n Node, dst []byte) ([]byte, error) {
+	return n.Write(func(n Node) (json.RawMessage, error) {
 		tag, raw := n.target().ShortTag(), n.Raw()
 		switch {
 		case tag == "!!null":
-			return append(dst, "null"...), nil
+			return json.RawMessage("null"), nil
 		case tag != "!!str" && json.Valid([]byte(raw)):
-			return append(dst, raw...), nil
+			return json.RawMessage(raw), nil
 		}
-		return AppendJSONString(dst, raw), nil
-	}})
+		return rawjson.AppendString(nil, raw), nil
+	})
 }
 
-// MaskedJSON is JSON with mask in place of each value that is neither a map nor a list.
-func (n Node) MaskedJSON(mask string) (json.RawMessage, error) {
-	return n.appendJSON(nil, &jsonForm{scalar: func(_ Node, dst []byte) ([]byte, error) {
-		return AppendJSONString(dst, mask), nil
-	}})
+// Write returns the value as JSON, with what scalar makes of each value in it that is neither a map nor a list.
+func (n Node) Write(scalar func(Node) (json.RawMessage, error)) (json.RawMessage, error) {
+	w := writer{scalar: scalar}
+	if err := w.write(n); err != nil {
+		return nil, err
+	}
+	return w.out, nil
 }
 
-// A jsonForm is how a value is written as JSON.
-type jsonForm struct {
-	scalar func(n Node, dst []byte) ([]byte, error)
+type writer struct {
+	scalar func(Node) (json.RawMessage, error)
+	out    []byte
 	// parents are what is being written, from the outside to the inside.
 	parents []*yaml.Node
 }
 
-// appendJSON appends the JSON of n.
-func (n Node) appendJSON(dst []byte, form *jsonForm) ([]byte, error) {
+func (w *writer) write(n Node) error {
 	t := n.target()
-	if slices.Contains(form.parents, t) {
-		return nil, n.Errorf("write it out", "this alias refers to what it is part of")
+	switch {
+	case slices.Contains(w.parents, t):
+		return n.Errorf("write it out", "this alias refers to what it is part of")
+	case len(w.out) > maxJSON:
+		return n.Errorf("make it smaller", "the value is larger than 1 MiB")
+	case t.Kind == yaml.ScalarNode:
+		text, err := w.scalar(n)
+		w.out = append(w.out, text...)
+		return err
 	}
-	if len(dst) > maxJSON {
-		return nil, n.Errorf("make it smaller", "the value is larger than 1 MiB")
+	w.parents = append(w.parents, t)
+	defer func() { w.parents = w.parents[:len(w.parents)-1] }()
+	brackets, step := "[]", 1
+	if t.Kind == yaml.MappingNode {
+		brackets, step = "{}", 2
 	}
-	form.parents = append(form.parents, t)
-	defer func() { form.parents = form.parents[:len(form.parents)-1] }()
-	switch t.Kind {
-	case yaml.MappingNode:
-		return n.appendObject(dst, form)
-	case yaml.SequenceNode:
-		return n.appendArray(dst, form)
-	}
-	return form.scalar(n, dst)
-}
-
-func (n Node) appendObject(dst []byte, form *jsonForm) ([]byte, error) {
-	fields, err := n.Fields()
-	if err != nil {
-		return nil, err
-	}
-	dst = append(dst, '{')
-	for i, f := range fields {
+	w.out = append(w.out, brackets[0])
+	for i := 0; i < len(t.Content); i += step {
 		if i > 0 {
-			dst = append(dst, ',')
+			w.out = append(w.out, ',')
 		}
-		dst = append(AppendJSONString(dst, f.Name), ':')
-		if dst, err = f.Value.appendJSON(dst, form); err != nil {
-			return nil, err
+		if step == 2 {
+			w.out = append(rawjson.AppendString(w.out, t.Content[i].Value), ':')
+		}
+		if err := w.write(n.at(t.Content[i+step-1])); err != nil {
+			return err
 		}
 	}
-	return append(dst, '}'), nil
+	w.out = append(w.out, brackets[1])
+	return nil
 }
 
-func (n Node) appendArray(dst []byte, form *jsonForm) ([]byte, error) {
-	items, err := n.Items()
-	if err != nil {
-		return nil, err
-	}
-	dst = append(dst, '[')
-	for i, item := range items {
-		if i > 0 {
-			dst = append(dst, ',')
-		}
-		if dst, err = item.appendJSON(dst, form); err != nil {
-			return nil, err
-		}
-	}
-	return append(dst, ']'), nil
-}
-
-// appendFilled appends a scalar, variables filled in.
-func (n Node) appendFilled(dst []byte) ([]byte, error) {
-	if n.target().ShortTag() != "!!str" {
-		return n.appendRaw(dst)
-	}
-	text, err := n.Text()
-	if err != nil {
-		return nil, err
-	}
-	return AppendJSONString(dst, text), nil
-}
-
-// appendRaw appends a scalar as it is written.
-func (n Node) appendRaw(dst []byte) ([]byte, error) {
+// rawScalar returns a scalar as it is written.
+func (n Node) rawScalar() (json.RawMessage, error) {
 	switch t := n.target(); t.ShortTag() {
 	case "!!null":
-		return append(dst, "null"...), nil
+		return json.RawMessage("null"), nil
 	case "!!bool":
-		return append(dst, strings.ToLower(t.Value)...), nil
+		return json.RawMessage(strings.ToLower(t.Value)), nil
 	case "!!int", "!!float":
-		return n.appendNumber(dst)
+		return n.number()
 	}
-	return AppendJSONString(dst, n.Raw()), nil
+	return rawjson.AppendString(nil, n.Raw()), nil
 }
 
-// appendNumber keeps the spelling of a number that is one in JSON, too: it may have more digits than any type here.
-func (n Node) appendNumber(dst []byte) ([]byte, error) {
+// number keeps the spelling of a number that is one in JSON, too: it may have more digits than any type here.
+func (n Node) number() (json.RawMessage, error) {
 	if json.Valid([]byte(n.Raw())) {
-		return append(dst, n.Raw()...), nil
+		return json.RawMessage(n.Raw()), nil
 	}
 	var whole int64
 	if n.target().ShortTag() == "!!int" && n.target().Decode(&whole) == nil {
-		return strconv.AppendInt(dst, whole, 10), nil
+		return strconv.AppendInt(nil, whole, 10), nil
 	}
 	var number float64
 	if err := n.target().Decode(&number); err != nil || math.IsInf(number, 0) || math.IsNaN(number) {
 		return nil, n.Errorf("write it in decimal, or as a text in quotes", "this number cannot be written in JSON")
 	}
-	text, err := json.Marshal(number)
-	return append(dst, text...), err
-}
-
-// AppendJSONString appends text as a JSON string, HTML characters as they are.
-func AppendJSONString(dst []byte, text string) []byte {
-	var out bytes.Buffer
-	encoder := json.NewEncoder(&out)
-	encoder.SetEscapeHTML(false)
-	_ = encoder.Encode(text) // a string always has one
-	return append(dst, bytes.TrimSuffix(out.Bytes(), []byte("\n"))...)
+	return json.Marshal(number)
 }
 
 // parseJSON returns the tree of a file that is one JSON object, nil if it is none. JSON is nearly a part of YAML, but only nearly:

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"phx/cmd/internal/exit"
 )
 
 // TestJSONFile: JSON that YAML's parser would not take, and JSON that it would take for something else.
@@ -67,7 +69,7 @@ func TestJSONFilePositions(t *testing.T) {
 	}
 	_, err = Parse("f.json", []byte("{\"a\": 1,\n \"b\": {\"c\": 1, \"c\": 2},\n \"a\": 3}"), lookup)
 	want := "f.json:3:2: the key a is given twice, first in line 1\nf.json:2:16: the key c is given twice, first in line 2"
-	var e *Error
+	var e *exit.Error
 	if !errors.As(err, &e) || err.Error() != want {
 		t.Errorf("error %v, want %s", err, want)
 	}
@@ -79,7 +81,7 @@ func TestRawForms(t *testing.T) {
 	if want := `["0x10","010",1.5,"True",false,null,"1","${A}","2026-01-01",{"a":[".inf"]}]`; err != nil || string(raw) != want {
 		t.Errorf("%s, %v; want %s", raw, err, want)
 	}
-	masked, err := n.MaskedJSON("*")
+	masked, err := n.Write(func(Node) (json.RawMessage, error) { return json.RawMessage(`"*"`), nil })
 	if want := `["*","*","*","*","*","*","*","*","*",{"a":["*"]}]`; err != nil || string(masked) != want {
 		t.Errorf("%s, %v; want %s", masked, err, want)
 	}

@@ -1,5 +1,5 @@
 // Package strictyaml reads YAML that people write, and holds them to it: a key that nobody knows, a key given twice, a value of the
-// wrong kind is an [Error] that says where. String values may refer to variables: ${VAR}, ${VAR:-default}, ${VAR:?message}, and
+// wrong kind is an error that says where. String values may refer to variables: ${VAR}, ${VAR:-default}, ${VAR:?message}, and
 // $$ for a dollar sign.
 //
 // A file is parsed whole, but a value is interpolated when it is asked for: the connection of a file that one machine uses need
@@ -19,6 +19,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"phx/cmd/internal/exit"
 )
 
 // document is what the nodes of a file have in common.
@@ -28,7 +30,7 @@ type document struct {
 }
 
 // Parse parses a file of one document, YAML or JSON; file is its name in errors, lookup finds the variables that its values refer to. The
-// node of an empty file is a mapping without fields. An error is an [*Error], or several joined.
+// node of an empty file is a mapping without fields. An error is an [*exit.Error] with its place, or several joined.
 func Parse(file string, data []byte, lookup func(string) (string, bool)) (Node, error) {
 	doc := &document{file: file, lookup: lookup}
 	if object := parseJSON(data); object != nil {
@@ -60,17 +62,22 @@ func Parse(file string, data []byte, lookup func(string) (string, bool)) (Node, 
 var syntaxLine = regexp.MustCompile(`^yaml: line (\d+): `)
 
 // syntaxError makes an error of the parser's, which knows the line at best.
-func (d *document) syntaxError(err error) *Error {
-	e := &Error{File: d.file, Line: 1, Advice: "check the indentation, and quote strings that hold : # { [ & or *"}
-	message := strings.TrimPrefix(err.Error(), "yaml: ")
+func (d *document) syntaxError(err error) error {
+	line, message := 1, strings.TrimPrefix(err.Error(), "yaml: ")
 	if match := syntaxLine.FindStringSubmatch(err.Error()); match != nil {
-		e.Line, _ = strconv.Atoi(match[1]) // it is digits
+		line, _ = strconv.Atoi(match[1]) // it is digits
 		message = err.Error()[len(match[0]):]
 	}
 	if strings.HasPrefix(message, "unknown anchor") {
 		message = "an alias (*name) without its anchor" // the name may be a secret that begins with a star
 	}
-	e.Message = "this is not YAML: " + message
+	return d.errorf(line, 0, "check the indentation, and quote strings that hold : # { [ & or *", "this is not YAML: %s", message)
+}
+
+// errorf returns an error with a place. A column of 0 is unknown.
+func (d *document) errorf(line, column int, hint, format string, args ...any) error {
+	e := exit.Usagef(hint, "%s: %s", position(d.file, line, column), fmt.Sprintf(format, args...))
+	e.Line, e.Column = line, column
 	return e
 }
 
@@ -82,7 +89,6 @@ func (n Node) check() error {
 	return errors.Join(wrong...)
 }
 
-// walk tells report of all that is wrong in the tree.
 func (n Node) walk(report func(error)) {
 	if n.n.Kind == yaml.AliasNode {
 		return // what it refers to is checked where it stands
@@ -93,8 +99,7 @@ func (n Node) walk(report func(error)) {
 	if n.n.Kind == yaml.MappingNode {
 		n.walkKeys(report)
 	}
-	for _, c := range n.n.Content {
-		// The keys are among them: their tags are checked there.
+	for _, c := range n.n.Content { // the keys are among them
 		n.at(c).walk(report)
 	}
 }
@@ -166,9 +171,9 @@ func (n Node) IsNull() bool {
 // Position returns FILE:LINE:COLUMN.
 func (n Node) Position() string { return position(n.doc.file, n.n.Line, n.n.Column) }
 
-// Errorf returns an [Error] about the value.
-func (n Node) Errorf(advice, format string, args ...any) error {
-	return &Error{File: n.doc.file, Line: n.n.Line, Column: n.n.Column, Message: fmt.Sprintf(format, args...), Advice: advice}
+// Errorf returns an [exit.Error] with the place of the value: FILE:LINE:COLUMN: message.
+func (n Node) Errorf(hint, format string, args ...any) error {
+	return n.doc.errorf(n.n.Line, n.n.Column, hint, format, args...)
 }
 
 // Fields returns the fields of a mapping, in their order.
@@ -212,7 +217,7 @@ func (n Node) Text() (string, error) {
 	}
 	text, problem := interpolate(n.Raw(), n.doc.lookup)
 	if problem != nil {
-		return "", n.Errorf(problem.advice, "%s", problem.message)
+		return "", n.Errorf(problem.Hint, "%s", problem.Message)
 	}
 	return text, nil
 }
@@ -229,24 +234,6 @@ func (n Node) Beside(path string) string {
 // Lookup finds a variable in the environment that the file was parsed with.
 func (n Node) Lookup(name string) (string, bool) { return n.doc.lookup(name) }
 
-// An Error says what is wrong with a file, and where.
-type Error struct {
-	// File is its name; Line and Column count from 1. A Column of 0 is unknown: the file is no YAML at all.
-	File         string
-	Line, Column int
-	// Message says what is wrong, Advice what would be right.
-	Message, Advice string
-}
-
-// Error returns FILE:LINE:COLUMN: message.
-func (e *Error) Error() string { return position(e.File, e.Line, e.Column) + ": " + e.Message }
-
-// Hint returns the advice.
-func (e *Error) Hint() string { return e.Advice }
-
-// ExitCode is that of a wrong configuration.
-func (e *Error) ExitCode() int { return 2 }
-
 // position is how editors and terminals understand a place in a file.
 func position(file string, line, column int) string {
 	text := file + ":" + strconv.Itoa(line)
@@ -256,14 +243,13 @@ func position(file string, line, column int) string {
 	return text
 }
 
-// A problem is what is wrong with a reference to a variable. It repeats nothing of the text around it.
-type problem struct{ message, advice string }
-
-const referenceAdvice = "right ones: ${VAR}, ${VAR:-default}, ${VAR:?message}; $$ is a dollar sign"
+const referenceHint = "right ones: ${VAR}, ${VAR:-default}, ${VAR:?message}; $$ is a dollar sign"
 
 // interpolate fills in the variables that text refers to. As in a shell, :- and :? are also for a variable that is empty, and
 // a default may refer to variables, which are looked up only if it is used. A dollar sign before anything but { and $ is one.
-func interpolate(text string, lookup func(string) (string, bool)) (string, *problem) {
+//
+// An error has no place yet, and repeats nothing of the text around the reference.
+func interpolate(text string, lookup func(string) (string, bool)) (string, *exit.Error) {
 	var out strings.Builder
 	for {
 		before, rest, found := strings.Cut(text, "$")
@@ -282,7 +268,7 @@ func interpolate(text string, lookup func(string) (string, bool)) (string, *prob
 		}
 		length := referenceLength(rest)
 		if length < 0 {
-			return "", &problem{"a ${ has no }", referenceAdvice}
+			return "", exit.Usagef(referenceHint, "a ${ has no }")
 		}
 		value, problem := expand(rest[1:length-1], lookup)
 		if problem != nil {
@@ -313,18 +299,18 @@ func referenceLength(text string) int {
 }
 
 // expand returns what stands for the inside of a ${...}.
-func expand(inside string, lookup func(string) (string, bool)) (string, *problem) {
+func expand(inside string, lookup func(string) (string, bool)) (string, *exit.Error) {
 	name, operator, operand := inside, "", ""
 	if i := strings.IndexByte(inside, ':'); i >= 0 && i+1 < len(inside) {
 		name, operator, operand = inside[:i], inside[i:i+2], inside[i+2:]
 	}
 	if !isVariable(name) || operator != "" && operator != ":-" && operator != ":?" {
-		return "", &problem{"what stands between ${ and } is not understood", referenceAdvice}
+		return "", exit.Usagef(referenceHint, "what stands between ${ and } is not understood")
 	}
 	value, set := lookup(name)
 	switch {
 	case operator == "" && !set:
-		return "", &problem{fmt.Sprintf("the variable %s is not set", name), fmt.Sprintf("set it, or give a default: ${%s:-default}", name)}
+		return "", exit.Usagef("set it, or give a default: ${"+name+":-default}", "the variable %s is not set", name)
 	case operator == "" || value != "":
 		return value, nil
 	case operator == ":-":
@@ -332,7 +318,7 @@ func expand(inside string, lookup func(string) (string, bool)) (string, *problem
 	case operand == "":
 		operand = "it is not set"
 	}
-	return "", &problem{fmt.Sprintf("the variable %s: %s", name, operand), "set it"}
+	return "", exit.Usagef("set it", "the variable %s: %s", name, operand)
 }
 
 // isVariable reports whether name can be that of a variable.

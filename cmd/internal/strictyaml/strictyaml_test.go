@@ -5,6 +5,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"phx/cmd/internal/exit"
 )
 
 // lookup finds the variables of the tests.
@@ -50,9 +52,9 @@ func TestInterpolate(t *testing.T) {
 	for _, tt := range tests {
 		got, p := interpolate(tt.text, lookup)
 		if p == nil {
-			p = &problem{}
+			p = &exit.Error{}
 		}
-		if got != tt.want || p.message != tt.problem || (p.message == "") != (p.advice == "") {
+		if got != tt.want || p.Message != tt.problem || (p.Message == "") != (p.Hint == "") {
 			t.Errorf("%q: %q, %+v; want %q, %q", tt.text, got, p, tt.want, tt.problem)
 		}
 	}
@@ -73,8 +75,8 @@ func TestParseErrors(t *testing.T) {
 	}
 	for _, tt := range tests {
 		_, err := Parse("f.yaml", []byte(tt.text), lookup)
-		var e *Error
-		if !errors.As(err, &e) || e.Error() != tt.want || e.Hint() == "" || e.ExitCode() != 2 {
+		var e *exit.Error
+		if !errors.As(err, &e) || e.Error() != tt.want || e.Hint == "" || e.Code != exit.Usage {
 			t.Errorf("%s: %v, want %s", tt.name, err, tt.want)
 		}
 	}
@@ -193,8 +195,8 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		n, err := Parse("f.yaml", data, lookup)
 		if err != nil {
-			var e *Error
-			if !errors.As(err, &e) || e.Line < 1 || e.Hint() == "" {
+			var e *exit.Error
+			if !errors.As(err, &e) || e.Line < 1 || e.Hint == "" {
 				t.Fatalf("%q: %#v", data, err)
 			}
 			return
@@ -213,7 +215,7 @@ func FuzzInterpolate(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		got, p := interpolate(text, lookup)
 		switch {
-		case p != nil && (got != "" || p.message == "" || p.advice == ""):
+		case p != nil && (got != "" || p.Message == "" || p.Hint == ""):
 			t.Fatalf("%q: %q, %+v", text, got, p)
 		case !strings.Contains(text, "$") && got != text:
 			t.Fatalf("%q became %q", text, got)

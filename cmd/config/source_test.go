@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"phx/cmd/internal/exit"
 )
 
 // configDir writes a config file with one connection and returns the connection and the directory of the file.
@@ -111,8 +113,8 @@ func TestSecretCommand(t *testing.T) {
 func TestSecretCommandErrorCode(t *testing.T) {
 	c, _ := configDir(t, "auth_token: {command: [false]}")
 	_, err := c.credentials(t.Context())
-	var failed *CommandError
-	if !errors.As(err, &failed) || failed.ExitCode() != 26 || failed.Hint() == "" || errors.Unwrap(failed) == nil {
+	var failed *exit.Error
+	if !errors.As(err, &failed) || failed.Code != exit.Read || failed.Hint == "" || errors.Unwrap(failed) == nil {
 		t.Errorf("error %v", err)
 	}
 }
@@ -180,7 +182,7 @@ func TestPipeIsReadOnce(t *testing.T) {
 	go func() { _ = os.WriteFile(path, []byte("secret\n"), 0o600) }()
 	s := newFileSource("--auth-token-file", path)
 	for range 2 {
-		if text, err := s.Text(t.Context()); err != nil || text != "secret" {
+		if text, err := (reader{}).text(t.Context(), s); err != nil || text != "secret" {
 			t.Fatalf("%q, %v", text, err)
 		}
 	}
@@ -196,7 +198,7 @@ func TestWaitingForInputEndsWithItsContext(t *testing.T) {
 	cause := errors.New("enough")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(cause)
-	if _, err := s.Text(ctx); !errors.Is(err, cause) {
+	if _, err := (reader{}).text(ctx, s); !errors.Is(err, cause) {
 		t.Errorf("error %v", err)
 	}
 }
@@ -208,7 +210,7 @@ func TestReadErrorOfStdin(t *testing.T) {
 	if err := s.claim(NewStdin(r)); err != nil {
 		t.Fatal(err)
 	}
-	_, err := s.Text(t.Context())
+	_, err := (reader{}).text(t.Context(), s)
 	if !errors.Is(err, io.ErrNoProgress) || err.Error() != "cannot read standard input for --join-params: "+io.ErrNoProgress.Error() {
 		t.Errorf("error %v", err)
 	}
