@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"unicode/utf8"
+
+	"phx/phoenix/rawjson"
 )
 
 // Lines splits an input into lines. It may not be used by several goroutines at once.
@@ -74,14 +76,7 @@ func (l *Lines) check(line []byte) (fault string, at int) {
 	if utf8.Valid(line) {
 		return "", 0
 	}
-	for at < len(line) {
-		r, size := utf8.DecodeRune(line[at:])
-		if r == utf8.RuneError && size == 1 {
-			break
-		}
-		at += size
-	}
-	return "invalid UTF-8", at
+	return "invalid UTF-8", validLen(line)
 }
 
 // skipBad consumes the bad line before the next one.
@@ -110,39 +105,8 @@ func (l *Lines) skipBad() error {
 // what has to be escaped and nothing else.
 func AppendWrapped(dst []byte, key string, line []byte) []byte {
 	dst = append(dst, '{')
-	dst = appendString(dst, key)
+	dst = rawjson.AppendString(dst, key)
 	dst = append(dst, ':')
-	dst = appendString(dst, line)
+	dst = rawjson.AppendString(dst, line)
 	return append(dst, '}')
-}
-
-func appendString[T string | []byte](dst []byte, s T) []byte {
-	dst = append(dst, '"')
-	from := 0
-	for i := range len(s) {
-		c := s[i]
-		if c >= ' ' && c != '"' && c != '\\' {
-			continue
-		}
-		dst = append(dst, s[from:i]...)
-		from = i + 1
-		dst = appendEscaped(dst, c)
-	}
-	dst = append(dst, s[from:]...)
-	return append(dst, '"')
-}
-
-func appendEscaped(dst []byte, c byte) []byte {
-	const hex = "0123456789abcdef"
-	switch c {
-	case '"', '\\':
-		return append(dst, '\\', c)
-	case '\n':
-		return append(dst, `\n`...)
-	case '\r':
-		return append(dst, `\r`...)
-	case '\t':
-		return append(dst, `\t`...)
-	}
-	return append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
 }

@@ -20,10 +20,9 @@ import (
 // goroutines at once.
 type Reader struct {
 	src   source
-	scan  scanner
 	max   int64
 	index int
-	line  int   // line breaks before the value
+	line  int   // line breaks before the pending bytes
 	bare  bool  // the value before was a number or a literal
 	err   error // what Next returned, and returns again
 }
@@ -63,6 +62,7 @@ func (r *Reader) next() (Value, error) {
 	v := Value{Raw: r.src.pending()[:n:n], Index: r.index, Offset: r.src.offset()}
 	r.src.consume(n)
 	r.index++
+	r.line += bytes.Count(v.Raw, newline)
 	switch v.Raw[0] {
 	case '{', '[', '"':
 		r.bare = false
@@ -79,7 +79,7 @@ func (r *Reader) skipSpace() error {
 			if isSpace(c) {
 				r.bare = false
 				if c == '\n' {
-					r.scan.line++
+					r.line++
 				}
 				continue
 			}
@@ -96,42 +96,53 @@ func (r *Reader) skipSpace() error {
 	}
 }
 
-// measure waits for the whole of the value that the pending bytes start with, and returns its length.
+// smallValue is the length up to which a value is checked after each read.
+const smallValue = 4 << 10
+
+// measure waits for the whole of the value that the pending bytes start with, and returns its length. What is there of an
+// incomplete value is checked, too, so that the other end of a pipe hears of a mistake at once: after each read of a small
+// value, and whenever a larger one has doubled, so that the cost stays that of reading.
 func (r *Reader) measure() (int, error) {
-	r.scan.reset()
-	r.line = r.scan.line
-	for n := 0; ; {
-		piece := r.src.pending()[n:]
-		m, complete, fault := r.scan.scan(piece)
-		n += m
+	var d delimiter
+	for checked := 0; ; {
+		text := r.src.pending()
+		ends := d.ends(text)
+		if ends || len(text) <= smallValue || len(text) >= 2*checked {
+			n, fault := check(text, true)
+			switch {
+			case fault == "" && ends:
+				return n, nil
+			case fault != "" && n < len(text):
+				return 0, r.fault(n, fault)
+			}
+			checked = len(text)
+		}
 		switch {
-		case fault != "":
-			return 0, r.fault(n, fault)
-		case complete:
-			return n, nil
-		case int64(n) > r.max:
+		case int64(len(text)) > r.max:
 			return 0, r.tooLarge()
 		case r.src.fill():
 		case r.src.err != io.EOF:
 			return 0, r.src.err
-		case m < len(piece):
-			return 0, r.fault(n, invalidUTF8)
-		case len(r.scan.open) == 0 && r.scan.endsNumber():
-			return n, nil
 		default:
-			return 0, r.fault(n, "unexpected end of the input "+r.scan.place())
+			n, fault := check(text, false)
+			if fault != "" {
+				return 0, r.fault(n, fault)
+			}
+			return n, nil
 		}
 	}
 }
 
+var newline = []byte{'\n'}
+
 // fault is the error for what is wrong n bytes into the pending ones.
 func (r *Reader) fault(n int, msg string) error {
-	return &SyntaxError{Index: r.index, Line: r.scan.line + 1, Offset: r.src.offset() + int64(n), Msg: msg}
+	line := r.line + bytes.Count(r.src.pending()[:n], newline)
+	return &SyntaxError{Index: r.index, Line: line + 1, Offset: r.src.offset() + int64(n), Msg: msg}
 }
 
 func (r *Reader) tooLarge() error {
-	msg := fmt.Sprintf("a value of more than %d bytes", r.max)
-	return &SyntaxError{Index: r.index, Line: r.line + 1, Offset: r.src.offset(), Msg: msg}
+	return r.fault(0, fmt.Sprintf("a value of more than %d bytes", r.max))
 }
 
 // A Value is one input: a JSON value, or a line.

@@ -87,6 +87,18 @@ func TestValueIsNotHeldBack(t *testing.T) {
 	}
 }
 
+// A mistake is noticed while its value is still incomplete: who writes the rest may wait for an answer first.
+func TestMistakeIsNotHeldBack(t *testing.T) {
+	errTooFar := errors.New("read too far")
+	long := "[" + strings.Repeat("1,", 50_000)
+	for _, input := range []string{"{bad\n", "[1,\n]", "\"a\n", "[tru,", `{"a" 1`, "tRue", "-x", long + "\x01" + long} {
+		r := jsonstream.New(io.MultiReader(strings.NewReader(input), iotest.ErrReader(errTooFar)), math.MaxInt64)
+		if _, err := r.Next(); !errors.As(err, new(*jsonstream.SyntaxError)) {
+			t.Errorf("%.20q: %v, want a SyntaxError", input, err)
+		}
+	}
+}
+
 func TestErrors(t *testing.T) {
 	for _, c := range []struct{ input, want, rest string }{
 		{"{} {}\n  {b:1}", `value 2 (line 2, byte 9): invalid character 'b' looking for the beginning of an object key`, "{b:1}"},
