@@ -20,8 +20,10 @@ type channel struct {
 	joined bool
 	// retries counts the joins in a row that were retries.
 	retries int
-	// beganAt is when the current join was written; lostAt since when messages may have been missed.
-	beganAt, lostAt time.Time
+	// began is when the current join was written; lost since when messages may have been missed.
+	began, lost moment
+	// heard is until when the server is known to have held the channel: something of it came after that.
+	heard moment
 	// joinedAt is when the current join was accepted.
 	joinedAt time.Time
 	// queue holds the pushes that wait for the join.
@@ -132,7 +134,7 @@ func (m *machine) prepared(now time.Time, id uint64, params Payload, err error) 
 func (m *machine) sendJoin(now time.Time, c *channel, params Payload) {
 	m.refs++
 	m.setState(c, channelJoining)
-	c.joinRef, c.beganAt = strconv.FormatUint(m.refs, 10), now
+	c.joinRef, c.began = strconv.FormatUint(m.refs, 10), moment{now, m.slept}
 	e := m.emit(now, c.Topic, &Joining{Rejoin: c.joined, Attempt: c.retries + 1})
 	e.Ref, e.JoinRef = c.joinRef, c.joinRef
 	m.answers.set(&c.timer, m.answerTime(now).Add(m.replyTimeout))
@@ -149,9 +151,11 @@ func (m *machine) joinReplied(now time.Time, c *channel, f *frame) {
 	c.timer.stop()
 	m.setState(c, channelJoined)
 	c.joinedAt = f.at
-	j := &Joined{Rejoin: c.joined, Took: max(0, f.at.Sub(c.beganAt))}
+	m.known(c.began)
+	c.heard = m.link.known
+	j := &Joined{Rejoin: c.joined, Took: max(0, f.at.Sub(c.began.at))}
 	if c.joined {
-		j.Gap = max(0, f.at.Sub(c.lostAt))
+		j.Gap = m.elapsed(c.lost, f.at)
 	}
 	c.joined = true
 	m.clock.set(&c.settled, now.Add(m.stableAfter))
@@ -320,7 +324,10 @@ func (m *machine) loseChannel(now time.Time, f *frame, c *channel, reason ErrorR
 	}
 	ref := c.joinRef
 	m.reset(c)
-	c.lostAt = f.at
+	c.lost = m.link.known
+	if reason == ErroredUnmatchedTopic {
+		c.lost = c.heard // the server lost it without a word
+	}
 	retry := m.scheduleRejoin(now, c, false)
 	var d Detail = &Errored{Reason: reason, Retry: retry}
 	push := PushChannelCrashed
@@ -340,11 +347,7 @@ func (m *machine) loseChannel(now time.Time, f *frame, c *channel, reason ErrorR
 }
 
 // loseChannels takes the loss of the link under all channels.
-func (m *machine) loseChannels(now time.Time, again bool, err *LinkError) {
-	since := now
-	if err.Reason == ReasonHeartbeatTimeout {
-		since = m.link.heardAt // what came after that is not known
-	}
+func (m *machine) loseChannels(now time.Time, again bool) {
 	for _, c := range slices.Clone(m.order) {
 		if c.state == channelLeaving {
 			m.left(now, now, c)
@@ -354,7 +357,7 @@ func (m *machine) loseChannels(now time.Time, again bool, err *LinkError) {
 		m.reset(c)
 		c.retries = 0
 		if wasJoined {
-			c.lostAt = since
+			c.lost = m.link.known
 			m.emit(now, c.Topic, &Errored{Reason: ErroredDisconnected, Retry: Retry{Will: again}})
 		}
 	}

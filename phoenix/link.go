@@ -12,8 +12,8 @@ import (
 type linkState struct {
 	// dialedAt is when the current dial began, upAt when the session did, lostAt when the last session ended.
 	dialedAt, upAt, lostAt time.Time
-	// heardAt is when the last frame came.
-	heardAt time.Time
+	// known is the last moment of which it is known that all that the server had sent by then has been received (rule 20).
+	known moment
 	// retries counts the retries since the link was last stable.
 	retries int
 	// ready says that every wanted channel has been joined at once, some time.
@@ -59,7 +59,8 @@ func (m *machine) dialed(now time.Time, waited time.Duration, t Timings) bool {
 	m.setPhase(up)
 	m.session++
 	m.written = 0
-	m.link.upAt, m.link.heardAt, m.link.longUp, m.link.cause = now, now, false, nil
+	m.draining = false
+	m.link.upAt, m.link.known, m.link.longUp, m.link.cause = now, moment{now, m.slept}, false, nil
 	c := &Connected{Reconnect: m.session > m.sessions+1, Took: now.Sub(m.link.dialedAt) - waited, Timings: t}
 	if c.Reconnect {
 		c.Outage = now.Sub(m.link.lostAt)
@@ -87,6 +88,7 @@ func (m *machine) linkLost(now time.Time, err *LinkError, attempted uint64) {
 	if m.link.cause != nil {
 		err = m.link.cause
 	}
+	m.draining = false
 	m.beat.stop()
 	m.link.stable.stop()
 	m.link.linger.stop()
@@ -113,7 +115,7 @@ func (m *machine) lost(now time.Time, err *LinkError, attempted uint64) {
 	d.WillReconnect = again && !wasClosing
 	m.emit(now, "", d)
 	m.failAllPushes(now, reason, attempted)
-	m.loseChannels(now, d.WillReconnect, err)
+	m.loseChannels(now, d.WillReconnect)
 
 	switch {
 	case wasClosing:
@@ -239,7 +241,7 @@ type heartbeat struct {
 
 type sentBeat struct {
 	ref string
-	at  time.Time
+	at  moment
 	// asked says that it was written out of turn.
 	asked bool
 }
@@ -297,7 +299,7 @@ func (h *heartbeat) write(now time.Time, asked bool) string {
 	if len(h.sent) == maxBeats {
 		h.sent = append(h.sent[:0], h.sent[1:]...)
 	}
-	h.sent = append(h.sent, sentBeat{ref, now, asked})
+	h.sent = append(h.sent, sentBeat{ref, moment{now, m.slept}, asked})
 	m.send(&message{ref: ref, topic: topicPhoenix, event: eventHeartbeat, payload: Payload{Data: []byte("{}")}})
 	if !h.overdue.isSet() {
 		// Reads may be paused: then the time of answers stands still since pausedAt.
@@ -320,7 +322,8 @@ func (h *heartbeat) answered(now time.Time, f *frame) bool {
 		if s.ref != string(f.ref) {
 			continue
 		}
-		rtt := max(0, f.at.Sub(s.at))
+		h.m.known(s.at)
+		rtt := max(0, f.at.Sub(s.at.at))
 		h.m.out.beats = append(h.m.out.beats, beatAnswer{s.ref, rtt, heartbeatError(f)})
 		h.sent = append(h.sent[:0], h.sent[i+1:]...)
 		h.overdue.stop()
@@ -344,14 +347,24 @@ func heartbeatError(f *frame) *HeartbeatError {
 	return &HeartbeatError{Status: string(f.status), Response: f.payload.clone()}
 }
 
+// minUnderWay is how long a message has to have been under way to hold up the verdict on a heartbeat: on a link with many small
+// messages there is always a part of one.
+const minUnderWay = time.Second
+
 // expire decides about an overdue answer. A join that was written before the heartbeat holds its answer up: the link is
-// not dead before the join's own timeout (rule 10). Later joins excuse nothing: on a dead link there is always another.
+// not dead before the join's own timeout (rule 10). Later joins excuse nothing: on a dead link there is always another. A large
+// message on a slow link holds it up for as long as bytes of it come.
 func (h *heartbeat) expire(now time.Time) {
 	m := h.m
 	var latest time.Time
 	for _, c := range m.order {
-		if c.state == channelJoining && !c.beganAt.After(h.sent[0].at) && c.timer.at.After(latest) {
+		if c.state == channelJoining && !c.began.at.After(h.sent[0].at.at) && c.timer.at.After(latest) {
 			latest = c.timer.at
+		}
+	}
+	if u := m.underWay; !latest.After(now) && !u.since.IsZero() {
+		if latest = u.since.Add(minUnderWay); !latest.After(now) {
+			latest = u.last.Add(m.heartbeatTimeout)
 		}
 	}
 	if latest.After(now) {

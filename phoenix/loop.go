@@ -30,6 +30,9 @@ type loop struct {
 	helpers  sync.WaitGroup
 	ctx      context.Context
 	wakeUp   *time.Timer
+	// looked is when the clock was last read; suspension, that of the system at the start.
+	looked     time.Time
+	suspension time.Duration
 
 	waiters waiters
 	// panicked is why the loop has stopped, if it was a panic.
@@ -61,6 +64,8 @@ func newLoop(c *Conn) *loop {
 		conn: c, dials: make(chan dialResult, 1), prepared: make(chan preparedParams), out: newOutbox(),
 		wakeUp: time.NewTimer(time.Hour), waiters: newWaiters(),
 	}
+	l.looked = time.Now()
+	l.suspension, _ = suspended()
 	l.seq = c.hooks.seq
 	l.m = newMachine(c.machineConfig(), &l.seq)
 	return l
@@ -89,11 +94,11 @@ func (l *loop) run(ctx context.Context) error {
 func (l *loop) serve(ctx context.Context) {
 	defer l.conn.contain(inLoop)
 	for _, want := range l.conn.opts.Channels {
-		if err := l.m.join(time.Now(), want); err != nil {
+		if err := l.m.join(l.now(), want); err != nil {
 			l.conn.opts.Logger.Warn("a topic is named twice; it is joined once", "topic", want.Topic)
 		}
 	}
-	l.m.start(time.Now())
+	l.m.start(l.now())
 	l.carryOut(nil)
 	closing := l.conn.closing
 	stop := ctx.Done()
@@ -102,34 +107,56 @@ func (l *loop) serve(ctx context.Context) {
 		l.setTimer() // now that it is known whether reads are paused, and with them some deadlines
 		select {
 		case r := <-l.dials:
-			l.dialEnded(time.Now(), r)
+			l.dialEnded(l.now(), r)
 		case b, ok := <-batches:
 			if !ok { // the reader panicked
 				return
 			}
-			l.receive(time.Now(), b)
+			if !b.emptyAt.IsZero() {
+				l.m.arrived(b.emptyAt) // before the clock is read: it may have been suspended since
+			}
+			l.receive(l.now(), b)
 			continue
 		case run := <-l.conn.urgent:
-			run(l, time.Now())
+			run(l, l.now())
 		case run := <-l.commands():
-			run(l, time.Now())
+			run(l, l.now())
 		case p := <-l.prepared:
-			l.m.prepared(time.Now(), p.id, p.params, p.err)
+			l.m.prepared(l.now(), p.id, p.params, p.err)
 		case <-l.wakeUp.C:
-			l.m.wake(time.Now())
+			l.m.wake(l.now())
 		case <-l.conn.stream.room: // looked at again in batches
 		case <-l.out.room: // looked at again in commands
 		case l.panicked = <-l.conn.panicked:
 			return
 		case <-stop:
 			stop = nil
-			l.m.close(time.Now())
+			l.m.close(l.now())
 		case <-closing:
 			closing = nil
-			l.m.close(time.Now())
+			l.m.close(l.now())
 		}
 		l.carryOut(nil)
 	}
+}
+
+// clockJump is how far the time of day may drift from Go's clock, which stands still while the system is suspended, before that
+// is taken for a suspension.
+const clockJump = 50 * time.Millisecond
+
+// now reads the clock, and notices that the system was suspended.
+func (l *loop) now() time.Time {
+	now := time.Now()
+	jump := now.Round(0).Sub(l.looked.Round(0)) - now.Sub(l.looked)
+	l.looked = now
+	if jump.Abs() > clockJump {
+		if total, ok := suspended(); ok {
+			l.m.slept = total - l.suspension
+		} else {
+			l.m.slept += max(0, jump) // or the time of day was set: then a gap is told too large rather than too small
+		}
+	}
+	return now
 }
 
 // cleanUp waits for all that runs for the connection. If something has panicked, it ends what that has left, and returns
@@ -191,12 +218,15 @@ func (l *loop) receive(now time.Time, b *batch) {
 		l.m.received(now, &b.frames[i])
 	}
 	if b.err == nil {
+		if !b.drainedAt.IsZero() {
+			l.m.drained(b.drainedAt, b.underWay)
+		}
 		l.carryOut(b)
 		return
 	}
 	err, attempted := l.session.end(b.err)
 	l.session = nil
-	l.m.linkLost(time.Now(), err, attempted)
+	l.m.linkLost(l.now(), err, attempted)
 	l.carryOut(b)
 }
 
@@ -241,6 +271,9 @@ func (l *loop) carryOut(b *batch) {
 	}
 	if out.dial {
 		l.dial()
+	}
+	if out.drain {
+		l.session.transport.drain()
 	}
 	switch out.hangUp {
 	case hangUpClose:

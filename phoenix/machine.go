@@ -40,6 +40,13 @@ type machine struct {
 	clock, answers timers
 	pausedAt       time.Time
 	paused         bool
+	// draining says that an answer is due and that the session has been asked to read what has arrived before it is judged
+	// (rule 22).
+	draining bool
+	// underWay is the message that was being read when the session had read all there was.
+	underWay underWay
+	// slept is how long the machine we run on has been suspended, up to the input under way: Go's clock stands still meanwhile.
+	slept time.Duration
 
 	link linkState
 	// names holds the event names seen, so that a frame's does not have to be copied each time.
@@ -89,6 +96,8 @@ type output struct {
 	sent     []sentPush
 	prepares []prepare
 	dial     bool
+	// drain asks the session to read what has arrived, and to call drained then.
+	drain bool
 	// hangUp ends the session or the dial under way.
 	hangUp hangUp
 	// changed says that what status tells is not what it was.
@@ -144,6 +153,28 @@ func newMachine(c machineConfig, seq *uint64) *machine {
 	return m
 }
 
+// An underWay is a message of which a part has been read: since when, and when its last bytes came. Zero: there is none.
+type underWay struct{ since, last time.Time }
+
+// A moment is a point in time, with how long the machine we run on had been suspended by then.
+type moment struct {
+	at    time.Time
+	slept time.Duration
+}
+
+// later returns the later of two moments.
+func (a moment) later(b moment) moment {
+	if b.at.After(a.at) {
+		return b
+	}
+	return a
+}
+
+// elapsed is the time from a to now, on a clock that runs while the machine we run on sleeps.
+func (m *machine) elapsed(a moment, now time.Time) time.Duration {
+	return max(0, now.Sub(a.at)+m.slept-a.slept)
+}
+
 // setPhase and setState are how a phase and a channel's state change, so that no change goes unnoticed.
 func (m *machine) setPhase(p phase) {
 	m.phase = p
@@ -158,7 +189,7 @@ func (m *machine) setState(c *channel, s channelState) {
 // next returns the time of the earliest deadline, zero if there is none.
 func (m *machine) next() time.Time {
 	t := m.clock.first()
-	if a := m.answers.first(); a != nil && !m.paused && (t == nil || a.before(t)) {
+	if a := m.answers.first(); a != nil && !m.paused && !m.draining && (t == nil || a.before(t)) {
 		t = a
 	}
 	if t == nil {
@@ -167,20 +198,44 @@ func (m *machine) next() time.Time {
 	return t.at
 }
 
-// wake fires every deadline that has been reached.
+// wake fires every deadline of ours that has been reached. An answer that is due is not judged yet: after a pause of the process
+// it may lie in the socket. So what has arrived is read first; drained follows (rule 22).
 func (m *machine) wake(now time.Time) {
-	for {
-		t := m.clock.first()
-		if a := m.answers.first(); a != nil && !m.paused && (t == nil || a.before(t)) {
-			t = a
-		}
-		if t == nil || t.at.After(now) {
-			return
-		}
+	m.fire(&m.clock, now)
+	a := m.answers.first()
+	if a == nil || m.paused || m.draining || a.at.After(now) {
+		return
+	}
+	m.draining, m.out.drain = true, true
+}
+
+// drained says that all that had arrived at a time has been given to received. Answers that were due by then are missing.
+func (m *machine) drained(at time.Time, u underWay) {
+	m.draining = false
+	if m.paused {
+		return
+	}
+	m.underWay = u
+	m.fire(&m.answers, at)
+}
+
+// fire fires the timers that are due.
+func (m *machine) fire(ts *timers, now time.Time) {
+	for t := ts.first(); t != nil && !t.at.After(now); t = ts.first() {
 		t.stop()
 		t.fire(now)
 	}
 }
+
+// arrived says until when everything that the server sent is known to have been read, when the next frames are given to received:
+// the socket had been read empty then, and more has come since.
+func (m *machine) arrived(emptyAt time.Time) {
+	m.known(moment{emptyAt, m.slept})
+}
+
+// known says that everything which the server sent before a moment has been received: an answer to what was written then has come,
+// and what the server sent before stood in front of it (rule 20).
+func (m *machine) known(a moment) { m.link.known = m.link.known.later(a) }
 
 // pause says that frames are not read from now on, resume that they are again.
 func (m *machine) pause(now time.Time) {
@@ -235,7 +290,6 @@ func (m *machine) intern(b []byte) string {
 
 // received takes a frame of the server. The events that come of it point into the frame's buffer.
 func (m *machine) received(now time.Time, f *frame) {
-	m.link.heardAt = f.at
 	c := m.channels[string(f.topic)]
 	switch string(f.event) {
 	case eventReply:
@@ -286,6 +340,7 @@ func (m *machine) receivedMessage(c *channel, f *frame) {
 		m.stale(f)
 		return
 	}
+	c.heard = m.link.known
 	*m.seq++
 	if !f.skipped {
 		m.out.events = append(m.out.events, Event{

@@ -31,6 +31,29 @@ func upMachine(t *testing.T, topic string) (*machine, time.Time) {
 	return m, now
 }
 
+// A process that was stopped finds the answers in its socket: one that has come counts, however late it is read (rule 22).
+func TestAnswerBehindItsDeadline(t *testing.T) {
+	m, now := upMachine(t, "room:1")
+	m.push(now, 1, Push{Topic: "room:1", Name: "slow", Timeout: 2 * time.Second})
+	m.push(now, 2, Push{Topic: "room:1", Name: "lost", Timeout: 2 * time.Second})
+	ref := []byte(m.out.sent[0].ref)
+	m.out = output{}
+	late := now.Add(4 * time.Second)
+	m.wake(late)
+	joinRef := []byte(m.channels["room:1"].joinRef)
+	m.received(late, &frame{at: late, joinRef: joinRef, ref: ref, topic: []byte("room:1"), event: []byte(eventReply), status: []byte("ok")})
+	m.drained(late, underWay{})
+	if len(m.out.events) != 2 {
+		t.Fatalf("%d events, want a reply and a timeout: %v", len(m.out.events), m.out.events)
+	}
+	if _, ok := m.out.events[0].Detail.(*PushReply); !ok {
+		t.Errorf("%T, want the reply that had arrived", m.out.events[0].Detail)
+	}
+	if d, ok := m.out.events[1].Detail.(*PushTimeout); !ok {
+		t.Errorf("%T, want the timeout of the push without one", d)
+	}
+}
+
 // A loop that was busy wakes the machine late, and once for several deadlines: each fires, in its order, and counts from
 // now on. One heartbeat makes up for those that were missed.
 func TestLateWake(t *testing.T) {
@@ -41,6 +64,10 @@ func TestLateWake(t *testing.T) {
 	m.out = output{}
 	late := now.Add(5 * time.Minute)
 	m.wake(late)
+	if !m.out.drain || len(m.out.events) > 0 {
+		t.Fatalf("%d events before what has arrived was read; drain asked for: %t", len(m.out.events), m.out.drain)
+	}
+	m.drained(late, underWay{})
 	var ended []uint64
 	for _, e := range m.out.events {
 		if _, ok := e.Detail.(*PushTimeout); !ok || !e.Time.Equal(late) {

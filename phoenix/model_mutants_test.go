@@ -108,6 +108,34 @@ var mutants = []mutant{
 		"answers are missed while nothing is read", "machine.go",
 		"m.answers.shift(now.Sub(m.pausedAt))", "",
 	},
+	{
+		"an answer is missed before what has arrived is read", "machine.go",
+		"m.draining, m.out.drain = true, true", "m.fire(&m.answers, now)",
+	},
+	{
+		"a gap begins when the loss of the link is noticed", "channel.go",
+		"c.lost = m.link.known\n\t\t\tm.emit(now,", "c.lost = moment{now, m.slept}\n\t\t\tm.emit(now,",
+	},
+	{
+		"a gap begins when the crash of the channel is read", "channel.go",
+		"c.lost = m.link.known\n\tif reason", "c.lost = moment{f.at, m.slept}\n\tif reason",
+	},
+	{
+		"a gap is measured on a clock that stands still while the system is suspended", "machine.go",
+		"now.Sub(a.at)+m.slept-a.slept", "now.Sub(a.at)",
+	},
+	{
+		"what is known of the last session counts in the next", "link.go",
+		"moment{now, m.slept}, false, nil\n", "m.link.known, false, nil\n",
+	},
+	{
+		"a message that is under way is no sign of life", "link.go",
+		"if u := m.underWay; !latest.After(now) && !u.since.IsZero() {", "if u := m.underWay; false && u.since.IsZero() {",
+	},
+	{
+		"a part of any message is a sign of life", "link.go",
+		"if latest = u.since.Add(minUnderWay); !latest.After(now) {", "{",
+	},
 }
 
 // mutantSeeds are enough for the rarest mutant, several times over.

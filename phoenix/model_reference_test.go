@@ -19,6 +19,8 @@ type reference struct {
 	cause cause
 	clock answersClock
 
+	// draining says that it is being read.
+	draining bool
 	link     refLink
 	beats    refBeats
 	channels map[string]*refChannel
@@ -44,6 +46,12 @@ type cause struct {
 	attempted  uint64
 	waited     time.Duration
 	frame      *serverFrame
+	// at and underWay are those of a drain.
+	at       time.Time
+	underWay underWay
+	// lossFrom is since when, in truth, what the server has sent is lost if something is lost now; trueNow is now. Both are of a
+	// clock that never stands still.
+	lossFrom, trueNow time.Time
 }
 
 // The names of causes that rules ask for.
@@ -52,6 +60,7 @@ const (
 	causeFrame, causeWake, causePrepared, causeClose    = "frame", "wake", "prepared", "close"
 	causeJoin, causeLeave, causePush, causeAsk          = "join", "leave", "push", "ask"
 	causePause, causeResume, causeAbort                 = "pause", "resume", "abort"
+	causeDrained                                        = "drained"
 )
 
 // refStep is what happened between begin and settle.
@@ -76,6 +85,8 @@ type refStep struct {
 	events int
 	// sent are the pushes written.
 	sent []sentPush
+	// drain says that answers are due, and what has arrived has to be read.
+	drain bool
 }
 
 // answersClock is the clock of what the server owes us: it stands still while reads are paused (rule 21).
@@ -111,13 +122,18 @@ func (r *reference) begin(now time.Time, c cause) {
 	switch c.name {
 	case causeWake:
 		r.woken()
+	case causeDrained:
+		r.draining = false
+		r.now = c.at // answers are judged at the time by which all has been read
+	case causeLost:
+		r.draining = false
 	case causeDialed:
+		r.draining = false
 		if r.link.phase == dialing {
 			r.link.session++
 			r.link.written = 0
 		}
 	case causeFrame:
-		r.link.heardAt = c.frame.at
 		r.step.outcome = r.outcomeOf(c.frame)
 		if c.frame.skipped && r.step.outcome.name == "skipped message" {
 			r.seq++ // a number without an event
@@ -164,6 +180,10 @@ func (r *reference) observe(out *output) {
 	}
 	r.require(r.step.dials == 0, "dials announced and dials asked for differ")
 	r.require(out.hangUp == r.step.hangUp, "hang up: %d, want %d", out.hangUp, r.step.hangUp)
+	may, must := r.answersDue()
+	r.require(!out.drain || r.cause.name == causeWake && may && !r.draining, "what has arrived is to be read, but no answer is due")
+	r.require(out.drain || r.cause.name != causeWake || !must || r.draining, "an answer is due, and what has arrived is not read first")
+	r.draining = r.draining || out.drain
 	if len(out.notes) > 0 && r.cause.frame == nil && r.cause.prepareErr == nil {
 		r.failf("notes without a frame: %v", out.notes)
 	}
@@ -230,8 +250,13 @@ func (r *reference) settle(next time.Time, isDone bool) {
 
 // checkDeadlines: the machine wants to be woken for the earliest thing that lives, and for nothing else.
 func (r *reference) checkDeadlines(next time.Time) {
-	live := slices.Concat(r.linkDeadlines(), r.channelDeadlines(), r.pushDeadlines(), r.beats.ticks())
+	live := slices.Concat(r.linkDeadlines(), r.channelDeadlines(), r.beats.ticks())
 	overdue, latest := r.overdueDeadlines()
+	if r.draining {
+		overdue, latest = nil, time.Time{}
+	} else {
+		live = append(live, r.answerDeadlines()...)
+	}
 	if !next.IsZero() && slices.ContainsFunc(overdue, next.Equal) {
 		live = append(live, next)
 	}
@@ -246,6 +271,11 @@ func (r *reference) checkDeadlines(next time.Time) {
 	}
 	if r.cause.name == causeWake && !next.IsZero() {
 		r.require(next.After(r.now), "no progress: woken at a deadline, the next is the same")
+	}
+	if r.cause.name == causeDrained && !r.clock.paused {
+		for _, due := range r.answerDeadlines() {
+			r.require(due.After(r.cause.at), "an answer was due %v before all that had arrived was read, and is still waited for", r.cause.at.Sub(due))
+		}
 	}
 }
 
@@ -284,7 +314,6 @@ type refLink struct {
 	// ready: all wanted channels have been joined at once. longUp: the session has been up for stableAfter.
 	ready, longUp             bool
 	dialedAt, upAt, lostAt    time.Time
-	heardAt                   time.Time
 	redialAt, stableAt, until time.Time // until: when a close frame is not waited for any more
 	// dropped says that a heartbeat timeout is why the session ends.
 	dropped bool
@@ -331,7 +360,7 @@ func (r *reference) onConnected(d *Connected) {
 		want.Outage = r.now.Sub(l.lostAt)
 	}
 	r.require(*d == want, "connected %+v, want %+v", *d, want)
-	l.phase, l.upAt, l.heardAt, l.longUp, l.dropped = up, r.now, r.now, false, false
+	l.phase, l.upAt, l.longUp, l.dropped = up, r.now, false, false
 	l.stableAt = r.now.Add(r.cfg.stableAfter)
 	r.beats = refBeats{tick: r.now.Add(r.cfg.heartbeatInterval)}
 }
@@ -544,6 +573,8 @@ type refBeats struct {
 	joins []refHold
 	// answered is the heartbeat that the frame under way answers.
 	answered refBeat
+	// holds are until when, on the clock of answers, a message of which a part has come may hold an answer up.
+	holds []time.Time
 }
 
 type refBeat struct {
@@ -605,13 +636,17 @@ func (r *reference) onHeartbeat(e *Event, d *Heartbeat) {
 // onHeartbeatTimeout: an answer is overdue, and no join that was written before the heartbeat holds it up (rule 10).
 func (r *reference) onHeartbeatTimeout(d *HeartbeatTimeout) {
 	b, now := &r.beats, r.answersNow()
-	r.require(r.cause.name == causeWake && r.link.phase == up && !r.clock.paused, "a heartbeat timeout by %s in phase %d", r.cause.name, r.link.phase)
+	r.require(r.cause.name == causeDrained && r.link.phase == up && !r.clock.paused, "a heartbeat timeout by %s in phase %d", r.cause.name, r.link.phase)
 	r.require(len(b.sent) > 0 && d.Timeout == r.cfg.heartbeatTimeout, "a heartbeat timeout of %v, but nothing is owed", d.Timeout)
 	r.require(now.Sub(laterOf(b.sent[0].asked, b.heard)) >= r.cfg.heartbeatTimeout, "a heartbeat timeout %v too early", r.cfg.heartbeatTimeout-now.Sub(laterOf(b.sent[0].asked, b.heard)))
 	for _, c := range r.channels {
 		if c.state == channelJoining && !c.beganAt.After(r.oldestBeat().at) {
 			r.require(!c.deadline.After(now), "a heartbeat timeout while the join of %q may hold the answer up", c.topic)
 		}
+	}
+	if u := r.cause.underWay; !u.since.IsZero() {
+		began, idle := r.cause.at.Sub(u.since), r.cause.at.Sub(u.last)
+		r.require(began >= time.Second && idle >= r.cfg.heartbeatTimeout, "a heartbeat timeout %v after a message began to come, and %v after its last bytes", began, idle)
 	}
 	r.tally("heartbeat timeout")
 	r.judge() // a join that was given up in the same moment may have been the last
@@ -643,7 +678,17 @@ func (r *reference) overdueDeadlines() (any []time.Time, latest time.Time) {
 			latest = laterOf(latest, r.clock.wall(j.deadline))
 		}
 	}
-	if r.cause.name == causeWake && latest.Sub(r.clock.wall(b.sent[0].asked)) > r.cfg.heartbeatTimeout && r.now.Equal(any[0]) {
+	// A message of which a part has come holds a verdict up, from a time on at which it could have been given.
+	judged := func(t time.Time) bool { return !t.After(r.now) }
+	if u := r.cause.underWay; !u.since.IsZero() && slices.ContainsFunc(any, judged) {
+		b.holds = append(b.holds, r.clock.at(u.since.Add(time.Second)), r.clock.at(u.last.Add(r.cfg.heartbeatTimeout)))
+		r.tally("heartbeat waits for a message")
+	}
+	for _, until := range b.holds {
+		any = append(any, r.clock.wall(until))
+		latest = laterOf(latest, r.clock.wall(until))
+	}
+	if r.cause.name == causeDrained && latest.Sub(r.clock.wall(b.sent[0].asked)) > r.cfg.heartbeatTimeout && r.now.Equal(any[0]) {
 		r.tally("heartbeat waits for a join")
 	}
 	return any, latest
@@ -668,9 +713,13 @@ type refChannel struct {
 	deadline          time.Time
 	// dueAt is the end of a backoff, settlesAt when a joined channel has proved stable.
 	dueAt, settlesAt time.Time
-	beganAt, lostAt  time.Time
+	beganAt          time.Time
+	beganTrue        time.Time // on a clock that never stands still
 	everJoined       bool
-	retries          int
+	// lostFrom is since when, in truth, what the server has sent is lost; provenAt is the last time of which a client can know
+	// that nothing that was sent before is.
+	lostFrom, provenAt time.Time
+	retries            int
 	// again: it is wanted again behind the leave; with params, if againParams says so.
 	again, againParams bool
 }
@@ -742,6 +791,7 @@ func (r *reference) onJoining(e *Event, d *Joining) {
 		r.tally("rejoin")
 	}
 	c.offTheWire(channelJoining)
+	c.beganTrue = r.cause.trueNow
 	c.joinRef, c.beganAt, c.deadline = e.Ref, r.now, r.answersNow().Add(r.cfg.replyTimeout)
 	r.beats.joins = append(r.beats.joins, refHold{r.now, c.deadline})
 	r.step.joining[e.Ref] = e.Topic
@@ -752,8 +802,12 @@ func (r *reference) onJoined(e *Event, d *Joined) {
 	c, f := r.channels[e.Topic], r.cause.frame
 	want := Joined{Rejoin: c.everJoined, Took: max(0, f.at.Sub(c.beganAt))}
 	if c.everJoined {
-		want.Gap = max(0, f.at.Sub(c.lostAt))
+		// A gap is never told smaller than it was (rule 20), and it began when the join was answered that was lost, at the earliest.
+		truth, most := r.cause.trueNow.Add(f.at.Sub(r.now)).Sub(c.lostFrom), r.cause.trueNow.Sub(c.provenAt)
+		r.require(d.Gap >= truth && d.Gap <= most, "a gap of %v: it was %v, and can be known to be at most %v", d.Gap, truth, most)
+		want.Gap = d.Gap
 	}
+	c.provenAt = c.beganTrue
 	r.require(*d == want, "joined %+v, want %+v", *d, want)
 	r.require(e.Ref == c.joinRef && e.JoinRef == c.joinRef && string(e.Payload.Data) == f.payload, "joined with refs %q, %q and response %q: want %q and %q", e.Ref, e.JoinRef, e.Payload.Data, c.joinRef, f.payload)
 	c.state, c.deadline, c.everJoined = channelJoined, time.Time{}, true
@@ -766,7 +820,7 @@ func (r *reference) onJoinError(e *Event, d *JoinError) {
 	c := r.channels[e.Topic]
 	r.require(c != nil, "a join error of %q, which nobody wants", e.Topic)
 	switch {
-	case r.cause.name == causeWake:
+	case r.cause.name == causeDrained:
 		r.require(c.state == channelJoining && !c.deadline.After(r.answersNow()), "the join of %q timed out too early", e.Topic)
 		r.require(d.Reason == JoinTimeout, "a join error %q out of nothing", d.Reason)
 		r.step.timedOut[e.Topic] = c.joinRef
@@ -808,9 +862,6 @@ func (r *reference) retried(c *refChannel, got Retry, refused bool) {
 	c.retries++
 	c.offTheWire(channelBackoff)
 	c.dueAt = r.now.Add(want.In)
-	if r.cause.name == causeWake && reached(&c.dueAt, r.now) {
-		c.state = channelWaiting // without a backoff the wake goes on with it
-	}
 }
 
 // onLeft: the end of a leave, by its answer, by a close that overtook it, by its timeout or with the link (rule 8).
@@ -820,7 +871,7 @@ func (r *reference) onLeft(e *Event) {
 	switch {
 	case r.link.ended:
 		r.require(c.state == channelLeaving, "left %q with the link, which is %v", e.Topic, c.state)
-	case r.cause.name == causeWake:
+	case r.cause.name == causeDrained:
 		r.require(c.state == channelLeaving && !c.deadline.After(r.answersNow()), "the leave of %q ended too early", e.Topic)
 		r.tally("leave without an answer")
 	case r.cause.name == causeLeave:
@@ -852,9 +903,17 @@ func (r *reference) onErrored(e *Event, d *Errored) {
 	want := Errored{Reason: ErroredDisconnected, Retry: Retry{Will: r.link.phase == waiting}}
 	r.require(*d == want, "errored %+v, want %+v", *d, want)
 	c.state = channelWaiting
-	c.lostAt = r.now
-	if r.link.dropped {
-		c.lostAt = r.link.heardAt
+	c.lost(r)
+}
+
+// lost books since when messages of the channel are lost.
+func (c *refChannel) lost(r *reference) {
+	c.lostFrom = r.cause.lossFrom
+	if r.cause.name == causeLost && c.lostFrom.Before(r.cause.trueNow) {
+		r.tally("gap of a silence")
+	}
+	if r.cause.name == causeFrame && c.lostFrom.Before(r.cause.trueNow) {
+		r.tally("gap of a backlog")
 	}
 }
 
@@ -863,7 +922,7 @@ func (r *reference) channelLost(e *Event, name string, pushes PushReason, retry 
 	r.claim(name, e.Topic)
 	c := r.channels[e.Topic]
 	r.require(c.state == channelJoined && e.JoinRef == c.joinRef, "%s with the join_ref %q: %q is %v with %q", name, e.JoinRef, e.Topic, c.state, c.joinRef)
-	c.lostAt = r.cause.frame.at
+	c.lost(r)
 	r.step.ended[e.Topic] = pushes
 	r.retried(c, retry, false)
 }
@@ -911,11 +970,27 @@ func (r *reference) channelDeadlines() []time.Time {
 	var all []time.Time
 	for _, c := range r.channels {
 		all = append(all, nonzero(c.dueAt, c.settlesAt)...)
+	}
+	return all
+}
+
+// answerDeadlines are those of joins, leaves and pushes.
+func (r *reference) answerDeadlines() []time.Time {
+	all := r.pushDeadlines()
+	for _, c := range r.channels {
 		if !c.deadline.IsZero() && !r.clock.paused {
 			all = append(all, r.clock.wall(c.deadline))
 		}
 	}
 	return all
+}
+
+// answersDue reports whether the machine may find that an answer is due, and whether it must.
+func (r *reference) answersDue() (may, must bool) {
+	due := func(t time.Time) bool { return !t.After(r.now) }
+	overdue, latest := r.overdueDeadlines()
+	must = slices.ContainsFunc(r.answerDeadlines(), due) || !latest.IsZero() && due(latest)
+	return must || slices.ContainsFunc(overdue, due), must
 }
 
 // refPush is a push in the books.
@@ -967,7 +1042,7 @@ func (r *reference) pushEnded(e *Event) {
 	case *PushReply:
 		r.onPushReply(e, d, p)
 	case *PushTimeout:
-		r.require(r.cause.name == causeWake && !p.deadline.After(r.answersNow()), "push %d timed out too early", p.id)
+		r.require(r.cause.name == causeDrained && !p.deadline.After(r.answersNow()), "push %d timed out too early", p.id)
 		r.require(*d == PushTimeout{Index: int(p.id), Timeout: p.timeout}, "push %d: %+v, want the timeout %v", p.id, d, p.timeout)
 		r.tally("push timeout")
 	case *PushError:

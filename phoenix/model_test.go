@@ -59,7 +59,8 @@ var modelMustSee = []string{
 	"push error: disconnected", "push error: channel_crashed", "push error: channel_closed", "push error: not_joined",
 	"push error: unmatched_topic", "push error: cancelled", "push timeout", "push queued", "binary push",
 	"push error, never written",
-	"heartbeat timeout", "heartbeat waits for a join", "heartbeat while paused",
+	"heartbeat timeout", "heartbeat waits for a join", "heartbeat while paused", "heartbeat waits for a message",
+	"gap of a backlog", "gap of a silence",
 	"reconnecting", "retry after", "reconnect exhausted", "refused", "retries forgotten", "close lingers", "closed by us",
 	"closed without a session", "aborted",
 }
@@ -226,6 +227,7 @@ func (d *modelDriver) connected() {
 		d.do(cause{name: causeDialFailed}, func() { d.m.dialFailed(d.now, nil) })
 	}
 	d.dialing, d.hungUp, d.open, d.attempted = false, false, wanted, 0
+	d.wire, d.draining = modelWire{slept: d.wire.slept}, false
 	d.server.waiting = nil
 }
 
@@ -243,7 +245,7 @@ func (d *modelDriver) endLink() {
 			c.err = &LinkError{Stage: StageSession, Reason: ReasonClosedByRemote, Code: 1012, CloseText: "restart"}
 			c.attempted = uint64(d.rng.IntN(int(c.attempted) + 1))
 		}
-		d.open, d.hungUp = false, false
+		d.open, d.hungUp, d.draining = false, false, false
 		d.do(c, func() { d.m.linkLost(d.now, c.err, c.attempted) })
 	}
 }
@@ -278,6 +280,10 @@ type modelDriver struct {
 	cfg    machineConfig
 
 	now, heardAt time.Time
+	wire         modelWire
+	// draining says that the machine has asked at drainFrom for what has arrived to be read.
+	draining     bool
+	drainFrom    time.Time
 	seq, pushIDs uint64
 	prepares     []uint64
 	// open says that there is a session, dialing that a dial is under way; hungUp that its end has been asked for.
@@ -303,8 +309,69 @@ func newModelDriver(t testing.TB, rng *rand.Rand, seen map[string]int) *modelDri
 	return d
 }
 
+// A modelWire is where the server's messages are. It is the truth about losses, of which the machine sees only when frames are read.
+type modelWire struct {
+	// short is when what had arrived was read to its end, zero while a backlog is being read; emptyAt is the last such time after
+	// which more came.
+	short, emptyAt time.Time
+	// backlog says that frames are read later than they came; sent is when the last one was sent that has been read.
+	backlog bool
+	sent    time.Time
+	// silent says that nothing has come any more since sent, although the server sends.
+	silent bool
+	// slept is how long the system has been suspended, while now stood still.
+	slept time.Duration
+}
+
+// true is a moment on a clock that never stands still.
+func (w *modelWire) true(t time.Time) time.Time { return t.Add(w.slept) }
+
+// lossFrom is since when what the server has sent is lost, if the link or a channel is lost now.
+func (d *modelDriver) lossFrom() time.Time {
+	if d.wire.backlog || d.wire.silent {
+		return d.wire.sent
+	}
+	return d.wire.true(d.now)
+}
+
+// lag begins a backlog, or a silence.
+func (d *modelDriver) lag(silent bool) {
+	if d.wire.backlog || d.wire.silent {
+		return
+	}
+	d.wire.sent = d.wire.true(d.now)
+	d.wire.backlog, d.wire.silent = !silent, silent
+	if !silent {
+		d.wire.short = time.Time{}
+	}
+}
+
+// arrive tells the machine what is known of the wire when f is read.
+func (d *modelDriver) arrive(f *serverFrame) {
+	w := &d.wire
+	if !w.short.IsZero() {
+		w.emptyAt = w.short
+	}
+	switch {
+	case w.backlog && (f.event == eventReply || d.rng.IntN(100) == 0): // a reply to what was written just now: all before it is read
+		w.backlog, w.sent = false, w.true(d.now)
+	case w.backlog:
+		w.sent = w.sent.Add(time.Duration(d.rng.Int64N(int64(max(1, w.true(d.now).Sub(w.sent))))))
+	}
+	if w.short = f.at; w.backlog {
+		w.short = time.Time{}
+	}
+	if !w.emptyAt.IsZero() {
+		d.m.arrived(w.emptyAt)
+	}
+}
+
 // do gives the machine one input and its outputs to the reference and to the outer world.
 func (d *modelDriver) do(c cause, run func()) {
+	c.lossFrom, c.trueNow = d.lossFrom(), d.wire.true(d.now)
+	if c.name != causeFrame {
+		d.m.slept = d.wire.slept
+	}
 	d.ref.trace.step(d.now, c)
 	d.ref.begin(d.now, c)
 	before := d.m.status()
@@ -318,6 +385,9 @@ func (d *modelDriver) do(c cause, run func()) {
 	}
 	for _, p := range out.prepares {
 		d.prepares = append(d.prepares, p.id)
+	}
+	if out.drain {
+		d.draining, d.drainFrom = true, d.now
 	}
 	d.dialing = d.dialing || out.dial
 	d.hungUp = d.hungUp || out.hangUp != hangUpNot
@@ -363,6 +433,12 @@ func (d *modelDriver) step() {
 		d.dialEnds(roll)
 	case d.hungUp && roll < 300, d.open && roll >= d.calm:
 		d.endLink()
+	case roll < 50 && d.draining:
+		d.drained()
+	case roll < 570 && roll >= 550:
+		d.lag(d.rng.IntN(4) == 0)
+	case roll == 590:
+		d.wire.slept += time.Duration(d.rng.Int64N(int64(time.Minute)))
 	case roll < 550:
 		d.receive()
 	case roll < 800:
@@ -397,15 +473,32 @@ func (d *modelDriver) advance() {
 		}
 		d.now = laterOf(d.now, next)
 		d.wake()
+		if d.rng.IntN(4) > 0 {
+			d.drained()
+		}
 	}
 	d.now = laterOf(d.now, to)
+}
+
+// drained says that all that had arrived has been read, if the machine has asked for that. There may be a part of a message.
+func (d *modelDriver) drained() {
+	if !d.draining || !d.open || d.m.paused {
+		return
+	}
+	c := cause{name: causeDrained, at: d.drainFrom.Add(time.Duration(d.rng.Int64N(int64(d.now.Sub(d.drainFrom)) + 1)))}
+	if d.rng.IntN(5) == 0 {
+		c.underWay.last = c.at.Add(-time.Duration(d.rng.Int64N(int64(20 * time.Second))))
+		c.underWay.since = c.underWay.last.Add(-time.Duration(d.rng.Int64N(int64(3 * time.Second))))
+	}
+	d.draining = false
+	d.do(c, func() { d.m.drained(c.at, c.underWay) })
 }
 
 func (d *modelDriver) wake() { d.do(cause{name: causeWake}, func() { d.m.wake(d.now) }) }
 
 // receive gives the machine a frame, if it reads.
 func (d *modelDriver) receive() {
-	if !d.open || d.m.paused {
+	if !d.open || d.m.paused || d.wire.silent {
 		return
 	}
 	f := d.server.next(append([]string{"room:nobody", topicPhoenix}, d.topics...))
@@ -416,7 +509,11 @@ func (d *modelDriver) receive() {
 		d.ref.failf("%v: %v", f, err)
 	}
 	decoded.skipped = f.skipped
-	d.do(cause{name: causeFrame, frame: f}, func() { d.m.received(d.now, &decoded) })
+	d.arrive(f)
+	d.do(cause{name: causeFrame, frame: f}, func() {
+		d.m.slept = d.wire.slept
+		d.m.received(d.now, &decoded)
+	})
 }
 
 // command is a call of one of Conn's methods.
@@ -498,6 +595,7 @@ func (d *modelDriver) answerParams() {
 // pause stops the reads; the loop does so only while it has a session.
 func (d *modelDriver) pause() {
 	if d.open && !d.hungUp && !d.m.paused {
+		d.lag(false)
 		d.do(cause{name: causePause}, func() { d.m.pause(d.now) })
 	}
 }
@@ -925,6 +1023,9 @@ func (c *cause) String() string {
 		return fmt.Sprintf("%s %d, error %v", c.name, c.prepare, c.prepareErr)
 	case c.err != nil:
 		return fmt.Sprintf("%s %v, %d attempted", c.name, c.err, c.attempted)
+	}
+	if c.name == causeDrained {
+		return fmt.Sprintf("%s at %v, a message under way since %v, its last bytes at %v", c.name, traceTime(c.at), traceTime(c.underWay.since), traceTime(c.underWay.last))
 	}
 	return c.name + " " + c.topic
 }

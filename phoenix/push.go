@@ -14,7 +14,7 @@ type push struct {
 	// ref and joinRef are empty until it is handed to the writer, which gives it its frame number.
 	ref, joinRef string
 	frame        uint64
-	at           time.Time
+	at           moment
 	timeout      timer
 }
 
@@ -27,7 +27,7 @@ type sentPush struct {
 // push starts a push and returns nothing: its end is an event that carries id. While the join of its channel is on the
 // wire it waits for the answer; without a channel it fails at once.
 func (m *machine) push(now time.Time, id uint64, req Push) {
-	p := &push{Push: req, id: id, at: now}
+	p := &push{Push: req, id: id, at: moment{now, m.slept}}
 	c := m.channels[req.Topic]
 	switch {
 	case m.phase != up:
@@ -54,7 +54,7 @@ func (m *machine) push(now time.Time, id uint64, req Push) {
 // an answer (rule 1). It is registered before it is written (rule 2).
 func (m *machine) sendPush(now time.Time, p *push) {
 	m.refs++
-	p.ref, p.joinRef, p.at = strconv.FormatUint(m.refs, 10), p.channel.joinRef, now
+	p.ref, p.joinRef, p.at = strconv.FormatUint(m.refs, 10), p.channel.joinRef, moment{now, m.slept}
 	m.pushes[p.ref] = p
 	m.out.sent = append(m.out.sent, sentPush{p.id, p.ref})
 	p.frame = m.send(&message{joinRef: p.joinRef, ref: p.ref, topic: p.Topic, event: p.Name, payload: p.Payload})
@@ -83,7 +83,9 @@ func (m *machine) replied(now time.Time, f *frame) bool {
 		return true
 	}
 	m.endPush(p)
-	e := m.emitPush(f.at, p, &PushReply{Index: p.Index, Status: m.intern(f.status), Latency: max(0, f.at.Sub(p.at))})
+	m.known(p.at)
+	p.channel.heard = m.link.known
+	e := m.emitPush(f.at, p, &PushReply{Index: p.Index, Status: m.intern(f.status), Latency: max(0, f.at.Sub(p.at.at))})
 	e.Payload = f.payload
 	return true
 }

@@ -130,6 +130,12 @@ type batch struct {
 	buf    []byte
 	frames []frame
 	err    error
+	// emptyAt is when the network had been read empty before what the frames lie in came, zero if that is not known.
+	emptyAt time.Time
+	// drainedAt is when, after all frames, the network was found empty, if the loop has asked for that; underWay is the message of
+	// which a part has been read by then.
+	drainedAt time.Time
+	underWay  underWay
 	// presence is how much memory what the loop made of its presence messages takes.
 	presence int
 
@@ -172,6 +178,7 @@ func (b *batch) reset() {
 		b.frames = nil
 	}
 	b.buf, b.frames, b.err, b.presence = b.buf[:0], b.frames[:0], nil, 0
+	b.emptyAt, b.drainedAt, b.underWay = time.Time{}, time.Time{}, underWay{}
 }
 
 // A reader owns the read half of a session: it decodes and validates, and passes frames on in batches.
@@ -188,6 +195,8 @@ type reader struct {
 	// current is the batch being filled. The message being read is its buf from start on.
 	current *batch
 	start   int
+	// since is when the message being read began to come, zero between two messages.
+	since time.Time
 	// skipping says that skip is being asked.
 	skipping bool
 	// scratch takes what the network gives. It is not the batch's buffer, because the batch may be handed over during a
@@ -200,10 +209,11 @@ func (r *reader) run() {
 	defer r.blame()
 	r.current = newBatch(cap(r.scratch))
 	r.transport.beforeWait(r.handOver)
+	r.transport.onDrained(r.drained)
 	for {
 		binary, err := r.readMessage()
 		if err != nil {
-			r.current.err = err
+			r.current.err, r.current.emptyAt = err, r.transport.emptyAt()
 			r.batches <- r.current
 			return
 		}
@@ -231,6 +241,7 @@ func (r *reader) readMessage() (binary bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	r.since = r.transport.receivedAt()
 	for {
 		n, err := message.Read(r.scratch)
 		if len(r.current.buf)+n > cap(r.current.buf) {
@@ -241,6 +252,7 @@ func (r *reader) readMessage() (binary bool, err error) {
 			return false, errTooBig
 		}
 		if err == io.EOF { // as it is: this is once a message
+			r.since = time.Time{}
 			return binary, nil
 		}
 		if err != nil {
@@ -253,12 +265,25 @@ func (r *reader) readMessage() (binary bool, err error) {
 // batch is full. It waits while the loop does not take batches, which is how reads are paused. A message that is still
 // being read moves along to the next batch.
 func (r *reader) handOver() {
-	if len(r.current.frames) == 0 {
-		return
+	if len(r.current.frames) > 0 {
+		r.pass()
 	}
+}
+
+// drained passes on that the network has been read empty.
+func (r *reader) drained(at time.Time) {
+	r.current.drainedAt = at
+	if !r.since.IsZero() {
+		r.current.underWay = underWay{since: r.since, last: r.transport.receivedAt()}
+	}
+	r.pass()
+}
+
+func (r *reader) pass() {
 	partial := r.current.buf[r.start:]
 	next := newBatch(max(cap(r.scratch), len(partial)))
 	next.buf = append(next.buf, partial...)
+	r.current.emptyAt = r.transport.emptyAt()
 	r.batches <- r.current
 	r.current, r.start = next, 0
 }

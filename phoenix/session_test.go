@@ -24,6 +24,9 @@ type scriptedTransport struct {
 
 func (s *scriptedTransport) beforeWait(f func())   { s.wait = f }
 func (s *scriptedTransport) receivedAt() time.Time { return time.Time{} }
+func (s *scriptedTransport) emptyAt() time.Time    { return time.Time{} }
+
+func (s *scriptedTransport) onDrained(func(at time.Time)) {}
 
 func (s *scriptedTransport) next() (io.Reader, bool, error) {
 	if len(s.messages) == 0 {

@@ -172,6 +172,16 @@ func (c *pipeConn) Close() error {
 	return nil
 }
 
+// Buffered returns how much a read would get without waiting; the end of the stream, or an error, counts as one byte.
+func (c *pipeConn) Buffered() int {
+	c.in.mu.Lock()
+	defer c.in.mu.Unlock()
+	if len(c.in.buf) == 0 && (c.in.eof || c.in.rerr != nil) {
+		return 1
+	}
+	return len(c.in.buf)
+}
+
 // CloseWrite lets the other side read EOF.
 func (c *pipeConn) CloseWrite() error {
 	c.out.finish(syscall.EPIPE)
