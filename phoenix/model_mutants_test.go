@@ -125,10 +125,6 @@ var mutants = []mutant{
 		"now.Sub(a.at)+m.slept-a.slept", "now.Sub(a.at)",
 	},
 	{
-		"what is known of the last session counts in the next", "link.go",
-		"moment{now, m.slept}, false, nil\n", "m.link.known, false, nil\n",
-	},
-	{
 		"a message that is under way is no sign of life", "link.go",
 		"if u := m.underWay; !latest.After(now) && !u.since.IsZero() {", "if u := m.underWay; false && u.since.IsZero() {",
 	},
