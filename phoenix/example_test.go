@@ -219,3 +219,158 @@ func ExampleSupervisor() {
 	// bob connected room:1 joined
 	// alice pushed: ok
 }
+
+// Push a struct, and decode the reply into one.
+func ExampleMarshal() {
+	conn, end := newDemo(phoenix.Options{Channels: []phoenix.Channel{{Topic: "room:1"}}})
+	defer end()
+	ctx := context.Background()
+	go func() { _ = conn.Serve(ctx) }()
+	if err := conn.WaitJoined(ctx, "room:1"); err != nil {
+		log.Fatal(err)
+	}
+
+	type note struct {
+		Body string `json:"body"`
+	}
+	payload, err := phoenix.Marshal(note{Body: "hi"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	reply, err := conn.Push(ctx, phoenix.Push{Topic: "room:1", Name: "echo", Payload: payload})
+	if err != nil {
+		log.Fatal(err)
+	}
+	var answer note
+	if err := reply.Decode(&answer); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(reply.Status, answer.Body)
+	// Output: ok hi
+}
+
+// Wait for a topic of Options.Channels, after a loss of the link as at the start.
+func ExampleConn_WaitJoined() {
+	conn, end := newDemo(phoenix.Options{Channels: []phoenix.Channel{{Topic: "room:1"}}})
+	defer end()
+	ctx := context.Background()
+	go func() { _ = conn.Serve(ctx) }()
+
+	fmt.Println(conn.WaitJoined(ctx, "room:1"))
+	fmt.Println(conn.WaitJoined(ctx, "room:2"))
+	// Output:
+	// <nil>
+	// the topic is not joined
+}
+
+// Receive one event of one topic, in a goroutine of its own, whatever else the connection does.
+func ExampleConn_TopicEvents() {
+	conn, end := newDemo(phoenix.Options{Channels: []phoenix.Channel{{Topic: "room:lobby"}}})
+	defer end()
+	ctx := context.Background()
+
+	ticks := conn.TopicEvents("room:lobby", "tick")
+	defer ticks.Close()
+	go func() { _ = conn.Serve(ctx) }()
+	for event, err := range ticks.All(ctx) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		var tick struct{ N int }
+		if err := event.Decode(&tick); err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(event.Topic, event.Name, tick.N)
+		if tick.N == 2 {
+			break
+		}
+	}
+	// Output:
+	// room:lobby tick 1
+	// room:lobby tick 2
+}
+
+// Tell apart how a push went wrong.
+func ExampleConn_Push_errors() {
+	conn, end := newDemo(phoenix.Options{Channels: []phoenix.Channel{{Topic: "room:1"}}})
+	defer end()
+	ctx := context.Background()
+	go func() { _ = conn.Serve(ctx) }()
+	if err := conn.WaitJoined(ctx, "room:1"); err != nil {
+		log.Fatal(err)
+	}
+
+	for _, push := range []phoenix.Push{
+		{Topic: "room:1", Name: "fail"},
+		{Topic: "room:1", Name: "silent", Timeout: 10 * time.Millisecond},
+		{Topic: "room:2", Name: "echo"},
+		{Topic: "room:1", Name: "crash"},
+	} {
+		reply, err := conn.Push(ctx, push)
+		var lost *phoenix.PushError
+		switch {
+		case err == nil: // the server has answered, but maybe not "ok"
+			fmt.Printf("%s: %s %s\n", push.Name, reply.Status, reply.Payload.Data)
+		case errors.Is(err, context.DeadlineExceeded):
+			fmt.Printf("%s: no reply in time\n", push.Name)
+		case errors.Is(err, phoenix.ErrNotJoined):
+			fmt.Printf("%s: join %s first\n", push.Name, push.Topic)
+		case errors.As(err, &lost):
+			fmt.Printf("%s: %s, delivered: %s\n", push.Name, lost.Reason, lost.Delivered)
+		default:
+			log.Fatal(err)
+		}
+	}
+	// Output:
+	// fail: error {"reason":"failed"}
+	// silent: no reply in time
+	// echo: join room:2 first
+	// crash: channel_crashed, delivered: unknown
+}
+
+// See who comes and who is there.
+func ExampleOptions_presence() {
+	alice := phoenix.JSON(`{"user":"alice"}`)
+	conn, end := newDemo(phoenix.Options{
+		Presence: true,
+		Channels: []phoenix.Channel{{
+			Topic:  "presence:1",
+			Params: func(context.Context) (phoenix.Payload, error) { return alice, nil },
+		}},
+	})
+	defer end()
+
+	events := conn.TopicEvents("presence:1")
+	go func() { _ = conn.Serve(context.Background()) }()
+	for event, err := range events.All(context.Background()) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		switch detail := event.Detail.(type) {
+		case *phoenix.PresenceJoin:
+			fmt.Println("came:", detail.Key)
+		case *phoenix.PresenceSync:
+			for key, metas := range detail.State.All() {
+				fmt.Println("there:", key, len(metas))
+			}
+			return
+		}
+	}
+	// Output:
+	// came: alice
+	// there: alice 1
+}
+
+// newDemo returns a connection to a server of its own, for the examples that are about something else. Serve starts it.
+func newDemo(o phoenix.Options) (conn *phoenix.Conn, end func()) {
+	server := phoenixtest.NewServer(phoenixtest.Demo())
+	o.URL = server.URL
+	conn, err := phoenix.New(o)
+	if err != nil {
+		log.Fatal(err)
+	}
+	return conn, func() {
+		_ = conn.Close(context.Background())
+		server.Close()
+	}
+}
