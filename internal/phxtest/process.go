@@ -1,3 +1,5 @@
+//go:build unix
+
 // Package phxtest runs the phx binary for tests, as a process in real pipes. [Params] has the commands of the scripts in
 // testdata/script.
 package phxtest
@@ -103,6 +105,8 @@ var signalNames = map[string]syscall.Signal{
 	"KILL": syscall.SIGKILL,
 	"PIPE": syscall.SIGPIPE,
 	"TERM": syscall.SIGTERM,
+	"STOP": syscall.SIGSTOP,
+	"CONT": syscall.SIGCONT,
 }
 
 // A Watched is an output that can be waited for.

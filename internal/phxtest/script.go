@@ -1,3 +1,5 @@
+//go:build unix
+
 package phxtest
 
 import (
@@ -321,11 +323,11 @@ func (j *job) await(ts *testscript.TestScript, stream, expr string) []string {
 
 // cmdSignal sends a signal to a job:
 //
-//	signal NAME HUP|INT|KILL|PIPE|TERM
+//	signal NAME HUP|INT|KILL|PIPE|TERM|STOP|CONT
 func cmdSignal(ts *testscript.TestScript, args []string) {
 	j := jobOf(ts, args)
 	if len(args) != 2 || signalNames[args[1]] == 0 {
-		ts.Fatalf("usage: signal NAME HUP|INT|KILL|PIPE|TERM")
+		ts.Fatalf("usage: signal NAME HUP|INT|KILL|PIPE|TERM|STOP|CONT")
 	}
 	ts.Check(j.cmd.Process.Signal(signalNames[args[1]]))
 }
