@@ -27,7 +27,7 @@ type client struct {
 	maxTime    time.Duration
 	// own is the options of the command itself.
 	own []config.Option
-	// normal is the level from which on the command logs, unless it is told otherwise.
+	// normal is the level from which on the command logs by default.
 	normal slog.Level
 
 	choice   *config.Set

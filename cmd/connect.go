@@ -113,7 +113,7 @@ type connectWatch struct {
 	failed     error
 }
 
-// run prints the event of the first session, and then stays as long as it has been asked to.
+// run prints the event of the first session, and then goes on for --count and --hold.
 func (w *connectWatch) run(ctx context.Context, up *phoenix.Event) error {
 	if err := w.printConnected(ctx, up); err != nil || w.options.count == 0 && !w.options.hold {
 		return err
@@ -193,7 +193,7 @@ func (w *connectWatch) measured(rtt time.Duration) {
 	w.slowest = max(w.slowest, rtt)
 }
 
-// summarize says on stderr how it went, unless that was to be quiet.
+// summarize logs the round trips.
 func (w *connectWatch) summarize() {
 	if w.options.count == 0 || w.answered+w.unanswered == 0 {
 		return

@@ -14,7 +14,6 @@ import (
 	"math/big"
 	"net"
 	"os"
-	"strconv"
 	"syscall"
 	"time"
 
@@ -50,23 +49,12 @@ Any token but "bad" is accepted, as --param token=... or --auth-token-file.`,
 		Args: cobra.NoArgs,
 	}
 	f.bind(c, func(ctx context.Context) error { return demoRun(ctx, o) }, []config.Option{
-		{Flag: "listen", Value: config.Checked(&o.listen, "127.0.0.1:4000", parseListen),
+		{Flag: "listen", Value: config.Listen(&o.listen, "127.0.0.1:4000"),
 			Usage: "`ADDRESS` to listen on; port 0 takes a free one", Example: "127.0.0.1:4000"},
 		{Flag: "tls", Value: config.Switch(&o.tls),
 			Usage: "speak TLS; the certificate of its CA is written to a file, and removed at the end"},
 	})
 	return c
-}
-
-func parseListen(text string) (string, error) {
-	_, port, err := net.SplitHostPort(text)
-	if err != nil {
-		return "", errors.New("is not HOST:PORT")
-	}
-	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-		return "", errors.New("has no port from 0 to 65535")
-	}
-	return text, nil
 }
 
 func demoRun(ctx context.Context, o *demoOptions) error {
@@ -88,14 +76,14 @@ func demoRun(ctx context.Context, o *demoOptions) error {
 		return listenError(o.listen, err)
 	}
 	defer server.Close()
-	o.say("in another terminal, type: export PHX_URI=" + server.URL + export)
-	o.say("then for example: phx listen room:lobby")
+	o.printLine("in another terminal, type: export PHX_URI=" + server.URL + export)
+	o.printLine("then for example: phx listen room:lobby")
 	<-ctx.Done()
 	return context.Cause(ctx)
 }
 
-// say writes a line for people.
-func (o *demoOptions) say(text string) {
+// printLine writes a line for people.
+func (o *demoOptions) printLine(text string) {
 	fmt.Fprintln(o.factory.streams.Err, linePrefix+text)
 }
 

@@ -9,20 +9,19 @@ import (
 	"net/url"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"phx/cmd/internal/exit"
 	"phx/phoenix"
 )
 
-// A cause is what is said about a reason: the exit code, what happened, and what to do next.
+// A cause explains a reason: the exit code, what happened, and what to do next.
 type cause struct {
 	code exit.Code
 	what string
 	hint string
 }
 
-// linkCauses says it for every reason of a link that failed.
+// linkCauses has the cause for every reason of a link that failed.
 var linkCauses = map[phoenix.Reason]cause{
 	phoenix.ReasonDNS:              {exit.DNS, "the host name does not resolve", "check the host in --uri, and the network"},
 	phoenix.ReasonConnectRefused:   {exit.Connect, "nobody listens there", "start the server, or check host and port in --uri"},
@@ -41,7 +40,7 @@ var linkCauses = map[phoenix.Reason]cause{
 	phoenix.ReasonMessageTooBig:    {exit.Connect, "a message was too big", "allow more with --max-message, or send less"},
 }
 
-// explainLink says what a link's error means; wasUp tells a link that was lost from one that was never there.
+// explainLink says what a link's error means; wasUp: there was a session before, so the link was lost.
 func explainLink(err *phoenix.LinkError, wasUp bool) cause {
 	c, ok := linkCauses[err.Reason]
 	if !ok {
@@ -60,7 +59,7 @@ func explainLink(err *phoenix.LinkError, wasUp bool) cause {
 	if err.Proxy == "" {
 		c = explainDial(err, c)
 	}
-	// A refusal is told by its own code, whenever it comes.
+	// A refusal keeps its code, whenever it comes.
 	refusal := err.Reason == phoenix.ReasonRefused || err.Reason == phoenix.ReasonCertificate && err.Stage != phoenix.StageSession
 	if !refusal && (wasUp || err.Stage == phoenix.StageSession) {
 		c.code = exit.LinkLost
@@ -143,19 +142,8 @@ func statusFailure(topic, event string, reply *phoenix.PushReply, payload phoeni
 	return &exit.Error{Code: exit.PushStatus, Message: message, Hint: "the channel's handle_in/3 said no: check the payload"}
 }
 
-// oneLine makes one short line of what a server sent.
-func oneLine(text string) string {
-	const limit = 300
-	text = strings.Join(strings.Fields(text), " ")
-	if len(text) <= limit {
-		return text
-	}
-	cut := limit
-	for !utf8.RuneStart(text[cut]) {
-		cut--
-	}
-	return text[:cut] + "..."
-}
+// oneLine returns an excerpt of what a server or a program said.
+func oneLine(text string) string { return phoenix.Excerpt(text, 300) }
 
 // refusalHints says what an HTTP status usually means when it comes from a Phoenix endpoint.
 var refusalHints = map[int]string{

@@ -76,14 +76,14 @@ func (p *page) gap() {
 	}
 }
 
-// say adds a paragraph.
-func (p *page) say(text string) {
+// paragraph adds a paragraph.
+func (p *page) paragraph(text string) {
 	p.gap()
 	p.wrap(0, text)
 }
 
-// head adds the heading of a section.
-func (p *page) head(text string) {
+// heading adds the heading of a section.
+func (p *page) heading(text string) {
 	p.gap()
 	p.WriteString(text + ":\n\n")
 }

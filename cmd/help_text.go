@@ -38,34 +38,34 @@ http: {listen: 127.0.0.1:9464}
 // configHelp is the text of `phx help config`. The keys are those of the parser.
 func configHelp(root *cobra.Command) string {
 	p, keys, settings := &page{}, config.DescribeKeys(), settingsByKey(root)
-	p.say("Config files of phx.")
-	p.say("A config file is YAML, or JSON, with named connections and, for `phx serve`, where their signals go. Commands " +
+	p.paragraph("Config files of phx.")
+	p.paragraph("A config file is YAML, or JSON, with named connections and, for `phx serve`, where their signals go. Commands " +
 		"that connect take one connection of it. It is given by --config (-f) or $PHX_CONFIG; the default is " +
 		"$XDG_CONFIG_HOME/phx/phx.yaml. Without a name (--connection, -n, $PHX_CONNECTION) it is the connection called " +
 		"default, or the only one.")
-	p.say("What a flag says counts first, then a connection that was asked for with -n, the environment, a connection that " +
+	p.paragraph("What a flag says counts first, then a connection that was asked for with -n, the environment, a connection that " +
 		"was not, the defaults of the file, and in the end what is built in. An unknown key is an error.")
-	p.say("`phx config validate` checks a file, `phx config show` prints what it comes to, `phx config schema` is for editors.")
+	p.paragraph("`phx config validate` checks a file, `phx config show` prints what it comes to, `phx config schema` is for editors.")
 
-	p.head("Example")
+	p.heading("Example")
 	p.block(2, exampleConfig)
-	p.say("What follows is each key with its type, and with the flag and the variable that set the same. A dot stands for a map " +
+	p.paragraph("What follows is each key with its type, and with the flag and the variable that set the same. A dot stands for a map " +
 		"in a map: tls.ca_file is written tls: {ca_file: ca.pem}. Defaults are those of `phx serve`.")
 
-	p.head("At the top")
+	p.heading("At the top")
 	p.keys(keys.Top, settings)
-	p.head("A connection, and the defaults")
+	p.heading("A connection, and the defaults")
 	p.keys(keys.Connection, settings)
-	p.head("A sink, of which it is one of file, exec, webhook, stdout and discard")
+	p.heading("A sink, of which it is one of file, exec, webhook, stdout and discard")
 	p.keys(keys.Sink, nil)
-	p.head("A route")
+	p.heading("A route")
 	p.keys(keys.Route, nil)
-	p.head("A secret: a text, or a map with one of these keys")
-	p.say("The values of auth_token and webhook.secret are secrets, and so is each of params, secret_params and headers.")
+	p.heading("A secret: a text, or a map with one of these keys")
+	p.paragraph("The values of auth_token and webhook.secret are secrets, and so is each of params, secret_params and headers.")
 	p.keys(keys.Secret, nil)
 
-	p.head("Variables")
-	p.say("In every text that is a value, variables of the environment are filled in, after the file was parsed.")
+	p.heading("Variables")
+	p.paragraph("In every text that is a value, variables of the environment are filled in, after the file was parsed.")
 	p.gap()
 	p.item(20, "${VAR}", "The variable, which must be set.")
 	p.item(20, "${VAR:-default}", "The default, if the variable is not set, or empty.")
@@ -136,19 +136,19 @@ var otherVariables = []variable{
 // environmentHelp is the text of `phx help environment`. What has a flag is made of the options of all commands.
 func environmentHelp(root *cobra.Command) string {
 	p := &page{}
-	p.say("Environment variables that phx reads. One that is empty counts as one that is not set.")
-	p.say("A flag counts before its variable, and so does a connection of a config file that was asked for with -n. A " +
+	p.paragraph("Environment variables that phx reads. One that is empty counts as one that is not set.")
+	p.paragraph("A flag counts before its variable, and so does a connection of a config file that was asked for with -n. A " +
 		"connection that was not asked for, and the defaults of the file, count behind it. `phx serve` takes its connections from " +
 		"its config file alone.")
-	p.head("Settings, in place of a flag")
+	p.heading("Settings, in place of a flag")
 	for _, v := range settingVariables(root) {
 		p.item(variableColumn, v.name, v.about)
 	}
-	p.head("Others")
+	p.heading("Others")
 	for _, v := range otherVariables {
 		p.item(variableColumn, v.name, v.about)
 	}
-	p.say("The variables of proxies may be written in small letters, too. A config file may refer to any other variable, as ${VAR} or {env: VAR}: see `phx help config`.")
+	p.paragraph("The variables of proxies may be written in small letters, too. A config file may refer to any other variable, as ${VAR} or {env: VAR}: see `phx help config`.")
 	return p.String()
 }
 
@@ -213,16 +213,16 @@ var formattingExamples = map[string]commandExample{
 // formattingHelp is the text of `phx help formatting`.
 func formattingHelp() string {
 	p := &page{}
-	p.say("How phx prints records.")
-	p.say("stdout has records and nothing else: one JSON text a line, unless it is indented for a terminal. White space, colours and " +
+	p.paragraph("How phx prints records.")
+	p.paragraph("stdout has records and nothing else: one JSON text a line, unless it is indented for a terminal. White space, colours and " +
 		"the spelling of control characters depend on the output; what is printed does not. All else is on stderr.")
-	p.head("Options of the commands that print records")
+	p.heading("Options of the commands that print records")
 	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
 	flags.SortFlags = false
 	config.NewSet((&config.Output{}).Options()).Bind(flags)
 	flags.VisitAll(p.option)
-	p.say("--jq sees what --output would print. `phx ctl` prints what phx serve answers, with the same options.")
-	p.head("Formats, each with the same message, indented")
+	p.paragraph("--jq sees what --output would print. `phx ctl` prints what phx serve answers, with the same options.")
+	p.heading("Formats, each with the same message, indented")
 	for i, name := range signal.Formats() {
 		format := signal.Format(i)
 		p.gap()
@@ -252,7 +252,7 @@ func formatExample(format signal.Format) string {
 	if _, behind, found := bytes.Cut(line, []byte(`"id":"`)); found {
 		copy(behind, exampleID)
 	}
-	return string(look{indent: true}.append(nil, bytes.TrimSuffix(line, []byte("\n"))))
+	return string(jsonStyle{indent: true}.append(nil, bytes.TrimSuffix(line, []byte("\n"))))
 }
 
 // A signalMember is one of a signal, and a path where it is in metadata.
@@ -366,16 +366,16 @@ func reasonGroups() []reasonGroup {
 // signalsHelp is the text of `phx help signals`.
 func signalsHelp() string {
 	p := &page{}
-	p.say("Signals, the records that phx prints.")
-	p.say("A signal is one JSON object on one line. What follows is the default format, -o signal; the other formats " +
+	p.paragraph("Signals, the records that phx prints.")
+	p.paragraph("A signal is one JSON object on one line. What follows is the default format, -o signal; the other formats " +
 		"have the same in other places: see `phx help formatting`. New types, members and reasons may be added at any " +
 		"time; those here stay what they are.")
-	p.head("Members")
+	p.heading("Members")
 	for _, m := range signalMembers {
 		p.item(30, m.name, m.about)
 	}
-	p.head("Types, each with its data")
-	p.say("data also has connection_name, but for messages; topic in signals of a channel, of presence and of a push; event in " +
+	p.heading("Types, each with its data")
+	p.paragraph("data also has connection_name, but for messages; topic in signals of a channel, of presence and of a push; event in " +
 		"those of a push. Times are whole numbers, in milliseconds (_ms) or microseconds (_us). What is printed depends on the command: " +
 		"phx listen prints signals of connections and channels with --lifecycle, phx serve all of them.")
 	for _, t := range signalTypes {
@@ -385,12 +385,12 @@ func signalsHelp() string {
 		p.wrap(6, t.about)
 	}
 	for _, group := range reasonGroups() {
-		p.head(strings.ToUpper(group.head[:1]) + group.head[1:])
+		p.heading(strings.ToUpper(group.head[:1]) + group.head[1:])
 		for _, reason := range group.reasons {
 			p.item(22, reason.name, reason.about)
 		}
 	}
-	p.head("Bus topics, for routes with subscribe")
+	p.heading("Bus topics, for routes with subscribe")
 	p.item(52, "jido.protocol.phoenix.NAME", "every signal of a connection")
 	p.item(52, "jido.protocol.phoenix.NAME.TOPIC", "those with a topic, spelled as in a type")
 	return p.String()

@@ -86,7 +86,7 @@ func TestLifecycleLog(t *testing.T) {
 	events := []phoenix.Event{
 		{Detail: &phoenix.Connecting{URI: "ws://h", Attempt: 1}},
 		{Session: 1, Detail: &phoenix.Connected{Took: time.Second}},
-		{Detail: &phoenix.Disconnected{Reason: phoenix.ReasonEOF, Text: "evil\n\x1b", WillReconnect: true}},
+		{Detail: &phoenix.Disconnected{Reason: phoenix.ReasonEOF, Text: "evil\n\x1b x", WillReconnect: true}},
 		{Detail: &phoenix.Disconnected{Reason: phoenix.ReasonClosedByUs}},
 		{Detail: &phoenix.Reconnecting{Delay: time.Second, Attempt: 1, MaxAttempts: 10}},
 		{Detail: &phoenix.ReconnectExhausted{Attempts: 10}},
@@ -105,7 +105,7 @@ func TestLifecycleLog(t *testing.T) {
 	}
 	want := `phx: connecting uri=ws://h attempt=1
 phx: connected took=1s session=1
-phx: disconnected reason=eof detail="evil \x1b" will_reconnect=true
+phx: disconnected reason=eof detail="evil x" will_reconnect=true
 phx: disconnected reason=closed_by_us will_reconnect=false
 phx: waiting to connect again delay=1s attempt=1 max_attempts=10
 phx: no more attempts to connect attempts=10

@@ -36,7 +36,7 @@ func TestUsageErrors(t *testing.T) {
 		{"connect --pretty --compact " + uri, "phx: --pretty contradicts --compact\nphx: leave one of them out\n"},
 		{"connect --uri ftp://secret", "phx: the value of --uri has another scheme than ws, wss, http or https\nphx: a right one: --uri ws://localhost:4000/socket\n"},
 		{"demo --listen nowhere", "phx: --listen \"nowhere\" is not HOST:PORT\nphx: a right one: --listen 127.0.0.1:4000\n"},
-		{"demo --listen localhost:http", "phx: --listen \"localhost:http\" has no port from 0 to 65535\nphx: a right one: --listen 127.0.0.1:4000\n"},
+		{"demo --listen localhost:http", "phx: --listen \"localhost:http\" has a port that is not a number up to 65535\nphx: a right one: --listen 127.0.0.1:4000\n"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.args, func(t *testing.T) {

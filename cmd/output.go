@@ -45,8 +45,8 @@ func startOutput(ctx context.Context, end context.CancelCauseFunc, o *listenOpti
 	}), nil
 }
 
-// startQueue starts an output with the queue that newQueue makes, which is told when it may wait for the reader no longer. It calls
-// end when the reader has gone, or a write has failed.
+// startQueue starts an output with the queue that newQueue makes. drain ends when waiting for the reader has to end. It calls end
+// when the reader has gone, or a write has failed.
 func startQueue(ctx context.Context, end context.CancelCauseFunc, s *Streams, newQueue func(drain context.Context) *router.Queue) *output {
 	drain, cancelDrain := context.WithCancelCause(context.WithoutCancel(ctx))
 	out := &output{queue: newQueue(drain), written: make(chan error, 1), drain: drain}

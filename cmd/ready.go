@@ -14,8 +14,7 @@ import (
 // readyLine is what whoever waits for readiness reads.
 const readyLine = "ready\n"
 
-// readiness is --ready-file and --ready-fd: who is told that a command is ready. A path that is empty, and a number that is 0, is
-// nobody.
+// readiness is --ready-file and --ready-fd, to which a command writes that it is ready. An empty path and the number 0 are none.
 type readiness struct {
 	file string
 	fd   int

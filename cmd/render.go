@@ -20,13 +20,13 @@ import (
 	"phx/signal"
 )
 
-// A renderer turns events into what is printed of them: the encoder's line, or what the jq filter makes of it, in the look
-// of the output. It remembers what the exit code will be about.
+// A renderer turns events into what is printed of them: the encoder's line, or what the jq filter makes of it, in the
+// style of the output. It remembers what decides about the exit code.
 type renderer struct {
 	encoder *signal.Encoder
 	filter  *filter // nil: none
 	raw     bool
-	look    look
+	style   jsonStyle
 	errors  recordErrors
 
 	exitStatus bool
@@ -50,7 +50,7 @@ func newRenderer(o config.Output, name string, s *Streams, log *slog.Logger) (*r
 	r := &renderer{
 		encoder:    signal.NewEncoder(o.Format, name),
 		raw:        o.Raw,
-		look:       newLook(o, s),
+		style:      newJSONStyle(o, s),
 		errors:     recordErrors{log: log},
 		exitStatus: o.ExitStatus,
 	}
@@ -65,7 +65,7 @@ func newRenderer(o config.Output, name string, s *Streams, log *slog.Logger) (*r
 // append appends what is printed of ev: nothing, or one or more whole lines. A filter that fails on the record is logged, and
 // remembered for [renderer.result]. ctx ends a filter that does not end by itself.
 func (r *renderer) append(ctx context.Context, dst []byte, ev *phoenix.Event) []byte {
-	if r.filter == nil && !r.raw && r.look == (look{}) {
+	if r.filter == nil && !r.raw && r.style == (jsonStyle{}) {
 		start := len(dst)
 		dst = r.encoder.Append(dst, ev)
 		r.note(dst[start:])
@@ -114,7 +114,7 @@ func (r *renderer) appendFiltered(ctx context.Context, dst, text []byte) ([]byte
 	return dst, err
 }
 
-// appendText appends one JSON text as one line, or as many as its look has.
+// appendText appends one JSON text as one line, or as many as its style has.
 func (r *renderer) appendText(dst, text []byte) []byte {
 	r.note(text)
 	if r.raw && text[0] == '"' {
@@ -123,12 +123,12 @@ func (r *renderer) appendText(dst, text []byte) []byte {
 			return r.appendRaw(dst, unquoted)
 		}
 	}
-	return r.look.append(dst, text)
+	return r.style.append(dst, text)
 }
 
 // appendRaw appends a string without its quotes.
 func (r *renderer) appendRaw(dst []byte, text string) []byte {
-	if r.look.escape {
+	if r.style.escape {
 		dst = appendVisible(dst, text, '\n', '\t')
 	} else {
 		dst = append(dst, text...)
@@ -149,7 +149,7 @@ func (r *renderer) note(text []byte) {
 	}
 }
 
-// result returns what the printing has to say about the exit code: a filter that failed, or what -e asks for.
+// result returns the failure of the command by what was printed: a filter failed on a record, or -e applies.
 func (r *renderer) result() error {
 	if err := r.errors.failure("--jq failed on %s; all others were printed"); err != nil {
 		return err
@@ -163,36 +163,36 @@ func (r *renderer) result() error {
 	return nil
 }
 
-// A look is how JSON is shown: for programs as it is, for people indented and coloured. The look changes nothing but white
+// A jsonStyle is how JSON is printed: for programs as it is, for people indented and coloured. It changes nothing but white
 // space, colour and the spelling of control characters.
-type look struct {
+type jsonStyle struct {
 	indent, color bool
 	// escape spells control characters as escapes, for terminals.
 	escape bool
 }
 
-// newLook returns the look for the output, from the options, then the environment (no-color.org, bixense.com/clicolors),
+// newJSONStyle returns the style of the output, from the options, then the environment (no-color.org, bixense.com/clicolors),
 // then whether it is a terminal.
-func newLook(o config.Output, s *Streams) look {
-	l := look{indent: s.OutTerminal, color: s.OutTerminal, escape: s.OutTerminal}
+func newJSONStyle(o config.Output, streams *Streams) jsonStyle {
+	s := jsonStyle{indent: streams.OutTerminal, color: streams.OutTerminal, escape: streams.OutTerminal}
 	switch {
 	case o.Pretty:
-		l.indent = true
+		s.indent = true
 	case o.Compact:
-		l.indent = false
+		s.indent = false
 	}
-	forced := s.env("CLICOLOR_FORCE")
+	forced := streams.env("CLICOLOR_FORCE")
 	switch {
 	case o.Color == config.ColorAlways:
-		l.color = true
-	case o.Color == config.ColorNever, s.env("NO_COLOR") != "":
-		l.color = false
+		s.color = true
+	case o.Color == config.ColorNever, streams.env("NO_COLOR") != "":
+		s.color = false
 	case forced != "" && forced != "0":
-		l.color = true
-	case s.env("TERM") == "dumb":
-		l.color = false
+		s.color = true
+	case streams.env("TERM") == "dumb":
+		s.color = false
 	}
-	return l
+	return s
 }
 
 // The colours of gojq, for those who know them from there.
@@ -206,13 +206,13 @@ const (
 )
 
 // append appends one valid JSON text and a line break.
-func (l look) append(dst, text []byte) []byte {
+func (s jsonStyle) append(dst, text []byte) []byte {
 	switch {
-	case l.indent || l.color:
-		p := painter{look: l, dst: dst}
+	case s.indent || s.color:
+		p := painter{jsonStyle: s, dst: dst}
 		p.paint(text)
 		dst = p.dst
-	case l.escape:
+	case s.escape:
 		dst = appendEscapedJSON(dst, text)
 	default:
 		dst = append(dst, text...)
@@ -223,7 +223,7 @@ func (l look) append(dst, text []byte) []byte {
 // A painter writes one JSON text token by token. It copies tokens and decodes none, so that keys keep their order and numbers
 // their spelling.
 type painter struct {
-	look
+	jsonStyle
 	dst []byte
 	// open is the brackets that are open.
 	open []byte
@@ -388,13 +388,13 @@ func appendEscapedJSON(dst, text []byte) []byte {
 	return dst
 }
 
-// A signalView is how the signals of a running phx serve are looked at: what goes over the socket, what is printed of it, and the signal in
-// the default format, which is what conditions are about.
+// A signalView converts signals of a running phx serve: from the format that goes over the socket to what is printed, and to the
+// default format, which conditions are about.
 type signalView struct{ format signal.Format }
 
 func newSignalView(format signal.Format) *signalView { return &signalView{format} }
 
-// wire is the format that goes over the socket. A payload alone does not tell what it is the payload of.
+// wire is the format that goes over the socket. A payload alone does not name its signal.
 func (v *signalView) wire() signal.Format {
 	if v.format == signal.FormatPayload {
 		return signal.FormatSignal
@@ -476,8 +476,7 @@ func plainFromJido(members map[string]json.RawMessage) error {
 	return nil
 }
 
-// attributes are the members of metadata in the order in which they are looked for, with the extension attributes of FormatCloudEvents
-// that they become.
+// attributes are the extension attributes of FormatCloudEvents, with the members of metadata that they are.
 var attributes = []struct {
 	attribute, member string
 	number            bool

@@ -128,17 +128,17 @@ func TestInterruptedFilterIsNoFailureOfTheRecord(t *testing.T) {
 	}
 }
 
-func TestLookOfTexts(t *testing.T) {
+func TestJSONStyleOfTexts(t *testing.T) {
 	const text = "{\"b\" : [1.0, -2e3,\t\"x,\\\"y\\\"]:\", {}, [ ] , null,true,false],\"a\":{\"b\":\"\u009b\"},\"é\\\\\":12345678901234567890}"
 	tests := []struct {
-		name string
-		look look
-		text string
-		want string
+		name  string
+		style jsonStyle
+		text  string
+		want  string
 	}{
-		{"as it is", look{}, text, text + "\n"},
-		{"escaped", look{escape: true}, `{"a":` + "\t\"\u009b\"}", `{"a": "\u009b"}` + "\n"},
-		{"indented", look{indent: true, escape: true}, text, `{
+		{"as it is", jsonStyle{}, text, text + "\n"},
+		{"escaped", jsonStyle{escape: true}, `{"a":` + "\t\"\u009b\"}", `{"a": "\u009b"}` + "\n"},
+		{"indented", jsonStyle{indent: true, escape: true}, text, `{
   "b": [
     1.0,
     -2e3,
@@ -155,38 +155,38 @@ func TestLookOfTexts(t *testing.T) {
   "é\\": 12345678901234567890
 }
 `},
-		{"coloured", look{color: true}, `{"a":[1,"s",{"b":null}],"c":true}`,
+		{"coloured", jsonStyle{color: true}, `{"a":[1,"s",{"b":null}],"c":true}`,
 			"{\x1b[34;1m\"a\"\x1b[0m:[\x1b[36m1\x1b[0m,\x1b[32m\"s\"\x1b[0m,{\x1b[34;1m\"b\"\x1b[0m:\x1b[90mnull\x1b[0m}]," +
 				"\x1b[34;1m\"c\"\x1b[0m:\x1b[33mtrue\x1b[0m}\n"},
-		{"a scalar", look{indent: true}, "1.50", "1.50\n"},
-		{"a string", look{indent: true}, ` "s" `, "\"s\"\n"},
+		{"a scalar", jsonStyle{indent: true}, "1.50", "1.50\n"},
+		{"a string", jsonStyle{indent: true}, ` "s" `, "\"s\"\n"},
 	}
 	for _, tt := range tests {
-		if got := string(tt.look.append(nil, []byte(tt.text))); got != tt.want {
+		if got := string(tt.style.append(nil, []byte(tt.text))); got != tt.want {
 			t.Errorf("%s: got\n%q\nwant\n%q", tt.name, got, tt.want)
 		}
 	}
 }
 
-func TestNewLook(t *testing.T) {
-	plain, terminal := look{}, look{indent: true, color: true, escape: true}
-	mono := look{indent: true, escape: true}
+func TestNewJSONStyle(t *testing.T) {
+	plain, terminal := jsonStyle{}, jsonStyle{indent: true, color: true, escape: true}
+	mono := jsonStyle{indent: true, escape: true}
 	tests := []struct {
 		name     string
 		options  config.Output
 		terminal bool
 		env      map[string]string
-		want     look
+		want     jsonStyle
 	}{
 		{"a file", config.Output{}, false, nil, plain},
 		{"a terminal", config.Output{}, true, nil, terminal},
-		{"--pretty", config.Output{Pretty: true}, false, nil, look{indent: true}},
-		{"--compact", config.Output{Compact: true}, true, nil, look{color: true, escape: true}},
-		{"--color always", config.Output{Color: config.ColorAlways}, false, map[string]string{"NO_COLOR": "1"}, look{color: true}},
+		{"--pretty", config.Output{Pretty: true}, false, nil, jsonStyle{indent: true}},
+		{"--compact", config.Output{Compact: true}, true, nil, jsonStyle{color: true, escape: true}},
+		{"--color always", config.Output{Color: config.ColorAlways}, false, map[string]string{"NO_COLOR": "1"}, jsonStyle{color: true}},
 		{"--color never", config.Output{Color: config.ColorNever}, true, map[string]string{"CLICOLOR_FORCE": "1"}, mono},
 		{"NO_COLOR", config.Output{}, true, map[string]string{"NO_COLOR": "1", "CLICOLOR_FORCE": "1"}, mono},
 		{"empty NO_COLOR", config.Output{}, true, map[string]string{"NO_COLOR": ""}, terminal},
-		{"CLICOLOR_FORCE", config.Output{}, false, map[string]string{"CLICOLOR_FORCE": "1", "TERM": "dumb"}, look{color: true}},
+		{"CLICOLOR_FORCE", config.Output{}, false, map[string]string{"CLICOLOR_FORCE": "1", "TERM": "dumb"}, jsonStyle{color: true}},
 		{"CLICOLOR_FORCE=0", config.Output{}, false, map[string]string{"CLICOLOR_FORCE": "0"}, plain},
 		{"a dumb terminal", config.Output{}, true, map[string]string{"TERM": "dumb"}, mono},
 	}
@@ -195,14 +195,14 @@ func TestNewLook(t *testing.T) {
 			value, ok := tt.env[name]
 			return value, ok
 		}}
-		if got := newLook(tt.options, s); got != tt.want {
+		if got := newJSONStyle(tt.options, s); got != tt.want {
 			t.Errorf("%s: got %+v, want %+v", tt.name, got, tt.want)
 		}
 	}
 }
 
-// FuzzLook checks that a look changes no more than what it may.
-func FuzzLook(f *testing.F) {
+// FuzzJSONStyle checks that a style changes no more than what it may.
+func FuzzJSONStyle(f *testing.F) {
 	f.Add([]byte(`{"a":[1,{"b":"\u0000\\"}],"c":{},"d":[ ]}`))
 	f.Add([]byte(" [\"\u009b\x7f\", -1.5e+10,true]\r\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
@@ -210,7 +210,7 @@ func FuzzLook(f *testing.F) {
 		if json.Compact(&want, text) != nil {
 			return // not JSON
 		}
-		for _, l := range []look{{indent: true}, {indent: true, escape: true}, {escape: true}} {
+		for _, l := range []jsonStyle{{indent: true}, {indent: true, escape: true}, {escape: true}} {
 			got := l.append(nil, bytes.TrimSpace(text))
 			var back bytes.Buffer
 			if err := json.Compact(&back, got); err != nil {

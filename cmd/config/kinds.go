@@ -195,6 +195,9 @@ func Duration(v *time.Duration, def string) Value { return Checked(v, def, parse
 // Size is a value of one or more bytes.
 func Size(v *int64, def string) Value { return sizeKind.To(v, def) }
 
+// Listen is an address to listen on, HOST:PORT.
+func Listen(v *string, def string) Value { return listenKind.To(v, def) }
+
 // Count is a number of at least 1; without a default, 0 stands for none given.
 func Count(v *int, def string) Value {
 	return Checked(v, def, countFrom(1, "is not a number of at least 1"))
