@@ -500,7 +500,7 @@ func (c *Conn) Heartbeat(ctx context.Context) (time.Duration, error) {
 	defer w.end()
 	result := make(chan beatResult, 1)
 	err := c.do(ctx, w, c.commands, func(l *loop, now time.Time) {
-		ref := l.m.ask(now)
+		ref := l.m.beatNow(now)
 		if ref == "" {
 			result <- beatResult{err: errNoSession}
 			return
@@ -564,7 +564,7 @@ func newWaiters() waiters {
 	}
 }
 
-// event tells the calls that wait for e.
+// event answers the calls that wait for e.
 func (w *waiters) event(e *Event) {
 	switch d := e.Detail.(type) {
 	case *Connected:
@@ -595,7 +595,7 @@ func (w *waiters) event(e *Event) {
 	}
 }
 
-// pushEnded tells the call that waits for the end of a push. err is why the push had no reply: one that waits to be written
+// pushEnded answers the call that waits for the end of a push. err is why the push had no reply: one that waits to be written
 // never will be.
 func (w *waiters) pushEnded(e *Event, err error) {
 	if c, ok := w.pushes[e.push]; ok {
@@ -608,7 +608,7 @@ func (w *waiters) pushEnded(e *Event, err error) {
 	}
 }
 
-// sent tells the call that waits for a push to be handed to the writer.
+// sent answers the call that waits for a push to be handed to the writer.
 func (w *waiters) sent(s sentPush) {
 	if c, ok := w.refs[s.id]; ok {
 		delete(w.refs, s.id)
@@ -616,7 +616,8 @@ func (w *waiters) sent(s sentPush) {
 	}
 }
 
-// joinAnswered tells the calls that wait for e, an answer to a join. If it is not final, that is who waits for the first.
+// joinAnswered answers the calls that wait for e, an answer to a join. One that is not final answers only those that wait for the
+// first.
 func (w *waiters) joinAnswered(e *Event, final bool) {
 	var left []joinWaiter
 	for _, j := range w.joins[e.Topic] {
@@ -677,7 +678,7 @@ type hooks struct {
 	// turn waits until the connection may dial; the time is neither ConnectTimeout's nor that of Connected.Took. Nil: at once.
 	turn func(ctx context.Context) error
 	// changed is called by the loop after the state of the link or of a channel has changed, with that of the link; it must
-	// not block. Nil: nobody cares.
+	// not block. Nil: no call.
 	changed func(link LinkStatus)
 }
 

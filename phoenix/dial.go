@@ -26,7 +26,7 @@ func (c *Conn) waitTurn(ctx context.Context) (time.Duration, *LinkError) {
 	if c.hooks.turn == nil {
 		return 0, nil
 	}
-	defer blame(inHooks)
+	defer namePanic(inHooks)
 	begun := time.Now()
 	if err := c.hooks.turn(ctx); err != nil {
 		return 0, classify(StageCredentials, err)
@@ -71,7 +71,7 @@ func (c *Conn) dial(ctx context.Context, onControl func(kind, data string)) (tra
 	url, header := c.endpoint.request(credentials)
 	c.secrets = secretsOf(url, header, credentials.AuthToken)
 	stop := context.AfterFunc(ctx, func() {
-		defer c.contain(inDial)
+		defer c.recoverPanic(inDial)
 		if conn := stages.conn(); conn != nil {
 			_ = conn.Close()
 		}
@@ -146,7 +146,7 @@ func (c *Conn) credentials(ctx context.Context) (Credentials, error) {
 	if c.opts.Credentials == nil {
 		return Credentials{}, nil
 	}
-	defer blame(inCredentials)
+	defer namePanic(inCredentials)
 	return c.opts.Credentials(ctx)
 }
 

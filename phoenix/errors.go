@@ -89,7 +89,7 @@ func (e *LinkError) Error() string {
 
 // Detail returns the prose of e: what the server, the proxy or the system said.
 func (e *LinkError) Detail() string {
-	text := e.said()
+	text := e.cause()
 	switch {
 	case e.Proxy == "":
 		return text
@@ -99,7 +99,7 @@ func (e *LinkError) Detail() string {
 	return "proxy " + e.Proxy + ": " + text
 }
 
-func (e *LinkError) said() string {
+func (e *LinkError) cause() string {
 	switch {
 	case e.HTTPStatus != 0 && e.Location != "":
 		return fmt.Sprintf("HTTP status %d to %s", e.HTTPStatus, e.Location)

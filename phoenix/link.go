@@ -284,8 +284,8 @@ func (h *heartbeat) beat(now time.Time) {
 	h.write(now, false)
 }
 
-// ask writes a heartbeat out of turn and returns its ref, empty without a session.
-func (m *machine) ask(now time.Time) string {
+// beatNow writes a heartbeat out of turn and returns its ref, empty without a session.
+func (m *machine) beatNow(now time.Time) string {
 	if m.phase != up {
 		return ""
 	}

@@ -92,7 +92,7 @@ func (l *loop) run(ctx context.Context) error {
 
 // serve takes inputs until the machine is done, or something panics.
 func (l *loop) serve(ctx context.Context) {
-	defer l.conn.contain(inLoop)
+	defer l.conn.recoverPanic(inLoop)
 	for _, want := range l.conn.opts.Channels {
 		if err := l.m.join(l.now(), want); err != nil {
 			l.conn.opts.Logger.Warn("a topic is named twice; it is joined once", "topic", want.Topic)
@@ -180,13 +180,13 @@ func (l *loop) cleanUp() error {
 			return nil
 		}
 	}
-	l.lastWords()
+	l.emitFinalEvents()
 	return l.panicked
 }
 
-// lastWords tells what a panic has ended. It may panic itself, if the machine did.
-func (l *loop) lastWords() {
-	defer l.conn.contain(inLoop)
+// emitFinalEvents emits the ends of the link, the channels and the pushes after a panic. It may panic itself, if the machine did.
+func (l *loop) emitFinalEvents() {
+	defer l.conn.recoverPanic(inLoop)
 	l.m.out = output{events: l.m.out.events}
 	l.m.abort(time.Now(), errPanicked, l.out.attempted())
 	l.carryOut(nil)
@@ -285,25 +285,25 @@ func (l *loop) carryOut(b *batch) {
 	clear(out.frames)
 	beats, changed := out.beats, out.changed
 	*out = output{events: out.events, notes: out.notes[:0], frames: out.frames[:0], prepares: out.prepares[:0], beats: out.beats[:0], sent: out.sent[:0]}
-	l.call(beats, changed)
+	l.notifyCallbacks(beats, changed)
 }
 
 // closeNormal is the WebSocket close code of an end that is meant.
 const closeNormal = 1000
 
-// call calls those who asked to be called, when all is done: if one of them panics, nothing is done twice.
-func (l *loop) call(beats []beatAnswer, changed bool) {
+// notifyCallbacks runs last, so that a panic in a callback cannot repeat output.
+func (l *loop) notifyCallbacks(beats []beatAnswer, changed bool) {
 	if len(beats) > 0 && l.conn.opts.OnHeartbeat != nil {
 		l.callOnHeartbeat(beats)
 	}
 	if changed && l.conn.hooks.changed != nil {
-		defer blame(inHooks)
+		defer namePanic(inHooks)
 		l.conn.hooks.changed(l.m.linkStatus())
 	}
 }
 
 func (l *loop) callOnHeartbeat(beats []beatAnswer) {
-	defer blame(inOnHeartbeat)
+	defer namePanic(inOnHeartbeat)
 	for _, beat := range beats {
 		l.conn.opts.OnHeartbeat(beat.rtt)
 	}
@@ -341,7 +341,7 @@ func (l *loop) dial() {
 	l.out = newOutbox()
 	out := l.out
 	l.helpers.Go(func() {
-		defer l.conn.contain(inDial)
+		defer l.conn.recoverPanic(inDial)
 		defer cancel()
 		waited, err := l.conn.waitTurn(ctx)
 		if err != nil {
@@ -374,7 +374,7 @@ func (l *loop) drop() {
 // prepare reads the params of a join, which may block, in a goroutine of its own.
 func (l *loop) prepare(p prepare) {
 	l.helpers.Go(func() {
-		defer l.conn.contain(inParams)
+		defer l.conn.recoverPanic(inParams)
 		ctx, cancel := context.WithTimeout(l.ctx, l.conn.opts.ReplyTimeout)
 		defer cancel()
 		params, err := p.channel.Params(ctx)
@@ -446,10 +446,10 @@ func (e *PanicError) Unwrap() error {
 	return err
 }
 
-// errPanicked is what the stream is told. The value is not for it: nobody knows what is in there.
+// errPanicked is the cause in the stream. It does not quote the value, which may hold secrets.
 var errPanicked = errors.New("something that runs for the connection panicked")
 
-// newPanicError returns v as an error, if blame has not made one of it already. It is called while the goroutine panics.
+// newPanicError returns v as an error, if namePanic has not made one of it already. It is called while the goroutine panics.
 func newPanicError(what string, v any) *PanicError {
 	if e, ok := v.(*PanicError); ok && e.what != "" {
 		return e
@@ -457,9 +457,9 @@ func newPanicError(what string, v any) *PanicError {
 	return &PanicError{Value: v, Stack: debug.Stack(), what: what}
 }
 
-// contain is deferred by every goroutine that runs for the connection: a panic of what is called there ends the connection,
-// and not the process. The first one counts.
-func (c *Conn) contain(what string) {
+// recoverPanic is deferred by every goroutine that runs for the connection, so that a panic ends the connection and not the
+// process. The first one counts.
+func (c *Conn) recoverPanic(what string) {
 	if v := recover(); v != nil {
 		select {
 		case c.panicked <- newPanicError(what, v):
@@ -468,8 +468,8 @@ func (c *Conn) contain(what string) {
 	}
 }
 
-// blame is deferred around a call of something that is not ours, for contain to know what panicked.
-func blame(what string) {
+// namePanic is deferred around a call of a callback, so that recoverPanic knows what panicked.
+func namePanic(what string) {
 	if v := recover(); v != nil {
 		panic(newPanicError(what, v))
 	}
@@ -477,7 +477,7 @@ func blame(what string) {
 
 // trace shows a frame to Options.Trace, which is set.
 func (c *Conn) trace(f TraceFrame) {
-	defer blame(inTrace)
+	defer namePanic(inTrace)
 	c.opts.Trace(f)
 }
 

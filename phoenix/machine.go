@@ -100,7 +100,7 @@ type output struct {
 	drain bool
 	// hangUp ends the session or the dial under way.
 	hangUp hangUp
-	// changed says that what status tells is not what it was.
+	// changed: Status would return something new.
 	changed bool
 }
 

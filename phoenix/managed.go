@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// A keeper keeps one connection of a Supervisor. Its goroutine does what is asked of the name, one thing after the other, and
-// owns the current run. It lives while there is something to do; the end of a run is something to do, too.
-type keeper struct {
+// A managedConn is one connection of a Supervisor. Its goroutine carries out the requests, one after the other, and owns the
+// current run. It lives while there is something to do; the end of a run is something to do, too.
+type managedConn struct {
 	sup  *Supervisor
 	name string
 
@@ -22,7 +22,7 @@ type keeper struct {
 	working  bool // there is a goroutine
 	calling  bool // of Ended
 	removing bool
-	shown    shown
+	current  snapshot
 	changed  broadcast
 
 	// The rest is the goroutine's; from one to the next it goes by the mu.
@@ -36,105 +36,105 @@ type keeper struct {
 	session int
 }
 
-// A request is what is asked of a name.
+// A request is a call of one of the Supervisor's methods, for the goroutine of its connection.
 type request struct {
-	do   func(*keeper) error
+	do   func(*managedConn) error
 	done chan<- error // has room for the answer
 }
 
-// asked is what kind of thing that is.
-type asked int
+// A requestKind says when a request is refused.
+type requestKind int
 
 const (
-	mayNotStart asked = iota
-	mayStart          // it is refused after Shutdown
-	forGood           // it is the last thing that can be asked
+	mayNotStart requestKind = iota
+	mayStart                // it is refused after Shutdown
+	forGood                 // it is the last thing that can be asked
 )
 
-// newKeeper returns a keeper of a connection that is stopped.
-func newKeeper(s *Supervisor, spec Spec, public string) *keeper {
-	k := &keeper{sup: s, name: spec.Name}
-	k.shown.link, k.shown.since = StatusDisconnected, time.Now()
-	k.take(spec, public)
-	return k
+// newManagedConn returns a managed connection that is stopped.
+func newManagedConn(s *Supervisor, spec Spec, public string) *managedConn {
+	m := &managedConn{sup: s, name: spec.Name}
+	m.current.link, m.current.since = StatusDisconnected, time.Now()
+	m.take(spec, public)
+	return m
 }
 
 // take takes over a spec.
-func (k *keeper) take(spec Spec, public string) {
-	k.spec = spec
-	k.shown.uri, k.shown.required = public, spec.Required
+func (m *managedConn) take(spec Spec, public string) {
+	m.spec = spec
+	m.current.uri, m.current.required = public, spec.Required
 }
 
-// post asks something of a connection. ahead says that it comes after something else, which may take its time.
-func (s *Supervisor) post(name string, kind asked, do func(*keeper) error) (done <-chan error, ahead bool, err error) {
+// post queues a request. ahead reports whether it waits for another one, which may take long.
+func (s *Supervisor) post(name string, kind requestKind, do func(*managedConn) error) (done <-chan error, ahead bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	k := s.keepers[name]
+	m := s.managed[name]
 	switch {
-	case k == nil || k.removing:
+	case m == nil || m.removing:
 		return nil, false, unknown(name)
 	case kind == mayStart && s.shut:
 		return nil, false, ErrShutdown
 	case kind == forGood:
-		k.removing = true
+		m.removing = true
 	}
-	ahead = k.calling || len(k.requests) > 0
-	return k.post(do), ahead, nil
+	ahead = m.calling || len(m.requests) > 0
+	return m.post(do), ahead, nil
 }
 
 // post is called with mu held.
-func (k *keeper) post(do func(*keeper) error) <-chan error {
+func (m *managedConn) post(do func(*managedConn) error) <-chan error {
 	done := make(chan error, 1)
-	k.requests = append(k.requests, request{do, done})
-	k.wakeUp()
+	m.requests = append(m.requests, request{do, done})
+	m.wakeUp()
 	return done
 }
 
 // happens lets the goroutine see to something that has happened.
-func (k *keeper) happens(what func()) {
-	k.sup.mu.Lock()
-	defer k.sup.mu.Unlock()
-	k.happened = append(k.happened, what)
-	k.wakeUp()
+func (m *managedConn) happens(what func()) {
+	m.sup.mu.Lock()
+	defer m.sup.mu.Unlock()
+	m.happened = append(m.happened, what)
+	m.wakeUp()
 }
 
 // wakeUp sees to it that there is a goroutine. It is called with mu held.
-func (k *keeper) wakeUp() {
-	if !k.working {
-		k.working = true
-		go k.work()
+func (m *managedConn) wakeUp() {
+	if !m.working {
+		m.working = true
+		go m.work()
 	}
 }
 
-// work is the keeper's goroutine.
-func (k *keeper) work() {
-	for do := k.next(); do != nil; do = k.next() {
+// work is the goroutine of m.
+func (m *managedConn) work() {
+	for do := m.next(); do != nil; do = m.next() {
 		do()
 	}
 }
 
 // next returns what there is to do; nil: nothing, and the goroutine has to end.
-func (k *keeper) next() func() {
-	k.sup.mu.Lock()
-	defer k.sup.mu.Unlock()
+func (m *managedConn) next() func() {
+	m.sup.mu.Lock()
+	defer m.sup.mu.Unlock()
 	switch {
-	case len(k.happened) > 0:
-		what := k.happened[0]
-		k.happened = shift(k.happened)
+	case len(m.happened) > 0:
+		what := m.happened[0]
+		m.happened = shift(m.happened)
 		return what
-	case len(k.requests) > 0:
-		r := k.requests[0]
-		return func() { k.answer(r, r.do(k)) }
+	case len(m.requests) > 0:
+		r := m.requests[0]
+		return func() { m.answer(r, r.do(m)) }
 	}
-	k.working = false
+	m.working = false
 	return nil
 }
 
 // answer answers the first request, which stays the first until it is done, so that others know that they are not.
-func (k *keeper) answer(r request, err error) {
-	k.sup.mu.Lock()
-	k.requests = shift(k.requests)
-	k.sup.mu.Unlock()
+func (m *managedConn) answer(r request, err error) {
+	m.sup.mu.Lock()
+	m.requests = shift(m.requests)
+	m.sup.mu.Unlock()
 	r.done <- err
 }
 
@@ -146,45 +146,45 @@ func shift[T any](q []T) []T {
 	return slices.Delete(q, 0, 1)
 }
 
-func (k *keeper) start() error {
-	if k.run != nil {
+func (m *managedConn) start() error {
+	if m.run != nil {
 		return nil
 	}
-	k.endWait()
-	k.panics = 0
-	return k.begin()
+	m.endWait()
+	m.panics = 0
+	return m.begin()
 }
 
-func (k *keeper) stop() error {
-	k.halt()
+func (m *managedConn) stop() error {
+	m.halt()
 	return nil
 }
 
-func (k *keeper) restart() error {
-	k.halt()
-	return k.start()
+func (m *managedConn) restart() error {
+	m.halt()
+	return m.start()
 }
 
-func (k *keeper) replace(spec Spec, public string) error {
-	was := k.halt()
-	k.sup.mu.Lock()
-	k.take(spec, public)
-	k.tell()
-	k.sup.mu.Unlock()
+func (m *managedConn) replace(spec Spec, public string) error {
+	was := m.halt()
+	m.sup.mu.Lock()
+	m.take(spec, public)
+	m.notify()
+	m.sup.mu.Unlock()
 	if !was {
 		return nil
 	}
-	return k.start()
+	return m.start()
 }
 
-func (k *keeper) remove() error {
-	k.halt()
-	s := k.sup
+func (m *managedConn) remove() error {
+	m.halt()
+	s := m.sup
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.keepers, k.name)
-	s.order = slices.DeleteFunc(s.order, func(other *keeper) bool { return other == k })
-	k.tell()
+	delete(s.managed, m.name)
+	s.order = slices.DeleteFunc(s.order, func(other *managedConn) bool { return other == m })
+	m.notify()
 	return nil
 }
 
@@ -243,7 +243,7 @@ func (r *run) consume(events *Stream, consume func(*Stream), consumed chan<- err
 	}
 }
 
-// guard calls f, and returns its panic as a *PanicError that blames what.
+// guard calls f, and returns its panic as a *PanicError that names what.
 func guard(what string, f func()) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -310,30 +310,30 @@ func (c *Conn) sessions(live int) int {
 // The life of a connection between what is asked of it: runs begin, are stopped, or end by themselves.
 
 // begin begins a run.
-func (k *keeper) begin() error {
-	conn, err := New(k.spec.Options)
+func (m *managedConn) begin() error {
+	conn, err := New(m.spec.Options)
 	if err != nil {
 		return err // it was checked: whoever gave it has changed it since
 	}
 	server := conn.endpoint.server()
 	conn.hooks = hooks{
-		seq: k.seq, session: k.session, changed: k.linkChanged,
-		turn: func(ctx context.Context) error { return k.sup.turns.wait(ctx, server) },
+		seq: m.seq, session: m.session, changed: m.linkChanged,
+		turn: func(ctx context.Context) error { return m.sup.turns.wait(ctx, server) },
 	}
-	k.sup.mu.Lock()
-	if k.sup.shut {
-		k.sup.mu.Unlock()
+	m.sup.mu.Lock()
+	if m.sup.shut {
+		m.sup.mu.Unlock()
 		return ErrShutdown
 	}
-	k.shown.conn, k.shown.err = conn, nil
-	k.setLink(StatusConnecting)
-	k.sup.mu.Unlock()
+	m.current.conn, m.current.err = conn, nil
+	m.setLink(StatusConnecting)
+	m.sup.mu.Unlock()
 	r := newRun(conn)
-	k.run = r
-	r.start(k.spec.Consume, func() {
-		k.happens(func() {
-			if k.run == r { // else a stop has seen to it
-				k.ended()
+	m.run = r
+	r.start(m.spec.Consume, func() {
+		m.happens(func() {
+			if m.run == r { // else a stop has seen to it
+				m.ended()
 			}
 		})
 	})
@@ -341,106 +341,107 @@ func (k *keeper) begin() error {
 }
 
 // halt ends the run, or the wait for the next one, and reports whether there was either.
-func (k *keeper) halt() bool {
-	if k.run == nil {
-		waited := k.endWait()
+func (m *managedConn) halt() bool {
+	if m.run == nil {
+		waited := m.endWait()
 		if waited {
-			k.show(nil)
+			m.setStopped(nil)
 		}
 		return waited
 	}
-	k.sup.mu.Lock()
-	k.shown.stopping = true
-	k.setLink(StatusDisconnecting)
-	k.sup.mu.Unlock()
-	k.run.stop(k.sup.life)
-	if err := k.finish(); panicked(err) {
-		k.log(err)
+	m.sup.mu.Lock()
+	m.current.stopping = true
+	m.setLink(StatusDisconnecting)
+	m.sup.mu.Unlock()
+	m.run.stop(m.sup.life)
+	if err := m.finish(); panicked(err) {
+		m.log(err)
 	}
-	k.show(nil)
+	m.setStopped(nil)
 	return true
 }
 
 // finish takes leave of a run that is over, and returns how it ended.
-func (k *keeper) finish() error {
-	<-k.run.over
-	err := k.run.err
-	k.seq, k.session = k.run.conn.numbers()
-	k.run = nil
+func (m *managedConn) finish() error {
+	<-m.run.over
+	err := m.run.err
+	m.seq, m.session = m.run.conn.numbers()
+	m.run = nil
 	return err
 }
 
 // ended goes on after a run that ended by itself.
-func (k *keeper) ended() {
-	lasted := time.Since(k.run.begun)
-	err := k.finish()
+func (m *managedConn) ended() {
+	lasted := time.Since(m.run.begun)
+	err := m.finish()
 	if !panicked(err) {
-		k.show(err)
-		k.tellEnded(err)
+		m.setStopped(err)
+		m.notifyEnded(err)
 		return
 	}
-	k.log(err)
-	o := &k.spec.Options
+	m.log(err)
+	o := &m.spec.Options
 	if lasted >= o.StableAfter {
-		k.panics = 0
+		m.panics = 0
 	}
-	if o.MaxRetries < 0 || k.panics < o.MaxRetries {
+	if o.MaxRetries < 0 || m.panics < o.MaxRetries {
 		var delay time.Duration
-		if failed := guard(inBackoff, func() { delay = o.ReconnectAfter(k.panics) }); failed == nil {
-			k.panics++
-			k.wait(delay)
+		if failed := guard(inBackoff, func() { delay = o.ReconnectAfter(m.panics) }); failed == nil {
+			m.panics++
+			m.wait(delay)
 		}
 	}
-	k.show(err)
-	if k.again == nil {
-		k.tellEnded(err)
+	m.setStopped(err)
+	if m.again == nil {
+		m.notifyEnded(err)
 	}
 }
 
 // wait waits for the next run.
-func (k *keeper) wait(delay time.Duration) {
+func (m *managedConn) wait(delay time.Duration) {
 	var timer *time.Timer
 	timer = time.AfterFunc(delay, func() {
-		k.happens(func() {
-			if k.again != timer {
+		m.happens(func() {
+			if m.again != timer {
 				return // the wait was ended
 			}
-			k.again = nil
-			if err := k.begin(); err != nil {
-				k.show(err)
+			m.again = nil
+			if err := m.begin(); err != nil {
+				m.setStopped(err)
 			}
 		})
 	})
-	k.again = timer
+	m.again = timer
 }
 
 // endWait ends the wait for the next run, and reports whether there was one.
-func (k *keeper) endWait() bool {
-	if k.again == nil {
+func (m *managedConn) endWait() bool {
+	if m.again == nil {
 		return false
 	}
-	k.again.Stop()
-	k.again = nil
+	m.again.Stop()
+	m.again = nil
 	return true
 }
 
-// tellEnded tells that the connection has ended for good; nil is the end of a Conn that somebody closed.
-func (k *keeper) tellEnded(err error) {
-	ended := k.sup.opts.Ended
+// notifyEnded calls SupervisorOptions.Ended: the connection has ended for good. A nil err is the end of a Conn that somebody
+// closed, and is not reported.
+func (m *managedConn) notifyEnded(err error) {
+	ended := m.sup.opts.Ended
 	if ended == nil || err == nil {
 		return
 	}
-	k.setCalling(true)
-	defer k.setCalling(false)
-	if failed := guard(inEnded, func() { ended(k.name, err) }); failed != nil {
-		k.log(failed)
+	m.setCalling(true)
+	defer m.setCalling(false)
+	if failed := guard(inEnded, func() { ended(m.name, err) }); failed != nil {
+		m.log(failed)
 	}
 }
 
-func (k *keeper) setCalling(calling bool) {
-	k.sup.mu.Lock()
-	defer k.sup.mu.Unlock()
-	k.calling = calling
+func (m *managedConn) setCalling(calling bool) {
+	m.sup.mu.Lock()
+	defer m.sup.mu.Unlock()
+	m.calling = calling
 }
 
 // What else may panic.
@@ -450,11 +451,11 @@ const (
 	inEnded   = "SupervisorOptions.Ended"
 )
 
-// log tells of a panic.
-func (k *keeper) log(err error) {
+// log logs a panic.
+func (m *managedConn) log(err error) {
 	var p *PanicError
 	if errors.As(err, &p) {
-		k.sup.opts.Logger.Error("a connection panicked", "connection", k.name, "error", err, "stack", string(p.Stack))
+		m.sup.opts.Logger.Error("a connection panicked", "connection", m.name, "error", err, "stack", string(p.Stack))
 	}
 }
 

@@ -557,7 +557,7 @@ func (d *modelDriver) join() {
 
 func (d *modelDriver) ask() {
 	d.do(cause{name: causeAsk}, func() {
-		ref := d.m.ask(d.now)
+		ref := d.m.beatNow(d.now)
 		d.ref.require((ref != "") == (d.ref.link.phase == up), "asked for a heartbeat in phase %d: ref %q", d.ref.link.phase, ref)
 	})
 }

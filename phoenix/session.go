@@ -39,12 +39,12 @@ func (c *Conn) startSession(t transport, out *outbox) *session {
 	}
 	go func() {
 		defer close(s.batches)
-		defer c.contain(inReader)
+		defer c.recoverPanic(inReader)
 		r.run()
 	}()
 	go func() {
 		defer close(s.wrote)
-		defer c.contain(inWriter)
+		defer c.recoverPanic(inWriter)
 		if s.writeErr = s.write(c.tracer()); s.writeErr != nil {
 			c.opts.Logger.Debug("writing failed", "error", s.writeErr)
 			t.endReads(time.Now().Add(readLinger))
@@ -206,7 +206,7 @@ type reader struct {
 
 // run reads until the session ends, and sends its error behind the last frame.
 func (r *reader) run() {
-	defer r.blame()
+	defer r.namePanic()
 	r.current = newBatch(cap(r.scratch))
 	r.transport.beforeWait(r.handOver)
 	r.transport.onDrained(r.drained)
@@ -221,8 +221,8 @@ func (r *reader) run() {
 	}
 }
 
-// blame says whether it was skip that panicked. It does so once for the reader: a defer for each message would have its cost.
-func (r *reader) blame() {
+// namePanic names skip, if it panicked. It is deferred once for the reader, because a defer for each message costs time.
+func (r *reader) namePanic() {
 	if v := recover(); v != nil {
 		what := inReader
 		if r.skipping {

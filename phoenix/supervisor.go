@@ -41,11 +41,11 @@ type Supervisor struct {
 	life context.Context
 	cut  context.CancelFunc
 
-	// mu guards the registry: which names there are, what is asked of each, and what is shown of it. It is never held while
+	// mu guards the registry: which names there are, what is asked of each, and what is reported of it. It is never held while
 	// anything waits or a callback runs.
 	mu      sync.Mutex
-	keepers map[string]*keeper
-	order   []*keeper
+	managed map[string]*managedConn
+	order   []*managedConn
 	shut    bool
 	changed broadcast
 }
@@ -81,7 +81,7 @@ func NewSupervisor(o SupervisorOptions) *Supervisor {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Supervisor{opts: o, turns: newDialTurns(o.DialInterval), keepers: map[string]*keeper{}}
+	s := &Supervisor{opts: o, turns: newDialTurns(o.DialInterval), managed: map[string]*managedConn{}}
 	s.life, s.cut = context.WithCancel(context.Background())
 	return s
 }
@@ -94,18 +94,18 @@ func (s *Supervisor) Add(spec Spec) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch k := s.keepers[spec.Name]; {
+	switch m := s.managed[spec.Name]; {
 	case s.shut:
 		return ErrShutdown
-	case k != nil && k.removing:
+	case m != nil && m.removing:
 		return fmt.Errorf("%w: %q is still being removed", ErrConnectionExists, spec.Name)
-	case k != nil:
+	case m != nil:
 		return fmt.Errorf("%w: %q", ErrConnectionExists, spec.Name)
 	}
-	k := newKeeper(s, spec, public)
-	s.keepers[spec.Name] = k
-	s.order = append(s.order, k)
-	s.changed.tell()
+	m := newManagedConn(s, spec, public)
+	s.managed[spec.Name] = m
+	s.order = append(s.order, m)
+	s.changed.notify()
 	return nil
 }
 
@@ -128,13 +128,13 @@ func (s *Supervisor) Replace(ctx context.Context, spec Spec) error {
 	if err != nil {
 		return err
 	}
-	return s.ask(ctx, spec.Name, "replaced", mayStart, func(k *keeper) error { return k.replace(spec, public) })
+	return s.request(ctx, spec.Name, "replaced", mayStart, func(m *managedConn) error { return m.replace(spec, public) })
 }
 
 // Start starts a connection, and does not wait until it is connected. It does nothing if the connection is running. While
 // something else is asked of the connection that takes its time, it returns at once, and the start comes after that.
 func (s *Supervisor) Start(name string) error {
-	done, ahead, err := s.post(name, mayStart, (*keeper).start)
+	done, ahead, err := s.post(name, mayStart, (*managedConn).start)
 	if err != nil || ahead {
 		return err
 	}
@@ -145,21 +145,21 @@ func (s *Supervisor) Start(name string) error {
 // connection is not running. Channels are left, and the link closed, within two seconds each; on a dead link without the
 // server's answer.
 func (s *Supervisor) Stop(ctx context.Context, name string) error {
-	return s.ask(ctx, name, "stopped", mayNotStart, (*keeper).stop)
+	return s.request(ctx, name, "stopped", mayNotStart, (*managedConn).stop)
 }
 
 // Restart stops a connection, if it is running, and starts it.
 func (s *Supervisor) Restart(ctx context.Context, name string) error {
-	return s.ask(ctx, name, "restarted", mayStart, (*keeper).restart)
+	return s.request(ctx, name, "restarted", mayStart, (*managedConn).restart)
 }
 
 // Remove stops a connection, and forgets it. The name is free when Remove returns nil.
 func (s *Supervisor) Remove(ctx context.Context, name string) error {
-	return s.ask(ctx, name, "removed", forGood, (*keeper).remove)
+	return s.request(ctx, name, "removed", forGood, (*managedConn).remove)
 }
 
-// ask asks something of a connection and waits until it is done.
-func (s *Supervisor) ask(ctx context.Context, name, participle string, kind asked, do func(*keeper) error) error {
+// request posts a request and waits until it is done.
+func (s *Supervisor) request(ctx context.Context, name, participle string, kind requestKind, do func(*managedConn) error) error {
 	done, _, err := s.post(name, kind, do)
 	if err != nil {
 		return err
@@ -177,8 +177,8 @@ func (s *Supervisor) Names() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	names := make([]string, len(s.order))
-	for i, k := range s.order {
-		names[i] = k.name
+	for i, m := range s.order {
+		names[i] = m.name
 	}
 	return names
 }
@@ -187,14 +187,14 @@ func (s *Supervisor) Names() []string {
 func (s *Supervisor) Conn(name string) (*Conn, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	k := s.keepers[name]
+	m := s.managed[name]
 	switch {
-	case k == nil:
+	case m == nil:
 		return nil, unknown(name)
-	case k.shown.conn == nil:
+	case m.current.conn == nil:
 		return nil, fmt.Errorf("%w: %q", ErrNotRunning, name)
 	}
-	return k.shown.conn, nil
+	return m.current.conn, nil
 }
 
 func unknown(name string) error { return fmt.Errorf("%w: %q", ErrUnknownConnection, name) }
@@ -205,8 +205,8 @@ func (s *Supervisor) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.shut = true
 	stops := map[string]<-chan error{}
-	for _, k := range s.order {
-		stops[k.name] = k.post((*keeper).stop)
+	for _, m := range s.order {
+		stops[m.name] = m.post((*managedConn).stop)
 	}
 	s.mu.Unlock()
 	var late []string
@@ -247,7 +247,7 @@ type ConnectionStatus struct {
 // A broadcast wakes everyone who waits for the next change.
 type broadcast struct{ next chan struct{} }
 
-// wait returns a channel that is closed by the next tell.
+// wait returns a channel that is closed by the next notify.
 func (b *broadcast) wait() <-chan struct{} {
 	if b.next == nil {
 		b.next = make(chan struct{})
@@ -255,7 +255,7 @@ func (b *broadcast) wait() <-chan struct{} {
 	return b.next
 }
 
-func (b *broadcast) tell() {
+func (b *broadcast) notify() {
 	if b.next != nil {
 		close(b.next)
 		b.next = nil
@@ -270,8 +270,8 @@ func (s *Supervisor) Changed() <-chan struct{} {
 	return s.changed.wait()
 }
 
-// shown is what a Supervisor's methods tell of a connection. Its mu guards it.
-type shown struct {
+// A snapshot is what a Supervisor's methods report of a connection. The Supervisor's mu guards it.
+type snapshot struct {
 	uri      string
 	required bool
 	// conn is the current run's; nil between runs.
@@ -284,83 +284,83 @@ type shown struct {
 }
 
 // setLink notes the state of the link. It is called with mu held.
-func (k *keeper) setLink(link LinkStatus) {
-	if link != k.shown.link {
-		k.shown.link, k.shown.since = link, time.Now()
+func (m *managedConn) setLink(link LinkStatus) {
+	if link != m.current.link {
+		m.current.link, m.current.since = link, time.Now()
 	}
-	k.tell()
+	m.notify()
 }
 
-// tell wakes those who wait for a change. It is called with mu held.
-func (k *keeper) tell() {
-	k.changed.tell()
-	k.sup.changed.tell()
+// notify wakes those who wait for a change. It is called with mu held.
+func (m *managedConn) notify() {
+	m.changed.notify()
+	m.sup.changed.notify()
 }
 
 // linkChanged is called by the loop of the current run.
-func (k *keeper) linkChanged(link LinkStatus) {
-	k.sup.mu.Lock()
-	defer k.sup.mu.Unlock()
-	if k.shown.stopping {
+func (m *managedConn) linkChanged(link LinkStatus) {
+	m.sup.mu.Lock()
+	defer m.sup.mu.Unlock()
+	if m.current.stopping {
 		link = StatusDisconnecting // until nothing is left of the run
 	}
-	k.setLink(link)
+	m.setLink(link)
 }
 
-// show tells that there is no run any more, and how the last one ended.
-func (k *keeper) show(err error) {
-	k.sup.mu.Lock()
-	defer k.sup.mu.Unlock()
-	k.shown.conn, k.shown.stopping, k.shown.session, k.shown.err = nil, false, k.session, err
-	k.setLink(StatusDisconnected)
+// setStopped notes that there is no run any more, and how the last one ended.
+func (m *managedConn) setStopped(err error) {
+	m.sup.mu.Lock()
+	defer m.sup.mu.Unlock()
+	m.current.conn, m.current.stopping, m.current.session, m.current.err = nil, false, m.session, err
+	m.setLink(StatusDisconnected)
 }
 
 // Status returns a snapshot of a connection. With an error of ctx, of a connection that does not answer, it holds what is known
 // without asking it.
 func (s *Supervisor) Status(ctx context.Context, name string) (ConnectionStatus, error) {
-	k, _, err := s.watch(name)
+	m, _, err := s.watch(name)
 	if err != nil {
 		return ConnectionStatus{}, err
 	}
-	return k.status(ctx)
+	return m.status(ctx)
 }
 
-// watch returns the keeper of a connection, and a channel that is closed at its next change.
-func (s *Supervisor) watch(name string) (*keeper, <-chan struct{}, error) {
+// watch returns a managed connection, and a channel that is closed at its next change.
+func (s *Supervisor) watch(name string) (*managedConn, <-chan struct{}, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	k := s.keepers[name]
-	if k == nil {
+	m := s.managed[name]
+	if m == nil {
 		return nil, nil, unknown(name)
 	}
-	return k, k.changed.wait(), nil
+	return m, m.changed.wait(), nil
 }
 
-func (k *keeper) status(ctx context.Context) (ConnectionStatus, error) {
+func (m *managedConn) status(ctx context.Context) (ConnectionStatus, error) {
 	for {
-		conn := k.snapshot().conn
+		conn := m.snapshot().conn
 		var live Status
 		var err error
 		if conn != nil {
 			live, err = conn.status(ctx)
 			live.Session = conn.sessions(live.Session)
 		}
-		now := k.snapshot()
+		now := m.snapshot()
 		if now.conn != conn {
 			continue // another run has begun, or this one is over
 		}
-		// The link is the keeper's, which may know more by now, so that it agrees with since.
+		// The link is that of the managed connection, which may know more by now, so that it agrees with since.
 		live.Link, live.Session = now.link, max(live.Session, now.session)
 		return ConnectionStatus{
-			Name: k.name, URI: now.uri, Required: now.required, Status: live, Since: now.since, Err: now.err,
+			Name: m.name, URI: now.uri, Required: now.required, Status: live, Since: now.since, Err: now.err,
 		}, err
 	}
 }
 
-func (k *keeper) snapshot() shown {
-	k.sup.mu.Lock()
-	defer k.sup.mu.Unlock()
-	return k.shown
+func (m *managedConn) snapshot() snapshot {
+	m.sup.mu.Lock()
+	defer m.sup.mu.Unlock()
+	return m.current
 }
 
 // Await waits until enough says that a connection's status is, and returns that. With an error, of ctx or because the
@@ -368,11 +368,11 @@ func (k *keeper) snapshot() shown {
 func (s *Supervisor) Await(ctx context.Context, name string, enough func(ConnectionStatus) bool) (ConnectionStatus, error) {
 	var last ConnectionStatus
 	for {
-		k, changed, err := s.watch(name)
+		m, changed, err := s.watch(name)
 		if err != nil {
 			return last, err
 		}
-		status, err := k.status(ctx)
+		status, err := m.status(ctx)
 		if err == nil || last.Name == "" {
 			last = status
 		}

@@ -218,7 +218,7 @@ func (p *transcriptReplay) disown(m *clientFrame, why string) {
 
 func (p *transcriptReplay) heartbeat(m *clientFrame) error {
 	p.ledger.beats = append(p.ledger.beats, m.ref)
-	frames := p.command(func() { p.m.ask(p.now) })
+	frames := p.command(func() { p.m.beatNow(p.now) })
 	p.m.beat.sent[len(p.m.beat.sent)-1].ref = m.ref
 	return p.sameFrame(m, frames)
 }
