@@ -66,7 +66,16 @@ func (c *Connection) keyed() []Option {
 	return slices.DeleteFunc(c.Options(), func(o Option) bool { return o.Key == "" || slices.Contains(sharedKeys, o.Key) })
 }
 
-// The delays between retries: 100 ms doubling to 30 s, and those of the Elixir client between joins.
+// builtIn is what package phoenix does unless it is told otherwise.
+var builtIn = func() phoenix.Options {
+	o, err := phoenix.Options{URL: "ws://localhost"}.Effective()
+	if err != nil {
+		panic("config: " + err.Error())
+	}
+	return o
+}()
+
+// The delays between retries are those of package phoenix, written out.
 const (
 	defaultReconnectAfter = "100ms,200ms,400ms,800ms,1.6s,3.2s,6.4s,12.8s,25.6s,30s"
 	defaultRejoinAfter    = "100ms,500ms,1s,2s,5s,10s"
@@ -102,7 +111,7 @@ func (c *Connection) identityOptions() []Option {
 			About: "Whether others count on the connection: it gates readiness, and phx serve ends when its retries are exhausted."},
 		{Key: "transport", Value: transportKind.To(&c.transport, "websocket"), Example: "websocket",
 			About: "How frames travel."},
-		{Flag: "vsn", Key: "vsn", Value: Choice(&c.vsn, "2.0.0", "1.0.0"), Example: "2.0.0",
+		{Flag: "vsn", Key: "vsn", Value: Choice(&c.vsn, builtIn.VSN, "1.0.0"), Example: "2.0.0",
 			Usage: "`VERSION` of the wire format: 2.0.0 or 1.0.0",
 			About: "Version of the wire format."},
 	}
@@ -110,13 +119,13 @@ func (c *Connection) identityOptions() []Option {
 
 func (c *Connection) timingOptions() []Option {
 	return []Option{
-		{Flag: "connect-timeout", Key: "connect_timeout_msec", Value: msecKind.To(&c.ConnectTimeout, "10s"), Example: "5s",
+		{Flag: "connect-timeout", Key: "connect_timeout_msec", Value: msecKind.To(&c.ConnectTimeout, builtIn.ConnectTimeout.String()), Example: "5s",
 			Usage: "`TIME` for a dial, from DNS to upgrade",
 			About: "Milliseconds for a dial, from DNS to upgrade."},
-		{Flag: "timeout", Key: "reply_timeout_msec", Value: msecKind.To(&c.ReplyTimeout, "10s"), Example: "5s",
+		{Flag: "timeout", Key: "reply_timeout_msec", Value: msecKind.To(&c.ReplyTimeout, builtIn.ReplyTimeout.String()), Example: "5s",
 			Usage: "`TIME` for the reply to one join or push",
 			About: "Milliseconds for the reply to one join or push."},
-		{Flag: "heartbeat-interval", Key: "heartbeat_interval_msec", Value: msecKind.To(&c.heartbeatInterval, "30s"), Example: "30s",
+		{Flag: "heartbeat-interval", Key: "heartbeat_interval_msec", Value: msecKind.To(&c.heartbeatInterval, builtIn.HeartbeatInterval.String()), Example: "30s",
 			Usage: "`TIME` between heartbeats",
 			About: "Milliseconds between heartbeats."},
 		{Flag: "heartbeat-timeout", Key: "heartbeat_timeout_msec", Value: msecKind.To(&c.heartbeatTimeout, ""), Example: "10s",
@@ -137,7 +146,7 @@ func (c *Connection) timingOptions() []Option {
 		{Flag: "no-jitter", Key: "jitter", Value: offKind.To(&c.jitter, "false"),
 			Usage: "wait exactly the given delays, not a random half to whole of them",
 			About: "Wait a random half to whole of the delays."},
-		{Flag: "max-message", Key: "max_message", Value: sizeKind.To(&c.maxMessage, "64MiB"), Example: "64MiB",
+		{Flag: "max-message", Key: "max_message", Value: sizeKind.To(&c.maxMessage, sizeText(builtIn.MaxMessage)), Example: "64MiB",
 			Usage: "`SIZE` of the largest message accepted",
 			About: "Size of the largest message accepted: bytes, or a number with KiB, MiB or GiB."},
 	}

@@ -114,6 +114,24 @@ func TestBackoff(t *testing.T) {
 	}
 }
 
+// TestDelaysOfPhoenix: who says nothing waits as long as a user of package phoenix who says nothing.
+func TestDelaysOfPhoenix(t *testing.T) {
+	_, o := mustBuild(t, "--no-jitter")
+	for name, tt := range map[string]struct{ ours, theirs phoenix.Backoff }{
+		"reconnect": {o.ReconnectAfter, phoenix.DefaultReconnectAfter()}, "rejoin": {o.RejoinAfter, phoenix.DefaultRejoinAfter()},
+	} {
+		for attempt := range 12 {
+			longest := time.Duration(0)
+			for range 1000 {
+				longest = max(longest, tt.theirs(attempt))
+			}
+			if ours := tt.ours(attempt); longest > ours || longest < ours*9/10 {
+				t.Errorf("%s %d: %v here, at most %v there", name, attempt, ours, longest)
+			}
+		}
+	}
+}
+
 func TestBuildErrors(t *testing.T) {
 	tests := []struct{ args, want string }{
 		{"--heartbeat-interval 5s --heartbeat-timeout 6s", "--heartbeat-timeout 6s is longer than --heartbeat-interval 5s"},

@@ -1,22 +1,20 @@
 package config
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
-	"net/textproto"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 
 	"phx/cmd/internal/exit"
 	"phx/cmd/internal/strictyaml"
 	"phx/phoenix"
-	"phx/phoenix/rawjson"
 )
 
 // A pair is a name and its value, of a param or a header.
@@ -161,35 +159,20 @@ func parseParam(text string) (pair, error) {
 	return pair{name, newSource("--param "+name, value)}, nil
 }
 
-// upgradeHeaders are those that the upgrade request sets itself; hookHeaders those that the request to a webhook does.
+// The headers that the upgrade request, and the request to a webhook, set themselves, as patterns. The attributes of a CloudEvent
+// are ce-* in binary mode.
 var (
-	upgradeHeaders = []string{
-		"Connection", "Upgrade", "Sec-Websocket-Key", "Sec-Websocket-Version", "Sec-Websocket-Extensions", "Sec-Websocket-Protocol",
-	}
-	hookHeaders = []string{
-		"Connection", "Content-Length", "Content-Type", "Host", "Trailer", "Transfer-Encoding", "Webhook-Id", "Webhook-Signature", "Webhook-Timestamp",
-	}
-)
-
-func isUpgradeHeader(name string) bool {
-	return slices.Contains(upgradeHeaders, textproto.CanonicalMIMEHeaderKey(name))
-}
-
-// isHookHeader: the attributes of a CloudEvent are ce-* in binary mode.
-func isHookHeader(name string) bool {
-	name = textproto.CanonicalMIMEHeaderKey(name)
-	return slices.Contains(hookHeaders, name) || strings.HasPrefix(name, "Ce-")
-}
-
-var (
-	upgradeHeadersKind = headersKind(isUpgradeHeader, "the upgrade itself", upgradeHeaders...)
-	hookHeadersKind    = headersKind(isHookHeader, "the request itself", append(slices.Clone(hookHeaders), "Ce-.*")...)
+	upgradeHeadersKind = headersKind("the upgrade itself", "Connection", "Upgrade",
+		"Sec-Websocket-Key", "Sec-Websocket-Version", "Sec-Websocket-Extensions", "Sec-Websocket-Protocol")
+	hookHeadersKind = headersKind("the request itself", "Connection", "Content-Length", "Content-Type", "Host", "Trailer",
+		"Transfer-Encoding", "Webhook-Id", "Webhook-Signature", "Webhook-Timestamp", "Ce-.*")
 )
 
 const headersHint = "a right one: {X-Api-Key: value}, or a list of pairs: [[X-Api-Key, value]]"
 
-// headersKind is headers, of which those that taken reports, and patterns match, belong to owner.
-func headersKind(taken func(name string) bool, owner string, patterns ...string) Kind[[]pair] {
+// headersKind is headers. Those that one of the patterns matches belong to owner.
+func headersKind(owner string, patterns ...string) Kind[[]pair] {
+	taken := regexp.MustCompile("(?i)^(" + strings.Join(patterns, "|") + ")$").MatchString
 	name := shape{"type": textTypes, "pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$", "not": shape{"type": "string", "pattern": "^(" + anyCase(patterns) + ")$"}}
 	list := pairList{canonical: http.CanonicalHeaderKey, fields: headerFields, read: func(key string, h namedNode) (pair, error) {
 		switch {
@@ -326,265 +309,4 @@ func (c *Connection) credentials(ctx context.Context) (creds phoenix.Credentials
 	}
 	creds.TLS, err = c.tls.config(ctx, r)
 	return creds, err
-}
-
-// Channels returns the channels of topics with their join params: those of the option, else those that the config file has for
-// the topic. The params are read at every join, and once now: what is wrong with them is known before anything is connected.
-func (c *Connection) Channels(ctx context.Context, topics ...string) ([]phoenix.Channel, error) {
-	channels := c.UnreadChannels(topics...)
-	if c.joinParams != nil {
-		_, err := c.readJoinParams(ctx)
-		return channels, err
-	}
-	for _, channel := range channels {
-		if channel.Params == nil {
-			continue
-		}
-		if _, err := channel.Params(ctx); err != nil {
-			return nil, err
-		}
-	}
-	return channels, nil
-}
-
-// UnreadChannels is Channels for who starts long before a secret may be there, and tries again when it is not: params are read
-// at every join, and not before.
-func (c *Connection) UnreadChannels(topics ...string) []phoenix.Channel {
-	channels := make([]phoenix.Channel, len(topics))
-	for i, topic := range topics {
-		channels[i].Topic = topic
-		if c.joinParams != nil {
-			channels[i].Params = c.readJoinParams
-			continue
-		}
-		for _, own := range c.autoJoin {
-			if own.topic == topic && len(own.params)+len(own.secrets) > 0 {
-				channels[i].Params = func(ctx context.Context) (phoenix.Payload, error) { return own.read(ctx, c.reader()) }
-			}
-		}
-	}
-	return channels
-}
-
-func (c *Connection) readJoinParams(ctx context.Context) (phoenix.Payload, error) {
-	text, err := c.reader().text(ctx, c.joinParams)
-	if err == nil && !isObject(text) {
-		// The hint is without the params themselves, which may be secret.
-		err = exit.Usagef(`a right one: {"user_id":123}`, "%s, given with --join-params, does not hold one JSON object", c.joinParams.name())
-	}
-	if err != nil {
-		return phoenix.Payload{}, err
-	}
-	return phoenix.JSON(text), nil
-}
-
-// joinParamsKind is a JSON object, @FILE, @- or -.
-var joinParamsKind = Kind[*source]{Parse: func(text string) (*source, error) {
-	if text == stdinPath {
-		text = "@" + stdinPath
-	}
-	s := newSource("--join-params", text)
-	if s.path == "" && !isObject(s.literal) {
-		return nil, errors.New("is not a JSON object")
-	}
-	return s, nil
-}}
-
-// isObject reports whether text is one JSON object, all that Phoenix takes as params (PROTOCOL.md, rule 12).
-func isObject(text string) bool {
-	data := bytes.TrimLeft([]byte(text), " \t\r\n")
-	return len(data) > 0 && data[0] == '{' && json.Valid(data)
-}
-
-// An autoJoin is a channel of a config file.
-type autoJoin struct {
-	topic string
-	// params is a JSON object, empty if there are none.
-	params json.RawMessage
-	// secrets are members of the params that are read at every join.
-	secrets []pair
-}
-
-// AutoJoin returns the topics of the connection's auto_join_channels, in the order of the file.
-func (c *Connection) AutoJoin() []string {
-	topics := make([]string, len(c.autoJoin))
-	for i, channel := range c.autoJoin {
-		topics[i] = channel.topic
-	}
-	return topics
-}
-
-// topicShape is a text that can be joined.
-var topicShape = shape{"type": textTypes, "minLength": 1, "not": shape{"const": "phoenix"}}
-
-// autoJoinKind is a list of topics, or of maps with a topic and its params.
-var autoJoinKind = Kind[[]autoJoin]{
-	Name: "list",
-	Schema: shape{"type": "array", "items": shape{"anyOf": []shape{topicShape, {
-		"type": "object", "required": []string{"topic"}, "additionalProperties": false,
-		"properties": shape{
-			"topic":         topicShape,
-			"params":        shape{"type": "object"},
-			"secret_params": shape{"type": "object", "additionalProperties": refTo("secret")},
-		},
-	}}}},
-	Read: func(_ string, n strictyaml.Node) ([]autoJoin, error) {
-		items, err := n.Items()
-		if err != nil {
-			return nil, err
-		}
-		var wrong problems
-		var channels []autoJoin
-		for _, item := range items {
-			channel, err := readAutoJoin(item)
-			if err == nil && slices.ContainsFunc(channels, func(c autoJoin) bool { return c.topic == channel.topic }) {
-				err = item.Errorf("name each topic once", "the topic %q is given twice", channel.topic)
-			}
-			wrong.add(err)
-			channels = append(channels, channel)
-		}
-		return channels, wrong.err()
-	},
-	Parts: func(as style, values []strictyaml.Node) (json.RawMessage, error) { return autoJoinJSON(values[0], as) },
-	Canonical: func(channels []autoJoin) any {
-		list := make([][]any, len(channels))
-		for i, c := range channels {
-			list[i] = []any{c.topic, canonicalJSON(c.params), canonicalPairs(c.secrets, sameName)}
-		}
-		return list
-	},
-}
-
-// readAutoJoin reads a topic, or a map with a topic and its params.
-func readAutoJoin(n strictyaml.Node) (channel autoJoin, err error) {
-	topic := n
-	if n.IsMap() {
-		list, err := n.Fields()
-		if err != nil {
-			return channel, err
-		}
-		topic = strictyaml.Node{}
-		for _, field := range list {
-			switch field.Name {
-			case "topic":
-				topic = field.Value
-			case "params":
-				channel.params, err = readJSONMap(field.Value)
-			case "secret_params":
-				channel.secrets, err = secretMap.kind(Kind[[]pair]{}).Read("secret_params", field.Value)
-			default:
-				err = unknownKey(field, "topic", "params", "secret_params")
-			}
-			if err != nil {
-				return channel, err
-			}
-		}
-		if !topic.Exists() {
-			return channel, n.Errorf("a right one: {topic: room:lobby}", "the topic is missing")
-		}
-	}
-	if channel.topic, err = topic.Text(); err != nil {
-		return channel, err
-	}
-	switch channel.topic {
-	case "":
-		return channel, topic.Errorf("a right one: room:lobby", "the topic is empty")
-	case "phoenix":
-		return channel, topic.Errorf("a right one: room:lobby", "the topic phoenix is the socket's own")
-	}
-	return channel, channel.check(n)
-}
-
-func readJSONMap(n strictyaml.Node) (json.RawMessage, error) {
-	if !n.IsMap() {
-		return nil, n.Errorf("a right one: {user_id: 123}", "params are a map")
-	}
-	return n.JSON()
-}
-
-// check refuses a param that is given twice, once as a secret.
-func (a *autoJoin) check(n strictyaml.Node) error {
-	if len(a.secrets) == 0 || len(a.params) == 0 {
-		return nil
-	}
-	var members map[string]json.RawMessage
-	if err := json.Unmarshal(a.params, &members); err != nil {
-		return err
-	}
-	for _, secret := range a.secrets {
-		if _, twice := members[secret.name]; twice {
-			return n.Errorf("leave it in one of them", "%q is in params and in secret_params", secret.name)
-		}
-	}
-	return nil
-}
-
-// read returns the params with the secrets as they are now.
-func (a *autoJoin) read(ctx context.Context, r reader) (phoenix.Payload, error) {
-	object := bytes.TrimSuffix(bytes.Clone(a.params), []byte("}"))
-	if len(object) == 0 {
-		object = []byte("{")
-	}
-	for _, secret := range a.secrets {
-		text, err := r.text(ctx, secret.value)
-		if err != nil {
-			return phoenix.Payload{}, err
-		}
-		if len(object) > 1 {
-			object = append(object, ',')
-		}
-		object = append(rawjson.AppendString(object, secret.name), ':')
-		object = rawjson.AppendString(object, text)
-	}
-	return phoenix.JSON(string(append(object, '}'))), nil
-}
-
-// autoJoinJSON writes auto_join_channels.
-func autoJoinJSON(n strictyaml.Node, as style) (json.RawMessage, error) {
-	items, err := n.Items()
-	if err != nil {
-		return nil, err
-	}
-	list := make([]json.RawMessage, len(items))
-	for i, item := range items {
-		if !item.IsMap() {
-			if list[i], err = as.text(item); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		fields, err := item.Fields()
-		if err != nil {
-			return nil, err
-		}
-		var o object
-		for _, field := range fields {
-			value, err := autoJoinForm(field.Name, as)(field.Value)
-			if err != nil {
-				return nil, err
-			}
-			o.add(field.Name, value)
-		}
-		list[i] = o.json()
-	}
-	return jsonList(list), nil
-}
-
-// autoJoinForm returns how a key of a channel is written.
-func autoJoinForm(key string, as style) form {
-	switch key {
-	case "topic":
-		return as.text
-	case "params":
-		return as.data
-	case "secret_params":
-		return func(n strictyaml.Node) (json.RawMessage, error) {
-			list, err := mapFields(n)
-			if err != nil {
-				return nil, err
-			}
-			return pairsJSON(list, sameName, as.secret)
-		}
-	}
-	return strictyaml.Node.RawTexts // whoever reads it says what is wrong
 }

@@ -2,7 +2,6 @@ package config
 
 import (
 	"log/slog"
-	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -66,41 +65,45 @@ func parseFile(name string, data []byte, lookupEnv func(string) (string, bool)) 
 	if err != nil {
 		return nil, err
 	}
-	f, keys := &File{Name: name, defaults: fields{}, serve: fields{}}, keysOf(connectionKeys())
-	shared := fields{}
+	f, keys := &File{Name: name, defaults: fields{}, serve: fields{}}, connectionKeys()
+	said := fields{}
 	var wrong problems
-	var connections strictyaml.Node
 	for _, field := range top {
 		switch {
-		case field.Name == "connections":
-			connections = field.Value
-		case field.Name == "defaults":
-			wrong.add(keys.collect(field.Value, "", f.defaults))
-		case slices.Contains(sharedKeys, field.Name):
-			shared[field.Name] = field.Value
+		case field.Name == "connections", field.Name == "defaults", slices.Contains(sharedKeys, field.Name):
+			said[field.Name] = field.Value
 		case slices.Contains(serveKeys, field.Name):
 			f.serve[field.Name] = field.Value
 		default:
-			wrong.add(unknownKey(field, slices.Concat([]string{"connections", "defaults"}, sharedKeys, serveKeys)...))
+			known := slices.Concat([]string{"connections", "defaults"}, sharedKeys, serveKeys)
+			wrong.add(unknownKey(field, known...))
 		}
 	}
-	maps.Copy(f.defaults, shared)
-	wrong.add(f.addEntries(connections, keys))
+	if defaults, given := said["defaults"]; given {
+		f.defaults, err = collect(defaults, keys)
+		wrong.add(err)
+	}
+	for _, key := range sharedKeys {
+		if value, given := said[key]; given {
+			f.defaults[key] = value
+		}
+	}
+	if connections, given := said["connections"]; given {
+		wrong.add(f.addEntries(connections, keys))
+	}
 	return f, wrong.err()
 }
 
-func (f *File) addEntries(connections strictyaml.Node, keys keySet) error {
-	if !connections.Exists() {
-		return nil
-	}
+func (f *File) addEntries(connections strictyaml.Node, keys []Option) error {
 	list, err := connections.Fields()
 	if err != nil {
 		return err
 	}
 	var wrong problems
 	for _, field := range list {
-		e := &Entry{own: fields{}, defaults: f.defaults, key: field.Name, at: field.Key}
-		wrong.add(keys.collect(field.Value, "", e.own))
+		own, err := collect(field.Value, keys)
+		wrong.add(err)
+		e := &Entry{own: own, defaults: f.defaults, key: field.Name, at: field.Key}
 		where, err := e.findName(field)
 		if err == nil && f.entry(e.Name) != nil {
 			err = where.Errorf("give each its own name", "a second connection is called %q", e.Name)
@@ -142,9 +145,10 @@ func ParseEntry(file string, data []byte, lookupEnv func(string) (string, bool))
 	if err != nil {
 		return nil, err
 	}
-	e := &Entry{own: fields{}, at: root}
 	var wrong problems
-	wrong.add(keysOf(connectionKeys()).collect(root, "", e.own))
+	own, err := collect(root, connectionKeys())
+	wrong.add(err)
+	e := &Entry{own: own, at: root}
 	if _, named := e.own["name"]; named {
 		_, err = e.findName(strictyaml.Field{})
 		wrong.add(err)

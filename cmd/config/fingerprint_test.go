@@ -78,7 +78,8 @@ var otherValues = map[string]string{
 // TestFingerprintOfEachKey: each key makes a difference.
 func TestFingerprintOfEachKey(t *testing.T) {
 	seen := map[string]string{fingerprintOf(t, "connections: {a: {uri: ws://h}}"): "nothing"}
-	for _, key := range keysOf(connectionKeys()) {
+	for _, o := range connectionKeys() {
+		key := o.Key
 		value, known := otherValues[key]
 		if !known {
 			if key != "transport" { // which can have one value only

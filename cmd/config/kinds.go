@@ -387,6 +387,9 @@ var sizeKind = Kind[int64]{Name: "number or size", Schema: sizeShape, Literal: t
 
 var sizeShape = anyOf(shape{"type": "integer", "minimum": 1}, textLike(`^0*[1-9][0-9]*( *[KMG]iB)?$`))
 
+// sizeText is how a number of bytes is written that is one of MiB.
+func sizeText(n int64) string { return strconv.FormatInt(n>>20, 10) + "MiB" }
+
 // ParseSize parses a number of bytes: 65536, 64KiB, 1MiB, 2GiB. It is at least 1.
 func ParseSize(text string) (int64, error) {
 	digits, factor := text, int64(1)

@@ -215,69 +215,89 @@ func OptionOf(f *pflag.Flag) (Option, bool) {
 	return o.Option, true
 }
 
-// A keySet is the keys that a map of a config file can have; those of nested maps with dots.
-type keySet []string
+// A branch is a key of a map, with those below it if it is the key of one.
+type branch struct {
+	Option
+	below []Option
+}
 
-func keysOf(options []Option) keySet {
-	keys := make(keySet, len(options))
-	for i, o := range options {
-		keys[i] = o.Key
+// branches returns the keys of the map that has the keys of the options.
+func branches(options []Option) []branch {
+	var list []branch
+	for _, o := range options {
+		group, rest, dotted := strings.Cut(o.Key, ".")
+		if !dotted {
+			list = append(list, branch{Option: o})
+			continue
+		}
+		o.Key = rest
+		i := slices.IndexFunc(list, func(b branch) bool { return b.Key == group })
+		if i < 0 {
+			i = len(list)
+			list = append(list, branch{Option: Option{Key: group, About: aboutMaps[group], Value: described("map", nil)}})
+		}
+		list[i].below = append(list[i].below, o)
 	}
-	return keys
+	return list
 }
 
 // fields are values of a config file by their keys; those of nested maps have names with dots, such as tls.ca_file.
 type fields map[string]strictyaml.Node
 
+// values returns those of a key, of which there is one at most.
+func (f fields) values(key string) []strictyaml.Node {
+	if n, said := f[key]; said {
+		return []strictyaml.Node{n}
+	}
+	return nil
+}
+
 // readOptions reads a map that has the keys of the options, and returns those that were found.
 func readOptions(n strictyaml.Node, options []Option) (fields, error) {
-	found := fields{}
 	var wrong problems
-	wrong.add(keysOf(options).collect(n, "", found))
+	found, err := collect(n, options)
+	wrong.add(err)
 	for _, o := range options {
-		if value, said := found[o.Key]; said {
-			wrong.add(o.readKey(value))
+		wrong.add(o.readKey(found.values(o.Key)...))
+	}
+	return found, wrong.err()
+}
+
+// collect returns the fields of a map that has the keys of the options. Those that are not known are an error.
+func collect(n strictyaml.Node, options []Option) (fields, error) {
+	found := fields{}
+	list, err := n.Fields()
+	if err != nil {
+		return found, err
+	}
+	var wrong problems
+	known := branches(options)
+	for _, field := range list {
+		i := slices.IndexFunc(known, func(b branch) bool { return b.Key == field.Name })
+		switch {
+		case i < 0:
+			wrong.add(unknownKey(field, keysOf(known)...))
+		case known[i].below == nil:
+			found[field.Name] = field.Value
+		default:
+			below, err := collect(field.Value, known[i].below)
+			wrong.add(err)
+			for key, value := range below {
+				found[field.Name+"."+key] = value
+			}
 		}
 	}
 	return found, wrong.err()
 }
 
-// collect adds the fields of a map to those found. prefix is the path to the map, with a dot at its end.
-func (keys keySet) collect(n strictyaml.Node, prefix string, found fields) error {
-	list, err := n.Fields()
-	if err != nil {
-		return err
+func keysOf(list []branch) []string {
+	names := make([]string, len(list))
+	for i, b := range list {
+		names[i] = b.Key
 	}
-	var wrong problems
-	for _, field := range list {
-		key := prefix + field.Name
-		switch {
-		case keys.has(key):
-			found[key] = field.Value
-		case len(keys.under(key+".")) > 0:
-			wrong.add(keys.collect(field.Value, key+".", found))
-		default:
-			wrong.add(unknownKey(field, keys.under(prefix)...))
-		}
-	}
-	return wrong.err()
+	return names
 }
 
 func unknownKey(field strictyaml.Field, known ...string) error {
 	return field.Key.Errorf("known here: "+strings.Join(known, ", "), "the key %q is not known here", field.Name)
-}
-
-func (keys keySet) has(key string) bool { return slices.Contains(keys, key) }
-
-// under returns the names of the keys right below a prefix.
-func (keys keySet) under(prefix string) []string {
-	var names []string
-	for _, key := range keys {
-		if rest, ok := strings.CutPrefix(key, prefix); ok {
-			if name, _, _ := strings.Cut(rest, "."); !slices.Contains(names, name) {
-				names = append(names, name)
-			}
-		}
-	}
-	return names
 }

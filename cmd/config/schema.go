@@ -59,32 +59,6 @@ func below(key string, options []Option) []Option {
 	return options
 }
 
-// A branch is a key of a map, with those below it if it is one of a map.
-type branch struct {
-	Option
-	below []Option
-}
-
-// branches returns the keys of the map that has the keys of the options.
-func branches(options []Option) []branch {
-	var list []branch
-	for _, o := range options {
-		group, rest, dotted := strings.Cut(o.Key, ".")
-		if !dotted {
-			list = append(list, branch{Option: o})
-			continue
-		}
-		o.Key = rest
-		i := slices.IndexFunc(list, func(b branch) bool { return b.Key == group })
-		if i < 0 {
-			i = len(list)
-			list = append(list, branch{Option: Option{Key: group, About: aboutMaps[group], Value: described("map", nil)}})
-		}
-		list[i].below = append(list[i].below, o)
-	}
-	return list
-}
-
 // A Key is what a config file can say, for people to read about.
 type Key struct {
 	// Path is the key; a dot divides those of nested maps.
@@ -175,10 +149,12 @@ func mapShape(options []Option) shape {
 	return s
 }
 
-// withAbout is a shape with a description for editors.
+// withAbout is a copy of a shape with a description for editors.
 func withAbout(text string, s shape) shape {
-	with := shape{"description": text}
-	maps.Copy(with, s)
+	with := maps.Clone(s)
+	if text != "" {
+		with["description"] = text
+	}
 	return with
 }
 

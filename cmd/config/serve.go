@@ -214,7 +214,7 @@ func (r *serveReader) use(name string) {
 	r.used[name] = true
 	isNamed := func(s Sink) bool { return s.Name == name }
 	if slices.Contains(builtInSinks, name) && !slices.Contains(r.broken, name) && !slices.ContainsFunc(r.serve.Sinks, isNamed) {
-		r.serve.Sinks = append(r.serve.Sinks, builtIn(name))
+		r.serve.Sinks = append(r.serve.Sinks, builtInSink(name))
 	}
 }
 

@@ -134,18 +134,9 @@ func (f *File) showRoutes(serve *Serve) json.RawMessage {
 
 // mapJSON shows a map that has the keys of the options, and was read before.
 func mapJSON(n strictyaml.Node, options []Option) json.RawMessage {
-	found := fields{}
-	_ = keysOf(options).collect(n, "", found)
+	found, _ := collect(n, options)
 	text, _ := keysJSON(shown, options, found.values, func(o Option) json.RawMessage { return o.Value.defJSON })
 	return text
-}
-
-// values returns those of a key, of which there is one at most.
-func (f fields) values(key string) []strictyaml.Node {
-	if n, said := f[key]; said {
-		return []strictyaml.Node{n}
-	}
-	return nil
 }
 
 // keysJSON returns the object with the keys of the options, as values has them, or else as missing does; nil for nothing.

@@ -251,8 +251,8 @@ func (s *Sink) keep(kind string, options []Option) {
 	}
 }
 
-// builtIn returns a sink that the file does not have.
-func builtIn(name string) Sink {
+// builtInSink returns a sink that the file does not have.
+func builtInSink(name string) Sink {
 	s := Sink{Name: name}
 	s.keep(name, sinkOptions(&s))
 	return s

@@ -1,0 +1,231 @@
+package config
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+
+	"phx/cmd/internal/exit"
+	"phx/cmd/internal/strictyaml"
+	"phx/phoenix"
+	"phx/phoenix/rawjson"
+)
+
+// Channels returns the channels of topics with their join params: those of the option, else those that the config file has for
+// the topic. The params are read at every join, and once now: what is wrong with them is known before anything is connected.
+func (c *Connection) Channels(ctx context.Context, topics ...string) ([]phoenix.Channel, error) {
+	channels := c.UnreadChannels(topics...)
+	if c.joinParams != nil {
+		_, err := c.readJoinParams(ctx)
+		return channels, err
+	}
+	for _, channel := range channels {
+		if channel.Params == nil {
+			continue
+		}
+		if _, err := channel.Params(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return channels, nil
+}
+
+// UnreadChannels is Channels for who starts long before a secret may be there, and tries again when it is not: params are read
+// at every join, and not before.
+func (c *Connection) UnreadChannels(topics ...string) []phoenix.Channel {
+	channels := make([]phoenix.Channel, len(topics))
+	for i, topic := range topics {
+		channels[i].Topic = topic
+		if c.joinParams != nil {
+			channels[i].Params = c.readJoinParams
+			continue
+		}
+		for _, own := range c.autoJoin {
+			if own.topic == topic && len(own.params)+len(own.secrets) > 0 {
+				channels[i].Params = func(ctx context.Context) (phoenix.Payload, error) { return own.read(ctx, c.reader()) }
+			}
+		}
+	}
+	return channels
+}
+
+func (c *Connection) readJoinParams(ctx context.Context) (phoenix.Payload, error) {
+	text, err := c.reader().text(ctx, c.joinParams)
+	if err == nil && !isObject(text) {
+		// The hint is without the params themselves, which may be secret.
+		err = exit.Usagef(`a right one: {"user_id":123}`, "%s, given with --join-params, does not hold one JSON object", c.joinParams.name())
+	}
+	if err != nil {
+		return phoenix.Payload{}, err
+	}
+	return phoenix.JSON(text), nil
+}
+
+// joinParamsKind is a JSON object, @FILE, @- or -.
+var joinParamsKind = Kind[*source]{Parse: func(text string) (*source, error) {
+	if text == stdinPath {
+		text = "@" + stdinPath
+	}
+	s := newSource("--join-params", text)
+	if s.path == "" && !isObject(s.literal) {
+		return nil, errors.New("is not a JSON object")
+	}
+	return s, nil
+}}
+
+// isObject reports whether text is one JSON object, all that Phoenix takes as params (PROTOCOL.md, rule 12).
+func isObject(text string) bool {
+	data := bytes.TrimLeft([]byte(text), " \t\r\n")
+	return len(data) > 0 && data[0] == '{' && json.Valid(data)
+}
+
+// An autoJoin is a channel of a config file.
+type autoJoin struct {
+	topic string
+	// params is a JSON object, empty if there are none.
+	params json.RawMessage
+	// secrets are members of the params that are read at every join.
+	secrets []pair
+}
+
+// AutoJoin returns the topics of the connection's auto_join_channels, in the order of the file.
+func (c *Connection) AutoJoin() []string {
+	topics := make([]string, len(c.autoJoin))
+	for i, channel := range c.autoJoin {
+		topics[i] = channel.topic
+	}
+	return topics
+}
+
+// channelKeys declares what the map of a channel can have.
+func channelKeys(c *autoJoin) []Option {
+	return []Option{
+		{Key: "topic", Value: topicKind.To(&c.topic, ""), Required: true},
+		{Key: "params", Value: dataKind.To(&c.params, "")},
+		{Key: "secret_params", Value: secretMap.kind(Kind[[]pair]{
+			Schema: shape{"type": "object", "additionalProperties": refTo("secret")},
+		}).To(&c.secrets, "")},
+	}
+}
+
+// topicKind is a text that can be joined.
+var topicKind = Kind[string]{
+	Schema: shape{"type": textTypes, "minLength": 1, "not": shape{"const": "phoenix"}},
+	Read: func(_ string, n strictyaml.Node) (string, error) {
+		topic, err := n.Text()
+		switch {
+		case err != nil:
+		case topic == "":
+			err = n.Errorf("a right one: room:lobby", "the topic is empty")
+		case topic == "phoenix":
+			err = n.Errorf("a right one: room:lobby", "the topic phoenix is the socket's own")
+		}
+		return topic, err
+	},
+}
+
+// dataKind is a map of any data.
+var dataKind = Kind[json.RawMessage]{
+	Schema: shape{"type": "object"},
+	Read: func(_ string, n strictyaml.Node) (json.RawMessage, error) {
+		if !n.IsMap() {
+			return nil, n.Errorf("a right one: {user_id: 123}", "params are a map")
+		}
+		return n.JSON()
+	},
+	Parts: func(as style, values []strictyaml.Node) (json.RawMessage, error) { return as.data(values[0]) },
+}
+
+// autoJoinKind is a list of topics, or of maps with a topic and its params.
+var autoJoinKind = Kind[[]autoJoin]{
+	Name: "list", Schema: shape{"type": "array", "items": shape{"anyOf": []shape{topicKind.Schema, mapShape(channelKeys(&autoJoin{}))}}},
+	Read: func(_ string, n strictyaml.Node) ([]autoJoin, error) {
+		items, err := n.Items()
+		var wrong problems
+		wrong.add(err)
+		var channels []autoJoin
+		for _, item := range items {
+			channel, err := readAutoJoin(item)
+			if err == nil && slices.ContainsFunc(channels, func(c autoJoin) bool { return c.topic == channel.topic }) {
+				err = item.Errorf("name each topic once", "the topic %q is given twice", channel.topic)
+			}
+			wrong.add(err)
+			channels = append(channels, channel)
+		}
+		return channels, wrong.err()
+	},
+	Parts: func(as style, values []strictyaml.Node) (json.RawMessage, error) {
+		items, err := values[0].Items()
+		list := make([]json.RawMessage, len(items))
+		for i := 0; i < len(items) && err == nil; i++ {
+			list[i], err = autoJoinJSON(items[i], as)
+		}
+		return jsonList(list), err
+	},
+	Canonical: func(channels []autoJoin) any {
+		list := make([][]any, len(channels))
+		for i, c := range channels {
+			list[i] = []any{c.topic, canonicalJSON(c.params), canonicalPairs(c.secrets, sameName)}
+		}
+		return list
+	},
+}
+
+// readAutoJoin reads a topic, or a map with a topic and its params.
+func readAutoJoin(n strictyaml.Node) (channel autoJoin, err error) {
+	if !n.IsMap() {
+		channel.topic, err = topicKind.Read("", n)
+		return channel, err
+	}
+	found, err := readOptions(n, channelKeys(&channel))
+	if _, said := found["topic"]; err == nil && !said {
+		err = n.Errorf("a right one: {topic: room:lobby}", "the topic is missing")
+	}
+	if err != nil || len(channel.secrets) == 0 || len(channel.params) == 0 {
+		return channel, err
+	}
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(channel.params, &members); err != nil {
+		return channel, err
+	}
+	for _, secret := range channel.secrets {
+		if _, twice := members[secret.name]; twice {
+			return channel, n.Errorf("leave it in one of them", "%q is in params and in secret_params", secret.name)
+		}
+	}
+	return channel, nil
+}
+
+func autoJoinJSON(n strictyaml.Node, as style) (json.RawMessage, error) {
+	if !n.IsMap() {
+		return as.text(n)
+	}
+	keys := channelKeys(&autoJoin{})
+	found, err := collect(n, keys)
+	if err != nil {
+		return n.RawTexts() // whoever reads it says what is wrong
+	}
+	return keysJSON(as, keys, found.values, func(Option) json.RawMessage { return nil })
+}
+
+// read returns the params with the secrets as they are now.
+func (a *autoJoin) read(ctx context.Context, r reader) (phoenix.Payload, error) {
+	object := bytes.TrimSuffix(bytes.Clone(a.params), []byte("}"))
+	if len(object) == 0 {
+		object = []byte("{")
+	}
+	for _, secret := range a.secrets {
+		text, err := r.text(ctx, secret.value)
+		if err != nil {
+			return phoenix.Payload{}, err
+		}
+		if len(object) > 1 {
+			object = append(object, ',')
+		}
+		object = append(rawjson.AppendString(object, secret.name), ':')
+		object = rawjson.AppendString(object, text)
+	}
+	return phoenix.JSON(string(append(object, '}'))), nil
+}
