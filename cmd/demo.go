@@ -90,13 +90,9 @@ func (o *demoOptions) printLine(text string) {
 func listenError(address string, err error) error {
 	f := &exit.Error{
 		Code:    exit.Failure,
-		Message: "cannot listen on " + address + ": " + err.Error(),
+		Message: "cannot listen on " + address + ": " + exit.SystemText(err),
 		Hint:    "check the address given with --listen",
 		Err:     err,
-	}
-	var syscallErr *os.SyscallError
-	if errors.As(err, &syscallErr) {
-		f.Message = "cannot listen on " + address + ": " + syscallErr.Err.Error()
 	}
 	if errors.Is(err, syscall.EADDRINUSE) {
 		f.Hint = "is there another phx demo? --listen 127.0.0.1:0 takes a free port"

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"syscall"
 )
 
@@ -130,10 +131,13 @@ func HintOf(err error) string {
 	return ""
 }
 
-// SystemText returns the message of err without the system call and the path that os puts before it.
+// SystemText returns the message of err without the system call, the path and the address that os and net put before it.
 func SystemText(err error) string {
 	if pathErr := (*fs.PathError)(nil); errors.As(err, &pathErr) {
 		return pathErr.Err.Error()
+	}
+	if callErr := (*os.SyscallError)(nil); errors.As(err, &callErr) {
+		return callErr.Err.Error()
 	}
 	return err.Error()
 }

@@ -7,6 +7,8 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"net"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -53,6 +55,10 @@ func TestCodeAndHint(t *testing.T) {
 func TestSystemText(t *testing.T) {
 	err := &fs.PathError{Op: "open", Path: "/nowhere", Err: syscall.ENOENT}
 	if got := SystemText(fmt.Errorf("wrapped: %w", err)); got != "no such file or directory" {
+		t.Errorf("got %q", got)
+	}
+	listen := &net.OpError{Op: "listen", Net: "tcp", Err: os.NewSyscallError("bind", syscall.EADDRINUSE)}
+	if got := SystemText(listen); got != "address already in use" {
 		t.Errorf("got %q", got)
 	}
 	if got := SystemText(errors.New("other")); got != "other" {
