@@ -1,10 +1,10 @@
 # What each target does is in scripts/; this only names them.
 
 .DEFAULT_GOAL := build
-.PHONY: help build install demo test fuzz soak lint bench e2e
+.PHONY: help build install demo check test full fuzz soak lint bench e2e publish-as
 
 help: ## list the targets
-	@sed -n 's/^\([a-z0-9]*\):.*## /\1\t/p' Makefile | expand -t 10
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 12
 
 build: ## ./phx, one static binary
 	@scripts/build
@@ -15,8 +15,14 @@ install: ## phx into Go's bin directory
 demo: ## see it work: a server, a listener, a push
 	@scripts/demo
 
-test: ## everything, with the race detector and coverage floors
+check: ## what one runs all day: formatting, vet, every test but the long ones
+	@scripts/check
+
+test: ## the test suite: race detector where it matters, the real binary, coverage floors
 	@scripts/test
+
+full: ## everything: the long tests, race detector everywhere, other systems
+	@scripts/full
 
 fuzz: ## each fuzz target for FUZZTIME (20s)
 	@scripts/fuzz
@@ -32,3 +38,6 @@ bench: ## phx beside a bare WebSocket loop, as ratios
 
 e2e: ## against a real Phoenix server (PHX_E2E_URI, or Elixir)
 	@scripts/e2e
+
+publish-as: ## give the module another path: MODULE=example.com/you/phx
+	@scripts/publish-as "$(MODULE)"

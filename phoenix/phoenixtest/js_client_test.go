@@ -57,6 +57,9 @@ func jsScenarios() map[string]jsScenario {
 //
 // A scenario mostly waits. So one process of node plays all of them at the same time, each against a server of its own.
 func TestJavaScriptClient(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out by -short; make full runs it")
+	}
 	t.Parallel()
 	needNode(t)
 	plays := map[string]*jsPlay{}

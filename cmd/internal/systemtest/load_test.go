@@ -237,6 +237,7 @@ func (s *served) awaitBack(t *testing.T, what string, before usage, heap float64
 
 // TestServeStopLeavesNothing stops a connection in all kinds of states. Each time no goroutine and no file of it is left.
 func TestServeStopLeavesNothing(t *testing.T) {
+	long(t)
 	server := phoenixtest.NewServer(phoenixtest.Demo())
 	defer server.Close()
 	s := startServe(t, fmt.Sprintf(`
@@ -461,6 +462,7 @@ func (n *numbers) visit(socket string, i int) error {
 // TestServeSubscribers lets a crowd come to /v1/signals, and go again in all kinds of ways, beside one that does not read and one
 // that gets everything. Nothing is left of them.
 func TestServeSubscribers(t *testing.T) {
+	long(t)
 	n := newNumbers()
 	server := phoenixtest.NewServer(n.app)
 	defer server.Close()
@@ -701,6 +703,7 @@ func (e *ends) tap(f phoenixtest.Frame) {
 // TestServeThousandConnections runs many connections in one process: all are joined, all get their messages, memory does not grow
 // with these, and in the end each channel is left and each connection closed, in the time that serve has for it.
 func TestServeThousandConnections(t *testing.T) {
+	long(t)
 	e := &ends{said: map[*phoenixtest.Conn]string{}}
 	server := phoenixtest.NewServer(phoenixtest.Demo(), phoenixtest.WithTap(e.tap))
 	defer server.Close()

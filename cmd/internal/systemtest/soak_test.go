@@ -35,6 +35,7 @@ const soakRound = 5 * time.Second
 // TestSoak loads phx serve, as a process, while all kinds of things go wrong, and compares what each sink got with what was sent:
 // everything is there once and in order, or counted in a drop signal. It takes 5 seconds, or what PHX_SOAK says.
 func TestSoak(t *testing.T) {
+	long(t)
 	duration := soakRound
 	if text := os.Getenv("PHX_SOAK"); text != "" {
 		var err error

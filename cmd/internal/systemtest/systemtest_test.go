@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	_ "phx/cmd" // what the tests run: a result is not from the cache when it is another binary
 	"phx/internal/phxtest"
 )
 
@@ -19,6 +20,14 @@ const root = "../../.."
 
 func TestMain(m *testing.M) {
 	os.Exit(phxtest.Main(m.Run))
+}
+
+// long skips a test where -short asks for it: `make full` runs all.
+func long(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("left out by -short; make full runs it")
+	}
 }
 
 // binary returns the path of the binary under test.
