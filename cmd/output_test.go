@@ -1,0 +1,128 @@
+package cmd
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"strings"
+	"syscall"
+	"testing"
+
+	"phx/cmd/config"
+	"phx/cmd/internal/exit"
+	"phx/phoenix"
+	"phx/signal"
+)
+
+// render prints a message of each payload and returns stdout, stderr and what the renderer says at the end.
+func render(t *testing.T, o config.Output, terminal bool, payloads ...string) (stdout, stderr string, result error) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	s := &Streams{OutTerminal: terminal, LookupEnv: func(string) (string, bool) { return "", false }}
+	r, err := newRenderer(o, "default", s, newLogger(&errs, config.Logging{}, slog.LevelWarn))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &printer{renderer: r, out: &out}
+	for _, payload := range payloads {
+		if err := p.print(t.Context(), &phoenix.Event{Topic: "t", Name: "e", Payload: phoenix.JSON(payload), Detail: &phoenix.Message{}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return out.String(), errs.String(), r.result()
+}
+
+func TestRenderer(t *testing.T) {
+	payload := func(o config.Output) config.Output {
+		o.Format = signal.FormatPayload
+		return o
+	}
+	tests := []struct {
+		name     string
+		options  config.Output
+		terminal bool
+		payloads []string
+		want     string
+	}{
+		{"payload", payload(config.Output{}), false, []string{`{"b":1.0}`, `"s"`}, "{\"b\":1.0}\n\"s\"\n"},
+		{"jq", payload(config.Output{Filter: ".a"}), false, []string{`{"a":1.0}`, `{"a":"s"}`}, "1.0\n\"s\"\n"},
+		{"several results", payload(config.Output{Filter: ".[]"}), false, []string{`[1,2]`, `[]`, `[3]`}, "1\n2\n3\n"},
+		{"raw", payload(config.Output{Raw: true}), false, []string{`"a\nb\u001b"`, `{"a":"b"}`}, "a\nb\x1b\n{\"a\":\"b\"}\n"},
+		{"raw on a terminal", payload(config.Output{Raw: true, Compact: true, Color: config.ColorNever}), true,
+			[]string{`"a\n\tb\u001b[2J\u009b"`}, "a\n\tb\\x1b[2J\\u009b\n"},
+		{"raw results", payload(config.Output{Filter: ".a", Raw: true}), false, []string{`{"a":"b c"}`, `{"a":["b"]}`}, "b c\n[\"b\"]\n"},
+		{"signal", config.Output{Filter: ".type"}, false, []string{`{}`}, "\"phoenix.default.t.e\"\n"},
+		{"pretty", payload(config.Output{Pretty: true}), false, []string{`{"a":1}`}, "{\n  \"a\": 1\n}\n"},
+	}
+	for _, tt := range tests {
+		stdout, stderr, err := render(t, tt.options, tt.terminal, tt.payloads...)
+		if stdout != tt.want || stderr != "" || err != nil {
+			t.Errorf("%s: got %q, %q, %v; want %q", tt.name, stdout, stderr, err, tt.want)
+		}
+	}
+}
+
+func TestFailingFilterPrintsTheOthers(t *testing.T) {
+	stdout, stderr, err := render(t, config.Output{Format: signal.FormatPayload, Filter: ".a.b"}, false,
+		`{"a":{"b":1}}`, `{"a":"\u001b"}`, `{"a":{"b":2}}`, `{"a":[]}`)
+	if stdout != "1\n2\n" || strings.Count(stderr, "phx: --jq failed on a record: ") != 2 || strings.Contains(stderr, "\x1b") {
+		t.Errorf("stdout %q, stderr %q", stdout, stderr)
+	}
+	if codeOf(err) != exit.JQRun || err.Error() != "--jq failed on 2 records; all others were printed" {
+		t.Errorf("result %v", err)
+	}
+}
+
+func TestExitStatus(t *testing.T) {
+	tests := []struct {
+		filter   string
+		payloads []string
+		want     exit.Code
+	}{
+		{"", nil, exit.NoOutput},
+		{"", []string{"null"}, exit.Failure},
+		{"", []string{"false"}, exit.Failure},
+		{"", []string{"null", "1"}, exit.OK},
+		{"", []string{`"null"`}, exit.OK},
+		{"", []string{`0`}, exit.OK},
+		{".a", []string{`{"a":true}`, `{"a":false}`}, exit.Failure},
+		{".a", []string{`{"a":false}`, `{"a":[]}`}, exit.OK},
+		{"empty", []string{`{}`}, exit.NoOutput},
+		{".a.b", []string{`{"a":1}`}, exit.JQRun},
+	}
+	for _, tt := range tests {
+		o := config.Output{Format: signal.FormatPayload, Filter: tt.filter, ExitStatus: true}
+		if _, _, err := render(t, o, false, tt.payloads...); codeOf(err) != tt.want {
+			t.Errorf("%q on %q: %v, want exit code %d", tt.filter, tt.payloads, err, tt.want)
+		}
+	}
+}
+
+func TestPrinterSaysWhyItCannotWrite(t *testing.T) {
+	r, err := newRenderer(config.Output{}, "default", &Streams{LookupEnv: func(string) (string, bool) { return "", false }}, slog.Default())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &printer{renderer: r, out: failingWriter{syscall.ENOSPC}}
+	ev := &phoenix.Event{Payload: phoenix.JSON("1"), Detail: &phoenix.Message{}}
+	if err := p.print(t.Context(), ev); codeOf(err) != exit.Write {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestInterruptedFilterIsNoFailureOfTheRecord(t *testing.T) {
+	var errs bytes.Buffer
+	s := &Streams{LookupEnv: func(string) (string, bool) { return "", false }}
+	r, err := newRenderer(config.Output{Filter: "def f: f; f"}, "default", s, newLogger(&errs, config.Logging{}, slog.LevelWarn))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if got := r.append(ctx, nil, &phoenix.Event{Payload: phoenix.JSON("1"), Detail: &phoenix.Message{}}); len(got) > 0 {
+		t.Errorf("printed %q", got)
+	}
+	if errs.Len() > 0 || r.result() != nil {
+		t.Errorf("log %q, result %v", errs.String(), r.result())
+	}
+}
