@@ -24,6 +24,8 @@ type channel struct {
 	began, lost moment
 	// heard is until when the server is known to have held the channel: something of it came after that.
 	heard moment
+	// away is since when it has not been joined although it could have been; zero while it is.
+	away time.Time
 	// joinedAt is when the current join was accepted.
 	joinedAt time.Time
 	// queue holds the pushes that wait for the join.
@@ -86,11 +88,36 @@ func (m *machine) join(now time.Time, want Channel) error {
 	return nil
 }
 
+// A sentJoin is a join that was written.
+type sentJoin struct {
+	channel *channel
+	joinRef string
+}
+
+// firstJoin returns the channel of the first join without an answer, nil if there is none.
+func (m *machine) firstJoin() *channel {
+	for len(m.joins) > 0 {
+		if j := m.joins[0]; j.channel.state == channelJoining && j.channel.joinRef == j.joinRef {
+			return j.channel
+		}
+		m.joins = m.joins[1:]
+	}
+	return nil
+}
+
+// runJoinClock starts the clock of the first join without an answer. The server answers the others after that one (rule 10).
+func (m *machine) runJoinClock(now time.Time) {
+	if c := m.firstJoin(); c != nil && !c.timer.isSet() {
+		m.answers.set(&c.timer, m.answerTime(now).Add(m.replyTimeout))
+	}
+}
+
 // startJoins starts as many of the waiting joins as may be on the wire at once.
 func (m *machine) startJoins(now time.Time) {
 	if m.phase != up {
 		return
 	}
+	m.runJoinClock(now)
 	joining := 0
 	for _, c := range m.order {
 		if c.state == channelPreparing || c.state == channelJoining {
@@ -137,7 +164,8 @@ func (m *machine) sendJoin(now time.Time, c *channel, params Payload) {
 	c.joinRef, c.began = strconv.FormatUint(m.refs, 10), moment{now, m.slept}
 	e := m.emit(now, c.Topic, &Joining{Rejoin: c.joined, Attempt: c.retries + 1})
 	e.Ref, e.JoinRef = c.joinRef, c.joinRef
-	m.answers.set(&c.timer, m.answerTime(now).Add(m.replyTimeout))
+	m.joins = append(m.joins, sentJoin{c, c.joinRef})
+	m.runJoinClock(now)
 	m.send(&message{joinRef: c.joinRef, ref: c.joinRef, topic: c.Topic, event: eventJoin, payload: params})
 }
 
@@ -150,7 +178,7 @@ func (m *machine) joinReplied(now time.Time, c *channel, f *frame) {
 	}
 	c.timer.stop()
 	m.setState(c, channelJoined)
-	c.joinedAt = f.at
+	c.joinedAt, c.away = f.at, time.Time{}
 	m.known(c.began)
 	c.heard = m.link.known
 	j := &Joined{Rejoin: c.joined, Took: max(0, f.at.Sub(c.began.at))}
@@ -205,12 +233,13 @@ func (c *channel) attempt(retry Retry) int {
 
 // scheduleRejoin sets a lost channel up for its next join, or gives it up.
 func (m *machine) scheduleRejoin(now time.Time, c *channel, refused bool) Retry {
-	allowed := m.maxRetries < 0 || c.retries < m.maxRetries
-	if m.phase == closing || refused && !m.retryRefusals || m.failFast && !c.joined || !allowed {
+	begin(&c.away, now)
+	allowed := (m.maxRetries < 0 || c.retries < m.maxRetries) && (m.maxOutage <= 0 || now.Sub(c.away) < m.maxOutage)
+	if m.phase == closing || refused && !m.retryRefusals && !c.joined || m.failFast && !c.joined || !allowed {
 		m.forget(c)
 		return Retry{}
 	}
-	delay := m.rejoinAfter(c.retries)
+	delay := m.within(c.away, now, m.rejoinAfter(c.retries))
 	c.retries++
 	m.setState(c, channelBackoff)
 	m.clock.set(&c.timer, now.Add(delay))
@@ -236,6 +265,7 @@ func (m *machine) reset(c *channel) {
 func (m *machine) channelDue(now time.Time, c *channel) {
 	switch c.state {
 	case channelJoining:
+		m.beat.waited = true
 		// The server may still be at it: a leave takes back what may come of it (rule 9).
 		m.sendLeave(c)
 		m.failJoin(now, now, c, JoinError{Reason: JoinTimeout})
@@ -358,6 +388,7 @@ func (m *machine) loseChannels(now time.Time, again bool) {
 		c.retries = 0
 		if wasJoined {
 			c.lost = m.link.known
+			begin(&c.away, now)
 			m.emit(now, c.Topic, &Errored{Reason: ErroredDisconnected, Retry: Retry{Will: again}})
 		}
 	}

@@ -66,7 +66,7 @@ func (c *Conn) machineConfig() machineConfig {
 	return machineConfig{
 		uri: c.endpoint.public(), codec: c.endpoint.codec, sessions: c.hooks.session,
 		replyTimeout: o.ReplyTimeout, heartbeatInterval: o.HeartbeatInterval, heartbeatTimeout: o.HeartbeatTimeout,
-		stableAfter: o.StableAfter, maxRetries: o.MaxRetries, failFast: o.FailFast, retryRefusals: o.RetryRefusals,
+		stableAfter: o.StableAfter, maxRetries: o.MaxRetries, maxOutage: o.MaxOutage, spread: o.spread(), failFast: o.FailFast, retryRefusals: o.RetryRefusals,
 		reconnectAfter: o.ReconnectAfter, rejoinAfter: o.RejoinAfter, heartbeatEvents: o.HeartbeatEvents,
 		presence: o.Presence, presenceLimit: int(min(o.MaxMessage, math.MaxInt)),
 	}

@@ -706,7 +706,7 @@ func TestRefusedDials(t *testing.T) {
 			bubble(t, phoenixtest.Demo(), func(t *testing.T, srv *phoenixtest.Server) {
 				srv.Refuse(c.refusal)
 				conn, events := start(t, srv, phoenix.Options{
-					MaxRetries: 1, RetryRefusals: c.retryRefusals, ReconnectAfter: phoenix.Steps(time.Second),
+					MaxRetries: 1, RetryRefusals: c.retryRefusals, ReconnectAfter: phoenix.Steps(time.Second), NoJitter: true,
 				})
 				log := record(t, events)
 				<-conn.Done()
@@ -719,6 +719,53 @@ func TestRefusedDials(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Clients that were all told to come back after the same time come back spread over half of it, and none before it (rule 29). The
+// longest outage bounds even that.
+func TestRetryAfterIsSpread(t *testing.T) {
+	delays := map[time.Duration]bool{}
+	for range 20 {
+		bubble(t, phoenixtest.Demo(), func(t *testing.T, srv *phoenixtest.Server) {
+			refusal := &phoenixtest.Refusal{Status: 503, Header: http.Header{"Retry-After": {"60"}}}
+			srv.Refuse(refusal)
+			conn, events := start(t, srv, phoenix.Options{MaxRetries: -1, MaxOutage: 70 * time.Second})
+			log := record(t, events)
+			<-conn.Done()
+			retries := details[*phoenix.Reconnecting](log)
+			if len(retries) == 0 || retries[0].Delay < time.Minute || retries[0].Delay > 70*time.Second {
+				t.Fatalf("retries %+v, want the first in 60 to 70 s", retries)
+			}
+			delays[retries[0].Delay] = true
+			if ends := details[*phoenix.ReconnectExhausted](log); len(ends) != 1 {
+				t.Errorf("%d ends of the retries, want one", len(ends))
+			}
+		})
+	}
+	if len(delays) < 5 {
+		t.Errorf("20 clients came back at %d different times", len(delays))
+	}
+}
+
+// Once it has been up, a connection is refused like any other outage: a proxy does that at each deploy (rule 27). So is the rejoin of a
+// channel that crashes for a while.
+func TestRefusalAfterSuccess(t *testing.T) {
+	bubble(t, phoenixtest.Demo(), func(t *testing.T, srv *phoenixtest.Server) {
+		conn, events := start(t, srv, phoenix.Options{MaxRetries: -1, ReconnectAfter: phoenix.Steps(time.Second), MaxOutage: time.Hour})
+		log := record(t, events)
+		join(t, conn, "room:1")
+		srv.Refuse(&phoenixtest.Refusal{Status: 404})
+		srv.CloseConns(1012)
+		settle(10 * time.Second)
+		if n := len(details[*phoenix.Disconnected](log)); n < 5 {
+			t.Fatalf("%d ends of dials and sessions in 10 s, want more: a refusal has ended the retries", n)
+		}
+		srv.Refuse(nil)
+		settle(2 * time.Second)
+		if joined := details[*phoenix.Joined](log); len(joined) != 2 || joined[1].Gap < 10*time.Second {
+			t.Errorf("joins %+v, want a second one after a gap of 10 s or more", joined)
+		}
+	})
 }
 
 // A stuckConn writes nothing from when stuck is set until it is released or closed.

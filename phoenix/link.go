@@ -18,6 +18,8 @@ type linkState struct {
 	retries int
 	// ready says that every wanted channel has been joined at once, some time.
 	ready bool
+	// outage is since when the link has not been up, with all that is wanted joined or for long enough; zero while it is.
+	outage time.Time
 	// longUp says that the session has been up for stableAfter.
 	longUp bool
 	// cause is why we dropped the session.
@@ -33,13 +35,17 @@ const closeTimeout = 2 * time.Second
 
 func (l *linkState) init(m *machine) {
 	l.redial.fire = m.startDial
-	l.stable.fire = func(time.Time) { l.longUp = true; m.checkJoined() }
+	l.stable.fire = func(time.Time) {
+		l.longUp, l.outage = true, time.Time{}
+		m.checkJoined()
+	}
 	l.linger.fire = func(time.Time) { m.out.hangUp = hangUpDrop }
 }
 
 // start begins the first dial.
 func (m *machine) start(now time.Time) {
 	if m.phase == idle {
+		m.link.outage = now
 		m.startDial(now)
 	}
 }
@@ -89,6 +95,7 @@ func (m *machine) linkLost(now time.Time, err *LinkError, attempted uint64) {
 		err = m.link.cause
 	}
 	m.draining = false
+	m.joins = nil
 	m.beat.stop()
 	m.link.stable.stop()
 	m.link.linger.stop()
@@ -103,6 +110,7 @@ func (m *machine) lost(now time.Time, err *LinkError, attempted uint64) {
 		m.setPhase(waiting) // what ends now must not write to a dead session (rule 18)
 	}
 	d := &Disconnected{Reason: err.Reason, Code: err.Code, HTTPStatus: err.HTTPStatus, Text: err.Detail()}
+	begin(&m.link.outage, now)
 	if wasUp {
 		d.Uptime = now.Sub(m.link.upAt)
 		m.link.lostAt = now
@@ -111,7 +119,7 @@ func (m *machine) lost(now time.Time, err *LinkError, attempted uint64) {
 	if wasClosing {
 		d.Reason, reason = ReasonClosedByUs, PushCancelled
 	}
-	again, exhausted := m.mayRetry(err)
+	again, exhausted := m.mayRetry(now, err)
 	d.WillReconnect = again && !wasClosing
 	m.emit(now, "", d)
 	m.failAllPushes(now, reason, attempted)
@@ -131,12 +139,15 @@ func (m *machine) lost(now time.Time, err *LinkError, attempted uint64) {
 }
 
 // mayRetry reports whether another dial may follow err, and if not, whether that is because the retries are used up.
-func (m *machine) mayRetry(err *LinkError) (again, exhausted bool) {
+// A refusal after success is an outage like any other: proxies refuse for some seconds at each deploy (rule 27).
+func (m *machine) mayRetry(now time.Time, err *LinkError) (again, exhausted bool) {
 	switch {
-	case err.refusal() && !m.retryRefusals:
+	case err.refusal() && !m.retryRefusals && !m.link.ready:
 		return false, false
 	case m.failFast && !m.link.ready:
 		return false, false
+	case m.maxOutage > 0 && now.Sub(m.link.outage) >= m.maxOutage:
+		return false, true
 	case m.maxRetries < 0 || m.link.retries < m.maxRetries:
 		return true, false
 	}
@@ -144,11 +155,30 @@ func (m *machine) mayRetry(err *LinkError) (again, exhausted bool) {
 }
 
 func (m *machine) retry(now time.Time, err *LinkError) {
-	delay := max(m.reconnectAfter(m.link.retries), err.RetryAfter)
+	delay := m.reconnectAfter(m.link.retries)
+	if err.RetryAfter > 0 { // for a whole herd, so with jitter above it (rule 29)
+		delay = max(delay, err.RetryAfter+m.spread(err.RetryAfter/2))
+	}
+	delay = m.within(m.link.outage, now, delay)
 	m.link.retries++
 	m.setPhase(waiting)
 	m.emit(now, "", &Reconnecting{Attempt: m.link.retries, MaxAttempts: m.maxRetries, Delay: delay, Reason: err.Reason})
 	m.clock.set(&m.link.redial, now.Add(delay))
+}
+
+// begin notes since when something is away, unless it has been before.
+func begin(outage *time.Time, now time.Time) {
+	if outage.IsZero() {
+		*outage = now
+	}
+}
+
+// within shortens a delay so that the last retry comes when an outage has lasted as long as it may.
+func (m *machine) within(outage, now time.Time, delay time.Duration) time.Duration {
+	if m.maxOutage <= 0 {
+		return delay
+	}
+	return min(delay, max(0, m.maxOutage-now.Sub(outage)))
 }
 
 // drop ends a session that is dead, for a reason of our own.
@@ -222,7 +252,7 @@ func (m *machine) checkJoined() {
 			return
 		}
 	}
-	m.link.ready = true
+	m.link.ready, m.link.outage = true, time.Time{}
 	if m.link.longUp {
 		m.out.changed = m.out.changed || m.link.retries > 0
 		m.link.retries = 0
@@ -235,6 +265,8 @@ type heartbeat struct {
 	m *machine
 	// sent are the heartbeats without an answer, oldest first.
 	sent []sentBeat
+	// waited says that a join has timed out that held an answer up: no other one excuses it, until something is answered.
+	waited bool
 	// tick is due when the next one is to be written, overdue when the answer to the first of sent is.
 	tick, overdue timer
 }
@@ -272,7 +304,7 @@ func (h *heartbeat) start(now time.Time) {
 }
 
 func (h *heartbeat) stop() {
-	h.sent = h.sent[:0]
+	h.sent, h.waited = h.sent[:0], false
 	h.tick.stop()
 	h.overdue.stop()
 }
@@ -325,7 +357,7 @@ func (h *heartbeat) answered(now time.Time, f *frame) bool {
 		h.m.known(s.at)
 		rtt := max(0, f.at.Sub(s.at.at))
 		h.m.out.beats = append(h.m.out.beats, beatAnswer{s.ref, rtt, heartbeatError(f)})
-		h.sent = append(h.sent[:0], h.sent[i+1:]...)
+		h.sent, h.waited = append(h.sent[:0], h.sent[i+1:]...), false
 		h.overdue.stop()
 		if len(h.sent) > 0 {
 			h.m.answers.set(&h.overdue, now.Add(h.m.heartbeatTimeout))
@@ -357,10 +389,8 @@ const minUnderWay = time.Second
 func (h *heartbeat) expire(now time.Time) {
 	m := h.m
 	var latest time.Time
-	for _, c := range m.order {
-		if c.state == channelJoining && !c.began.at.After(h.sent[0].at.at) && c.timer.at.After(latest) {
-			latest = c.timer.at
-		}
+	if c := m.firstJoin(); c != nil && !h.waited && !c.began.at.After(h.sent[0].at.at) {
+		latest = c.timer.at
 	}
 	if u := m.underWay; !latest.After(now) && !u.since.IsZero() {
 		if latest = u.since.Add(minUnderWay); !latest.After(now) {
@@ -377,6 +407,7 @@ func (h *heartbeat) expire(now time.Time) {
 
 // joinAnswered gives an overdue answer, which an answered join held up, its timeout from now on.
 func (h *heartbeat) joinAnswered(now time.Time) {
+	h.waited = false
 	if h.overdue.isSet() {
 		h.m.answers.set(&h.overdue, now.Add(h.m.heartbeatTimeout))
 	}

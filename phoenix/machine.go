@@ -29,6 +29,9 @@ type machine struct {
 	channels map[string]*channel
 	// order holds the channels in the order in which they were first wanted: the order of rejoins.
 	order []*channel
+	// joins are the joins on the wire in the order in which they were written, which is that of their answers; some of them may be
+	// over. Only the clock of the first runs (rule 10).
+	joins []sentJoin
 	// pushes holds those on the wire by ref.
 	pushes map[string]*push
 	// prepareIDs numbers the prepares.
@@ -61,7 +64,11 @@ type machineConfig struct {
 
 	replyTimeout, heartbeatInterval, heartbeatTimeout, stableAfter time.Duration
 
-	maxRetries                  int
+	maxRetries int
+	// maxOutage bounds how long what is wanted may be away before nothing is retried any more; 0: no bound.
+	maxOutage time.Duration
+	// spread draws from 0 to a limit what is added to a server's Retry-After.
+	spread                      func(limit time.Duration) time.Duration
 	failFast, retryRefusals     bool
 	reconnectAfter, rejoinAfter Backoff
 	heartbeatEvents             bool

@@ -109,6 +109,22 @@ var mutants = []mutant{
 		"m.answers.shift(now.Sub(m.pausedAt))", "",
 	},
 	{
+		"the clock of every join runs", "channel.go",
+		"m.joins = append(m.joins, sentJoin{c, c.joinRef})\n", "m.joins = append(m.joins, sentJoin{c, c.joinRef})\n\tm.answers.set(&c.timer, m.answerTime(now).Add(m.replyTimeout))\n",
+	},
+	{
+		"a refusal ends a connection that was up", "link.go",
+		"err.refusal() && !m.retryRefusals && !m.link.ready", "err.refusal() && !m.retryRefusals",
+	},
+	{
+		"an outage has no end", "link.go",
+		"case m.maxOutage > 0 && now.Sub(m.link.outage) >= m.maxOutage:", "case false:",
+	},
+	{
+		"Retry-After has no jitter", "link.go",
+		"err.RetryAfter+m.spread(err.RetryAfter/2)", "err.RetryAfter",
+	},
+	{
 		"an answer is missed before what has arrived is read", "machine.go",
 		"m.draining, m.out.drain = true, true", "m.fire(&m.answers, now)",
 	},

@@ -24,6 +24,8 @@ type reference struct {
 	link     refLink
 	beats    refBeats
 	channels map[string]*refChannel
+	// joins are the joins written in this session, in their order.
+	joins    []refJoin
 	pushes   []*refPush // without an end
 	refs     map[string]bool
 	seq      uint64
@@ -242,6 +244,7 @@ func (r *reference) settle(next time.Time, isDone bool) {
 		r.require(r.step.events == 0, "a frame without outcome made events")
 	}
 	r.require(isDone == (r.link.phase == done), "done: %t, but the link is in phase %d", isDone, r.link.phase)
+	r.runJoinClock()
 	r.settleChannels()
 	r.settlePushes()
 	r.settleLink()
@@ -313,6 +316,7 @@ type refLink struct {
 	retries int
 	// ready: all wanted channels have been joined at once. longUp: the session has been up for stableAfter.
 	ready, longUp             bool
+	outage                    time.Time // since when it has not been up for long, nor with all that is wanted
 	dialedAt, upAt, lostAt    time.Time
 	redialAt, stableAt, until time.Time // until: when a close frame is not waited for any more
 	// dropped says that a heartbeat timeout is why the session ends.
@@ -348,6 +352,9 @@ func (r *reference) onConnecting(d *Connecting) {
 	due := l.phase == idle && r.cause.name == causeStart || l.phase == waiting && r.cause.name == causeWake && !l.redialAt.After(r.now)
 	r.require(due, "a dial in phase %d that is not due", l.phase)
 	r.require(d.Attempt == l.retries+1 && d.URI == r.cfg.uri, "connecting %+v after %d retries", d, l.retries)
+	if r.cause.name == causeStart {
+		l.outage = r.now
+	}
 	l.phase, l.dialedAt, l.redialAt = dialing, r.now, time.Time{}
 	r.step.dials++
 }
@@ -380,6 +387,10 @@ func (r *reference) onDisconnected(d *Disconnected) {
 		l.lostAt = r.now
 	default:
 		r.failf("disconnected in phase %d", l.phase)
+	}
+	r.joins = nil
+	if l.outage.IsZero() {
+		l.outage = r.now
 	}
 	if l.dropped && l.phase != closing {
 		err = &LinkError{Reason: ReasonHeartbeatTimeout}
@@ -417,8 +428,15 @@ func (r *reference) tallyEnd(err *LinkError, was phase) {
 
 // retriesLink says whether the link is dialed again after err, and whether it is not because the retries are used up.
 func (r *reference) retriesLink(err *LinkError) (again, exhausted bool) {
-	if err.refusal() && !r.cfg.retryRefusals || r.cfg.failFast && !r.link.ready {
+	if (err.refusal() && !r.cfg.retryRefusals || r.cfg.failFast) && !r.link.ready {
 		return false, false
+	}
+	if err.refusal() && !r.cfg.retryRefusals {
+		r.tally("refused again")
+	}
+	if r.cfg.maxOutage > 0 && r.now.Sub(r.link.outage) >= r.cfg.maxOutage {
+		r.tally("outage too long")
+		return false, true
 	}
 	again = r.cfg.maxRetries == -1 || r.link.retries < r.cfg.maxRetries
 	return again, !again && r.cfg.maxRetries > 0
@@ -427,13 +445,20 @@ func (r *reference) retriesLink(err *LinkError) (again, exhausted bool) {
 func (r *reference) onReconnecting(d *Reconnecting) {
 	l, err := &r.link, r.cause.err
 	r.require(l.ended && l.again && l.phase == waiting, "reconnecting, but not after the loss of a link that comes back")
-	want := Reconnecting{
-		Attempt: l.retries + 1, MaxAttempts: r.cfg.maxRetries, Reason: err.Reason,
-		Delay: max(r.cfg.reconnectAfter(l.retries), err.RetryAfter),
+	want := Reconnecting{Attempt: l.retries + 1, MaxAttempts: r.cfg.maxRetries, Reason: err.Reason, Delay: d.Delay}
+	least, most := r.cfg.reconnectAfter(l.retries), r.cfg.reconnectAfter(l.retries)
+	switch {
+	case l.dropped:
+		want.Reason = ReasonHeartbeatTimeout
+	case err.RetryAfter > 0: // a floor, with jitter above it
+		least = max(least, err.RetryAfter+r.cfg.spread(err.RetryAfter/2))
+		most = least
 	}
-	if l.dropped {
-		want.Reason, want.Delay = ReasonHeartbeatTimeout, r.cfg.reconnectAfter(l.retries)
+	if r.cfg.maxOutage > 0 { // the last retry comes when the outage may last no longer
+		left := r.cfg.maxOutage - r.now.Sub(l.outage)
+		least, most = min(least, left), min(most, left)
 	}
+	r.require(d.Delay >= least && d.Delay <= most, "reconnecting in %v, want %v to %v", d.Delay, least, most)
 	r.require(*d == want, "reconnecting %+v, want %+v", *d, want)
 	if err.RetryAfter > 0 {
 		r.tally("retry after")
@@ -447,7 +472,7 @@ func (r *reference) onReconnecting(d *Reconnecting) {
 func (r *reference) onExhausted(d *ReconnectExhausted) {
 	l := &r.link
 	r.require(l.ended && l.exhausted && l.phase == done, "retries exhausted, but not by the loss of a link that may not come back")
-	r.require(d.Attempts == r.cfg.maxRetries && l.retries == d.Attempts && d.MaxAttempts == d.Attempts, "exhausted %+v after %d retries", d, l.retries)
+	r.require((d.Attempts == r.cfg.maxRetries || r.cfg.maxOutage > 0) && l.retries == d.Attempts && d.MaxAttempts == r.cfg.maxRetries, "exhausted %+v after %d retries", d, l.retries)
 	r.tally("reconnect exhausted")
 	l.exhausted = false
 }
@@ -491,7 +516,7 @@ func (r *reference) aborting() {
 func (r *reference) woken() {
 	l := &r.link
 	if reached(&l.stableAt, r.now) {
-		l.longUp = true
+		l.longUp, l.outage = true, time.Time{}
 	}
 	if reached(&l.until, r.now) {
 		r.step.hangUp = hangUpDrop
@@ -538,7 +563,7 @@ func (r *reference) judge() {
 	if l.phase != up || !r.allJoined() {
 		return
 	}
-	l.ready = true
+	l.ready, l.outage = true, time.Time{}
 	if l.longUp {
 		if l.retries > 0 {
 			r.tally("retries forgotten")
@@ -571,6 +596,8 @@ type refBeats struct {
 	heard time.Time
 	// joins are the joins of the session: an answer may have to wait for each that was written before its heartbeat.
 	joins []refHold
+	// waited says that a join has timed out since: another one is no excuse.
+	waited bool
 	// answered is the heartbeat that the frame under way answers.
 	answered refBeat
 	// holds are until when, on the clock of answers, a message of which a part has come may hold an answer up.
@@ -582,6 +609,24 @@ type refBeat struct {
 	at  time.Time
 	// asked is at on the clock of answers, as is heard.
 	asked time.Time
+}
+
+// A refJoin is a join that was written.
+type refJoin struct{ topic, joinRef string }
+
+// runJoinClock starts the clock of the first join without an answer, which is the only one that runs (rule 10).
+func (r *reference) runJoinClock() {
+	for len(r.joins) > 0 {
+		c := r.channels[r.joins[0].topic]
+		if c != nil && c.state == channelJoining && c.joinRef == r.joins[0].joinRef {
+			if c.deadline.IsZero() && r.link.phase == up {
+				c.deadline = r.answersNow().Add(r.cfg.replyTimeout)
+				r.beats.joins = append(r.beats.joins, refHold{c.beganAt, c.deadline})
+			}
+			return
+		}
+		r.joins = r.joins[1:]
+	}
 }
 
 // A refHold is a join that the server may be at.
@@ -612,7 +657,7 @@ func (r *reference) beatAnswered(ref string) {
 	i := r.waitingBeat(ref)
 	r.beats.answered = r.beats.sent[i]
 	r.beats.sent = r.beats.sent[i+1:]
-	r.beats.heard = r.answersNow()
+	r.beats.heard, r.beats.waited = r.answersNow(), false
 }
 
 // checkBeats: an answered heartbeat is told to who asked for it, and nothing else is.
@@ -639,8 +684,8 @@ func (r *reference) onHeartbeatTimeout(d *HeartbeatTimeout) {
 	r.require(r.cause.name == causeDrained && r.link.phase == up && !r.clock.paused, "a heartbeat timeout by %s in phase %d", r.cause.name, r.link.phase)
 	r.require(len(b.sent) > 0 && d.Timeout == r.cfg.heartbeatTimeout, "a heartbeat timeout of %v, but nothing is owed", d.Timeout)
 	r.require(now.Sub(laterOf(b.sent[0].asked, b.heard)) >= r.cfg.heartbeatTimeout, "a heartbeat timeout %v too early", r.cfg.heartbeatTimeout-now.Sub(laterOf(b.sent[0].asked, b.heard)))
-	for _, c := range r.channels {
-		if c.state == channelJoining && !c.beganAt.After(r.oldestBeat().at) {
+	if r.runJoinClock(); len(r.joins) > 0 && !b.waited {
+		if c := r.channels[r.joins[0].topic]; !c.beganAt.After(r.oldestBeat().at) {
 			r.require(!c.deadline.After(now), "a heartbeat timeout while the join of %q may hold the answer up", c.topic)
 		}
 	}
@@ -716,6 +761,7 @@ type refChannel struct {
 	beganAt          time.Time
 	beganTrue        time.Time // on a clock that never stands still
 	everJoined       bool
+	away             time.Time // since when it has not been joined, but for the time before its first join
 	// lostFrom is since when, in truth, what the server has sent is lost; provenAt is the last time of which a client can know
 	// that nothing that was sent before is.
 	lostFrom, provenAt time.Time
@@ -792,8 +838,9 @@ func (r *reference) onJoining(e *Event, d *Joining) {
 	}
 	c.offTheWire(channelJoining)
 	c.beganTrue = r.cause.trueNow
-	c.joinRef, c.beganAt, c.deadline = e.Ref, r.now, r.answersNow().Add(r.cfg.replyTimeout)
-	r.beats.joins = append(r.beats.joins, refHold{r.now, c.deadline})
+	c.joinRef, c.beganAt = e.Ref, r.now
+	r.joins = append(r.joins, refJoin{e.Topic, e.Ref})
+	r.runJoinClock()
 	r.step.joining[e.Ref] = e.Topic
 }
 
@@ -810,9 +857,9 @@ func (r *reference) onJoined(e *Event, d *Joined) {
 	c.provenAt = c.beganTrue
 	r.require(*d == want, "joined %+v, want %+v", *d, want)
 	r.require(e.Ref == c.joinRef && e.JoinRef == c.joinRef && string(e.Payload.Data) == f.payload, "joined with refs %q, %q and response %q: want %q and %q", e.Ref, e.JoinRef, e.Payload.Data, c.joinRef, f.payload)
-	c.state, c.deadline, c.everJoined = channelJoined, time.Time{}, true
+	c.state, c.deadline, c.everJoined, c.away = channelJoined, time.Time{}, true, time.Time{}
 	c.settlesAt = r.now.Add(r.cfg.stableAfter)
-	r.beats.heard = r.answersNow()
+	r.beats.heard, r.beats.waited = r.answersNow(), false
 }
 
 // onJoinError: a join ends by an answer, by its timeout or for want of params.
@@ -821,7 +868,8 @@ func (r *reference) onJoinError(e *Event, d *JoinError) {
 	r.require(c != nil, "a join error of %q, which nobody wants", e.Topic)
 	switch {
 	case r.cause.name == causeDrained:
-		r.require(c.state == channelJoining && !c.deadline.After(r.answersNow()), "the join of %q timed out too early", e.Topic)
+		r.require(c.state == channelJoining && !c.deadline.IsZero() && !c.deadline.After(r.answersNow()), "the join of %q timed out too early", e.Topic)
+		r.beats.waited = true
 		r.require(d.Reason == JoinTimeout, "a join error %q out of nothing", d.Reason)
 		r.step.timedOut[e.Topic] = c.joinRef
 	case r.cause.name == causePrepared:
@@ -833,7 +881,7 @@ func (r *reference) onJoinError(e *Event, d *JoinError) {
 		r.require(d.Reason == r.step.outcome.reason, "join error %q, want %q", d.Reason, r.step.outcome.reason)
 		r.require(string(d.Response.Data) == r.cause.frame.payload, "join error with the response %q, want %q", d.Response.Data, r.cause.frame.payload)
 		if r.cause.frame.event == eventReply {
-			r.beats.heard = r.answersNow()
+			r.beats.heard, r.beats.waited = r.answersNow(), false
 		}
 	}
 	r.require(e.Ref == c.joinRef && e.JoinRef == c.joinRef && d.Topic == e.Topic, "join error %+v with refs %q and %q, want %q", d, e.Ref, e.JoinRef, c.joinRef)
@@ -841,17 +889,29 @@ func (r *reference) onJoinError(e *Event, d *JoinError) {
 	r.tally("join error: " + string(d.Reason))
 	r.step.ended[e.Topic] = PushNotJoined
 	r.retried(c, d.Retry, d.Reason != JoinTimeout)
+	r.runJoinClock() // the link may be given up in the same step
 }
 
 // retried checks what is said about the next join of c, which has lost its own, and books it.
 func (r *reference) retried(c *refChannel, got Retry, refused bool) {
 	may := r.cfg.maxRetries == -1 || c.retries < r.cfg.maxRetries
-	if refused && !r.cfg.retryRefusals || r.cfg.failFast && !c.everJoined || r.link.phase == closing {
+	if c.away.IsZero() {
+		c.away = r.now
+	}
+	left := r.cfg.maxOutage - r.now.Sub(c.away)
+	if r.cfg.maxOutage > 0 && left <= 0 {
+		may = false
+		r.tally("outage of a channel too long")
+	}
+	if refused && !r.cfg.retryRefusals && !c.everJoined || r.cfg.failFast && !c.everJoined || r.link.phase == closing {
 		may = false
 	}
 	want := Retry{}
 	if may {
 		want = Retry{Will: true, In: r.cfg.rejoinAfter(c.retries)}
+		if r.cfg.maxOutage > 0 {
+			want.In = min(want.In, left)
+		}
 	}
 	r.require(got == want, "retry of %q: %+v, want %+v", c.topic, got, want)
 	if !may {
@@ -886,6 +946,7 @@ func (r *reference) onLeft(e *Event) {
 		r.tally("join behind a leave")
 		r.want(c.topic, c.againParams)
 	}
+	r.runJoinClock()
 }
 
 func (r *reference) onErrored(e *Event, d *Errored) {
@@ -904,6 +965,9 @@ func (r *reference) onErrored(e *Event, d *Errored) {
 	r.require(*d == want, "errored %+v, want %+v", *d, want)
 	c.state = channelWaiting
 	c.lost(r)
+	if c.away.IsZero() {
+		c.away = r.now
+	}
 }
 
 // lost books since when messages of the channel are lost.
@@ -951,6 +1015,9 @@ func (r *reference) settleChannels() {
 		}
 	}
 	r.require(joining <= maxJoining, "%d joins at once", joining)
+	if joining > 1 {
+		r.tally("join behind another")
+	}
 	if r.link.phase == up && waits != "" {
 		r.tally("join at the bound")
 		r.require(joining == maxJoining, "%q waits to be joined, and only %d joins are under way", waits, joining)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -36,13 +37,20 @@ type Options struct {
 
 	// MaxRetries bounds the retries of a dial, and of a channel's join, in a row: 0, the default, is none, -1 no limit.
 	MaxRetries int
+	// MaxOutage bounds how long a link, or a channel, may be away before it is not retried any more, whatever MaxRetries says; the last
+	// retry comes when it is over. 0, the default: no bound.
+	MaxOutage time.Duration
 	// FailFast retries nothing until every one of Channels has been joined once.
 	FailFast bool
-	// RetryRefusals also retries what credentials could change: HTTP 401, 403 and the like, certificates, refused joins
+	// RetryRefusals also retries what credentials could change, from the first dial on: HTTP 401, 403 and the like, certificates,
+	// refused joins. Once every channel has been joined, refusals of the link are retried in any case, and those of a channel once it
+	// has been joined: they are what a deploy looks like (rule 27)
 	// (PROTOCOL.md, rule 16).
 	RetryRefusals bool
 	// ReconnectAfter and RejoinAfter are the delays between retries. Defaults: DefaultReconnectAfter, DefaultRejoinAfter.
 	ReconnectAfter, RejoinAfter Backoff
+	// NoJitter adds nothing to the Retry-After of a server; else up to half of it is added, evenly drawn (PROTOCOL.md, rule 29).
+	NoJitter bool
 	// StableAfter is how long a session, with every channel joined, must be up before the retries are counted anew
 	// (PROTOCOL.md, rule 14). Default 10 s.
 	StableAfter time.Duration
@@ -158,7 +166,7 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	for name, d := range map[string]time.Duration{
 		"connect timeout": o.ConnectTimeout, "reply timeout": o.ReplyTimeout, "heartbeat interval": o.HeartbeatInterval,
-		"heartbeat timeout": o.HeartbeatTimeout, "stable time": o.StableAfter,
+		"heartbeat timeout": o.HeartbeatTimeout, "stable time": o.StableAfter, "longest outage": o.MaxOutage,
 	} {
 		if d < 0 && (beats || name != "heartbeat interval") {
 			return o, fmt.Errorf("the %s is negative: %v", name, d)
@@ -179,6 +187,14 @@ func (o Options) withDefaults() (Options, error) {
 		}
 	}
 	return o, nil
+}
+
+// spread draws what is added to the Retry-After of a server.
+func (o *Options) spread() func(limit time.Duration) time.Duration {
+	if o.NoJitter {
+		return func(time.Duration) time.Duration { return 0 }
+	}
+	return func(limit time.Duration) time.Duration { return rand.N(limit + 1) }
 }
 
 func setDefault[T comparable](field *T, value T) {
