@@ -13,8 +13,9 @@ import (
 	"phx/phoenix/rawjson"
 )
 
-// Channels returns the channels of topics with their join params: those of the option, else those that the config file has for
-// the topic. The params are read at every join, and once now: what is wrong with them is known before anything is connected.
+// Channels returns the channels of topics with their join params: those of the option, else those
+// of the config file. Params are read at every join, and once now, so that errors are known
+// before anything is connected.
 func (c *Connection) Channels(ctx context.Context, topics ...string) ([]phoenix.Channel, error) {
 	channels := c.UnreadChannels(topics...)
 	if c.joinParams != nil {
@@ -32,8 +33,8 @@ func (c *Connection) Channels(ctx context.Context, topics ...string) ([]phoenix.
 	return channels, nil
 }
 
-// UnreadChannels is Channels for who starts long before a secret may be there, and tries again when it is not: params are read
-// at every join, and not before.
+// UnreadChannels is Channels without reading the params now: a server retries when a secret is
+// not there yet.
 func (c *Connection) UnreadChannels(topics ...string) []phoenix.Channel {
 	channels := make([]phoenix.Channel, len(topics))
 	for i, topic := range topics {
@@ -75,7 +76,8 @@ var joinParamsKind = Kind[*source]{Parse: func(text string) (*source, error) {
 	return s, nil
 }}
 
-// isObject reports whether text is one JSON object, all that Phoenix takes as params (PROTOCOL.md, rule 12).
+// isObject reports whether text is one JSON object: Phoenix takes no other params (PROTOCOL.md,
+// rule 12).
 func isObject(text string) bool {
 	data := bytes.TrimLeft([]byte(text), " \t\r\n")
 	return len(data) > 0 && data[0] == '{' && json.Valid(data)

@@ -11,7 +11,8 @@ import (
 	"phx/phoenix"
 )
 
-// Connection is what the options say about one connection. Until [Set.Resolve] has run, it holds the defaults.
+// Connection is what the options say about one connection: the defaults until [Set.Resolve] has
+// run.
 type Connection struct {
 	// Name is the connection's name in signals.
 	Name string
@@ -21,9 +22,10 @@ type Connection struct {
 	ConnectTimeout, ReplyTimeout time.Duration
 	// Required says whether others count on the connection; false comes from a config file only.
 	Required bool
-	// Presence says whether the signals of who is there are wanted; it, too, comes from a config file only.
+	// Presence says whether presence signals are wanted; only a config file sets it.
 	Presence bool
-	// Logger gets what the commands of secrets write to stderr, and warnings about files of secrets. Nil: nothing.
+	// Logger gets the stderr of commands of secrets, and warnings about their files. Nil: no
+	// logging.
 	Logger *slog.Logger
 
 	transport, vsn                      string
@@ -152,7 +154,7 @@ func (c *Connection) timingOptions() []Option {
 	}
 }
 
-// Build checks the options against each other and returns what package phoenix makes a connection of. Errors are usage errors.
+// Build checks the options against each other and returns those of package phoenix.
 func (c *Connection) Build(stdin *Stdin) (phoenix.Options, error) {
 	if err := c.check(); err != nil {
 		return phoenix.Options{}, err
@@ -182,7 +184,8 @@ func (c *Connection) Build(stdin *Stdin) (phoenix.Options, error) {
 	}, nil
 }
 
-// complete fills in what other options are the default of, or says what else keeps a connection from being made.
+// complete fills in defaults that depend on other options. Its error is whatever else is wrong
+// with them.
 func (c *Connection) complete() error {
 	options, err := c.Build(nil)
 	if err != nil {
@@ -232,8 +235,8 @@ func valuesOf(pairs []pair) []*source {
 	return values
 }
 
-// retries returns how many there are, and whether none are made before everything has worked once. Who says how many wants
-// them from the start. A flag counts before both keys.
+// retries returns the limit, and whether nothing is retried before everything has worked once. A
+// given limit retries from the start. A flag counts before both keys.
 func (c *Connection) retries() (limit int, failFast bool) {
 	switch {
 	case !c.reconnect && (c.reconnectFrom == fromFlag || c.maxRetriesFrom != fromFlag):
@@ -252,7 +255,7 @@ func (c *Connection) backoff(delays []time.Duration) phoenix.Backoff {
 	return phoenix.Jittered(b)
 }
 
-// Fingerprint is equal for equal effective settings, however they are written, and tells nothing of them.
+// Fingerprint is a hash that is equal for equal effective settings, however they are written.
 func (c *Connection) Fingerprint() string {
 	retries, _ := c.retries()
 	settings := []any{"retries", retries}

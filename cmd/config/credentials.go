@@ -33,8 +33,8 @@ type namedNode struct {
 
 func (n namedNode) key() string { return n.name }
 
-// addMissing adds to what counts for more those of the others that have another name. A name may occur several times in one
-// place: a header can have several values.
+// addMissing appends the others whose names are not in list. A name may occur several times in
+// one of them: a header can have several values.
 func addMissing[P interface{ key() string }](list, others []P, canonical func(string) string) []P {
 	return append(list, slices.DeleteFunc(others, func(other P) bool {
 		return slices.ContainsFunc(list, func(p P) bool { return canonical(p.key()) == canonical(other.key()) })
@@ -159,8 +159,8 @@ func parseParam(text string) (pair, error) {
 	return pair{name, newSource("--param "+name, value)}, nil
 }
 
-// The headers that the upgrade request, and the request to a webhook, set themselves, as patterns. The attributes of a CloudEvent
-// are ce-* in binary mode.
+// The headers that the two kinds of request set themselves, as patterns. ce-* are the attributes
+// of a CloudEvent in binary mode.
 var (
 	upgradeHeadersKind = headersKind("the upgrade itself", "Connection", "Upgrade",
 		"Sec-Websocket-Key", "Sec-Websocket-Version", "Sec-Websocket-Extensions", "Sec-Websocket-Protocol")

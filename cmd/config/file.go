@@ -11,8 +11,8 @@ import (
 	"phx/signal"
 )
 
-// A File is a config file. Its keys are checked when it is read, all of them; the values of a connection when somebody
-// resolves options for it, so that it need not have the variables of the others.
+// A File is a config file. Parsing checks all of its keys. The values of a connection are read
+// when somebody resolves options with it, so that it does not need the variables of the others.
 type File struct {
 	// Name is what it is called in messages.
 	Name string
@@ -40,13 +40,13 @@ type Entry struct {
 var (
 	// sharedKeys hold for every connection, and cannot be set for one of them.
 	sharedKeys = []string{"require_wss"}
-	// serveKeys say what a server of connections does with signals. Commands with one connection have no use for them, and leave
-	// it to a server to look into them: one file can be for both.
+	// serveKeys are read by [File.Serve] alone. Commands with one connection ignore them, so that
+	// one file can be for both.
 	serveKeys = []string{"sinks", "routes", "control", "http"}
 )
 
-// ParseFile parses a config file; name is its name in messages. An error is all that is wrong, joined, each an [*exit.Error] with
-// its place.
+// ParseFile parses a config file; name stands for it in messages. The error joins all that is
+// wrong, each an [*exit.Error] with its place.
 func ParseFile(name string, data []byte, lookupEnv func(string) (string, bool)) (*File, error) {
 	f, err := parseFile(name, data, lookupEnv)
 	if err != nil {
@@ -118,7 +118,8 @@ func (f *File) addEntries(connections strictyaml.Node, keys []Option) error {
 	return wrong.err()
 }
 
-// findName finds out what the entry that stands under a key is called, and returns where that is written.
+// findName sets the name of the entry, which stands under the key of field, and returns where it
+// is written.
 func (e *Entry) findName(field strictyaml.Field) (strictyaml.Node, error) {
 	where, ok := e.value("name")
 	if !ok {
@@ -138,8 +139,8 @@ func (e *Entry) findName(field strictyaml.Field) (strictyaml.Node, error) {
 	return where, nil
 }
 
-// ParseEntry parses one connection with its name, YAML or JSON, as the control API is sent it. Relative paths in it begin in the
-// directory of file. An error is as that of [ParseFile].
+// ParseEntry parses one connection with its name, YAML or JSON, as the control API receives it.
+// Relative paths in it begin in the directory of file. Errors are as of [ParseFile].
 func ParseEntry(file string, data []byte, lookupEnv func(string) (string, bool)) (*Entry, error) {
 	root, err := strictyaml.Parse(file, data, lookupEnv)
 	if err != nil {
@@ -161,7 +162,7 @@ func ParseEntry(file string, data []byte, lookupEnv func(string) (string, bool))
 	return e, nil
 }
 
-// Under makes what a file says for all connections, and none can say for itself, hold for the entry: require_wss.
+// Under applies the keys of f that hold for every connection: require_wss.
 func (e *Entry) Under(f *File) {
 	for _, key := range sharedKeys {
 		if value, said := f.defaults[key]; said {
@@ -170,7 +171,7 @@ func (e *Entry) Under(f *File) {
 	}
 }
 
-// values returns what the file says about a key of the connection: in its own map, then in the defaults.
+// values returns what the file says about a key: in the connection, then in the defaults.
 func (e *Entry) values(key string) []strictyaml.Node {
 	if e == nil {
 		return nil
@@ -186,8 +187,8 @@ func (e *Entry) value(key string) (n strictyaml.Node, said bool) {
 	return n, false
 }
 
-// ranksBeforeEnv reports whether the entry's own value of a key counts before the environment: whoever names a connection wants
-// that one, whatever variables are set for others.
+// ranksBeforeEnv reports whether the entry's own value of a key counts before the environment.
+// Whoever names a connection wants that one, whatever variables are set.
 func (e *Entry) ranksBeforeEnv(key string) bool {
 	return e != nil && e.named && len(e.own.values(key)) > 0
 }
@@ -213,7 +214,8 @@ func (f *File) Entry(name string) (*Entry, error) {
 	return &named, nil
 }
 
-// Default returns the connection to use when none is named: the one called default, or the only one; nil if there is neither.
+// Default returns the connection to use when none is named: the one called default, or the only
+// one. Nil: there is neither.
 func (f *File) Default() *Entry {
 	if len(f.Entries) == 1 {
 		return f.Entries[0]
@@ -237,11 +239,11 @@ func (f *File) names() []string {
 	return names
 }
 
-// ServeRetries is how many retries in a row a connection of a server makes unless it is told otherwise.
+// ServeRetries is the default of max_retries in a server.
 const ServeRetries = 10
 
-// Resolve makes the connection that the entry describes, as a server wants it: nothing but the file counts, no flag and no
-// variable of the environment that it does not name. An error is as that of [ParseFile].
+// Resolve returns the connection of the entry as a server runs it. Flags do not count, nor does a
+// variable that the file does not name. Errors are as of [ParseFile].
 func (e *Entry) Resolve(log *slog.Logger) (*Connection, error) {
 	c, err := e.read(log)
 	if err == nil {
@@ -301,8 +303,9 @@ func (e *Entry) warnings(c *Connection) []error {
 	return []error{uri.Errorf("", "credentials are sent unencrypted to %s: use wss:// (require_wss: true makes sure of it)", c.Address())}
 }
 
-// WarnOtherServer says, if that is so, that the credentials of a connection that nobody named go to another server than its own. The
-// file counts for less than --uri and PHX_URI, and whoever gives one of them may not think of the file at all.
+// WarnOtherServer returns a warning, or nothing, if the credentials of a connection that nobody
+// named go to another server than its own. --uri and PHX_URI count before the file, and whoever
+// gives one may not think of the file.
 func (e *Entry) WarnOtherServer(c *Connection) string {
 	hasCredentials := func(key string) bool { return len(e.values(key)) > 0 }
 	if e == nil || e.named || !slices.ContainsFunc([]string{"auth_token", "params", "headers"}, hasCredentials) {

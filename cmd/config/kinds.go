@@ -18,14 +18,16 @@ import (
 	"phx/signal"
 )
 
-// A Kind is what values of one sort have in common: how they are called, described, read and shown. An error of Parse is a
-// predicate, "is not a number", because the caller says of what; one of Read has its place.
+// A Kind is what values of one sort have in common: how they are called, described, read and
+// shown. An error of Parse is a predicate, "is not a number", because the caller says of what;
+// one of Read has its place.
 type Kind[T any] struct {
 	// Name is what help calls a value of a key.
 	Name string
 	// Schema describes it for editors.
 	Schema shape
-	// Parse parses the text of a flag, of a variable unless there is Env, and of a key unless there is Read.
+	// Parse parses the text of a flag, of a variable unless there is Env, and of a key unless
+	// there is Read.
 	Parse, Env func(text string) (T, error)
 	// Read reads the value of a key. key is its name in errors.
 	Read func(key string, n strictyaml.Node) (T, error)
@@ -48,7 +50,8 @@ type Kind[T any] struct {
 	Canonical func(T) any
 }
 
-// To returns the variable v with values of the kind. It is set to def, unless that is empty: there is no default then.
+// To returns the variable v with values of the kind. It is set to def, unless that is empty:
+// there is no default then.
 func (k Kind[T]) To(v *T, def string) Value {
 	value := Value{
 		name: k.Name, schema: k.Schema, def: def, isSwitch: k.Switch, repeats: k.Join != nil, merges: k.Merge != nil,
@@ -287,7 +290,8 @@ var policyKind = func() Kind[router.Policy] {
 	return k
 }()
 
-// msecKind is a positive duration: its key is a number of milliseconds, the text of its flag as for [ParseDuration].
+// msecKind is a positive duration: its key is a number of milliseconds, the text of its flag as
+// for [ParseDuration].
 var msecKind = Kind[time.Duration]{
 	Name: "number", Schema: msecShape(1), Literal: true, Parse: parsePositive,
 	JSON: func(d time.Duration) any { return d.Milliseconds() },
@@ -364,8 +368,8 @@ func parsePositive(text string) (time.Duration, error) {
 	return d, err
 }
 
-// ParseDuration parses a duration in Go's syntax (1m30s, 250ms) or a bare number of seconds (10, 0.5). It is never
-// negative.
+// ParseDuration parses a duration in Go's syntax (1m30s, 250ms) or a bare number of seconds (10,
+// 0.5). It is never negative.
 func ParseDuration(text string) (time.Duration, error) {
 	d, err := time.ParseDuration(text)
 	if err != nil {
@@ -405,7 +409,8 @@ func ParseSize(text string) (int64, error) {
 	return int64(n) * factor, nil
 }
 
-// maxQueueBytes bounds the queue of a sink that is given a number of signals: that says little about memory.
+// maxQueueBytes bounds the queue of a sink that is given a number of signals: that says little
+// about memory.
 const maxQueueBytes = 64 << 20
 
 // queueKind is a number of signals, or a size with its unit.
@@ -463,8 +468,8 @@ func (k Kind[T]) with(s shape) Kind[T] {
 	return k
 }
 
-// urlKind is an address of one of the schemes. Errors repeat no part of the text: even that of url.Parse may hold part of a
-// password.
+// urlKind is an address of one of the schemes. Errors repeat no part of the text: even that of
+// url.Parse may hold part of a password.
 func urlKind(what, list string, schemes ...string) Kind[string] {
 	return Kind[string]{Name: "URL", Show: maskedURL, Parse: func(text string) (string, error) {
 		u, err := url.Parse(text)
@@ -598,7 +603,8 @@ var patternKind = Kind[*router.Pattern]{
 	},
 }
 
-// globsKind is one glob or several. The pattern of the schema refuses a single backslash at the end.
+// globsKind is one glob or several. The pattern of the schema refuses a single backslash at the
+// end.
 func globsKind(example string) Kind[[]glob.Glob] {
 	return listKind("glob", shape{"type": textTypes, "minLength": 1, "pattern": `^([^\\]|\\[\s\S])*$|\$\{`},
 		`a right one: "`+example+`"`, glob.Compile)

@@ -51,7 +51,8 @@ func parseOrigin(text string) (string, error) {
 	return u.Scheme + "://" + u.Host, nil
 }
 
-// proxy decides about proxies: the option, else the environment, whose rules for http and https are those for ws and wss.
+// proxy returns the proxy of the option, else that of the environment, where http and https stand
+// for ws and wss.
 func (n *networkOptions) proxy() func(*http.Request) (*url.URL, error) {
 	switch {
 	case n.unixSocket != "":
@@ -88,7 +89,7 @@ func isLoopback(host string) bool {
 	return host == "localhost" || strings.HasSuffix(host, ".localhost")
 }
 
-// Warning says what the options make possible and nobody wants, or nothing: credentials that can be read on the network.
+// Warning returns a warning, or nothing, about credentials that can be read on the network.
 func (c *Connection) Warning() string {
 	if !c.cleartext() || !c.hasCredentials() {
 		return ""
@@ -96,8 +97,8 @@ func (c *Connection) Warning() string {
 	return "credentials are sent unencrypted to " + c.Address() + ": use wss:// (--require-wss makes sure of it)"
 }
 
-// hasCredentials reports whether something is sent that may be secret. Params count: they are how a Phoenix socket is told who
-// connects.
+// hasCredentials reports whether something that may be secret is sent. Params count: sockets
+// authenticate by them.
 func (c *Connection) hasCredentials() bool {
 	u, err := url.Parse(c.URI)
 	if err == nil && u.User != nil || c.authToken != nil || len(c.params) > 0 {
@@ -116,7 +117,8 @@ func (c *Connection) hasCredentials() bool {
 	})
 }
 
-// tlsOptions is what the options say about TLS. Its files are read at every dial, so that certificates can be renewed.
+// tlsOptions is what the options say about TLS. Files are read at every dial, so that
+// certificates can be renewed.
 type tlsOptions struct {
 	ca, cert, key *source
 	serverName    string

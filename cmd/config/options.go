@@ -1,16 +1,18 @@
-// Package config is the one model of what can be set: each [Option] is declared once, with its flag, its environment variable,
-// its key in a config file, its kind, its default and its help. Flags, parser, `config show`, `config schema`, the help pages and
-// the fingerprint loop over options, and ask the kind.
+// Package config is the model of everything that can be set. Each [Option] is declared once:
+// flag, environment variable, key in a config file, kind of value, default and help. Flags,
+// parser, `config show`, `config schema`, the help pages and the fingerprint loop over options
+// and ask the kind.
 //
-// A config file is a [File] of named connections. A [Selection] chooses one of them, an [Entry], which a [Set] then uses. The
-// options of a connection end in [Connection], which makes the [phoenix.Options]; those of printing in [Output], those of logging
-// in [Logging].
+// A [File] holds named connections. A [Selection] chooses one, an [Entry], and a [Set] resolves
+// options with it. The options of a connection end in a [Connection], which builds the
+// [phoenix.Options]; those of printing in [Output], those of logging in [Logging].
 //
-// What a server of connections needs is read by [File.Serve], and each connection by [Entry.Resolve]; [Validate] does both, and
-// [File.Show] writes what they come to. They report all that is wrong at once, each with its place, and speak of keys, not of
-// flags.
+// A server uses [File.Serve] and, for each connection, [Entry.Resolve]. [Validate] does both;
+// [File.Show] writes the result. These report every error at once, each with its place, and name
+// keys instead of flags.
 //
-// An error is an [*exit.Error], or several joined. Texts of options marked Secret appear in none.
+// Errors are [*exit.Error]s, or several joined. They never contain the text of an option marked
+// Secret.
 package config
 
 import (
@@ -25,13 +27,13 @@ import (
 
 // An Option is one setting.
 type Option struct {
-	// Flag is the long name, without dashes; empty for what only a config file can set, or the environment, because the
-	// command line is no place for it. Shorthand is one letter or empty.
+	// Flag is the long name without dashes; empty: only a config file or the environment sets the
+	// option. Shorthand is one letter or empty.
 	Flag, Shorthand string
-	// Env is the environment variable that sets the option where the flag does not; empty: none. An empty variable
-	// counts as unset.
+	// Env is the environment variable that counts where the flag is not given; empty: none. A
+	// variable that is empty counts as unset.
 	Env string
-	// Key is what sets the option in a config file; empty: nothing there does. A dot divides the keys of nested maps.
+	// Key is the key in a config file; empty: none. A dot divides the keys of nested maps.
 	Key string
 	// Usage is the help of the flag. What stands in backquotes names the argument.
 	Usage string
@@ -83,8 +85,8 @@ func NewSet(groups ...[]Option) *Set {
 	return s
 }
 
-// Bind adds the flags of the options to fs. Parsing flags only collects their texts: [Set.Resolve] parses them, so that
-// wrong ones from the command line and from the environment are reported alike.
+// Bind adds the flags of the options to fs. Parsing flags only collects their texts;
+// [Set.Resolve] parses them, so that wrong flags and wrong variables are reported alike.
 func (s *Set) Bind(fs *pflag.FlagSet) {
 	for _, o := range s.settings {
 		if o.Flag == "" {
@@ -104,9 +106,9 @@ func (s *Set) Bind(fs *pflag.FlagSet) {
 // Use takes a connection of a config file into account; nil is none.
 func (s *Set) Use(entry *Entry) { s.entry = entry }
 
-// Resolve parses what is said about each option, by the first of: its flags, the connection of [Set.Use] if it was named, the
-// environment, the connection if it was not named, the defaults of its file. Pairs of these that have other names add up. The
-// error is an [*exit.Error].
+// Resolve sets each option from the first of: its flags, the connection of [Set.Use] if it was
+// named, the environment, the connection if it was not named, the defaults of its file. Params
+// and headers of several places add up, by name.
 func (s *Set) Resolve(lookupEnv func(string) (string, bool)) error {
 	for _, o := range s.settings {
 		if err := o.resolve(lookupEnv, s.entry); err != nil {
@@ -167,7 +169,8 @@ func (o *Option) wrong(from, text, example string, err error) error {
 	return exit.Usagef(hint, "%s %q %v", from, text, err)
 }
 
-// readKey sets the option to what a config file says in places that count less and less; none is said: nothing is set.
+// readKey sets the option from the values of its key, the one that counts most first. Without any
+// it does nothing.
 func (o *Option) readKey(values ...strictyaml.Node) error {
 	if len(values) == 0 {
 		return nil
@@ -176,8 +179,8 @@ func (o *Option) readKey(values ...strictyaml.Node) error {
 	return o.Value.read(o, values)
 }
 
-// wrongKey makes the error about the text of a key that does not parse. It repeats the text as it is written, before variables
-// are filled in: they may hold secrets.
+// wrongKey is the error about a key's text that does not parse. It repeats the text as written: a
+// variable that was filled in may hold a secret.
 func (o *Option) wrongKey(n strictyaml.Node, err error) error {
 	hint := ""
 	if o.Example != "" {
@@ -241,7 +244,7 @@ func branches(options []Option) []branch {
 	return list
 }
 
-// fields are values of a config file by their keys; those of nested maps have names with dots, such as tls.ca_file.
+// fields are values of a config file by key. Keys of nested maps have dots: tls.ca_file.
 type fields map[string]strictyaml.Node
 
 // values returns those of a key, of which there is one at most.
@@ -263,7 +266,8 @@ func readOptions(n strictyaml.Node, options []Option) (fields, error) {
 	return found, wrong.err()
 }
 
-// collect returns the fields of a map that has the keys of the options. Those that are not known are an error.
+// collect returns the fields of a map that may have the keys of the options. Any other key is an
+// error.
 func collect(n strictyaml.Node, options []Option) (fields, error) {
 	found := fields{}
 	list, err := n.Fields()

@@ -9,8 +9,8 @@ import (
 	"unicode"
 )
 
-// topKeys declares the keys at the top of a file. What is below most of them is read by somebody else, see [ParseFile] and
-// [File.Serve].
+// topKeys declares the keys at the top of a file. [ParseFile] and [File.Serve] read what is below
+// them.
 func topKeys() []Option {
 	kinds := map[string]shape{}
 	for _, name := range builtInSinks {
@@ -63,8 +63,7 @@ func below(key string, options []Option) []Option {
 type Key struct {
 	// Path is the key; a dot divides those of nested maps.
 	Path string
-	// Type is what the value looks like, in a few words. How else the same may be written, such as a number in quotes, is
-	// left out.
+	// Type says in a few words what the value looks like.
 	Type string
 	// Default is what is built in, as JSON; nil: nothing.
 	Default json.RawMessage
@@ -78,8 +77,8 @@ type Key struct {
 type Keys struct {
 	// Top are those at the top, control and http with what is in them.
 	Top []Key
-	// Connection are those of a connection and of the defaults, Sink of a sink, Route of a route, Secret of a map that stands where a
-	// secret is wanted.
+	// Connection holds the keys of a connection and of the defaults, Secret those of a map in
+	// place of a secret.
 	Connection, Sink, Route, Secret []Key
 }
 
@@ -100,9 +99,9 @@ func describe(prefix string, options []Option) []Key {
 	return keys
 }
 
-// Schema returns a JSON Schema of config files, for editors. It is made of the options that the parser reads the keys with. What it
-// cannot say is left to the parser: what variables will be, how numbers are spelled, jq, which files and sinks there are, and what
-// one value means for another.
+// Schema returns a JSON Schema of config files, for editors, made of the options of the parser.
+// Only the parser can check the values of variables, the spelling of numbers, jq, the existence
+// of files and sinks, and what one value means for another.
 func Schema() []byte {
 	root := mapShape(topKeys())
 	root["$schema"] = "https://json-schema.org/draft/2020-12/schema"
@@ -121,8 +120,8 @@ func Schema() []byte {
 	return out.Bytes()
 }
 
-// A shape says as JSON Schema what a value of a config file looks like. What the parser takes from it is a text: a shape takes the
-// number or the boolean that such a text can be written as, and the texts that refer to variables, whatever they will be.
+// A shape is the JSON Schema of a value. The parser takes texts; a shape also allows the number
+// or boolean that such a text can be written as, and any text that refers to variables.
 type shape map[string]any
 
 // mapShape is the shape of a map that has the keys of the options.
@@ -213,7 +212,7 @@ var (
 	commandShape = shape{"type": "array", "minItems": 1, "prefixItems": []shape{wordShape}, "items": textShape}
 )
 
-// anyCase returns a pattern for names whose letters may be small or capital. Patterns of JSON Schema have no option for that.
+// anyCase returns a pattern that ignores the case of names: JSON Schema has no option for that.
 func anyCase(names []string) string {
 	var pattern strings.Builder
 	for i, name := range names {

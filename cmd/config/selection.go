@@ -81,7 +81,8 @@ func (s *Selection) Choose(lookupEnv func(string) (string, bool), stdin *Stdin) 
 	return entry, nil
 }
 
-// NoChoice explains why no connection was chosen of the several that there are; nil if there are none.
+// NoChoice is the error that says why none of several connections was chosen. Nil: there are
+// none.
 func (s *Selection) NoChoice() error {
 	if s.file == nil || len(s.file.Entries) == 0 {
 		return nil
@@ -89,7 +90,8 @@ func (s *Selection) NoChoice() error {
 	return exit.Usagef(s.file.nameHint(), "there are several connections in %s, and none is called default", s.file.Name)
 }
 
-// Load reads the config file, which there must be. It reads it anew at each call; the standard input can be read once.
+// Load reads the config file, which must exist, anew at each call. Standard input can be read
+// once.
 func (s *Selection) Load(lookupEnv func(string) (string, bool), stdin *Stdin) (*File, error) {
 	if s.path == stdinPath && s.file != nil {
 		return nil, exit.Usagef("start with --config FILE to be able to reload", "the configuration came from standard input, and cannot be read again")
@@ -164,7 +166,8 @@ func (s *Selection) read(lookupEnv func(string) (string, bool), stdin *Stdin) ([
 	return nil, readError(from, s.path, err)
 }
 
-// defaultPath is where the config file of a user is. A relative XDG_CONFIG_HOME counts as none, as its specification has it.
+// defaultPath is the config file of the user. The XDG specification ignores a relative
+// XDG_CONFIG_HOME.
 func defaultPath(lookupEnv func(string) (string, bool)) string {
 	if dir, _ := lookupEnv("XDG_CONFIG_HOME"); filepath.IsAbs(dir) {
 		return filepath.Join(dir, "phx", "phx.yaml")

@@ -18,7 +18,8 @@ type Serve struct {
 	Routes  []Route
 	Control ControlSocket
 	HTTP    HTTPListen
-	// Warnings are positioned lines about what is allowed, and hardly wanted: a sink that no route leads to.
+	// Warnings are lines with places about what is allowed but hardly intended: a sink without
+	// routes.
 	Warnings []string
 }
 
@@ -67,8 +68,8 @@ func routeOptions(route *Route, compileWhere func(expr string) (Where, error)) [
 	}
 }
 
-// Serve reads the keys that a server has besides connections, and the defaults, which may be nobody's. compileWhere compiles a jq
-// expression; its error is shown at the place of the expression. An error is as that of [ParseFile].
+// Serve reads serveKeys, and the defaults even if no connection uses them. compileWhere compiles
+// a jq expression. Errors are as of [ParseFile].
 func (f *File) Serve(compileWhere func(expr string) (Where, error)) (*Serve, error) {
 	serve, warnings, err := f.readServe(compileWhere)
 	if err != nil {
@@ -209,7 +210,7 @@ func (r *serveReader) stdoutSink() string {
 	return "stdout"
 }
 
-// use notes that a route leads to a sink, and adds it if it is a built-in one that the file does not have.
+// use notes that a route leads to a sink, and adds a built-in sink that the file does not have.
 func (r *serveReader) use(name string) {
 	r.used[name] = true
 	isNamed := func(s Sink) bool { return s.Name == name }
@@ -218,8 +219,9 @@ func (r *serveReader) use(name string) {
 	}
 }
 
-// neverMatches warns of a pattern that no type, or no bus topic, can match: each begins with the given segments, and the name of a
-// connection or, of a type, a reserved word. It is nil if there may be one.
+// neverMatches returns a warning about a pattern that matches no type, or no bus topic. Each of
+// these begins with the segments of first, followed by the name of a connection or, in a type, a
+// reserved word. Nil: it can match.
 func (r *serveReader) neverMatches(n strictyaml.Node, pattern string, first ...string) error {
 	for i, segment := range strings.Split(pattern, ".") {
 		switch {

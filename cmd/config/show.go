@@ -13,9 +13,10 @@ import (
 	"phx/phoenix/rawjson"
 )
 
-// Show returns the effective configuration as a JSON object that is a right config file, too: defaults are merged into connections,
-// variables are filled in, and what nobody set is as it is built in. What may be secret is replaced by ***; where a secret is to be
-// found stays as it is written. With a name, only that connection is shown. Errors are as those of [File.Serve].
+// Show returns the effective configuration as a JSON object that is a valid config file: defaults
+// merged into connections, variables filled in, built-in values written out. *** stands for what
+// may be secret; a reference to a secret stays as written. With a name, only that connection is
+// shown. Errors are as of [File.Serve].
 func (f *File) Show(name string, compileWhere func(expr string) (Where, error)) (json.RawMessage, error) {
 	entries := f.Entries
 	if name != "" {
@@ -58,13 +59,14 @@ func (e *Entry) show() (json.RawMessage, error) {
 	})
 }
 
-// Raw returns the entry as JSON, its name included and the defaults of the file filled in, as [ParseEntry] reads it. Variables
-// are not filled in, and relative paths stay as they are.
+// Raw returns the entry with its name and the defaults of its file, as JSON for [ParseEntry].
+// Variables are not filled in, and relative paths stay as they are.
 func (e *Entry) Raw() (json.RawMessage, error) {
 	return e.json(written, func(Option) json.RawMessage { return nil })
 }
 
-// json returns the entry with the defaults of its file. missing is what stands for a key that nobody gives, nil for nothing.
+// json returns the entry with the defaults of its file. missing returns the value of a key that
+// is not given; nil: none.
 func (e *Entry) json(as style, missing func(Option) json.RawMessage) (json.RawMessage, error) {
 	return keysJSON(as, connectionKeys(), func(key string) []strictyaml.Node {
 		if key == "name" {
@@ -139,7 +141,8 @@ func mapJSON(n strictyaml.Node, options []Option) json.RawMessage {
 	return text
 }
 
-// keysJSON returns the object with the keys of the options, as values has them, or else as missing does; nil for nothing.
+// keysJSON returns the object with the keys of the options. missing returns the value of a key
+// without values; nil: none.
 func keysJSON(as style, options []Option, values func(key string) []strictyaml.Node, missing func(Option) json.RawMessage) (json.RawMessage, error) {
 	var o object
 	var wrong problems
@@ -206,8 +209,8 @@ func jsonText(text string) json.RawMessage {
 	return rawjson.AppendString(nil, strictyaml.Quote(text))
 }
 
-// plainJSON returns a value in which there is no secret, variables filled in. A number or a boolean is written as one if literal
-// says that the text is not wanted.
+// plainJSON returns a value that holds no secret, variables filled in. With literal, numbers and
+// booleans are written as such and not as texts.
 func plainJSON(n strictyaml.Node, literal bool) (json.RawMessage, error) {
 	return n.Write(func(n strictyaml.Node) (json.RawMessage, error) {
 		text, err := n.Text()
@@ -225,7 +228,7 @@ func masked(n strictyaml.Node) (json.RawMessage, error) {
 	return n.Write(func(strictyaml.Node) (json.RawMessage, error) { return jsonText(mask), nil })
 }
 
-// maskedSecret keeps where a secret is to be found, as it is written there: filled in, a variable could be one.
+// maskedSecret keeps the reference to a secret as written: a variable in it may hold one.
 func maskedSecret(n strictyaml.Node) (json.RawMessage, error) {
 	if n.IsMap() {
 		return n.RawTexts()
@@ -306,8 +309,8 @@ func (o *object) json() json.RawMessage {
 	return append(text, '}')
 }
 
-// nested returns the object with the members whose names have dots in objects of their own. Those of one such object stand
-// together.
+// nested returns the object with an object for each group of names with dots. Names of a group
+// must be neighbours.
 func (o *object) nested() json.RawMessage {
 	var outer, inner object
 	for i, m := range o.members {

@@ -60,8 +60,8 @@ type WebhookSink struct {
 	Secret     func(ctx context.Context) ([]byte, error)
 	Timeout    time.Duration
 	MaxRetries int
-	// Logger gets what the commands of secrets write to stderr, and warnings about files of secrets; to be set before Headers and
-	// Secret are called. Nil: nothing.
+	// Logger gets the stderr of commands of secrets, and warnings about their files; set it
+	// before Headers and Secret are called. Nil: no logging.
 	Logger *slog.Logger
 
 	headers []pair
@@ -82,7 +82,7 @@ const (
 	webhookBinary     = "binary"
 )
 
-// sinkOptions declares what a sink can have. Those of all kinds are set; [Sink.keep] forgets the others.
+// sinkOptions declares the options of a sink, of every kind. [Sink.keep] drops the other kinds.
 func sinkOptions(s *Sink) []Option {
 	file, exec, w := &FileSink{}, &ExecSink{}, &WebhookSink{}
 	s.File, s.Exec, s.Webhook = file, exec, w

@@ -19,9 +19,10 @@ import (
 	"phx/cmd/internal/strictyaml"
 )
 
-// A source is a text that may change while the program runs: a literal, a file, the standard input or what a command prints. A
-// command is run, and a regular file is read, anew each time, so that a secret in it can be rotated; everything else (a pipe,
-// /dev/fd/3, the standard input) can be read only once, and is.
+// A source is a text that may change while the program runs: a literal, a file, standard input,
+// or the output of a command. A command is run, and a regular file is read, anew each time, so
+// that secrets can be rotated. Anything else (a pipe, /dev/fd/3, standard input) can be read once
+// only, and its text is kept.
 type source struct {
 	// option is what errors call it.
 	option string
@@ -174,8 +175,8 @@ func readFile(key string, n strictyaml.Node) (*source, error) {
 // sourceName is how errors call the value of a key.
 func sourceName(key string, n strictyaml.Node) string { return key + " (" + n.Position() + ")" }
 
-// readCommand reads a list of a program and its arguments. A program with a slash in its name is beside the file; another is
-// looked for in PATH.
+// readCommand reads a program and its arguments. A program with a slash is relative to the config
+// file; any other is found by PATH.
 func readCommand(n strictyaml.Node, hint string) ([]string, error) {
 	items, err := n.Items()
 	if err != nil {
@@ -210,7 +211,8 @@ func (r reader) note(level slog.Level, message string, args ...any) {
 	}
 }
 
-// text returns the text, of a file without the line break at its end. An error is an [*exit.Error], or the cause of ctx.
+// text returns the text of s, without the line break at the end of a file. The error is an
+// [*exit.Error] or the cause of ctx.
 func (r reader) text(ctx context.Context, s *source) (string, error) {
 	switch {
 	case s.command != nil:
@@ -282,15 +284,15 @@ func readError(option, path string, err error) error {
 }
 
 const (
-	// maxSecret is how long the output of a command may be, maxStderr how much of its stderr is logged.
+	// maxSecret bounds the output of a command in bytes, maxStderr what is logged of its stderr.
 	maxSecret = 1 << 20
 	maxStderr = 4 << 10
-	// commandGrace is how long a command that was killed may keep its output open: a child of it can.
+	// commandGrace bounds how long a child of a killed command can hold its output open.
 	commandGrace = 100 * time.Millisecond
 )
 
-// run runs the command of a secret, without a shell, and returns what it prints, without the line break at its end. Its stderr
-// is logged, its stdout never; nor are its arguments, which may be part of the secret.
+// run runs the command of s without a shell and returns its output without the last line break.
+// It logs stderr, but neither stdout nor the arguments, which may hold the secret.
 func (r reader) run(ctx context.Context, s *source) (string, error) {
 	program := s.command[0]
 	command := exec.CommandContext(ctx, program, s.command[1:]...)
@@ -331,7 +333,8 @@ type limitedBuffer struct {
 	overflown bool
 }
 
-// Write implements [io.Writer]. It takes everything: a program whose output is cut off could fail for that.
+// Write implements [io.Writer]. It accepts everything, because a program may fail when its output
+// is cut off.
 func (b *limitedBuffer) Write(data []byte) (int, error) {
 	room := b.limit - len(b.kept)
 	if len(data) > room {
@@ -351,7 +354,7 @@ func pathName(path string) string {
 	return path
 }
 
-// A Stdin hands the standard input to whoever claims it first: two readers would each get some of it.
+// A Stdin gives standard input to the first who claims it: each of two readers would get a part.
 type Stdin struct {
 	r     io.Reader
 	owner string
@@ -360,7 +363,8 @@ type Stdin struct {
 // NewStdin returns the claim on r.
 func NewStdin(r io.Reader) *Stdin { return &Stdin{r: r} }
 
-// Claim gives the standard input to the option or argument of that name. It is a usage error if another one has it.
+// Claim gives standard input to the option or argument of that name. A second claim is a usage
+// error.
 func (s *Stdin) Claim(name string) (io.Reader, error) {
 	if s.owner != "" {
 		return nil, exit.Usagef("give one of them a file: @FILE", "%s and %s both read standard input", s.owner, name)

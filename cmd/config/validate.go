@@ -21,8 +21,8 @@ type Findings struct {
 	Warnings []string
 }
 
-// Validate checks all of a config file as a server would. It runs nothing, and of the files that are named it asks only whether
-// they are there. The error is all that is wrong, joined, each an [*exit.Error] with its place.
+// Validate checks all of a config file as a server would. It runs nothing and opens nothing; of
+// files it checks only that they exist. The error joins all that is wrong, each with its place.
 func Validate(name string, data []byte, lookupEnv func(string) (string, bool), compileWhere func(expr string) (Where, error)) (*Findings, error) {
 	f, err := parseFile(name, data, lookupEnv)
 	if f == nil {
@@ -139,7 +139,8 @@ func cause(err error) string {
 	return exit.SystemText(err)
 }
 
-// Join returns all that is wrong with a file as one error, in the order of the file, each once; nil if nothing is.
+// Join returns the errors of one file as one, in the order of the file, without duplicates. Nil:
+// there are none.
 func Join(errs ...error) error {
 	var wrong problems
 	wrong.addAll(errs)
@@ -168,7 +169,8 @@ func (p *problems) addAll(errs []error) {
 	}
 }
 
-// ordered returns what was found in the order of the file, each once: what is wrong with the defaults is found for each connection.
+// ordered returns the errors in the order of the file, without duplicates: each connection finds
+// the errors of the defaults.
 func (p *problems) ordered() []error {
 	slices.SortStableFunc(p.found, comparePlaces)
 	p.found = slices.CompactFunc(p.found, func(a, b error) bool { return a.Error() == b.Error() })

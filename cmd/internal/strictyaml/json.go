@@ -14,10 +14,12 @@ import (
 	"phx/phoenix/rawjson"
 )
 
-// maxJSON is how large the JSON of a value may become. Aliases can make a short file refer to itself, or grow without bounds.
+// maxJSON is how large the JSON of a value may become. Aliases can make a short file refer to
+// itself, or grow without bounds.
 const maxJSON = 1 << 20
 
-// JSON returns the value as JSON: key order and the spelling of decimal numbers are kept, variables in strings filled in.
+// JSON returns the value as JSON: key order and the spelling of decimal numbers are kept,
+// variables in strings filled in.
 func (n Node) JSON() (json.RawMessage, error) {
 	return n.Write(func(n Node) (json.RawMessage, error) {
 		if n.target().ShortTag() != "!!str" {
@@ -31,7 +33,8 @@ func (n Node) JSON() (json.RawMessage, error) {
 // RawJSON is JSON, but variables are not filled in.
 func (n Node) RawJSON() (json.RawMessage, error) { return n.Write(Node.rawScalar) }
 
-// RawTexts is RawJSON for who reads the values with [Node.Text]: a number or a boolean that JSON spells in another way is a text.
+// RawTexts is RawJSON for who reads the values with [Node.Text]: a number or a boolean that JSON
+// spells in another way is a text.
 func (n Node) RawTexts() (json.RawMessage, error) {
 	return n.Write(func(n Node) (json.RawMessage, error) {
 		tag, raw := n.target().ShortTag(), n.Raw()
@@ -45,7 +48,8 @@ func (n Node) RawTexts() (json.RawMessage, error) {
 	})
 }
 
-// Write returns the value as JSON, with what scalar makes of each value in it that is neither a map nor a list.
+// Write returns the value as JSON, with what scalar makes of each value in it that is neither a
+// map nor a list.
 func (n Node) Write(scalar func(Node) (json.RawMessage, error)) (json.RawMessage, error) {
 	w := writer{scalar: scalar}
 	if err := w.write(n); err != nil {
@@ -108,7 +112,8 @@ func (n Node) rawScalar() (json.RawMessage, error) {
 	return rawjson.AppendString(nil, n.Raw()), nil
 }
 
-// number keeps the spelling of a number that is one in JSON, too: it may have more digits than any type here.
+// number keeps the spelling of a number that is one in JSON, too: it may have more digits than
+// any type here.
 func (n Node) number() (json.RawMessage, error) {
 	if json.Valid([]byte(n.Raw())) {
 		return json.RawMessage(n.Raw()), nil
@@ -124,8 +129,9 @@ func (n Node) number() (json.RawMessage, error) {
 	return json.Marshal(number)
 }
 
-// parseJSON returns the tree of a file that is one JSON object, nil if it is none. JSON is nearly a part of YAML, but only nearly:
-// the parser of YAML knows neither tabs between tokens nor the two halves of a character beyond \uFFFF, which programs do write.
+// parseJSON returns the tree of a file that is one JSON object, nil if it is none. JSON is nearly
+// a part of YAML, but only nearly: the parser of YAML knows neither tabs between tokens nor the
+// two halves of a character beyond \uFFFF, which programs do write.
 func parseJSON(data []byte) *yaml.Node {
 	if !bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte("{")) || !json.Valid(data) {
 		return nil
@@ -140,7 +146,8 @@ func parseJSON(data []byte) *yaml.Node {
 type jsonReader struct {
 	data    []byte
 	decoder *json.Decoder
-	// line is that of the token read last, which begins at start; lineStart is where the line begins.
+	// line is that of the token read last, which begins at start; lineStart is where the line
+	// begins.
 	line, lineStart, start int
 }
 
@@ -194,7 +201,8 @@ func (r *jsonReader) value(token json.Token) *yaml.Node {
 	return n
 }
 
-// FromJSON writes a JSON object as YAML, its keys in their order. Texts are quoted where they would mean something else.
+// FromJSON writes a JSON object as YAML, its keys in their order. Texts are quoted where they
+// would mean something else.
 func FromJSON(object []byte) ([]byte, error) {
 	var out bytes.Buffer
 	encoder := yaml.NewEncoder(&out)

@@ -1,11 +1,12 @@
-// Package strictyaml reads YAML that people write, and holds them to it: a key that nobody knows, a key given twice, a value of the
-// wrong kind is an error that says where. String values may refer to variables: ${VAR}, ${VAR:-default}, ${VAR:?message}, and
-// $$ for a dollar sign.
+// Package strictyaml reads YAML that people write, and holds them to it: a key that nobody knows,
+// a key given twice, a value of the wrong kind is an error that says where. String values may
+// refer to variables: ${VAR}, ${VAR:-default}, ${VAR:?message}, and $$ for a dollar sign.
 //
-// A file is parsed whole, but a value is interpolated when it is asked for: the connection of a file that one machine uses need
-// not have the variables that the others' connections refer to.
+// A file is parsed whole, but a value is interpolated when it is asked for: the connection of a
+// file that one machine uses need not have the variables that the others' connections refer to.
 //
-// Errors never repeat a value, because it may be a secret. What is a secret and what is not, only the caller knows.
+// Errors never repeat a value, because it may be a secret. What is a secret and what is not, only
+// the caller knows.
 package strictyaml
 
 import (
@@ -29,8 +30,9 @@ type document struct {
 	lookup func(string) (string, bool)
 }
 
-// Parse parses a file of one document, YAML or JSON; file is its name in errors, lookup finds the variables that its values refer to. The
-// node of an empty file is a mapping without fields. An error is an [*exit.Error] with its place, or several joined.
+// Parse parses a file of one document, YAML or JSON; file is its name in errors, lookup finds the
+// variables that its values refer to. The node of an empty file is a mapping without fields. An
+// error is an [*exit.Error] with its place, or several joined.
 func Parse(file string, data []byte, lookup func(string) (string, bool)) (Node, error) {
 	doc := &document{file: file, lookup: lookup}
 	if object := parseJSON(data); object != nil {
@@ -81,8 +83,8 @@ func (d *document) errorf(line, column int, hint, format string, args ...any) er
 	return e
 }
 
-// check reports what is wrong anywhere in the tree, whoever reads which part of it: keys given twice, and YAML that means
-// something only to the program it was written for.
+// check reports what is wrong anywhere in the tree, whoever reads which part of it: keys given
+// twice, and YAML that means something only to the program it was written for.
 func (n Node) check() error {
 	var wrong []error
 	n.walk(func(found error) { wrong = append(wrong, found) })
@@ -202,10 +204,12 @@ func (n Node) Items() ([]Node, error) {
 	return items, nil
 }
 
-// Raw returns the text of a scalar as it is written, variables not filled in: the one to repeat in an error.
+// Raw returns the text of a scalar as it is written, variables not filled in: the one to repeat
+// in an error.
 func (n Node) Raw() string { return n.target().Value }
 
-// Text returns the text of a scalar, variables filled in. A number and a boolean are the text that they are written as.
+// Text returns the text of a scalar, variables filled in. A number and a boolean are the text
+// that they are written as.
 func (n Node) Text() (string, error) {
 	switch {
 	case n.IsNull():
@@ -222,8 +226,8 @@ func (n Node) Text() (string, error) {
 	return text, nil
 }
 
-// Beside returns a path that the file gives: a relative one begins in the directory of the file, so that it means the same
-// wherever the program is started.
+// Beside returns a path that the file gives: a relative one begins in the directory of the file,
+// so that it means the same wherever the program is started.
 func (n Node) Beside(path string) string {
 	if filepath.IsAbs(path) {
 		return path
@@ -245,8 +249,9 @@ func position(file string, line, column int) string {
 
 const referenceHint = "right ones: ${VAR}, ${VAR:-default}, ${VAR:?message}; $$ is a dollar sign"
 
-// interpolate fills in the variables that text refers to. As in a shell, :- and :? are also for a variable that is empty, and
-// a default may refer to variables, which are looked up only if it is used. A dollar sign before anything but { and $ is one.
+// interpolate fills in the variables that text refers to. As in a shell, :- and :? are also for a
+// variable that is empty, and a default may refer to variables, which are looked up only if it is
+// used. A dollar sign before anything but { and $ is one.
 //
 // An error has no place yet, and repeats nothing of the text around the reference.
 func interpolate(text string, lookup func(string) (string, bool)) (string, *exit.Error) {
@@ -279,7 +284,8 @@ func interpolate(text string, lookup func(string) (string, bool)) (string, *exit
 	}
 }
 
-// referenceLength returns the length of the {...} that text begins with, references within it included; -1 without an end.
+// referenceLength returns the length of the {...} that text begins with, references within it
+// included; -1 without an end.
 func referenceLength(text string) int {
 	depth := 1
 	for i := 1; i < len(text); i++ {
