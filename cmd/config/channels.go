@@ -200,16 +200,24 @@ func readAutoJoin(n strictyaml.Node) (channel autoJoin, err error) {
 	return channel, nil
 }
 
+// autoJoinJSON writes a topic, or a map with its keys in their order.
 func autoJoinJSON(n strictyaml.Node, as style) (json.RawMessage, error) {
 	if !n.IsMap() {
 		return as.text(n)
 	}
-	keys := channelKeys(&autoJoin{})
-	found, err := collect(n, keys)
+	list, err := n.Fields()
 	if err != nil {
-		return n.RawTexts() // whoever reads it says what is wrong
+		return nil, err
 	}
-	return keysJSON(as, keys, found.values, func(Option) json.RawMessage { return nil })
+	var keys []Option
+	for _, field := range list {
+		i := slices.IndexFunc(channelKeys(&autoJoin{}), func(o Option) bool { return o.Key == field.Name })
+		if i < 0 {
+			return n.RawTexts() // whoever reads it says what is wrong
+		}
+		keys = append(keys, channelKeys(&autoJoin{})[i])
+	}
+	return mapJSON(as, n, keys)
 }
 
 // read returns the params with the secrets as they are now.

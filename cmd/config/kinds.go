@@ -87,8 +87,7 @@ type Value struct {
 
 // A variable is what an option sets.
 type variable interface {
-	parse(text string) error
-	parseEnv(text string) error
+	parse(from origin, text string) error
 	read(o *Option, values []strictyaml.Node) error
 	canonical() any
 }
@@ -99,21 +98,16 @@ type binding[T any] struct {
 	v    *T
 }
 
-func (b *binding[T]) parse(text string) error { return b.parseBy(b.kind.Parse, text) }
-
-func (b *binding[T]) parseEnv(text string) error {
-	if b.kind.Env != nil {
-		return b.parseBy(b.kind.Env, text)
+func (b *binding[T]) parse(from origin, text string) error {
+	parse := b.kind.Parse
+	if from == fromEnv && b.kind.Env != nil {
+		parse = b.kind.Env
 	}
-	return b.parse(text)
-}
-
-func (b *binding[T]) parseBy(parse func(string) (T, error), text string) error {
 	value, err := parse(text)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case b.kind.Join != nil:
+	}
+	if b.kind.Join != nil {
 		value = b.kind.Join(*b.v, value)
 	}
 	*b.v = value

@@ -134,7 +134,7 @@ func (o *setting) resolve(lookupEnv func(string) (string, bool), entry *Entry) e
 	case o.Env != "":
 		if text, _ = lookupEnv(o.Env); text != "" {
 			o.note(fromEnv)
-			return o.wrong(o.Env, text, o.Env+"="+o.Example, o.Value.parseEnv(text))
+			return o.wrong(o.Env, text, o.Env+"="+o.Example, o.Value.parse(fromEnv, text))
 		}
 	}
 	return o.readKey(entry.values(o.Key)...)
@@ -146,7 +146,7 @@ func (o *setting) parseFlags() error {
 		texts = texts[len(texts)-1:]
 	}
 	for _, text := range texts {
-		if err := o.Value.parse(text); err != nil {
+		if err := o.Value.parse(fromFlag, text); err != nil {
 			return o.wrong("--"+o.Flag, text, "--"+o.Flag+" "+o.Example, err)
 		}
 	}

@@ -95,13 +95,17 @@ func (f *File) showServe(o *object, compileWhere func(expr string) (Where, error
 	}
 	o.add("sinks", sinks.json())
 	o.add("routes", f.showRoutes(serve))
-	if n, said := f.serve["control"]; said {
-		o.add("control", mapJSON(n, controlOptions(&ControlSocket{})))
+	var wrong problems
+	add := func(key string, options []Option) {
+		if n, said := f.serve[key]; said {
+			text, err := mapJSON(shown, n, options)
+			wrong.add(err)
+			o.add(key, text)
+		}
 	}
-	if n, said := f.serve["http"]; said {
-		o.add("http", mapJSON(n, httpOptions(&HTTPListen{})))
-	}
-	return nil
+	add("control", controlOptions(&ControlSocket{}))
+	add("http", httpOptions(&HTTPListen{}))
+	return wrong.err()
 }
 
 // show returns a sink, with what the keys of its kind are built in as.
@@ -129,16 +133,18 @@ func (f *File) showRoutes(serve *Serve) json.RawMessage {
 	}
 	list := make([]json.RawMessage, len(items))
 	for i, item := range items {
-		list[i] = mapJSON(item, routeKeys())
+		list[i], _ = mapJSON(shown, item, routeKeys()) // it was read before
 	}
 	return jsonList(list)
 }
 
-// mapJSON shows a map that has the keys of the options, and was read before.
-func mapJSON(n strictyaml.Node, options []Option) json.RawMessage {
-	found, _ := collect(n, options)
-	text, _ := keysJSON(shown, options, found.values, func(o Option) json.RawMessage { return o.Value.defJSON })
-	return text
+// mapJSON writes a map that has the keys of the options.
+func mapJSON(as style, n strictyaml.Node, options []Option) (json.RawMessage, error) {
+	found, err := collect(n, options)
+	if err != nil {
+		return nil, err
+	}
+	return keysJSON(as, options, found.values, func(o Option) json.RawMessage { return o.Value.defJSON })
 }
 
 // keysJSON returns the object with the keys of the options. missing returns the value of a key
