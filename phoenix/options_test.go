@@ -38,6 +38,20 @@ func TestHeartbeatTimeoutFollowsInterval(t *testing.T) {
 	}
 }
 
+// TestEffective: it refuses what New refuses, in the same words, and fills in the rest.
+func TestEffective(t *testing.T) {
+	for _, o := range []Options{{URL: "ws://localhost"}, {}, {URL: "ftp://localhost"}, {URL: "ws://localhost?vsn=3"}, {URL: "ws://localhost", MaxRetries: -2}} {
+		effective, err := o.Effective()
+		_, want := New(o)
+		if (err == nil) != (want == nil) || err != nil && err.Error() != want.Error() {
+			t.Errorf("%+v: %v, and of New %v", o, err, want)
+		}
+		if err == nil && effective.HeartbeatTimeout != 10*time.Second {
+			t.Errorf("%+v", effective)
+		}
+	}
+}
+
 func TestInvalidOptions(t *testing.T) {
 	const url = "ws://localhost/socket"
 	for _, c := range []struct {

@@ -407,6 +407,8 @@ func TestResolveErrors(t *testing.T) {
 		{"connections: {a: {uri: ws://h, tls: {key_file: SECRET}}}", "1:48: tls has a key_file and no cert_file"},
 		{"connections: {a: {uri: 'ws://h/?vsn=SECRET'}}", `1:15: the connection "a" cannot be made: the vsn is not one of 2.0.0 and 1.0.0`},
 		{"connections: {a: {uri: ws://h, auto_join_channels: [phoenix]}}", "1:53: the topic phoenix is the socket's own"},
+		{"connections: {a: {uri: ws://h, auto_join_channels: [{topics: a, param: {}}]}}",
+			"1:54: the key \"topics\" is not known here\nphx.yaml:1:65: the key \"param\" is not known here"},
 		{"connections: {a: {uri: SECRET, vsn: 3, headers: {b c: SECRET, Upgrade: x}}}",
 			"1:24: the value of uri has no scheme\nphx.yaml:1:37: vsn \"3\" is none of 2.0.0, 1.0.0\n" +
 				"phx.yaml:1:50: \"b c\" cannot be the name of a header\nphx.yaml:1:63: the header Upgrade belongs to the upgrade itself"},
