@@ -10,7 +10,7 @@ import (
 )
 
 func TestCompletionOfNames(t *testing.T) {
-	env, end := startCtl(t, &ctlBackend{})
+	env, end := startCtl(t, &ctlServer{})
 	file := filepath.Join(t.TempDir(), "phx.yaml")
 	if err := os.WriteFile(file, []byte("connections: {first: {}, second: {name: renamed}}"), 0o600); err != nil {
 		t.Fatal(err)

@@ -19,7 +19,6 @@ import (
 	"phx/cmd/config"
 	"phx/cmd/internal/exit"
 	"phx/cmd/internal/serve"
-	"phx/phoenix"
 	"phx/signal"
 )
 
@@ -407,8 +406,8 @@ func ctlJoinRun(ctx context.Context, o *ctlJoinOptions) error {
 	if err != nil {
 		return err
 	}
-	answer, err := o.client.Join(ctx, o.name, o.topic, params)
-	return o.printSignal(ctx, answer, err)
+	text, err := o.client.Join(ctx, o.name, serve.Join{Topic: o.topic, Params: params})
+	return o.printSignal(ctx, text, err)
 }
 
 // readParams returns the params of a join, nil for none.
@@ -454,8 +453,8 @@ func newCtlLeaveCmd(f *factory, s *ctlSocket) *cobra.Command {
 		Example: "  phx ctl leave backend room:lobby",
 		Args:    ctlArgs("backend room:lobby", []string{"NAME", "TOPIC"}, &name, &topic),
 	}, func(ctx context.Context) error {
-		answer, err := c.client.Leave(ctx, name, topic)
-		return c.printSignal(ctx, answer, err)
+		text, err := c.client.Leave(ctx, name, topic)
+		return c.printSignal(ctx, text, err)
 	})
 }
 
@@ -505,12 +504,15 @@ func ctlPushRun(ctx context.Context, o *ctlPushOptions) error {
 	if err != nil {
 		return err
 	}
-	push := serve.Push{Topic: o.topic, Event: o.event, Payload: payload, Timeout: o.timeout, NoReply: o.noReply}
+	push := serve.Push{Topic: o.topic, Event: o.event, Payload: payload, NoReply: o.noReply}
 	if o.binary {
 		push.Payload, push.Binary = nil, payload
 	}
-	answer, err := o.client.Push(ctx, o.name, push)
-	return o.printSignal(ctx, answer, err)
+	if o.timeout > 0 {
+		push.TimeoutMS = int64((o.timeout-1)/time.Millisecond) + 1 // a part of a millisecond is one
+	}
+	text, err := o.client.Push(ctx, o.name, push)
+	return o.printSignal(ctx, text, err)
 }
 
 // readPayload returns the one payload that the input has.
@@ -539,16 +541,6 @@ func (o *ctlPushOptions) readPayload() ([]byte, error) {
 	return payload, nil
 }
 
-// An answeredSignal is what of the signal that answers a call decides about the exit code.
-type answeredSignal struct {
-	Type string
-	Data struct {
-		Topic, Event, Status, Reason, Delivered string
-		TimeoutMS                               int64 `json:"timeout_ms"`
-		Payload, Response                       json.RawMessage
-	}
-}
-
 // answerFormat declares --output for calls that a signal answers, which phx serve writes in the default format.
 func (c *ctl) answerFormat() config.Option {
 	names := []string{signal.FormatSignal.String(), signal.FormatPayload.String()}
@@ -563,48 +555,14 @@ func (c *ctl) answerFormat() config.Option {
 	}
 }
 
-// printSignal prints the signal that answers a call, and returns what it says about the exit code.
-func (c *ctl) printSignal(ctx context.Context, answer serve.Answer, err error) error {
-	text := answer.Line
-	if err == nil && c.payloadOnly {
+// printSignal prints the signal that answers a call, and returns the error of the call: a call that has failed may have a signal, too.
+func (c *ctl) printSignal(ctx context.Context, text []byte, failure error) error {
+	if text == nil {
+		return failure
+	}
+	var err error
+	if c.payloadOnly {
 		text, err = newSignalView(signal.FormatPayload).shown(text)
 	}
-	if err := c.printAnswer(ctx, text, err); err != nil {
-		return err
-	}
-	var s answeredSignal
-	if err := json.Unmarshal(answer.Line, &s); err != nil {
-		return err
-	}
-	return s.failure()
-}
-
-// failure returns why the call has failed, as the commands join and push say it; nil if it has not.
-func (s *answeredSignal) failure() error {
-	d := &s.Data
-	switch s.Type {
-	case "phoenix.channel.join_error":
-		f := joinFailure(&phoenix.JoinError{Topic: d.Topic, Reason: phoenix.JoinReason(d.Reason), Response: phoenix.Payload{Data: d.Response}})
-		if hint, ok := ctlJoinHints[phoenix.JoinReason(d.Reason)]; ok {
-			f.Hint = hint
-		}
-		return f
-	case "phoenix.push.reply":
-		if d.Status != "ok" {
-			return statusFailure(d.Topic, d.Event, &phoenix.PushReply{Status: d.Status}, phoenix.Payload{Data: d.Payload})
-		}
-	case "phoenix.push.timeout":
-		return pushTimeoutFailure(d.Topic, d.Event, &phoenix.PushTimeout{Timeout: time.Duration(d.TimeoutMS) * time.Millisecond})
-	case "phoenix.push.error":
-		return pushFailure(&phoenix.PushError{
-			Topic: d.Topic, Name: d.Event, Reason: phoenix.PushReason(d.Reason), Delivered: phoenix.Delivered(d.Delivered),
-		})
-	}
-	return nil
-}
-
-// ctlJoinHints are those of joinHints that are other ones for a join by phx serve.
-var ctlJoinHints = map[phoenix.JoinReason]string{
-	phoenix.JoinRefused: "the channel's join/3 refused: check the topic and its params",
-	phoenix.JoinTimeout: "allow more with reply_timeout_msec in the config, or see what the server's join/3 is doing",
+	return firstError(c.printAnswer(ctx, text, err), failure)
 }

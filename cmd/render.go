@@ -11,7 +11,6 @@ import (
 
 	"phx/cmd/config"
 	"phx/cmd/internal/exit"
-	"phx/cmd/internal/serve"
 	"phx/signal"
 )
 
@@ -311,9 +310,9 @@ func (v *signalView) plain(line []byte) (text []byte, seq uint64, err error) {
 
 // errStrangeSignal says that a line is no signal.
 func errStrangeSignal(err error) error {
-	return &serve.Error{
-		Code: int(exit.Failure), Message: "phx serve sent a line that is no signal: " + err.Error(),
-		Advice: "check that phx serve and phx ctl are of one version: phx version",
+	return &exit.Error{
+		Code: exit.Failure, Message: "phx serve sent a line that is no signal: " + err.Error(),
+		Hint: "check that phx serve and phx ctl are of one version: phx version",
 	}
 }
 

@@ -120,6 +120,7 @@ func (o *serveOptions) bridgeOptions() serve.Options {
 		Build:     serveBuildInfo(),
 		Logger:    o.log,
 		LogEvent:  logLifecycle,
+		Explain:   explainAnswer,
 		Reloading: o.notifier.Reloading,
 	}
 	if o.logging.Trace {
@@ -202,11 +203,12 @@ func (s *server) answer(ctx context.Context) {
 		})
 	}
 	run("the control API", func() error { return serve.NewServer(s.bridge, s.log).Serve(ctx, s.control) })
+	health := serve.NewHealth(s.bridge.Alive)
 	if s.web != nil {
-		web := serve.NewWeb(s.bridge.Source(), s.bridge.Metrics(), s.log)
+		web := serve.NewWeb(health, s.bridge.Ready, s.bridge.Metrics, s.log)
 		run("the HTTP server", func() error { return web.Serve(ctx, s.web) })
 	}
-	s.asking.Go(func() { s.notifier.Watchdog(ctx, serve.NewHealth(s.bridge.Source()).Check) })
+	s.asking.Go(func() { s.notifier.Watchdog(ctx, health.Check) })
 }
 
 // tellReady tells systemd and whoever waits for a file that everything is there, once, and logs what is missing.
@@ -290,6 +292,34 @@ func endedFailure(err error) error {
 		}
 	}
 	return f
+}
+
+// explainAnswer returns the failure that an event is which ends a join, a leave or a push of `phx ctl`, as the commands join and push
+// report it; nil if it is none.
+func explainAnswer(ev *phoenix.Event) *exit.Error {
+	switch d := ev.Detail.(type) {
+	case *phoenix.JoinError:
+		f := joinFailure(d)
+		if hint, ok := ctlJoinHints[d.Reason]; ok && d.Err == nil {
+			f.Hint = hint
+		}
+		return f
+	case *phoenix.PushReply:
+		if d.Status != "ok" {
+			return statusFailure(ev.Topic, ev.Name, d, ev.Payload)
+		}
+	case *phoenix.PushTimeout:
+		return pushTimeoutFailure(ev.Topic, ev.Name, d)
+	case *phoenix.PushError:
+		return pushFailure(d)
+	}
+	return nil
+}
+
+// ctlJoinHints are the joinHints that differ for a join by phx serve.
+var ctlJoinHints = map[phoenix.JoinReason]string{
+	phoenix.JoinRefused: "the channel's join/3 refused: check the topic and its params",
+	phoenix.JoinTimeout: "allow more with reply_timeout_msec in the config, or see what the server's join/3 is doing",
 }
 
 // catchHangups catches HUP, unless we were started to ignore it: from the start, in case somebody is quick, and to the end, which

@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"path"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -24,42 +25,7 @@ import (
 	"phx/signal"
 )
 
-// A Backend does what the calls ask for. Its methods are called by many goroutines at once. ctx is that of the call: it ends when
-// the caller has gone, when the time that the caller gave is up, and when the server shuts down.
-//
-// An error that is, or wraps, an [*Error] is answered as it is. Of any other the text is answered, with HTTP status 500, so it must hold
-// no secret.
-type Backend interface {
-	// Connections returns every connection, in the order in which it was configured or added.
-	Connections(ctx context.Context) ([]Connection, error)
-	// Connection returns one; [UnknownConnection] if there is none of that name. So do all methods that take a name.
-	Connection(ctx context.Context, name string) (Connection, error)
-	// Await waits until the connection is in the state: [StateConnected], or [StateJoined]: connected and each of its wanted channels
-	// joined. When ctx ends first, it returns ctx's error and the connection as it was last.
-	Await(ctx context.Context, name, state string) (Connection, error)
-	// Add takes one more connection and starts it: entry is its entry of a config file, as JSON, with its name. Paths in it that are
-	// relative start at dir; empty: where serve was started.
-	Add(ctx context.Context, entry []byte, dir string) (Connection, error)
-	// Remove stops a connection and forgets it.
-	Remove(ctx context.Context, name string) error
-	// Start, Stop and Restart return the connection as it is afterwards. To start what runs, or to stop what does not, is no error.
-	Start(ctx context.Context, name string) (Connection, error)
-	Stop(ctx context.Context, name string) (Connection, error)
-	Restart(ctx context.Context, name string) (Connection, error)
-	// Join joins a topic and answers with the signal of its first answer, joined or join_error. params is a JSON object, or nil for those
-	// that the configuration has for the topic, else none.
-	Join(ctx context.Context, name, topic string, params json.RawMessage) (Answer, error)
-	// Leave leaves a topic and answers with the signal left.
-	Leave(ctx context.Context, name, topic string) (Answer, error)
-	// Push pushes and answers with the signal that ended it: push.reply, push.timeout or push.error.
-	Push(ctx context.Context, name string, p Push) (Answer, error)
-	// Subscribe begins a stream of signals. A filter that does not compile is an [*Error].
-	Subscribe(r SubscribeRequest) (Subscription, error)
-	// Reload reads the configuration again, and returns when it has taken effect, or why it did not.
-	Reload(ctx context.Context) error
-}
-
-// The states that [Backend.Await] waits for.
+// The states that [Bridge.Await] waits for.
 const (
 	StateConnected = "connected"
 	StateJoined    = "joined"
@@ -94,36 +60,40 @@ type Channel struct {
 	JoinedAt time.Time `json:"joined_at,omitzero"`
 }
 
-// A Push is one message to push.
+// A Join is the body of POST /v1/connections/NAME/channels.
+type Join struct {
+	Topic string `json:"topic"`
+	// Params is a JSON object, or nil for those that the configuration has for the topic, else none.
+	Params json.RawMessage `json:"params,omitempty"`
+}
+
+// A Push is the body of POST /v1/connections/NAME/push.
 type Push struct {
-	Topic, Event string
-	// Payload is a JSON text, unless Binary is not nil: then that is the payload.
-	Payload json.RawMessage
-	Binary  []byte
-	// Timeout bounds the wait for the reply; zero: as long as the configuration of the connection says.
-	Timeout time.Duration
-	// NoReply waits for no reply. The answer is made by [NewRefAnswer].
-	NoReply bool
+	Topic string `json:"topic"`
+	Event string `json:"event"`
+	// Payload is a JSON text. Either it or Binary is not nil.
+	Payload json.RawMessage `json:"payload,omitempty"`
+	Binary  []byte          `json:"payload_base64,omitzero"`
+	// TimeoutMS bounds the wait for the reply in milliseconds; 0: as long as the configuration of the connection says.
+	TimeoutMS int64 `json:"timeout_ms,omitempty"`
+	// NoReply waits for no reply: the answer is {"ref":"..."}.
+	NoReply bool `json:"no_reply,omitempty"`
 }
 
-// An Answer is a signal that answers a call.
+// An Answer is the answer to a join, a leave or a push.
 type Answer struct {
-	// HTTPStatus is 200 for the signals joined, left and push.reply, whatever the status in the reply; 504 for push.timeout and for a
-	// join_error by timeout; 502 for push.error and other join_errors; 202 for the ref of a push that waits for no reply.
-	HTTPStatus int
-	// Line is the signal in the default format; a line break at its end is allowed.
+	// Status is the HTTP status: 200 for the signals joined, left and push.reply, whatever the status in the reply; 504 for
+	// push.timeout and for a join_error by timeout; 502 for push.error and other join_errors; 202 for the ref of a push that
+	// waits for no reply.
+	Status int
+	// Line is the signal in the default format, or the ref; a line break at its end is allowed.
 	Line []byte
+	// Err says why the call has failed, as the command of its name does; nil if it has not.
+	Err *exit.Error
 }
 
-// NewRefAnswer returns the answer to a push that waits for no reply.
-func NewRefAnswer(ref string) Answer {
-	line, _ := json.Marshal(struct { // strings always marshal
-		Ref string `json:"ref"`
-	}{ref})
-	return Answer{HTTPStatus: 202, Line: line}
-}
-
-// A SubscribeRequest says which signals somebody wants, and how they are written. What is empty is not asked for.
+// A SubscribeRequest is the query of GET /v1/signals: which signals a subscriber wants, and how they are written. What is empty
+// is not asked for.
 type SubscribeRequest struct {
 	// Match is a pattern for the type, Subscribe one for a bus topic.
 	Match, Subscribe string
@@ -134,99 +104,81 @@ type SubscribeRequest struct {
 	Format signal.Format
 }
 
-// A Subscription is a stream of signals. One goroutine takes from it.
-type Subscription interface {
-	// Next waits for at least one signal, and returns as many as there are, within reason: whole lines, valid until the next call of Next or
-	// Close. What the subscriber was too slow for is lost, and announced in the stream. The error is that of ctx, or says that the stream has ended.
-	Next(ctx context.Context) ([]byte, error)
-	// Close ends the subscription. It is called once, after the last Next has returned.
-	Close()
-}
-
-// An Error is a call that failed, on either side of the socket. As JSON it is {"error":{"message","hint","exit_code"}}.
-type Error struct {
-	// Status is the HTTP status; 0 when nobody answered.
-	Status int
-	// Code is the exit code of `phx ctl`.
-	Code int
-	// Message says what happened, and Advice what to do about it.
-	Message, Advice string
+// An apiError is the error of a call with the HTTP status of its answer.
+type apiError struct {
+	status int
+	err    *exit.Error
 }
 
 // Error returns the message.
-func (e *Error) Error() string { return e.Message }
+func (e *apiError) Error() string { return e.err.Error() }
 
-// ExitCode returns the exit code for it.
-func (e *Error) ExitCode() int { return e.Code }
+// Unwrap returns the error without the status.
+func (e *apiError) Unwrap() error { return e.err }
 
-// Hint returns what to do about it.
-func (e *Error) Hint() string { return e.Advice }
-
-// The exit codes that this package gives by itself.
-const (
-	exitFailure   = 1
-	exitUsage     = 2
-	exitJQCompile = 3
-	exitConnect   = 7
-	exitWrite     = 23
-	exitTimeout   = 28
-	exitLinkLost  = 56
-	exitChannel   = 66
-)
-
-// UnknownConnection is the error of a call that names a connection that serve does not have.
-func UnknownConnection(name string) *Error {
-	return &Error{
-		Status: http.StatusNotFound, Code: exitFailure,
-		Message: fmt.Sprintf("serve has no connection %q", name),
-		Advice:  "`phx ctl list` shows those it has",
-	}
+func newAPIError(status int, code exit.Code, message, hint string) *apiError {
+	return &apiError{status, &exit.Error{Code: code, Message: message, Hint: hint}}
 }
 
-// ErrClosing is the error of a call that comes too late, or would wait for what will not come any more.
-var ErrClosing = &Error{
-	Status: http.StatusServiceUnavailable, Code: exitLinkLost, Message: "serve is shutting down", Advice: "start it again: phx serve -f FILE",
+// badRequest is the error of a call that is wrong in itself.
+func badRequest(hint, format string, args ...any) *apiError {
+	return &apiError{http.StatusBadRequest, exit.Usagef(hint, format, args...)}
 }
 
-// BadRequest is the error of a call that is wrong in itself.
-func BadRequest(hint, format string, args ...any) *Error {
-	return &Error{Status: http.StatusBadRequest, Code: exitUsage, Message: fmt.Sprintf(format, args...), Advice: hint}
+// unknownConnection is the error of a call that names a connection that serve does not have.
+func unknownConnection(name string) *apiError {
+	return newAPIError(http.StatusNotFound, exit.Failure, fmt.Sprintf("serve has no connection %q", name), "`phx ctl list` shows those it has")
 }
 
-// errorBody is an Error as JSON.
-type errorBody struct {
-	Error struct {
-		Message  string `json:"message"`
-		Hint     string `json:"hint,omitempty"`
-		ExitCode int    `json:"exit_code"`
-	} `json:"error"`
-}
+// errClosing is the error of a call that comes too late, or would wait for what will not come any more.
+var errClosing = newAPIError(http.StatusServiceUnavailable, exit.LinkLost, "serve is shutting down", "start it again: phx serve -f FILE")
 
-func (e *Error) body() errorBody {
-	var b errorBody
-	b.Error.Message, b.Error.Hint, b.Error.ExitCode = e.Message, e.Advice, e.Code
-	return b
-}
+// errStarting is the error of a change before everything is started.
+var errStarting = newAPIError(http.StatusServiceUnavailable, exit.Failure, "serve is still starting", "try again")
 
-// asError makes an Error of what a Backend returned.
-func asError(err error) *Error {
-	if known := (*Error)(nil); errors.As(err, &known) {
+// asAPIError returns the error that a call is answered with. The text of an error that nobody gave a code is answered with status 500,
+// so it must hold no secret.
+func asAPIError(err error) *apiError {
+	if known := (*apiError)(nil); errors.As(err, &known) {
 		return known
 	}
-	e := &Error{Status: http.StatusInternalServerError, Code: exitFailure, Message: err.Error()}
-	if coded := (*exit.Error)(nil); errors.As(err, &coded) {
-		e.Status, e.Code, e.Advice = http.StatusUnprocessableEntity, int(coded.Code), coded.Hint
-		return e
-	}
-	if coded := (interface{ ExitCode() int })(nil); errors.As(err, &coded) {
+	if code, hint, ok := codeAndHint(err); ok {
 		// It is known what is wrong, and it is no mistake of ours: a config file, for example.
-		e.Status, e.Code = http.StatusUnprocessableEntity, coded.ExitCode()
+		return newAPIError(http.StatusUnprocessableEntity, code, err.Error(), hint)
 	}
-	if hinted := (interface{ Hint() string })(nil); errors.As(err, &hinted) {
-		e.Advice = hinted.Hint()
-	}
-	return e
+	return newAPIError(http.StatusInternalServerError, exit.Failure, err.Error(), "")
 }
+
+// codeAndHint returns what the first error with an exit code in err's tree says; ok is false if there is none. Errors of package
+// config have types of their own.
+func codeAndHint(err error) (code exit.Code, hint string, ok bool) {
+	if e := (*exit.Error)(nil); errors.As(err, &e) {
+		return e.Code, e.Hint, true
+	}
+	var coded interface {
+		ExitCode() int
+		Hint() string
+	}
+	if errors.As(err, &coded) {
+		return exit.Code(coded.ExitCode()), coded.Hint(), true
+	}
+	return exit.Failure, "", false
+}
+
+// A wireError is an [exit.Error] as JSON, in the body of an error and in the header of an answer.
+type wireError struct {
+	Message  string    `json:"message"`
+	Hint     string    `json:"hint,omitempty"`
+	ExitCode exit.Code `json:"exit_code"`
+}
+
+// errorBody is the body of an error.
+type errorBody struct {
+	Error wireError `json:"error"`
+}
+
+// errorHeader has the wireError of an answer whose body is the signal of a failure.
+const errorHeader = "Phx-Error"
 
 const (
 	// MaxBody is how large the body of a call may be: more than the largest message that Phoenix takes by default, as base64.
@@ -244,8 +196,9 @@ const (
 
 // A Server answers the calls of the control API.
 type Server struct {
-	backend Backend
-	log     *slog.Logger
+	bridge *Bridge
+	log    *slog.Logger
+	mux    *http.ServeMux
 	// writeTimeout and maxBody are the constants, but for tests.
 	writeTimeout time.Duration
 	maxBody      int64
@@ -254,11 +207,88 @@ type Server struct {
 	close   context.CancelFunc
 }
 
-// NewServer returns a server of what b does, which logs what a caller cannot be told.
-func NewServer(b Backend, log *slog.Logger) *Server {
-	s := &Server{backend: b, log: log, writeTimeout: writeTimeout, maxBody: MaxBody}
+// NewServer returns a server of b's control API. It logs what a caller cannot be told.
+func NewServer(b *Bridge, log *slog.Logger) *Server {
+	s := &Server{bridge: b, log: log, mux: http.NewServeMux(), writeTimeout: writeTimeout, maxBody: MaxBody}
 	s.closing, s.close = context.WithCancel(context.Background())
+	s.route("/v1/connections", methods{"GET": withoutQuery(listConnections), "POST": addConnection})
+	s.route("/v1/connections/{name}", methods{"GET": getConnection, "DELETE": withoutQuery(removeConnection)})
+	s.route("/v1/connections/{name}/start", methods{"POST": changeConnection((*Bridge).Start)})
+	s.route("/v1/connections/{name}/stop", methods{"POST": changeConnection((*Bridge).Stop)})
+	s.route("/v1/connections/{name}/restart", methods{"POST": changeConnection((*Bridge).Restart)})
+	s.route("/v1/connections/{name}/channels", methods{"POST": withoutQuery(join)})
+	s.route("/v1/connections/{name}/channels/{topic}", methods{"DELETE": withoutQuery(leave)})
+	s.route("/v1/connections/{name}/push", methods{"POST": withoutQuery(push)})
+	s.route("/v1/signals", methods{"GET": streamSignals})
+	s.route("/v1/reload", methods{"POST": withoutQuery(reload)})
+	s.mux.HandleFunc("/", s.answerWith(noSuchCall))
 	return s
+}
+
+// A handler does one call.
+type handler func(c *call) error
+
+// methods are the handlers of one path.
+type methods map[string]handler
+
+// route routes the calls of a path. A method that it does not have is answered with those that it has; the mux would take HEAD for GET.
+func (s *Server) route(path string, m methods) {
+	allowed := strings.Join(slices.Sorted(maps.Keys(m)), ", ")
+	notAllowed := s.answerWith(func(c *call) error {
+		c.w.Header().Set("Allow", allowed)
+		return newAPIError(http.StatusMethodNotAllowed, exit.Usage, fmt.Sprintf("%s does not go with %s", c.r.Method, c.path()), "it takes "+allowed)
+	})
+	for method, h := range m {
+		s.mux.HandleFunc(method+" "+path, s.answerWith(h))
+	}
+	s.mux.HandleFunc("HEAD "+path, notAllowed)
+	s.mux.HandleFunc(path, notAllowed)
+}
+
+// answerWith returns h as the mux takes it. A panic in h ends this call and nothing else.
+func (s *Server) answerWith(h handler) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		c := &call{server: s, w: w, r: r, control: http.NewResponseController(w)}
+		defer func() {
+			if value := recover(); value != nil {
+				if value == http.ErrAbortHandler {
+					panic(value)
+				}
+				s.log.Error("a control call panicked", "method", r.Method, "path", r.URL.Path, "panic", value, "stack", string(debug.Stack()))
+				c.fail(newAPIError(http.StatusInternalServerError, exit.Failure,
+					"serve made a mistake in this call; nothing else is harmed", "its log on stderr has more"))
+			}
+		}()
+		if err := h(c); err != nil {
+			c.fail(err)
+		}
+	}
+}
+
+// ServeHTTP answers one call.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	escaped := muxPath(r.URL.EscapedPath())
+	if path.Clean("/"+escaped) != escaped { // which the mux would redirect
+		s.answerWith(noSuchCall)(w, r)
+		return
+	}
+	r.URL.RawPath = escaped
+	s.mux.ServeHTTP(w, r)
+}
+
+// muxPath returns an escaped path in which a topic, which may hold slashes, is one segment, and no segment is a dot or two: the mux
+// would redirect to a path without them.
+func muxPath(escaped string) string {
+	segments := strings.SplitN(escaped, "/", 6) // "", v1, connections, NAME, channels, TOPIC
+	if len(segments) == 6 && segments[4] == "channels" {
+		segments[5] = strings.ReplaceAll(segments[5], "/", "%2F")
+	}
+	for i, segment := range segments {
+		if segment == "." || segment == ".." {
+			segments[i] = strings.ReplaceAll(segment, ".", "%2E")
+		}
+	}
+	return strings.Join(segments, "/")
 }
 
 // Serve answers calls on l, which it closes, until ctx ends, and then returns nil: streams and waits end at once, other calls have a
@@ -294,135 +324,30 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	return err
 }
 
-// ServeHTTP answers one call.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c := &call{server: s, w: w, r: r, control: http.NewResponseController(w)}
-	defer func() {
-		if value := recover(); value != nil {
-			if value == http.ErrAbortHandler {
-				panic(value)
-			}
-			s.log.Error("a control call panicked", "method", r.Method, "path", r.URL.Path, "panic", value, "stack", string(debug.Stack()))
-			c.panicked()
-		}
-	}()
-	if err := c.handle(); err != nil {
-		c.fail(err)
-	}
-}
-
-// A handler does one call.
-type handler func(c *call) error
-
-// bare is a handler of calls without a query.
-func bare(h handler) handler {
-	return func(c *call) error {
-		if _, err := c.query(nil); err != nil {
-			return err
-		}
-		return h(c)
-	}
-}
-
-// methods are the handlers of one path.
-type methods map[string]handler
-
-// route returns the handlers of a path, and what the path names in c; nil if there is no such path. The path is looked at as it was
-// escaped: what is a slash in a topic divides nothing.
-func route(c *call, escaped string) methods {
-	rest, ok := strings.CutPrefix(escaped, "/v1/")
-	if !ok {
-		return nil
-	}
-	switch rest {
-	case "connections":
-		return methods{http.MethodGet: bare(listConnections), http.MethodPost: addConnection}
-	case "signals":
-		return methods{http.MethodGet: streamSignals}
-	case "reload":
-		return methods{http.MethodPost: bare(reload)}
-	}
-	rest, ok = strings.CutPrefix(rest, "connections/")
-	if !ok {
-		return nil
-	}
-	name, rest, deeper := strings.Cut(rest, "/")
-	if c.name, ok = unescape(name); !ok {
-		return nil
-	}
-	if !deeper {
-		return methods{http.MethodGet: getConnection, http.MethodDelete: bare(removeConnection)}
-	}
-	return routeBelow(c, rest)
-}
-
-// routeBelow is route for what comes below a connection.
-func routeBelow(c *call, rest string) methods {
-	switch rest {
-	case "start":
-		return methods{http.MethodPost: bare(startConnection)}
-	case "stop":
-		return methods{http.MethodPost: bare(stopConnection)}
-	case "restart":
-		return methods{http.MethodPost: bare(restartConnection)}
-	case "push":
-		return methods{http.MethodPost: bare(push)}
-	case "channels":
-		return methods{http.MethodPost: bare(join)}
-	}
-	topic, ok := strings.CutPrefix(rest, "channels/")
-	if !ok {
-		return nil
-	}
-	// A topic may hold slashes, escaped or not.
-	if c.topic, ok = unescape(topic); !ok {
-		return nil
-	}
-	return methods{http.MethodDelete: bare(leave)}
-}
-
-// unescape returns the text of a part of a path, which must not be empty.
-func unescape(part string) (text string, ok bool) {
-	text, err := url.PathUnescape(part)
-	return text, err == nil && text != ""
-}
-
-// handle finds out what the call is, and does it.
-func (c *call) handle() error {
-	path := c.r.URL.EscapedPath()
-	found := route(c, path)
-	if found == nil {
-		return &Error{
-			Status: http.StatusNotFound, Code: exitUsage, Message: fmt.Sprintf("there is no call %s %s", c.r.Method, path),
-			Advice: "for example: GET /v1/connections",
-		}
-	}
-	h, ok := found[c.r.Method]
-	if !ok {
-		allowed := strings.Join(slices.Sorted(maps.Keys(found)), ", ")
-		c.w.Header().Set("Allow", allowed)
-		return &Error{
-			Status: http.StatusMethodNotAllowed, Code: exitUsage, Message: fmt.Sprintf("%s does not go with %s", c.r.Method, path),
-			Advice: "it takes " + allowed,
-		}
-	}
-	return h(c)
-}
-
 // A call is one request on its way through a handler.
 type call struct {
 	server  *Server
 	w       http.ResponseWriter
 	r       *http.Request
 	control *http.ResponseController
-	// name is the connection in the path, topic the topic in it.
-	name, topic string
 	// begun says that the header of the answer is written.
 	begun bool
 }
 
-// answer answers with a value as JSON.
-func (c *call) answer(status int, value any) error {
+// name returns the connection that the path names.
+func (c *call) name() string { return c.r.PathValue("name") }
+
+// path returns the path as the caller wrote it.
+func (c *call) path() string {
+	path, _, _ := strings.Cut(c.r.RequestURI, "?")
+	return path
+}
+
+// answer answers with a value as JSON, unless there is an error.
+func (c *call) answer(status int, value any, err error) error {
+	if err != nil {
+		return err
+	}
 	text, err := json.Marshal(value)
 	if err != nil {
 		return err
@@ -431,20 +356,16 @@ func (c *call) answer(status int, value any) error {
 	return nil
 }
 
-// answerWith is answer for what a method of the backend returned.
-func answerWith[T any](c *call, status int, value T, err error) error {
-	if err != nil {
-		return err
-	}
-	return c.answer(status, value)
-}
-
-// answerSignal answers with a signal.
+// answerSignal answers with a signal, unless there is an error.
 func (c *call) answerSignal(a Answer, err error) error {
 	if err != nil {
 		return err
 	}
-	c.write(a.HTTPStatus, bytes.TrimSuffix(a.Line, []byte("\n")))
+	if a.Err != nil {
+		text, _ := json.Marshal(wireError{a.Err.Message, a.Err.Hint, a.Err.Code})                       // strings and a number
+		c.w.Header().Set(errorHeader, string(bytes.ReplaceAll(text, []byte("\x7f"), []byte(`\u007f`)))) // the one control character that JSON allows
+	}
+	c.write(a.Status, bytes.TrimSuffix(a.Line, []byte("\n")))
 	return nil
 }
 
@@ -474,20 +395,9 @@ func (c *call) fail(err error) {
 	if c.begun {
 		panic(http.ErrAbortHandler) // the stream must not look complete
 	}
-	e := asError(err)
-	text, _ := json.Marshal(e.body()) // strings and a number
-	c.write(e.Status, text)
-}
-
-// panicked answers a call whose handler panicked, if that can still be done.
-func (c *call) panicked() {
-	if c.begun {
-		panic(http.ErrAbortHandler)
-	}
-	c.fail(&Error{
-		Status: http.StatusInternalServerError, Code: exitFailure, Message: "serve made a mistake in this call; nothing else is harmed",
-		Advice: "its log on stderr has more",
-	})
+	e := asAPIError(err)
+	text, _ := json.Marshal(errorBody{wireError{e.err.Message, e.err.Hint, e.err.Code}}) // strings and a number
+	c.write(e.status, text)
 }
 
 // body reads the body, all of it.
@@ -497,13 +407,11 @@ func (c *call) body() ([]byte, error) {
 	_ = c.control.SetReadDeadline(time.Time{})
 	switch {
 	case err == nil && !utf8.Valid(data):
-		return nil, BadRequest("JSON is UTF-8; bytes go as payload_base64", "the body is not valid UTF-8")
+		return nil, badRequest("JSON is UTF-8; bytes go as payload_base64", "the body is not valid UTF-8")
 	case errors.As(err, new(*http.MaxBytesError)):
-		return nil, &Error{
-			Status: http.StatusRequestEntityTooLarge, Code: exitUsage, Message: fmt.Sprintf("the body has more than %d bytes", c.server.maxBody), Advice: "send less",
-		}
+		return nil, newAPIError(http.StatusRequestEntityTooLarge, exit.Usage, fmt.Sprintf("the body has more than %d bytes", c.server.maxBody), "send less")
 	case err != nil:
-		return nil, BadRequest("send it again", "the body did not arrive: %v", err)
+		return nil, badRequest("send it again", "the body did not arrive: %v", err)
 	}
 	return data, nil
 }
@@ -518,10 +426,10 @@ func (c *call) decode(v any, example string) error {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
-		return BadRequest(hint, "the body is wrong: %s", explainJSON(err))
+		return badRequest(hint, "the body is wrong: %s", explainJSON(err))
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return BadRequest(hint, "the body is wrong: something follows the object")
+		return badRequest(hint, "the body is wrong: something follows the object")
 	}
 	return nil
 }
@@ -545,7 +453,7 @@ func explainJSON(err error) string {
 func (c *call) query(known []string, repeat ...string) (url.Values, error) {
 	values, err := url.ParseQuery(c.r.URL.RawQuery)
 	if err != nil {
-		return nil, BadRequest("percent-encode what is not a letter or a digit", "the query is wrong: %v", err)
+		return nil, badRequest("percent-encode what is not a letter or a digit", "the query is wrong: %v", err)
 	}
 	for name, texts := range values {
 		switch {
@@ -555,23 +463,26 @@ func (c *call) query(known []string, repeat ...string) (url.Values, error) {
 			if names := slices.Concat(known, repeat); len(names) > 0 {
 				hint = "there are: " + strings.Join(names, ", ")
 			}
-			return nil, BadRequest(hint, "the query has an unknown name, %q", name)
+			return nil, badRequest(hint, "the query has an unknown name, %q", name)
 		case len(texts) > 1:
-			return nil, BadRequest("give it once", "the query has more than one %q", name)
+			return nil, badRequest("give it once", "the query has more than one %q", name)
 		}
 	}
 	return values, nil
 }
 
-func listConnections(c *call) error {
-	all, err := c.server.backend.Connections(c.r.Context())
-	for i := range all {
-		all[i] = all[i].complete()
+// withoutQuery is a handler of calls that take no query.
+func withoutQuery(h handler) handler {
+	return func(c *call) error {
+		if _, err := c.query(nil); err != nil {
+			return err
+		}
+		return h(c)
 	}
-	if all == nil {
-		all = []Connection{}
-	}
-	return answerWith(c, http.StatusOK, connectionList{all}, err)
+}
+
+func noSuchCall(c *call) error {
+	return newAPIError(http.StatusNotFound, exit.Usage, fmt.Sprintf("there is no call %s %s", c.r.Method, c.path()), "for example: GET /v1/connections")
 }
 
 // connectionList is what GET /v1/connections answers.
@@ -579,17 +490,9 @@ type connectionList struct {
 	Connections []Connection `json:"connections"`
 }
 
-// complete returns the connection as it is to be in JSON. Times are as exact as those of signals.
-func (c Connection) complete() Connection {
-	c.Since = c.Since.UTC().Truncate(time.Microsecond)
-	c.Channels = append([]Channel{}, c.Channels...)
-	for i := range c.Channels {
-		c.Channels[i].JoinedAt = c.Channels[i].JoinedAt.UTC().Truncate(time.Microsecond)
-	}
-	if c.Counters == nil {
-		c.Counters = map[string]uint64{}
-	}
-	return c
+func listConnections(c *call) error {
+	all, err := c.server.bridge.Connections(c.r.Context())
+	return c.answer(http.StatusOK, connectionList{all}, err)
 }
 
 func getConnection(c *call) error {
@@ -601,13 +504,14 @@ func getConnection(c *call) error {
 	switch state {
 	case "":
 		if query.Has("timeout") || query.Has("wait") {
-			return BadRequest("for example: ?wait=joined&timeout=30s", "the query has no state to wait for")
+			return badRequest("for example: ?wait=joined&timeout=30s", "the query has no state to wait for")
 		}
-		return answerConnection(c, http.StatusOK)(c.server.backend.Connection(c.r.Context(), c.name))
+		conn, err := c.server.bridge.Connection(c.r.Context(), c.name())
+		return c.answer(http.StatusOK, conn, err)
 	case StateConnected, StateJoined:
 		return await(c, state, query.Get("timeout"))
 	}
-	return BadRequest("it is connected or joined", "there is no state %q to wait for", state)
+	return badRequest("it is connected or joined", "there is no state %q to wait for", state)
 }
 
 // await answers once the connection is in the state.
@@ -618,29 +522,26 @@ func await(c *call, state, timeout string) error {
 	var limit time.Duration
 	if timeout != "" {
 		var err error
-		if limit, err = parseTimeout(timeout); err != nil {
-			return err
+		if limit, err = config.ParseDuration(timeout); err != nil {
+			return badRequest("for example: timeout=30s", "timeout %q %v", timeout, err)
 		}
 		ctx, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
 	}
-	conn, err := c.server.backend.Await(ctx, c.name, state)
+	conn, err := c.server.bridge.Await(ctx, c.name(), state)
 	switch {
 	case err == nil || ctx.Err() == nil || !errors.Is(err, ctx.Err()):
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return &Error{
-			Status: http.StatusGatewayTimeout, Code: exitTimeout,
-			Message: fmt.Sprintf("%s is not %s within %v: %s", conn.Name, state, limit, conn.standing()),
-			Advice:  "allow more time, or see the log of serve",
-		}
+		return newAPIError(http.StatusGatewayTimeout, exit.Timeout,
+			fmt.Sprintf("%s is not %s within %v: %s", conn.Name, state, limit, conn.progress()), "allow more time, or see the log of serve")
 	default:
-		return ErrClosing
+		return errClosing
 	}
-	return answerConnection(c, http.StatusOK)(conn, err)
+	return c.answer(http.StatusOK, conn, err)
 }
 
-// standing says how far the connection is.
-func (c Connection) standing() string {
+// progress says how far the connection is.
+func (c Connection) progress() string {
 	text := "it is " + c.Status
 	if c.Status != StateConnected {
 		return text
@@ -653,16 +554,6 @@ func (c Connection) standing() string {
 	return text
 }
 
-// answerConnection answers with what a method of the backend returns.
-func answerConnection(c *call, status int) func(Connection, error) error {
-	return func(conn Connection, err error) error { return answerWith(c, status, conn.complete(), err) }
-}
-
-// An entryName is what has to be known of an entry before the backend gets it.
-type entryName struct {
-	Name *string `json:"name"`
-}
-
 func addConnection(c *call) error {
 	query, err := c.query([]string{"dir"})
 	if err != nil {
@@ -673,14 +564,17 @@ func addConnection(c *call) error {
 		return err
 	}
 	const hint = `for example: {"name":"backend","uri":"ws://localhost:4000/socket"}`
-	var named entryName
+	var named struct {
+		Name string `json:"name"`
+	}
 	if err := json.Unmarshal(entry, &named); err != nil {
-		return BadRequest(hint, "the body is wrong: %s", explainJSON(err))
+		return badRequest(hint, "the body is wrong: %s", explainJSON(err))
 	}
-	if named.Name == nil || *named.Name == "" {
-		return BadRequest(hint, "the connection has no name")
+	if named.Name == "" {
+		return badRequest(hint, "the connection has no name")
 	}
-	return answerConnection(c, http.StatusCreated)(c.server.backend.Add(c.r.Context(), entry, query.Get("dir")))
+	conn, err := c.server.bridge.Add(c.r.Context(), entry, query.Get("dir"))
+	return c.answer(http.StatusCreated, conn, err)
 }
 
 // done is what calls answer that have nothing else to tell.
@@ -690,68 +584,39 @@ type done struct {
 }
 
 func removeConnection(c *call) error {
-	err := c.server.backend.Remove(c.r.Context(), c.name)
-	return answerWith(c, http.StatusOK, done{c.name, "removed"}, err)
+	err := c.server.bridge.Remove(c.r.Context(), c.name())
+	return c.answer(http.StatusOK, done{c.name(), "removed"}, err)
 }
 
-func startConnection(c *call) error {
-	return answerConnection(c, http.StatusOK)(c.server.backend.Start(c.r.Context(), c.name))
-}
-
-func stopConnection(c *call) error {
-	return answerConnection(c, http.StatusOK)(c.server.backend.Stop(c.r.Context(), c.name))
-}
-
-func restartConnection(c *call) error {
-	return answerConnection(c, http.StatusOK)(c.server.backend.Restart(c.r.Context(), c.name))
+// changeConnection is a handler that answers with the connection as it is after a change.
+func changeConnection(change func(*Bridge, context.Context, string) (Connection, error)) handler {
+	return withoutQuery(func(c *call) error {
+		conn, err := change(c.server.bridge, c.r.Context(), c.name())
+		return c.answer(http.StatusOK, conn, err)
+	})
 }
 
 func reload(c *call) error {
-	return answerWith(c, http.StatusOK, done{Status: "reloaded"}, c.server.backend.Reload(c.r.Context()))
-}
-
-// parseTimeout parses the time that a call may take.
-func parseTimeout(text string) (time.Duration, error) {
-	d, err := config.ParseDuration(text)
-	if err != nil {
-		return 0, BadRequest("for example: timeout=30s", "timeout %q %v", text, err)
-	}
-	return d, nil
-}
-
-// joinBody is the body of POST .../channels.
-type joinBody struct {
-	Topic  string          `json:"topic"`
-	Params json.RawMessage `json:"params,omitempty"`
+	return c.answer(http.StatusOK, done{Status: "reloaded"}, c.server.bridge.Reload(c.r.Context()))
 }
 
 func join(c *call) error {
 	const example = `{"topic":"room:lobby","params":{}}`
-	var b joinBody
-	if err := c.decode(&b, example); err != nil {
+	var j Join
+	if err := c.decode(&j, example); err != nil {
 		return err
 	}
-	if b.Topic == "" {
-		return BadRequest("for example: "+example, "the body has no topic")
+	if j.Topic == "" {
+		return badRequest("for example: "+example, "the body has no topic")
 	}
-	if b.Params != nil && b.Params[0] != '{' {
-		return BadRequest("for example: "+example, "params is not an object, which is all that Phoenix takes")
+	if j.Params != nil && j.Params[0] != '{' {
+		return badRequest("for example: "+example, "params is not an object, which is all that Phoenix takes")
 	}
-	return c.answerSignal(c.server.backend.Join(c.r.Context(), c.name, b.Topic, b.Params))
+	return c.answerSignal(c.server.bridge.Join(c.r.Context(), c.name(), j))
 }
 
 func leave(c *call) error {
-	return c.answerSignal(c.server.backend.Leave(c.r.Context(), c.name, c.topic))
-}
-
-// pushBody is the body of POST .../push.
-type pushBody struct {
-	Topic     string          `json:"topic"`
-	Event     string          `json:"event"`
-	Payload   json.RawMessage `json:"payload,omitempty"`
-	Base64    []byte          `json:"payload_base64,omitzero"`
-	TimeoutMS int64           `json:"timeout_ms,omitempty"`
-	NoReply   bool            `json:"no_reply,omitempty"`
+	return c.answerSignal(c.server.bridge.Leave(c.r.Context(), c.name(), c.r.PathValue("topic")))
 }
 
 // maxTimeoutMS is the longest timeout_ms that a time.Duration holds.
@@ -759,30 +624,27 @@ const maxTimeoutMS = math.MaxInt64 / int64(time.Millisecond)
 
 func push(c *call) error {
 	const example = `{"topic":"room:lobby","event":"new_msg","payload":{}}`
-	var b pushBody
-	if err := c.decode(&b, example); err != nil {
+	var p Push
+	if err := c.decode(&p, example); err != nil {
 		return err
 	}
 	wrong := ""
 	switch {
-	case b.Topic == "":
+	case p.Topic == "":
 		wrong = "the body has no topic"
-	case b.Event == "":
+	case p.Event == "":
 		wrong = "the body has no event"
-	case b.Payload == nil && b.Base64 == nil:
+	case p.Payload == nil && p.Binary == nil:
 		wrong = "the body has neither payload nor payload_base64"
-	case b.Payload != nil && b.Base64 != nil:
+	case p.Payload != nil && p.Binary != nil:
 		wrong = "the body has both payload and payload_base64"
-	case b.TimeoutMS < 0 || b.TimeoutMS > maxTimeoutMS:
+	case p.TimeoutMS < 0 || p.TimeoutMS > maxTimeoutMS:
 		wrong = "timeout_ms is no time"
 	}
 	if wrong != "" {
-		return BadRequest("for example: "+example, "%s", wrong)
+		return badRequest("for example: "+example, "%s", wrong)
 	}
-	return c.answerSignal(c.server.backend.Push(c.r.Context(), c.name, Push{
-		Topic: b.Topic, Event: b.Event, Payload: bytes.TrimSpace(b.Payload), Binary: b.Base64,
-		Timeout: time.Duration(b.TimeoutMS) * time.Millisecond, NoReply: b.NoReply,
-	}))
+	return c.answerSignal(c.server.bridge.Push(c.r.Context(), c.name(), p))
 }
 
 // The names in the query of GET /v1/signals.
@@ -801,27 +663,17 @@ func (c *call) subscribeRequest() (SubscribeRequest, error) {
 	if err != nil {
 		return SubscribeRequest{}, err
 	}
+	empty := func(text string) bool { return text == "" } // "topic=" asks for nothing
 	r := SubscribeRequest{
-		Match: query.Get(queryMatch), Subscribe: query.Get(querySubscribe),
-		Topic: nonEmpty(query[queryTopic]), Event: nonEmpty(query[queryEvent]), Where: query.Get(queryWhere),
+		Match: query.Get(queryMatch), Subscribe: query.Get(querySubscribe), Where: query.Get(queryWhere),
+		Topic: slices.DeleteFunc(query[queryTopic], empty), Event: slices.DeleteFunc(query[queryEvent], empty),
 	}
 	if format := query.Get(queryFormat); format != "" {
 		if r.Format, err = signal.ParseFormat(format); err != nil {
-			return r, BadRequest("leave it out for the default", "%v", err)
+			return r, badRequest("leave it out for the default", "%v", err)
 		}
 	}
 	return r, nil
-}
-
-// nonEmpty leaves out what is empty: "topic=" asks for nothing.
-func nonEmpty(texts []string) []string {
-	var kept []string
-	for _, text := range texts {
-		if text != "" {
-			kept = append(kept, text)
-		}
-	}
-	return kept
 }
 
 // streamSignals writes signals as they come, until the caller has gone or stops reading, or the server is to end.
@@ -830,7 +682,7 @@ func streamSignals(c *call) error {
 	if err != nil {
 		return err
 	}
-	subscription, err := c.server.backend.Subscribe(request)
+	subscription, err := c.server.bridge.Subscribe(request)
 	if err != nil {
 		return err
 	}
@@ -841,12 +693,14 @@ func streamSignals(c *call) error {
 	// The header goes out at once: who has it knows that no signal from now on is missed.
 	c.begin(http.StatusOK, "application/x-ndjson")
 	for err = c.control.Flush(); err == nil; err = c.control.Flush() {
-		lines, err := subscription.Next(ctx)
+		chunk, err := subscription.Take(ctx)
 		c.extend() // also for the end of the body
 		if err != nil {
 			return nil // the stream has ended, for everybody or for this one
 		}
-		if _, err := c.w.Write(lines); err != nil {
+		_, err = c.w.Write(chunk.Bytes())
+		subscription.Release(chunk)
+		if err != nil {
 			break
 		}
 	}

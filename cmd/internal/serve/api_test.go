@@ -4,301 +4,243 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	"phx/cmd/internal/exit"
+	"phx/phoenix/phoenixtest"
+	"phx/signal"
 )
-
-// A fakeBackend knows the connection "backend". It notes what it is asked for.
-type fakeBackend struct {
-	// waiting gets the state for each call of Await; await answers it.
-	waiting chan string
-	// joined lets Await return.
-	joined chan struct{}
-	// panics makes Reload panic.
-	panics bool
-	// lines is what each subscription sends, again and again; without lines it sends what is put into signals.
-	lines   []byte
-	signals chan string
-
-	mu     sync.Mutex
-	asked  []string
-	open   int
-	closed chan struct{} // gets a token for each subscription that is closed
-}
-
-func newFakeBackend() *fakeBackend {
-	return &fakeBackend{
-		waiting: make(chan string, 1), joined: make(chan struct{}),
-		signals: make(chan string, 16), closed: make(chan struct{}, 2000),
-	}
-}
-
-func (b *fakeBackend) note(format string, args ...any) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.asked = append(b.asked, fmt.Sprintf(format, args...))
-}
-
-// last returns what it was asked for last.
-func (b *fakeBackend) last() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if len(b.asked) == 0 {
-		return ""
-	}
-	return b.asked[len(b.asked)-1]
-}
-
-func (b *fakeBackend) one(what, name string) (Connection, error) {
-	b.note("%s %s", what, name)
-	if name != "backend" {
-		return Connection{}, fmt.Errorf("cannot %s: %w", what, UnknownConnection(name))
-	}
-	return Connection{
-		Name: name, Status: "connected", URI: "ws://localhost/socket", Session: 2, Since: time.Date(2026, 11, 23, 0, 0, 0, 999, time.UTC),
-		Required: true, Channels: []Channel{{Topic: "room:lobby", State: "joining"}},
-	}, nil
-}
-
-func (b *fakeBackend) Connections(context.Context) ([]Connection, error) {
-	c, err := b.one("list", "backend")
-	return []Connection{c}, err
-}
-
-func (b *fakeBackend) Connection(_ context.Context, name string) (Connection, error) {
-	return b.one("get", name)
-}
-
-func (b *fakeBackend) Await(ctx context.Context, name, state string) (Connection, error) {
-	b.waiting <- state
-	c, err := b.one("await "+state, name)
-	if err != nil {
-		return c, err
-	}
-	select {
-	case <-b.joined:
-		return c, nil
-	case <-ctx.Done():
-		return c, fmt.Errorf("waiting: %w", ctx.Err())
-	}
-}
-
-func (b *fakeBackend) Add(_ context.Context, entry []byte, dir string) (Connection, error) {
-	b.note("add %s from %q", entry, dir)
-	if strings.Contains(string(entry), "taken") {
-		return Connection{}, &Error{Status: http.StatusConflict, Code: exitFailure, Message: "there is one", Advice: "remove it"}
-	}
-	return b.one("added", "backend")
-}
-
-func (b *fakeBackend) Remove(_ context.Context, name string) error {
-	_, err := b.one("remove", name)
-	return err
-}
-
-func (b *fakeBackend) Start(_ context.Context, name string) (Connection, error) {
-	return b.one("start", name)
-}
-
-func (b *fakeBackend) Stop(_ context.Context, name string) (Connection, error) {
-	return b.one("stop", name)
-}
-
-func (b *fakeBackend) Restart(_ context.Context, name string) (Connection, error) {
-	return b.one("restart", name)
-}
-
-func (b *fakeBackend) Join(_ context.Context, name, topic string, params json.RawMessage) (Answer, error) {
-	_, err := b.one(fmt.Sprintf("join %s with %q on", topic, params), name)
-	return Answer{http.StatusOK, []byte(`{"type":"phoenix.channel.joined"}` + "\n")}, err
-}
-
-func (b *fakeBackend) Leave(_ context.Context, name, topic string) (Answer, error) {
-	_, err := b.one(fmt.Sprintf("leave %s on", topic), name)
-	return Answer{http.StatusOK, []byte(`{"type":"phoenix.channel.left"}`)}, err
-}
-
-func (b *fakeBackend) Push(_ context.Context, name string, p Push) (Answer, error) {
-	_, err := b.one(fmt.Sprintf("push %s %s %q %q %v %v on", p.Topic, p.Event, p.Payload, p.Binary, p.Timeout, p.NoReply), name)
-	switch {
-	case p.NoReply:
-		return NewRefAnswer("7"), err
-	case p.Event == "silent":
-		return Answer{http.StatusGatewayTimeout, []byte(`{"type":"phoenix.push.timeout"}`)}, err
-	}
-	return Answer{http.StatusOK, []byte(`{"type":"phoenix.push.reply"}`)}, err
-}
-
-func (b *fakeBackend) Reload(context.Context) error {
-	b.note("reload")
-	if b.panics {
-		panic("a bug")
-	}
-	return errors.New("the file is wrong")
-}
-
-func (b *fakeBackend) Subscribe(r SubscribeRequest) (Subscription, error) {
-	b.note("subscribe %+v", r)
-	if r.Match == "[" {
-		return nil, BadRequest("write it right", "the pattern is wrong")
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.open++
-	return &fakeSubscription{b}, nil
-}
-
-type fakeSubscription struct{ backend *fakeBackend }
-
-func (s *fakeSubscription) Next(ctx context.Context) ([]byte, error) {
-	if s.backend.lines != nil {
-		return s.backend.lines, ctx.Err()
-	}
-	select {
-	case text, ok := <-s.backend.signals:
-		if !ok {
-			return nil, errors.New("it has ended")
-		}
-		return []byte(text), nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-func (s *fakeSubscription) Close() {
-	s.backend.mu.Lock()
-	s.backend.open--
-	s.backend.mu.Unlock()
-	s.backend.closed <- struct{}{}
-}
 
 // socketPath returns the path of a socket that is not there yet, short enough for one.
 func socketPath(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "c")
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	return filepath.Join(dir, "phx", "s")
 }
 
-// A served is a server that runs until the end of the test, or until end is called, which returns what Serve returned.
+// A served is a control API that runs until the end of the test, or until end is called, which returns what Serve returned.
 type served struct {
+	*stage
 	path   string
 	client *Client
-	end    func() error
+	// read gets a token for each read from a connection that had something, as far as there is room.
+	read chan struct{}
+	end  func() error
 }
 
-func serve(t *testing.T, b Backend, change ...func(*Server)) *served {
-	t.Helper()
-	path := socketPath(t)
-	l, err := Listen(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := NewServer(b, slog.New(slog.DiscardHandler))
+// serve serves the control API of a stage.
+func (s *stage) serve(change ...func(*Server)) *served {
+	s.t.Helper()
+	api := &served{stage: s, path: socketPath(s.t), read: make(chan struct{}, 1)}
+	l, err := Listen(api.path)
+	must(s.t, err)
+	server := NewServer(s.Bridge, slog.New(s.log))
 	for _, f := range change {
 		f(server)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(s.t.Context())
 	result := make(chan error, 1)
-	go func() { result <- server.Serve(ctx, l) }()
-	s := &served{path: path, client: NewClient(path)}
-	s.end = sync.OnceValue(func() error {
+	go func() { result <- server.Serve(ctx, &watchedListener{l, api.read}) }()
+	api.client = NewClient(api.path)
+	api.end = sync.OnceValue(func() error {
 		cancel()
 		return <-result
 	})
-	t.Cleanup(func() {
-		s.client.Close()
-		if err := s.end(); err != nil {
-			t.Errorf("Serve: %v", err)
+	s.t.Cleanup(func() {
+		api.client.Close()
+		if err := api.end(); err != nil {
+			s.t.Errorf("Serve: %v", err)
 		}
 	})
-	return s
+	return api
+}
+
+// A watchedListener reports reads from its connections.
+type watchedListener struct {
+	net.Listener
+	read chan struct{}
+}
+
+// Accept implements [net.Listener].
+func (l *watchedListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	return &watchedConn{conn, l.read}, err
+}
+
+type watchedConn struct {
+	net.Conn
+	read chan struct{}
+}
+
+// Read implements [io.Reader].
+func (c *watchedConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 {
+		select {
+		case c.read <- struct{}{}:
+		default:
+		}
+	}
+	return n, err
 }
 
 // request makes a call as it stands, as curl would.
-func (s *served) request(t *testing.T, method, target, body string) (*http.Response, string) {
-	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), method, "http://phx"+target, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
+func (s *served) request(method, target, body string) (*http.Response, string) {
+	s.t.Helper()
+	r, err := http.NewRequestWithContext(s.t.Context(), method, "http://phx"+target, strings.NewReader(body))
+	must(s.t, err)
 	response, err := s.client.http.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(s.t, err)
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(s.t, err)
 	return response, string(text)
 }
 
-const backendJSON = `{"name":"backend","status":"connected","uri":"ws://localhost/socket","session":2,"attempt":0,` +
-	`"since":"2026-11-23T00:00:00Z","required":true,"channels":[{"topic":"room:lobby","state":"joining"}],"counters":{}}`
+// talking is a server whose joins and pushes answer with what they were sent, but for some topics and events.
+func talking(srv *phoenixtest.Server) {
+	srv.Mount("/socket", phoenixtest.UserSocket{Channels: []phoenixtest.Route{phoenixtest.RouteFuncs("*", phoenixtest.ChannelFuncs{
+		OnJoin: func(s *phoenixtest.Socket, params phoenixtest.Payload) (any, error) {
+			if s.Topic() == "private" {
+				return nil, phoenixtest.RefuseJoin(phoenixtest.Map{"reason": "no"})
+			}
+			return params, nil
+		},
+		OnIn: func(_ *phoenixtest.Socket, event string, p phoenixtest.Payload) phoenixtest.Result {
+			switch event {
+			case "silent":
+				return phoenixtest.NoReply()
+			case "fail":
+				return phoenixtest.Error(p)
+			}
+			return phoenixtest.OK(p)
+		},
+	})}})
+}
 
-const unknownJSON = `{"error":{"message":"serve has no connection \"x\"","hint":"` + "`phx ctl list`" + ` shows those it has","exit_code":1}}`
+const talkingConfig = `connections: {backend: {uri: "${URI}", auto_join_channels: [room:lobby]}}`
+
+// talkingAPI returns the control API of a stage whose connection "backend" is joined to room:lobby.
+func talkingAPI(t *testing.T) *served {
+	t.Helper()
+	s := newStage(t, talking, talkingConfig)
+	s.open()
+	must(t, s.StartAll())
+	s.await("backend", StateJoined)
+	return s.serve()
+}
+
+// varying is what differs from run to run in an answer.
+var varying = regexp.MustCompile(`"(since|joined_at|time)":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z"|"id":"[^"]*"|"uri":"ws://127.0.0.1:\d+/socket/websocket"|"counters":\{[^}]+\}` +
+	`|"(latency|join)_ms":[\d.]+|,"phoenix_(join_)?ref":"\d+"|"seq":\d+`)
+
+// fixed returns an answer without what varies: an X stands for it.
+func fixed(answer string) string { return varying.ReplaceAllString(answer, "X") }
+
+const (
+	joinedJSON  = `{"name":"backend","status":"connected",X,"session":1,"attempt":0,X,"required":true,"channels":[{"topic":"room:lobby","state":"joined",X}],X}`
+	stoppedJSON = `{"name":"backend","status":"disconnected",X,"session":1,"attempt":0,X,"required":true,"channels":[],X}`
+	unknownJSON = `{"error":{"message":"serve has no connection \"x\"","hint":"` + "`phx ctl list`" + ` shows those it has","exit_code":1}}`
+)
 
 func TestCalls(t *testing.T) {
 	const c = "/v1/connections"
 	tests := []struct {
 		method, target, body string
 		status               int
-		answer, asked        string
+		answer               string
+		failure              string
 	}{
-		{"GET", c, "", 200, `{"connections":[` + backendJSON + `]}`, "list backend"},
-		{"GET", c + "/backend", "", 200, backendJSON, "get backend"},
-		{"GET", c + "/back%65nd", "", 200, backendJSON, "get backend"},
-		{"GET", c + "/x", "", 404, unknownJSON, "get x"},
-		{"POST", c + "/backend/start", "", 200, backendJSON, "start backend"},
-		{"POST", c + "/backend/stop", "", 200, backendJSON, "stop backend"},
-		{"POST", c + "/backend/restart", "", 200, backendJSON, "restart backend"},
-		{"POST", c + "/x/start", "", 404, unknownJSON, "start x"},
-		{"DELETE", c + "/backend", "", 200, `{"name":"backend","status":"removed"}`, "remove backend"},
-		{"DELETE", c + "/x", "", 404, unknownJSON, "remove x"},
-		{"POST", c + "?dir=/etc/phx", `{"name":"b"}`, 201, backendJSON, "added backend"},
-		{"POST", c, `{"name":"taken"}`, 409, `{"error":{"message":"there is one","hint":"remove it","exit_code":1}}`, `add {"name":"taken"} from ""`},
-		{"POST", c + "/backend/channels", `{"topic":"room:a"}`, 200, `{"type":"phoenix.channel.joined"}`, `join room:a with "" on backend`},
-		{"POST", c + "/backend/channels", `{"topic":"room:a","params":{"a":1.0}}`, 200, `{"type":"phoenix.channel.joined"}`, `join room:a with "{\"a\":1.0}" on backend`},
-		{"POST", c + "/x/channels", `{"topic":"room:a"}`, 404, unknownJSON, `join room:a with "" on x`},
-		{"DELETE", c + "/backend/channels/room:lobby", "", 200, `{"type":"phoenix.channel.left"}`, "leave room:lobby on backend"},
-		{"DELETE", c + "/backend/channels/a%2Fb%2F..%2F%3F%25", "", 200, `{"type":"phoenix.channel.left"}`, "leave a/b/../?% on backend"},
-		{"DELETE", c + "/backend/channels/a/b//c", "", 200, `{"type":"phoenix.channel.left"}`, "leave a/b//c on backend"},
-		{"POST", c + "/backend/push", `{"topic":"room:a","event":"echo","payload": {"n": 1.0}}`, 200, `{"type":"phoenix.push.reply"}`, `push room:a echo "{\"n\": 1.0}" "" 0s false on backend`},
-		{"POST", c + "/backend/push", `{"topic":"room:a","event":"echo","payload":null,"timeout_ms":1500}`, 200, `{"type":"phoenix.push.reply"}`, `push room:a echo "null" "" 1.5s false on backend`},
-		{"POST", c + "/backend/push", `{"topic":"room:a","event":"echo","payload_base64":"AP8="}`, 200, `{"type":"phoenix.push.reply"}`, `push room:a echo "" "\x00\xff" 0s false on backend`},
-		{"POST", c + "/backend/push", `{"topic":"room:a","event":"silent","payload":1}`, 504, `{"type":"phoenix.push.timeout"}`, `push room:a silent "1" "" 0s false on backend`},
-		{"POST", c + "/backend/push", `{"topic":"room:a","event":"e","payload":1,"no_reply":true}`, 202, `{"ref":"7"}`, `push room:a e "1" "" 0s true on backend`},
-		{"POST", "/v1/reload", "", 500, `{"error":{"message":"the file is wrong","exit_code":1}}`, "reload"},
-		{"GET", "/v1/signals?match=[", "", 400, `{"error":{"message":"the pattern is wrong","hint":"write it right","exit_code":2}}`, "subscribe {Match:[ Subscribe: Topic:[] Event:[] Where: Format:signal}"},
+		{"GET", c, "", 200, `{"connections":[` + joinedJSON + `]}`, ""},
+		{"GET", c + "/backend", "", 200, joinedJSON, ""},
+		{"GET", c + "/back%65nd", "", 200, joinedJSON, ""},
+		{"GET", c + "/x", "", 404, unknownJSON, ""},
+		{"GET", c + "/..", "", 404, strings.ReplaceAll(unknownJSON, `"x\"`, `"..\"`), ""},
+		{"POST", c + "/x/start", "", 404, unknownJSON, ""},
+		{"POST", c + "/x/push", `{"topic":"a","event":"e","payload":1}`, 404, unknownJSON, ""},
+		{"POST", c + "/x/channels", `{"topic":"room:a"}`, 404, unknownJSON, ""},
+		{"DELETE", c + "/x", "", 404, unknownJSON, ""},
+		{"POST", c, `{"name":"backend","uri":"ws://localhost/socket"}`, 409, `{"error":{"message":"serve has a connection \"backend\" already","hint":"give the new one another name, or ` + "`phx ctl remove`" + ` the old one","exit_code":1}}`, ""},
+		{"POST", c + "?dir=/etc/a%20b", `{"name":"b"}`, 400, `{"error":{"message":"/etc/a b/connection:1:1: the connection \"b\" has no uri","hint":"a right one: uri: ws://localhost:4000/socket, here or in defaults:","exit_code":2}}`, ""},
+		{"POST", c + "/backend/channels", `{"topic":"a/../?%"}`, 200, joinedSignal("a/../?%", `{}`), ""},
+		{"POST", c + "/backend/channels", `{"topic":"a/b//c","params":{"a":1.0}}`, 200, joinedSignal("a/b//c", `{"a":1.0}`), ""},
+		{"POST", c + "/backend/channels", `{"topic":".."}`, 200, joinedSignal("..", `{}`), ""},
+		{"POST", c + "/backend/channels", `{"topic":"x/"}`, 200, joinedSignal("x/", `{}`), ""},
+		{"POST", c + "/backend/channels", `{"topic":"private"}`, 502, ``, `{"message":"error","exit_code":64}`},
+		{"DELETE", c + "/backend/channels/a%2F..%2F%3F%25", "", 200, leftSignal("a/../?%"), ""},
+		{"DELETE", c + "/backend/channels/a/b//c", "", 200, leftSignal("a/b//c"), ""},
+		{"DELETE", c + "/backend/channels/..", "", 200, leftSignal(".."), ""},
+		{"DELETE", c + "/backend/channels/x/", "", 200, leftSignal("x/"), ""},
+		{"DELETE", c + "/backend/channels/nobody", "", 409, `{"error":{"message":"the topic is not joined","hint":"` + "`phx ctl status backend`" + ` shows the channels","exit_code":66}}`, ""},
+		{"POST", c + "/backend/push", `{"topic":"room:lobby","event":"echo","payload": {"n": 1.0}}`, 200, replySignal("echo", "ok", `"payload":{"n": 1.0}`), ""},
+		{"POST", c + "/backend/push", `{"topic":"room:lobby","event":"echo","payload":null,"timeout_ms":1500}`, 200, replySignal("echo", "ok", `"payload":null`), ""},
+		{"POST", c + "/backend/push", `{"topic":"room:lobby","event":"echo","payload_base64":"AP8="}`, 200, replySignal("echo", "ok", `"payload_base64":"AP8="`), ""},
+		{"POST", c + "/backend/push", `{"topic":"room:lobby","event":"fail","payload":1}`, 200, replySignal("fail", "error", `"payload":1`), `{"message":"the status\u007f of \"room:lobby\" is error","hint":"é, and not ok","exit_code":65}`},
+		{"POST", c + "/backend/push", `{"topic":"room:lobby","event":"silent","payload":1,"timeout_ms":2}`, 504, ``, `{"message":"2ms","exit_code":28}`},
+		{"POST", c + "/backend/push", `{"topic":"nobody","event":"e","payload":1}`, 502, ``, `{"message":"not_joined","exit_code":66}`},
+		{"POST", c + "/backend/push", `{"topic":"room:lobby","event":"e","payload":1,"no_reply":true}`, 202, `{"ref":"X"}`, ""},
+		{"GET", "/v1/signals?match=a..b", "", 400, `{"error":{"message":"segment 2 of the pattern \"a..b\" is empty: one dot stands between two segments, and none at the ends","hint":"a right one: phoenix.backend.**","exit_code":2}}`, ""},
+		{"POST", "/v1/reload", "", 200, `{"status":"reloaded"}`, ""},
+		{"POST", c + "/backend/stop", "", 200, stoppedJSON, ""},
+		{"POST", c + "/backend/start", "", 200, ``, ""},
+		{"POST", c + "/backend/restart", "", 200, ``, ""},
+		{"GET", c + "/backend?wait=joined", "", 200, strings.ReplaceAll(joinedJSON, `"session":1`, `"session":Y`), ""},
+		{"POST", c, `{"name":"b","uri":"${URI}"}`, 201, ``, ""},
+		{"GET", c + "/b?wait=connected&timeout=1m", "", 200, `{"name":"b","status":"connected",X,"session":1,"attempt":0,X,"required":true,"channels":[],X}`, ""},
+		{"DELETE", c + "/b", "", 200, `{"name":"b","status":"removed"}`, ""},
+		{"GET", c + "/b", "", 404, strings.ReplaceAll(unknownJSON, `"x\"`, `"b\"`), ""},
 	}
-	backend := newFakeBackend()
-	s := serve(t, backend)
+	s := talkingAPI(t)
+	refs, sessions := regexp.MustCompile(`^\{"ref":"\d+"}`), regexp.MustCompile(`"session":[23]`)
 	for _, tt := range tests {
-		response, answer := s.request(t, tt.method, tt.target, tt.body)
-		if response.StatusCode != tt.status || answer != tt.answer+"\n" {
-			t.Errorf("%s %s %s: %d %s\nwant %d %s", tt.method, tt.target, tt.body, response.StatusCode, answer, tt.status, tt.answer)
+		response, answer := s.request(tt.method, tt.target, tt.body)
+		got := refs.ReplaceAllString(fixed(answer), `{"ref":"X"}`)
+		if strings.Contains(tt.answer, `"session":Y`) {
+			got = sessions.ReplaceAllString(got, `"session":Y`)
 		}
-		if asked := backend.last(); asked != tt.asked {
-			t.Errorf("%s %s %s: asked for\n%s\nwant\n%s", tt.method, tt.target, tt.body, asked, tt.asked)
+		if response.StatusCode != tt.status || tt.answer != "" && got != tt.answer+"\n" {
+			t.Errorf("%s %s %s: %d %s\nwant %d %s", tt.method, tt.target, tt.body, response.StatusCode, got, tt.status, tt.answer)
+		}
+		if failure := response.Header.Get(errorHeader); failure != tt.failure {
+			t.Errorf("%s %s %s: the failure is\n%s\nwant\n%s", tt.method, tt.target, tt.body, failure, tt.failure)
 		}
 		if kind := response.Header.Get("Content-Type"); kind != "application/json" {
 			t.Errorf("%s %s: %s", tt.method, tt.target, kind)
 		}
 	}
+}
+
+// joinedSignal, leftSignal and replySignal are signals that answer calls, without what varies.
+func joinedSignal(topic, response string) string {
+	return answerSignal("phoenix.channel.joined", topic, `"response":`+response+`,"rejoin":false,X`, `XX`)
+}
+
+func leftSignal(topic string) string {
+	return answerSignal("phoenix.channel.left", topic, `"reason":"requested"`, `X`)
+}
+
+func replySignal(event, status, payload string) string {
+	return answerSignal("phoenix.push.reply", "room:lobby", `"event":"`+event+`","status":"`+status+`",`+payload+`,X,"index":0`, `,"phoenix_event":"`+event+`"XX`)
+}
+
+func answerSignal(kind, topic, data, metadata string) string {
+	return `{"specversion":"1.0",X,"source":"/jidoka/phoenix/backend","type":"` + kind + `","subject":"` + topic + `",X,"datacontenttype":"application/json",` +
+		`"data":{"connection_name":"backend","topic":"` + topic + `",` + data + `},` +
+		`"metadata":{"connection_name":"backend","phoenix_topic":"` + topic + `"` + metadata + `,"session":1,X}}`
 }
 
 func TestRequestsThatAreWrong(t *testing.T) {
@@ -312,12 +254,17 @@ func TestRequestsThatAreWrong(t *testing.T) {
 		{"GET", "/v1/connections/", "", 404, "no call"},
 		{"GET", "/v2/connections", "", 404, "no call"},
 		{"GET", "/v1/connections/backend/", "", 404, "no call"},
+		{"GET", "/v1//connections", "", 404, "there is no call GET /v1//connections"},
+		{"GET", "//v1/connections", "", 404, "no call"},
 		{"POST", "/v1/connections/backend/explode", "", 404, "no call"},
 		{"POST", "/v1/connections//start", "", 404, "no call"},
 		{"DELETE", "/v1/connections/backend/channels/", "", 404, "no call"},
+		{"DELETE", "/v1/connections//channels/a", "", 404, "no call"},
 		{"DELETE", c, "", 405, "DELETE does not go with /v1/connections"},
+		{"GET", c + "/backend/channels/a/b", "", 405, "GET does not go with /v1/connections/backend/channels/a/b"},
 		{"GET", c + "/backend/push", "", 405, "does not go"},
 		{"HEAD", "/v1/signals", "", 405, ""},
+		{"HEAD", c, "", 405, ""},
 		{"GET", c + "?x=1", "", 400, `unknown name, \"x\"`},
 		{"DELETE", c + "/backend?force=1", "", 400, `unknown name, \"force\"`},
 		{"GET", c + "/backend?wait=asleep", "", 400, `no state \"asleep\"`},
@@ -344,12 +291,14 @@ func TestRequestsThatAreWrong(t *testing.T) {
 		{"POST", c + "/backend/push", `{"topic":"a","event":"e","payload":1,"payload_base64":""}`, 400, "both payload and"},
 		{"POST", c + "/backend/push", `{"topic":"a","event":"e","payload_base64":"?"}`, 400, "base64"},
 		{"POST", c + "/backend/push", `{"topic":"a","event":"e","payload":1,"timeout_ms":-1}`, 400, "timeout_ms"},
+		{"POST", c + "/backend/push", `{"topic":"a","event":"e","payload":1,"timeout_ms":9223372036855}`, 400, "timeout_ms"},
 		{"POST", c + "/backend/push", `{"topic":"a","event":"e","payload":1,"timeout_ms":"1s"}`, 400, "timeout_ms is of the wrong kind: string"},
 	}
-	backend := newFakeBackend()
-	s := serve(t, backend)
+	s := talkingAPI(t)
+	before, err := s.client.Connection(t.Context(), "backend", "", 0)
+	must(t, err)
 	for _, tt := range tests {
-		response, answer := s.request(t, tt.method, tt.target, tt.body)
+		response, answer := s.request(tt.method, tt.target, tt.body)
 		if response.StatusCode != tt.status || !strings.Contains(answer, tt.message) {
 			t.Errorf("%s %s %s: %d %s\nwant %d %s", tt.method, tt.target, tt.body, response.StatusCode, answer, tt.status, tt.message)
 		}
@@ -360,18 +309,33 @@ func TestRequestsThatAreWrong(t *testing.T) {
 			t.Errorf("%s %s: nothing is allowed", tt.method, tt.target)
 		}
 	}
-	if asked := backend.last(); asked != "" {
-		t.Errorf("the backend was asked for %s", asked)
+	// The bridge was asked for nothing: no signal was counted, and no connection is new.
+	after, err := s.client.Connection(t.Context(), "backend", "", 0)
+	if must(t, err); string(after) != string(before) || len(s.names()) != 1 {
+		t.Errorf("the connection was\n%s\nand is\n%s", before, after)
+	}
+}
+
+// What a reload says is answered: with the code of a wrong file, and without one for what nobody foresaw.
+func TestReloadErrors(t *testing.T) {
+	s := talkingAPI(t)
+	s.write("connections: {backend: {}}")
+	response, answer := s.request("POST", "/v1/reload", "")
+	if response.StatusCode != 422 || !strings.Contains(answer, `phx.yaml:1:15: `) || !strings.Contains(answer, `"exit_code":2}}`) {
+		t.Errorf("%d %s", response.StatusCode, answer)
+	}
+	s.loadError = errors.New("the file is wrong")
+	response, answer = s.request("POST", "/v1/reload", "")
+	if response.StatusCode != 500 || answer != `{"error":{"message":"the file is wrong","exit_code":1}}`+"\n" {
+		t.Errorf("%d %s", response.StatusCode, answer)
 	}
 }
 
 func TestAnUnboundedBodyIsRefused(t *testing.T) {
-	s := serve(t, newFakeBackend(), func(s *Server) { s.maxBody = 1 << 20 })
+	s := stageOf(t, one).serve(func(s *Server) { s.maxBody = 1 << 20 })
 	body := io.MultiReader(strings.NewReader(`{"topic":"`), &endless{}, strings.NewReader(`"}`))
 	r, err := http.NewRequestWithContext(t.Context(), "POST", "http://phx/v1/connections/backend/channels", body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
 	response, err := s.client.http.Do(r)
 	if err != nil {
 		return // cut while it was still sent, which is as good
@@ -392,70 +356,249 @@ func (*endless) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// goneAPI returns the control API of a stage whose connection "a" is connected, and its channel refused.
+func goneAPI(t *testing.T) *served {
+	t.Helper()
+	s := newStage(t, gone, one)
+	s.open()
+	signals := s.subscribe(SubscribeRequest{})
+	must(t, s.StartAll())
+	signals.find("phoenix.channel.join_error")
+	return s.serve()
+}
+
 func TestWaiting(t *testing.T) {
-	backend := newFakeBackend()
-	s := serve(t, backend)
-	_, err := s.client.Connection(t.Context(), "backend", StateJoined, time.Millisecond)
-	want := &Error{
-		Status: 504, Code: exitTimeout, Message: "backend is not joined within 1ms: it is connected, room:lobby is joining",
-		Advice: "allow more time, or see the log of serve",
+	s := goneAPI(t)
+	_, err := s.client.Connection(t.Context(), "a", StateJoined, time.Millisecond)
+	const message = "a is not joined within 1ms: it is connected, room:a is errored"
+	if codeOf(err) != exit.Timeout || err.Error() != message || exit.HintOf(err) != "allow more time, or see the log of serve" {
+		t.Errorf("exit code %d, %v, %s", codeOf(err), err, exit.HintOf(err))
 	}
-	if diff := cmp.Diff(want, err); diff != "" {
-		t.Error(diff)
+	if response, _ := s.request("GET", "/v1/connections/a?wait=joined&timeout=1ms", ""); response.StatusCode != http.StatusGatewayTimeout {
+		t.Errorf("HTTP status %d", response.StatusCode)
 	}
-	if state := <-backend.waiting; state != StateJoined {
-		t.Errorf("waited for %s", state)
-	}
-	if _, err := s.client.Connection(t.Context(), "x", StateConnected, 0); exitCode(err) != exitFailure {
+	if _, err := s.client.Connection(t.Context(), "x", StateConnected, 0); codeOf(err) != exit.Failure {
 		t.Errorf("an unknown name: %v", err)
 	}
-	<-backend.waiting
+	s.stop("a")
+	for len(s.read) > 0 {
+		<-s.read
+	}
 	go func() {
-		<-backend.waiting
-		close(backend.joined)
+		<-s.read
+		_, _ = s.Start(context.Background(), "a")
 	}()
-	if text, err := s.client.Connection(t.Context(), "backend", StateConnected, 0); err != nil || string(text) != backendJSON {
-		t.Errorf("%s %v", text, err)
+	var c Connection
+	text, err := s.client.Connection(t.Context(), "a", StateConnected, 0)
+	if must(t, err); json.Unmarshal(text, &c) != nil || c.Status != StateConnected {
+		t.Errorf("%s", text)
 	}
 }
 
-func TestWaitingEndsWithTheServerAndTheCaller(t *testing.T) {
-	backend := newFakeBackend()
-	s := serve(t, backend)
-	gone := errors.New("the caller has enough")
+func TestWaitingEndsWithTheCaller(t *testing.T) {
+	s := goneAPI(t)
+	enough := errors.New("the caller has enough")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	go func() {
-		<-backend.waiting
-		cancel(gone)
+		<-s.read
+		cancel(enough)
 	}()
-	if _, err := s.client.Connection(ctx, "backend", StateJoined, 0); !errors.Is(err, gone) {
+	if _, err := s.client.Connection(ctx, "a", StateJoined, 0); !errors.Is(err, enough) {
 		t.Errorf("the caller went: %v", err)
 	}
+}
+
+func TestWaitingEndsWithTheServer(t *testing.T) {
+	s := goneAPI(t)
 	go func() {
-		<-backend.waiting
+		<-s.read
 		_ = s.end()
 	}()
-	if _, err := s.client.Connection(t.Context(), "backend", StateJoined, 0); exitCode(err) != exitLinkLost {
+	if _, err := s.client.Connection(t.Context(), "a", StateJoined, 0); codeOf(err) != exit.LinkLost || err.Error() != "serve is shutting down" {
 		t.Errorf("the server shut down: %v", err)
 	}
 }
 
-func exitCode(err error) int {
-	if e := (*Error)(nil); errors.As(err, &e) {
+// codeOf returns the code of an [exit.Error], -1 for any other.
+func codeOf(err error) exit.Code {
+	if e := (*exit.Error)(nil); errors.As(err, &e) {
 		return e.Code
 	}
 	return -1
 }
 
 func TestAPanicHarmsNobody(t *testing.T) {
-	backend := newFakeBackend()
-	backend.panics = true
-	s := serve(t, backend)
-	response, answer := s.request(t, "POST", "/v1/reload", "")
+	s := talkingAPI(t)
+	s.load = func() { panic("a bug") }
+	response, answer := s.request("POST", "/v1/reload", "")
 	if response.StatusCode != 500 || !strings.Contains(answer, "serve made a mistake") || strings.Contains(answer, "a bug") {
 		t.Errorf("%d %s", response.StatusCode, answer)
 	}
-	if response, _ := s.request(t, "GET", "/v1/connections", ""); response.StatusCode != 200 {
+	if response, _ := s.request("GET", "/v1/connections", ""); response.StatusCode != 200 {
 		t.Errorf("the next call: %d", response.StatusCode)
 	}
+}
+
+// One message passes all that a subscriber asks for, in the format that it asks for.
+func TestSignals(t *testing.T) {
+	s := newStage(t, talking, `connections: {backend: {uri: "${URI}", auto_join_channels: ["a&b", "room:c", other]}}`)
+	s.open()
+	must(t, s.StartAll())
+	s.await("backend", StateJoined)
+	api := s.serve()
+	stream, err := api.client.Signals(t.Context(), SubscribeRequest{
+		Match: "phoenix.backend.**", Subscribe: "jido.**", Topic: []string{"room:*", "a&b"}, Event: []string{"x y", "other", "leave"},
+		Where: `"n":1`, Format: signal.FormatJido,
+	})
+	must(t, err)
+	defer stream.Close()
+	if kind := stream.response.Header.Get("Content-Type"); kind != "application/x-ndjson" {
+		t.Error(kind)
+	}
+	s.srv.Broadcast("other", "x y", phoenixtest.Map{"n": 1})
+	s.srv.Broadcast("a&b", "z", phoenixtest.Map{"n": 1})
+	s.srv.Broadcast("a&b", "x y", phoenixtest.Map{"n": 2})
+	s.srv.Broadcast("a&b", "x y", phoenixtest.Map{"n": 1})
+	s.srv.Broadcast("room:c", "other", phoenixtest.Map{"n": 1})
+	for _, topic := range []string{"a&b", "room:c"} {
+		line, err := stream.Next()
+		must(t, err)
+		if text := string(line); !strings.Contains(text, `"specversion":"1.0.2"`) || !strings.Contains(text, topic) && !strings.Contains(text, `a\u0026b`) {
+			t.Errorf("%s: %s", topic, text)
+		}
+	}
+	s.Bridge.Shutdown(t.Context())
+	if _, err := stream.Next(); codeOf(err) != exit.LinkLost || !strings.Contains(err.Error(), "has ended the stream") {
+		t.Errorf("at the end: %v", err)
+	}
+}
+
+func TestAFilterThatIsWrong(t *testing.T) {
+	s := stageOf(t, one).serve()
+	if _, err := s.client.Signals(t.Context(), SubscribeRequest{Match: "["}); codeOf(err) != exit.Usage || !strings.Contains(err.Error(), `"["`) {
+		t.Error(err)
+	}
+	if _, err := s.client.Signals(t.Context(), SubscribeRequest{Where: "("}); codeOf(err) != exit.JQCompile {
+		t.Error(err)
+	}
+}
+
+// watchWhere makes the stage count the calls of subscribers' Where.
+func (s *stage) watchWhere() *atomic.Int64 {
+	var calls atomic.Int64
+	s.where = func(string) (func(context.Context, []byte) (bool, error), error) {
+		return func(context.Context, []byte) (bool, error) {
+			calls.Add(1)
+			return true, nil
+		}, nil
+	}
+	return &calls
+}
+
+// subscribers returns how many subscribers with a Where there are: that of each is called for a message.
+func (s *stage) subscribers(calls *atomic.Int64, all *subscriber) int64 {
+	s.t.Helper()
+	calls.Store(0)
+	s.srv.Broadcast("room:a", "news", nil)
+	all.find("phoenix.a.room_a.news")
+	return calls.Load()
+}
+
+func TestSignalsEndWithTheCaller(t *testing.T) {
+	s := newStage(t, phoenixtest.Demo(), one)
+	calls := s.watchWhere()
+	s.open()
+	all := s.subscribe(SubscribeRequest{})
+	must(t, s.StartAll())
+	s.await("a", StateJoined)
+	api := s.serve()
+	enough := errors.New("enough")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	stream, err := api.client.Signals(ctx, SubscribeRequest{Where: "true", Match: "none"})
+	must(t, err)
+	cancel(enough)
+	if _, err := stream.Next(); !errors.Is(err, enough) {
+		t.Error(err)
+	}
+	s.until(func() bool { return s.subscribers(calls, all) == 0 })
+}
+
+func TestSignalsEndWithTheServer(t *testing.T) {
+	s := newStage(t, phoenixtest.Demo(), one)
+	calls := s.watchWhere()
+	s.open()
+	all := s.subscribe(SubscribeRequest{})
+	must(t, s.StartAll())
+	s.await("a", StateJoined)
+	api := s.serve()
+	stream, err := api.client.Signals(t.Context(), SubscribeRequest{Where: "true"})
+	must(t, err)
+	defer stream.Close()
+	if n := s.subscribers(calls, all); n != 1 {
+		t.Errorf("%d subscribers", n)
+	}
+	must(t, api.end())
+	for err == nil {
+		_, err = stream.Next()
+	}
+	if codeOf(err) != exit.LinkLost {
+		t.Error(err)
+	}
+	if n := s.subscribers(calls, all); n != 0 {
+		t.Error("the server has ended before its subscription")
+	}
+}
+
+// TestSubscribersComeAndGo: nothing is left of them.
+func TestSubscribersComeAndGo(t *testing.T) {
+	const atOnce, rounds = 50, 20
+	s := newStage(t, phoenixtest.Demo(), one)
+	calls := s.watchWhere()
+	s.open()
+	all := s.subscribe(SubscribeRequest{})
+	must(t, s.StartAll())
+	s.await("a", StateJoined)
+	api := s.serve()
+	before := 0
+	for round := range rounds {
+		var group sync.WaitGroup
+		for range atOnce {
+			group.Go(func() {
+				client := NewClient(api.path)
+				defer client.Close()
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				if _, err := client.Signals(ctx, SubscribeRequest{Where: "true"}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		group.Wait()
+		s.until(func() bool { return s.subscribers(calls, all) == 0 })
+		if round == 0 {
+			before = runtime.NumGoroutine()
+		}
+	}
+	// A few connections may still be ending; one goroutine a subscriber would be more.
+	if now := runtime.NumGoroutine(); now > before+atOnce*rounds/2 {
+		t.Errorf("%d goroutines, %d after the first round", now, before)
+	}
+}
+
+// TestASubscriberThatStopsReading is cut off, and harms nobody else.
+func TestASubscriberThatStopsReading(t *testing.T) {
+	s := joined(t)
+	api := s.serve(func(s *Server) { s.writeTimeout = 20 * time.Millisecond })
+	conn, err := net.Dial("unix", api.path)
+	must(t, err)
+	defer conn.Close()
+	_, err = conn.Write([]byte("GET /v1/signals HTTP/1.1\r\nHost: phx\r\n\r\n"))
+	must(t, err)
+	text := strings.Repeat("x", 1<<16)
+	s.until(func() bool {
+		s.srv.Broadcast("room:a", "news", phoenixtest.Map{"text": text})
+		return strings.Contains(s.log.String(), "a subscriber of signals has gone, or did not read for too long")
+	})
+	_, err = api.client.Connections(t.Context())
+	must(t, err)
 }

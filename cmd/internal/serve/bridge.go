@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"phx/cmd/config"
+	"phx/cmd/internal/exit"
 	"phx/phoenix"
 	"phx/router"
 )
@@ -42,6 +43,8 @@ type Options struct {
 	Logger *slog.Logger
 	// LogEvent logs an event of a connection's life to that connection's log.
 	LogEvent func(log *slog.Logger, ev *phoenix.Event)
+	// Explain returns the failure that an event is which ends a join, a leave or a push; nil if it is none.
+	Explain func(ev *phoenix.Event) *exit.Error
 	// Trace returns what gets every frame of a connection; nil: nobody does.
 	Trace func(connection string) func(phoenix.TraceFrame)
 	// Reloading is called when a reload begins, and what it returns when the reload has ended, whether it succeeded or not.
@@ -54,14 +57,15 @@ type Bridge struct {
 	log        *slog.Logger
 	supervisor *phoenix.Supervisor
 	router     *router.Router
-	metrics    *Metrics
-	failed     chan error
-	// started says that every connection is known: before, none is missing.
+	// Metrics are what is measured of all of it.
+	Metrics *Metrics
+	failed  chan error
+	// started: every connection is known. Before, none counts as missing.
 	started atomic.Bool
 
-	// changing is held while the configuration changes: by a reload, by an addition, by a removal, one at a time. closing is done
-	// when nothing is to be changed any more: whoever waits then, or waits for a connection, lets go.
-	changing turn
+	// changing is locked while the configuration changes: by a reload, an addition or a removal. closing is done when nothing is to
+	// be changed any more: it ends every wait for the mutex, and every wait of a change for a connection.
+	changing contextMutex
 	closing  context.Context
 	close    context.CancelFunc
 	// file, serve and sinks are of the configuration in effect, first is the one that is to be. changing guards them.
@@ -70,7 +74,7 @@ type Bridge struct {
 	sinks []sink
 	first *plan
 
-	// mu guards connections, which others look into while the configuration changes. It is held for the look alone.
+	// mu guards connections, which others read while the configuration changes. It is held for a single access.
 	mu          sync.RWMutex
 	connections map[string]*connection
 }
@@ -79,10 +83,13 @@ type Bridge struct {
 func New(o Options) (*Bridge, error) {
 	b := &Bridge{
 		opts: o, log: o.Logger, router: router.New(o.Logger), failed: make(chan error, 1),
-		connections: map[string]*connection{}, changing: newTurn(),
+		connections: map[string]*connection{}, changing: newContextMutex(),
 	}
 	b.closing, b.close = context.WithCancel(context.Background())
-	b.metrics = NewMetrics(b.Source(), o.Build)
+	b.Metrics = NewMetrics(func() []Connection {
+		all, _ := b.Connections(context.Background()) // without an end of the context there is no error
+		return all
+	}, b.router.Stats, o.Build)
 	b.supervisor = phoenix.NewSupervisor(phoenix.SupervisorOptions{Logger: o.Logger, Ended: b.ended})
 	var err error
 	b.first, err = b.plan()
@@ -92,11 +99,11 @@ func New(o Options) (*Bridge, error) {
 // StartAll makes the sinks and starts every connection. Files are opened before anything is connected, so that a wrong path is
 // an error of the start.
 func (b *Bridge) StartAll() error {
-	_, done, err := b.takeTurn(context.Background())
+	_, unlock, err := b.lockConfig(context.Background())
 	if err != nil {
 		return err
 	}
-	defer done()
+	defer unlock()
 	p := b.first
 	if err := b.routeBy(p); err != nil {
 		return err
@@ -200,7 +207,7 @@ func (b *Bridge) plan() (*plan, error) {
 		return nil, err
 	}
 	p := &plan{file: file}
-	// Everything that is wrong is told at once.
+	// Everything that is wrong is reported at once.
 	var wrong []error
 	p.serve, err = file.Serve(b.opts.Where)
 	wrong = append(wrong, err)
@@ -291,24 +298,6 @@ func (b *Bridge) routeBy(p *plan) error {
 	return nil
 }
 
-// A SinkError says that a sink cannot be made.
-type SinkError struct {
-	Sink string
-	Err  error
-}
-
-// Error names the sink.
-func (e *SinkError) Error() string { return fmt.Sprintf("the sink %s cannot work: %v", e.Sink, e.Err) }
-
-// Hint says what to do about it.
-func (e *SinkError) Hint() string { return "check the sink in the config file, and what it names" }
-
-// ExitCode is that of output that cannot be written.
-func (e *SinkError) ExitCode() int { return exitWrite }
-
-// Unwrap returns what is wrong with it.
-func (e *SinkError) Unwrap() error { return e.Err }
-
 // runningSink returns the sink that has these settings already.
 func (b *Bridge) runningSink(wanted config.Sink) (sink, bool) {
 	for _, s := range b.sinks {
@@ -323,7 +312,10 @@ func (b *Bridge) runningSink(wanted config.Sink) (sink, bool) {
 func open(name string, d router.Drain) error {
 	if opener, ok := d.(router.Opener); ok {
 		if err := opener.Open(); err != nil {
-			return &SinkError{Sink: name, Err: err}
+			return &exit.Error{
+				Code: exit.Write, Message: fmt.Sprintf("the sink %s cannot work: %v", name, err),
+				Hint: "check the sink in the config file, and what it names", Err: err,
+			}
 		}
 	}
 	return nil

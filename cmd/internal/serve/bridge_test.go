@@ -19,8 +19,10 @@ import (
 	"time"
 
 	"phx/cmd/config"
+	"phx/cmd/internal/exit"
 	"phx/phoenix"
 	"phx/phoenix/phoenixtest"
+	"phx/router"
 )
 
 // A stage is a bridge with a server beside it: the variable URI of its config. What is shown here waits for signals and states
@@ -40,6 +42,10 @@ type stage struct {
 	load func()
 	// stdout is where the sink of that name writes.
 	stdout io.Writer
+	// where stands for jq.
+	where func(expr string) (func(context.Context, []byte) (bool, error), error)
+	// loadError, if not nil, is the error of reading the config.
+	loadError error
 
 	mu     sync.Mutex
 	config string
@@ -50,7 +56,7 @@ func newStage(t *testing.T, app phoenixtest.App, config string) *stage {
 	t.Helper()
 	srv := phoenixtest.NewServer(app)
 	t.Cleanup(srv.Close)
-	return &stage{t: t, srv: srv, dir: t.TempDir(), log: newJournal(), stdout: io.Discard, config: config}
+	return &stage{t: t, srv: srv, dir: t.TempDir(), log: newJournal(), stdout: io.Discard, where: where, config: config}
 }
 
 // stageOf returns a stage that is open, with a server like that of phx demo.
@@ -84,8 +90,8 @@ func (s *stage) options() Options {
 		handler = s.handler
 	}
 	return Options{
-		Load: s.read, Where: where, LookupEnv: s.lookupEnv, Dir: func() string { return s.dir }, Stdout: s.stdout,
-		Logger: slog.New(handler), Reloading: func() func() { return func() {} },
+		Load: s.read, Where: s.where, LookupEnv: s.lookupEnv, Dir: func() string { return s.dir }, Stdout: s.stdout,
+		Logger: slog.New(handler), Reloading: func() func() { return func() {} }, Explain: explain,
 		LogEvent: func(_ *slog.Logger, ev *phoenix.Event) {
 			if s.logEvent != nil {
 				s.logEvent(ev)
@@ -97,6 +103,9 @@ func (s *stage) options() Options {
 func (s *stage) read() (*config.File, error) {
 	if s.load != nil {
 		s.load()
+	}
+	if s.loadError != nil {
+		return nil, s.loadError
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -118,6 +127,23 @@ func (s *stage) reload(config string) {
 }
 
 func (s *stage) lookupEnv(name string) (string, bool) { return s.srv.URL, name == "URI" }
+
+// explain says of the end of a join or a push whether it has failed.
+func explain(ev *phoenix.Event) *exit.Error {
+	switch d := ev.Detail.(type) {
+	case *phoenix.PushReply:
+		if d.Status != "ok" {
+			return &exit.Error{Code: exit.PushStatus, Message: "the status\x7f of \"" + ev.Topic + "\" is " + d.Status, Hint: "é, and not ok"}
+		}
+	case *phoenix.PushTimeout:
+		return &exit.Error{Code: exit.Timeout, Message: d.Timeout.String()}
+	case *phoenix.PushError:
+		return &exit.Error{Code: exit.Channel, Message: string(d.Reason)}
+	case *phoenix.JoinError:
+		return &exit.Error{Code: exit.Join, Message: string(d.Reason)}
+	}
+	return nil
+}
 
 // where stands in for jq: signals that contain the text of the expression, which must not be "(".
 func where(expr string) (func(context.Context, []byte) (bool, error), error) {
@@ -203,7 +229,7 @@ func signalOf(t *testing.T, line []byte) said {
 
 // A subscriber reads signals as a subscriber of the control API gets them.
 type subscriber struct {
-	Subscription
+	*router.Subscription
 	t *testing.T
 	// waiting are read, and not looked at yet.
 	waiting []said
@@ -218,6 +244,16 @@ func (s *stage) subscribe(r SubscribeRequest) *subscriber {
 	return &subscriber{Subscription: sub, t: s.t}
 }
 
+// next returns the next lines, as many as there are.
+func (l *subscriber) next(ctx context.Context) ([]byte, error) {
+	chunk, err := l.Take(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer l.Release(chunk)
+	return bytes.Clone(chunk.Bytes()), nil
+}
+
 // until returns the signals up to the first that is wanted.
 func (l *subscriber) until(wanted func(said) bool) []said {
 	l.t.Helper()
@@ -225,7 +261,7 @@ func (l *subscriber) until(wanted func(said) bool) []said {
 	ctx := patient(l.t)
 	for {
 		for len(l.waiting) == 0 {
-			lines, err := l.Next(ctx)
+			lines, err := l.next(ctx)
 			if err != nil {
 				l.t.Fatalf("%v after %v", err, seen)
 			}
@@ -315,15 +351,15 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// wantError makes sure that an error is a *Error with this HTTP status and exit code, and says so and so.
-func wantError(t *testing.T, err error, status, code int, text string) {
+// wantError makes sure that an error is answered with this HTTP status and exit code, and says so and so.
+func wantError(t *testing.T, err error, status int, code exit.Code, text string) {
 	t.Helper()
-	var e *Error
+	var e *apiError
 	if !errors.As(err, &e) {
 		t.Fatalf("error %v (%T), want one with status %d", err, err, status)
 	}
-	if e.Status != status || e.Code != code || !strings.Contains(e.Message+"\n"+e.Advice, text) {
-		t.Errorf("status %d, code %d, %q, %q; want %d, %d, %q", e.Status, e.Code, e.Message, e.Advice, status, code, text)
+	if e.status != status || e.err.Code != code || !strings.Contains(e.err.Message+"\n"+e.err.Hint, text) {
+		t.Errorf("status %d, code %d, %q, %q; want %d, %d, %q", e.status, e.err.Code, e.err.Message, e.err.Hint, status, code, text)
 	}
 }
 
@@ -376,7 +412,7 @@ sinks: {out: {file: {path: nowhere/out}}}
 routes: [{to: out}]
 `)
 	err := s.StartAll()
-	if err == nil || !strings.Contains(err.Error(), "the sink out cannot work") {
+	if exit.CodeOf(err) != exit.Write || !strings.Contains(err.Error(), "the sink out cannot work") {
 		t.Errorf("error %v", err)
 	}
 	if list, err := s.Connections(t.Context()); err != nil || len(list) > 0 {
@@ -478,8 +514,7 @@ func (s *stage) storm(others ...int) {
 		func(ctx context.Context, _ string, _ int) error { _, err := s.Connections(ctx); return err },
 		func(ctx context.Context, _ string, _ int) error {
 			s.Ready(ctx)
-			s.Source().Sinks()
-			s.Source().Connections()
+			s.metrics()
 			return nil
 		},
 	}
@@ -493,8 +528,7 @@ func (s *stage) storm(others ...int) {
 			for range questions {
 				ask, name := asks[random.IntN(len(asks))], string(rune('a'+random.IntN(3)))
 				err := ask(patient(s.t), name, random.IntN(100))
-				var e *Error
-				if err != nil && (!errors.As(err, &e) || !slices.Contains(right, e.Status)) {
+				if err != nil && !slices.Contains(right, errorStatus(err)) {
 					s.t.Errorf("%s: %v", name, err)
 				}
 			}

@@ -18,49 +18,45 @@ import (
 	"phx/signal"
 )
 
-// The calls of the control API: the Bridge is a [Backend].
-var _ Backend = (*Bridge)(nil)
+// The calls of the control API. ctx is that of the call: it ends when the caller has gone, when the time that the caller gave is up,
+// and when the server shuts down. A name that serve does not have is an error of each call that takes one.
 
-// Connections implements [Backend].
+// Connections returns every connection, in the order in which it was configured or added.
 func (b *Bridge) Connections(ctx context.Context) ([]Connection, error) {
 	list := []Connection{}
 	for _, name := range b.supervisor.Names() {
-		c, err := b.Connection(ctx, name)
-		var unknown *Error
+		c, err := b.status(ctx, name)
 		switch {
-		case errors.As(err, &unknown): // removed meanwhile
+		case errors.Is(err, phoenix.ErrUnknownConnection), err == nil && b.connection(name) == nil: // removed meanwhile
 		case err != nil:
-			return nil, err
+			return nil, callError(name, err)
 		default:
-			list = append(list, c)
+			list = append(list, b.describe(c))
 		}
 	}
 	return list, nil
 }
 
-// Connection implements [Backend].
+// Connection returns one connection.
 func (b *Bridge) Connection(ctx context.Context, name string) (Connection, error) {
-	status, err := b.look(ctx, name)
+	status, err := b.status(ctx, name)
 	if err != nil {
 		return Connection{}, callError(name, err)
 	}
 	return b.describe(status), nil
 }
 
-// describe makes of a status what the API tells.
+// describe returns a status as the API has it. Times are as exact as those of signals.
 func (b *Bridge) describe(s phoenix.ConnectionStatus) Connection {
 	d := Connection{
-		Name: s.Name, Status: string(s.Link), URI: s.URI, Session: s.Session, Since: s.Since.UTC(), Required: s.Required,
-		Channels: make([]Channel, len(s.Channels)), Counters: map[string]uint64{},
+		Name: s.Name, Status: string(s.Link), URI: s.URI, Session: s.Session, Since: s.Since.UTC().Truncate(time.Microsecond),
+		Required: s.Required, Channels: make([]Channel, len(s.Channels)), Counters: map[string]uint64{},
 	}
 	if s.Link == phoenix.StatusConnecting {
 		d.Attempt = s.Retries + 1
 	}
 	for i, c := range s.Channels {
-		d.Channels[i] = Channel{Topic: c.Topic, State: c.State}
-		if !c.JoinedAt.IsZero() {
-			d.Channels[i].JoinedAt = c.JoinedAt.UTC()
-		}
+		d.Channels[i] = Channel{Topic: c.Topic, State: c.State, JoinedAt: c.JoinedAt.UTC().Truncate(time.Microsecond)}
 	}
 	if c := b.connection(s.Name); c != nil {
 		d.Counters = c.counters.all()
@@ -71,11 +67,12 @@ func (b *Bridge) describe(s phoenix.ConnectionStatus) Connection {
 	return d
 }
 
-// Await implements [Backend].
+// Await waits until the connection is in the state: [StateConnected], or [StateJoined]: connected and each of its wanted channels
+// joined. When ctx ends first, it returns ctx's error and the connection as it was last.
 func (b *Bridge) Await(ctx context.Context, name, state string) (Connection, error) {
 	c := b.connection(name)
 	if c == nil {
-		return Connection{}, UnknownConnection(name)
+		return Connection{}, unknownConnection(name)
 	}
 	status, err := b.supervisor.Await(ctx, name, func(s phoenix.ConnectionStatus) bool {
 		if state == StateJoined {
@@ -84,12 +81,13 @@ func (b *Bridge) Await(ctx context.Context, name, state string) (Connection, err
 		return s.Link == phoenix.StatusConnected
 	})
 	if errors.Is(err, phoenix.ErrUnknownConnection) {
-		return Connection{}, UnknownConnection(name)
+		return Connection{}, unknownConnection(name)
 	}
 	return b.describe(status), err
 }
 
-// Add implements [Backend].
+// Add adds a connection and starts it. entry is its entry of a config file, as JSON, with its name. Paths in it that are relative
+// start at dir; empty: where the configuration is.
 func (b *Bridge) Add(ctx context.Context, entry []byte, dir string) (Connection, error) {
 	if dir == "" {
 		dir = b.opts.Dir()
@@ -98,11 +96,11 @@ func (b *Bridge) Add(ctx context.Context, entry []byte, dir string) (Connection,
 	if err != nil {
 		return Connection{}, badEntry(err)
 	}
-	_, done, err := b.change(ctx)
+	_, unlock, err := b.lockForChange(ctx)
 	if err != nil {
 		return Connection{}, callError(e.Name, err)
 	}
-	defer done()
+	defer unlock()
 	e.Under(b.file) // require_wss is for all connections
 	p, err := b.planConnection(e)
 	if err != nil {
@@ -120,102 +118,122 @@ func (b *Bridge) Add(ctx context.Context, entry []byte, dir string) (Connection,
 
 // badEntry is the error of a call with a connection that is configured wrongly.
 func badEntry(err error) error {
-	hint := exit.HintOf(err)
-	if hinted := (interface{ Hint() string })(nil); errors.As(err, &hinted) {
-		hint = hinted.Hint()
-	}
-	return BadRequest(hint, "%v", err)
+	_, hint, _ := codeAndHint(err)
+	return badRequest(hint, "%v", err)
 }
 
-// Remove implements [Backend].
+// Remove stops a connection and forgets it. Its name is free then.
 func (b *Bridge) Remove(ctx context.Context, name string) error {
-	ctx, done, err := b.change(ctx)
+	ctx, unlock, err := b.lockForChange(ctx)
 	if err != nil {
 		return callError(name, err)
 	}
-	defer done()
+	defer unlock()
 	ctx, cancel := context.WithTimeout(ctx, changeTime)
 	defer cancel()
 	return callError(name, b.remove(ctx, name))
 }
 
-// Start implements [Backend].
+// Start starts a connection that is stopped or over. It returns it as it is then, and so do Stop and Restart.
 func (b *Bridge) Start(ctx context.Context, name string) (Connection, error) {
-	return b.after(ctx, name, b.supervisor.Start(name))
+	return b.connectionAfter(ctx, name, b.supervisor.Start(name))
 }
 
-// Stop implements [Backend].
+// Stop leaves a connection's channels and closes it. To stop what does not run is no error.
 func (b *Bridge) Stop(ctx context.Context, name string) (Connection, error) {
-	return b.after(ctx, name, b.supervisor.Stop(ctx, name))
+	return b.connectionAfter(ctx, name, b.supervisor.Stop(ctx, name))
 }
 
-// Restart implements [Backend].
+// Restart stops a connection and starts it.
 func (b *Bridge) Restart(ctx context.Context, name string) (Connection, error) {
-	return b.after(ctx, name, b.supervisor.Restart(ctx, name))
+	return b.connectionAfter(ctx, name, b.supervisor.Restart(ctx, name))
 }
 
-// after answers a call that changed a connection with the connection as it is then.
-func (b *Bridge) after(ctx context.Context, name string, err error) (Connection, error) {
+// connectionAfter answers a call that changed a connection with the connection as it is then.
+func (b *Bridge) connectionAfter(ctx context.Context, name string, err error) (Connection, error) {
 	if err != nil {
 		return Connection{}, callError(name, err)
 	}
 	return b.Connection(ctx, name)
 }
 
-// Join implements [Backend].
-func (b *Bridge) Join(ctx context.Context, name, topic string, params json.RawMessage) (Answer, error) {
+// Join joins a topic and answers with the signal joined or join_error.
+func (b *Bridge) Join(ctx context.Context, name string, j Join) (Answer, error) {
 	conn, c, err := b.running(name)
 	if err != nil {
 		return Answer{}, err
 	}
-	want := c.settings.Load().connection.UnreadChannels(topic)[0]
-	if params != nil {
-		payload := phoenix.Payload{Data: bytes.Clone(params)}
+	want := c.settings.Load().connection.UnreadChannels(j.Topic)[0]
+	if j.Params != nil {
+		payload := phoenix.Payload{Data: bytes.Clone(j.Params)}
 		want.Params = func(context.Context) (phoenix.Payload, error) { return payload, nil }
 	}
 	ev, err := conn.JoinEvent(ctx, want)
 	if errors.Is(err, phoenix.ErrNotJoined) {
-		return Answer{}, &Error{
-			Status: http.StatusConflict, Code: exitChannel, Message: "the topic was left again before the server had answered the join",
-			Advice: "was the connection stopped? `phx ctl status " + name + "` shows it",
-		}
+		return Answer{}, newAPIError(http.StatusConflict, exit.Channel, "the topic was left again before the server had answered the join",
+			"was the connection stopped? `phx ctl status "+name+"` shows it")
 	}
-	return answer(name, &ev, err)
+	return b.answer(name, &ev, err)
 }
 
-// Leave implements [Backend].
+// Leave leaves a topic and answers with the signal left.
 func (b *Bridge) Leave(ctx context.Context, name, topic string) (Answer, error) {
 	conn, _, err := b.running(name)
 	if err != nil {
 		return Answer{}, err
 	}
 	ev, err := conn.LeaveEvent(ctx, topic)
-	return answer(name, &ev, err)
+	return b.answer(name, &ev, err)
 }
 
-// Push implements [Backend].
+// Push pushes and answers with the signal that ended it: push.reply, push.timeout or push.error.
 func (b *Bridge) Push(ctx context.Context, name string, p Push) (Answer, error) {
 	conn, _, err := b.running(name)
 	if err != nil {
 		return Answer{}, err
 	}
-	push := phoenix.Push{Topic: p.Topic, Name: p.Event, Payload: phoenix.Payload{Data: p.Payload}, Timeout: p.Timeout}
+	push := phoenix.Push{
+		Topic: p.Topic, Name: p.Event, Payload: phoenix.Payload{Data: p.Payload}, Timeout: time.Duration(p.TimeoutMS) * time.Millisecond,
+	}
 	if p.Binary != nil {
 		push.Payload = phoenix.Binary(p.Binary)
 	}
 	if !p.NoReply {
 		ev, err := conn.PushEvent(ctx, push)
-		return answer(name, &ev, err)
+		return b.answer(name, &ev, err)
 	}
 	ref, err := conn.SendRef(ctx, push)
 	if lost := (*phoenix.PushError)(nil); errors.As(err, &lost) {
 		// Its event is in the stream; here it is told without its number.
-		return answer(name, &phoenix.Event{Time: time.Now(), Topic: p.Topic, Name: p.Event, Detail: lost}, nil)
+		return b.answer(name, &phoenix.Event{Time: time.Now(), Topic: p.Topic, Name: p.Event, Detail: lost}, nil)
 	}
 	if err != nil {
 		return Answer{}, callError(name, err)
 	}
-	return NewRefAnswer(ref), nil
+	line, _ := json.Marshal(struct { // strings always marshal
+		Ref string `json:"ref"`
+	}{ref})
+	return Answer{Status: http.StatusAccepted, Line: line}, nil
+}
+
+// answer returns the signal of the event that answered a call. It has the id and the number of the one that is routed.
+func (b *Bridge) answer(name string, ev *phoenix.Event, err error) (Answer, error) {
+	if err != nil {
+		return Answer{}, callError(name, err)
+	}
+	a := Answer{Status: http.StatusOK, Line: signal.NewEncoder(signal.FormatSignal, name).Append(nil, ev), Err: b.opts.Explain(ev)}
+	switch d := ev.Detail.(type) {
+	case *phoenix.PushTimeout:
+		a.Status = http.StatusGatewayTimeout
+	case *phoenix.PushError:
+		a.Status = http.StatusBadGateway
+	case *phoenix.JoinError:
+		a.Status = http.StatusBadGateway
+		if d.Reason == phoenix.JoinTimeout {
+			a.Status = http.StatusGatewayTimeout
+		}
+	}
+	return a, nil
 }
 
 // running returns the connection of a name and its current run.
@@ -226,7 +244,7 @@ func (b *Bridge) running(name string) (*phoenix.Conn, *connection, error) {
 	case err != nil:
 		return nil, nil, callError(name, err)
 	case c == nil: // removed meanwhile
-		return nil, nil, UnknownConnection(name)
+		return nil, nil, unknownConnection(name)
 	}
 	return conn, c, nil
 }
@@ -235,62 +253,38 @@ func (b *Bridge) running(name string) (*phoenix.Conn, *connection, error) {
 func callError(name string, err error) error {
 	var link *phoenix.LinkError
 	var invalid *phoenix.InvalidError
-	known := &Error{Status: http.StatusConflict, Code: 1}
+	conflict := func(code exit.Code, message, hint string) error {
+		return newAPIError(http.StatusConflict, code, message, hint)
+	}
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, phoenix.ErrUnknownConnection):
-		return UnknownConnection(name)
+		return unknownConnection(name)
 	case errors.Is(err, phoenix.ErrShutdown):
-		return ErrClosing
+		return errClosing
 	case errors.As(err, &invalid):
-		return BadRequest("give another topic, event or payload", "%v", err)
+		return badRequest("give another topic, event or payload", "%v", err)
 	case errors.Is(err, phoenix.ErrConnectionExists):
-		known.Message = fmt.Sprintf("serve has a connection %q already", name)
-		known.Advice = "give the new one another name, or `phx ctl remove` the old one"
+		return conflict(exit.Failure, fmt.Sprintf("serve has a connection %q already", name),
+			"give the new one another name, or `phx ctl remove` the old one")
 	case errors.Is(err, phoenix.ErrNotRunning), errors.Is(err, phoenix.ErrClosed), errors.As(err, &link):
-		known.Code = exitLinkLost
-		known.Message = fmt.Sprintf("the connection %q is not running", name)
-		known.Advice = "`phx ctl start " + name + "` starts it"
+		return conflict(exit.LinkLost, fmt.Sprintf("the connection %q is not running", name), "`phx ctl start "+name+"` starts it")
 	case errors.Is(err, phoenix.ErrJoined):
-		known.Message, known.Advice = "the topic is joined already, or wanted", "leave it first, to join it with other params"
+		return conflict(exit.Failure, "the topic is joined already, or wanted", "leave it first, to join it with other params")
 	case errors.Is(err, phoenix.ErrNotJoined):
-		known.Code = exitChannel
-		known.Message, known.Advice = "the topic is not joined", "`phx ctl status "+name+"` shows the channels"
+		return conflict(exit.Channel, "the topic is not joined", "`phx ctl status "+name+"` shows the channels")
 	case errors.Is(err, context.DeadlineExceeded):
-		known.Status, known.Code = http.StatusGatewayTimeout, exitTimeout
-		known.Message, known.Advice = "not finished in time", "see in serve's log what the server is doing"
-	default:
-		return err
+		return newAPIError(http.StatusGatewayTimeout, exit.Timeout, "not finished in time", "see in serve's log what the server is doing")
 	}
-	return known
-}
-
-// answer makes the signal of the event that answered a call. It has the id and the number of the one that is routed.
-func answer(name string, ev *phoenix.Event, err error) (Answer, error) {
-	if err != nil {
-		return Answer{}, callError(name, err)
-	}
-	status := http.StatusOK
-	switch d := ev.Detail.(type) {
-	case *phoenix.PushTimeout:
-		status = http.StatusGatewayTimeout
-	case *phoenix.PushError:
-		status = http.StatusBadGateway
-	case *phoenix.JoinError:
-		status = http.StatusBadGateway
-		if d.Reason == phoenix.JoinTimeout {
-			status = http.StatusGatewayTimeout
-		}
-	}
-	return Answer{HTTPStatus: status, Line: signal.NewEncoder(signal.FormatSignal, name).Append(nil, ev)}, nil
+	return err
 }
 
 // subscriptionLimit bounds in bytes what waits for a subscriber. One that is slower loses the oldest, and is told so.
 const subscriptionLimit = 1 << 20
 
-// Subscribe implements [Backend].
-func (b *Bridge) Subscribe(r SubscribeRequest) (Subscription, error) {
+// Subscribe begins a stream of signals, which the caller closes.
+func (b *Bridge) Subscribe(r SubscribeRequest) (*router.Subscription, error) {
 	var f router.Filter
 	for _, p := range []struct {
 		text string
@@ -301,7 +295,7 @@ func (b *Bridge) Subscribe(r SubscribeRequest) (Subscription, error) {
 		}
 		pattern, err := router.CompilePattern(p.text)
 		if err != nil {
-			return nil, BadRequest("a right one: phoenix.backend.**", "%v", err)
+			return nil, badRequest("a right one: phoenix.backend.**", "%v", err)
 		}
 		*p.into = &pattern
 	}
@@ -312,7 +306,7 @@ func (b *Bridge) Subscribe(r SubscribeRequest) (Subscription, error) {
 		for _, text := range g.texts {
 			compiled, err := glob.Compile(text)
 			if err != nil {
-				return nil, BadRequest("a right one: room:*", "the glob %q: %v", text, err)
+				return nil, badRequest("a right one: room:*", "the glob %q: %v", text, err)
 			}
 			*g.into = append(*g.into, compiled)
 		}
@@ -320,45 +314,8 @@ func (b *Bridge) Subscribe(r SubscribeRequest) (Subscription, error) {
 	if r.Where != "" {
 		var err error
 		if f.Where, err = b.opts.Where(r.Where); err != nil {
-			return nil, badExpression(err)
+			return nil, newAPIError(http.StatusBadRequest, exit.JQCompile, err.Error(), "check the expression of where")
 		}
 	}
-	return &subscription{b.router.Subscribe(f, r.Format, subscriptionLimit), nil}, nil
-}
-
-// badExpression is the error of a subscriber's jq expression that does not compile.
-func badExpression(err error) error {
-	e := BadRequest("check the expression of where", "%v", err)
-	e.Code = exitJQCompile
-	return e
-}
-
-// A subscription is a stream of signals for a caller of the control API.
-type subscription struct {
-	*router.Subscription
-	taken *router.Chunk
-}
-
-// Next implements [Subscription].
-func (s *subscription) Next(ctx context.Context) ([]byte, error) {
-	s.release()
-	c, err := s.Take(ctx)
-	if err != nil {
-		return nil, err
-	}
-	s.taken = c
-	return c.Bytes(), nil
-}
-
-func (s *subscription) release() {
-	if s.taken != nil {
-		s.Release(s.taken)
-		s.taken = nil
-	}
-}
-
-// Close implements [Subscription].
-func (s *subscription) Close() {
-	s.release()
-	s.Subscription.Close()
+	return b.router.Subscribe(f, r.Format, subscriptionLimit), nil
 }

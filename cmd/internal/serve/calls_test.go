@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"phx/cmd/internal/exit"
 	"phx/phoenix"
 	"phx/phoenix/phoenixtest"
 	"phx/signal"
@@ -39,7 +40,7 @@ var calls = map[string]func(s *stage, ctx context.Context, name string) error{
 	"Stop":    func(s *stage, ctx context.Context, name string) error { _, err := s.Stop(ctx, name); return err },
 	"Restart": func(s *stage, ctx context.Context, name string) error { _, err := s.Restart(ctx, name); return err },
 	"Join": func(s *stage, ctx context.Context, name string) error {
-		_, err := s.Join(ctx, name, "room:b", nil)
+		_, err := s.Join(ctx, name, Join{Topic: "room:b"})
 		return err
 	},
 	"Leave": func(s *stage, ctx context.Context, name string) error {
@@ -160,10 +161,10 @@ func TestJoinParams(t *testing.T) {
 			s.await("a", StateJoined)
 			_, err := s.Leave(t.Context(), "a", "room:a")
 			must(t, err)
-			a, err := s.Join(t.Context(), "a", c.topic, c.given)
+			a, err := s.Join(t.Context(), "a", Join{Topic: c.topic, Params: c.given})
 			must(t, err)
-			if got := signalOf(t, a.Line); a.HTTPStatus != http.StatusOK || got.Type != "phoenix.channel.joined" || string(got.Data.Response) != c.wantsResponse {
-				t.Errorf("status %d, %s", a.HTTPStatus, a.Line)
+			if got := signalOf(t, a.Line); a.Status != http.StatusOK || got.Type != "phoenix.channel.joined" || string(got.Data.Response) != c.wantsResponse {
+				t.Errorf("status %d, %s", a.Status, a.Line)
 			}
 		})
 	}
@@ -171,17 +172,17 @@ func TestJoinParams(t *testing.T) {
 
 func TestJoinOfWhatIsJoined(t *testing.T) {
 	s := joined(t)
-	_, err := s.Join(t.Context(), "a", "room:a", nil)
+	_, err := s.Join(t.Context(), "a", Join{Topic: "room:a"})
 	wantError(t, err, http.StatusConflict, 1, "joined already")
 }
 
 // A refused join is answered with its signal.
 func TestJoinRefused(t *testing.T) {
 	s := joined(t)
-	a, err := s.Join(t.Context(), "a", "room:private", nil)
+	a, err := s.Join(t.Context(), "a", Join{Topic: "room:private"})
 	must(t, err)
-	if got := signalOf(t, a.Line); a.HTTPStatus != http.StatusBadGateway || got.Type != "phoenix.channel.join_error" {
-		t.Errorf("status %d, %s", a.HTTPStatus, a.Line)
+	if got := signalOf(t, a.Line); a.Status != http.StatusBadGateway || got.Type != "phoenix.channel.join_error" || failureCode(a) != exit.Join {
+		t.Errorf("status %d, %s", a.Status, a.Line)
 	}
 }
 
@@ -209,7 +210,7 @@ func TestJoinThatIsTakenBack(t *testing.T) {
 	s.await("a", StateConnected)
 	answered := make(chan error, 1)
 	go func() {
-		_, err := s.Join(t.Context(), "a", "room:b", nil)
+		_, err := s.Join(t.Context(), "a", Join{Topic: "room:b"})
 		answered <- err
 	}()
 	<-arrived
@@ -227,37 +228,49 @@ func TestPush(t *testing.T) {
 		status int
 		typ    string
 		says   string
+		code   exit.Code
 	}{
-		"a reply": {echo("room:a"), http.StatusOK, "phoenix.push.reply", `"payload":{"n":1}`},
+		"a reply": {echo("room:a"), http.StatusOK, "phoenix.push.reply", `"payload":{"n":1}`, exit.OK},
 		"an error reply": {
-			Push{Topic: "room:a", Event: "fail", Payload: json.RawMessage(`{}`)}, http.StatusOK, "phoenix.push.reply", `"status":"error"`,
+			Push{Topic: "room:a", Event: "fail", Payload: json.RawMessage(`{}`)}, http.StatusOK, "phoenix.push.reply", `"status":"error"`, exit.PushStatus,
 		},
 		"binary": {
-			Push{Topic: "room:a", Event: "echo", Binary: []byte{1, 2, 3}}, http.StatusOK, "phoenix.push.reply", `"AQID"`,
+			Push{Topic: "room:a", Event: "echo", Binary: []byte{1, 2, 3}}, http.StatusOK, "phoenix.push.reply", `"AQID"`, exit.OK,
 		},
 		"no binary at all": {
-			Push{Topic: "room:a", Event: "echo", Binary: []byte{}}, http.StatusOK, "phoenix.push.reply", `base64":""`,
+			Push{Topic: "room:a", Event: "echo", Binary: []byte{}}, http.StatusOK, "phoenix.push.reply", `base64":""`, exit.OK,
 		},
 		"a timeout": {
-			Push{Topic: "room:a", Event: "silent", Payload: json.RawMessage(`{}`), Timeout: time.Millisecond},
-			http.StatusGatewayTimeout, "phoenix.push.timeout", "",
+			Push{Topic: "room:a", Event: "silent", Payload: json.RawMessage(`{}`), TimeoutMS: 1},
+			http.StatusGatewayTimeout, "phoenix.push.timeout", `"timeout_ms":1`, exit.Timeout,
 		},
 		"a crash": {
-			Push{Topic: "room:a", Event: "crash", Payload: json.RawMessage(`{}`)}, http.StatusBadGateway, "phoenix.push.error", "",
+			Push{Topic: "room:a", Event: "crash", Payload: json.RawMessage(`{}`)}, http.StatusBadGateway, "phoenix.push.error", "", exit.Channel,
 		},
 		"no channel": {
-			echo("room:b"), http.StatusBadGateway, "phoenix.push.error", "not_joined",
+			echo("room:b"), http.StatusBadGateway, "phoenix.push.error", "not_joined", exit.Channel,
 		},
 	} {
 		t.Run(what, func(t *testing.T) {
 			s := joined(t)
 			a, err := s.Push(t.Context(), "a", c.push)
 			must(t, err)
-			if got := signalOf(t, a.Line); a.HTTPStatus != c.status || got.Type != c.typ || !strings.Contains(string(a.Line), c.says) {
-				t.Errorf("status %d, %s", a.HTTPStatus, a.Line)
+			if got := signalOf(t, a.Line); a.Status != c.status || got.Type != c.typ || !strings.Contains(string(a.Line), c.says) {
+				t.Errorf("status %d, %s", a.Status, a.Line)
+			}
+			if code := failureCode(a); code != c.code {
+				t.Errorf("exit code %d, want %d", code, c.code)
 			}
 		})
 	}
+}
+
+// failureCode returns the exit code of an answer.
+func failureCode(a Answer) exit.Code {
+	if a.Err == nil {
+		return exit.OK
+	}
+	return a.Err.Code
 }
 
 // Who wants no reply is told the ref of the push, which its reply will have.
@@ -270,8 +283,8 @@ func TestPushWithoutReply(t *testing.T) {
 	must(t, err)
 	var answer struct{ Ref string }
 	must(t, json.Unmarshal(a.Line, &answer))
-	if reply := signals.find("phoenix.push.reply"); a.HTTPStatus != http.StatusAccepted || answer.Ref == "" || reply.Metadata.Ref != answer.Ref {
-		t.Errorf("status %d, %s; the reply is %+v", a.HTTPStatus, a.Line, reply)
+	if reply := signals.find("phoenix.push.reply"); a.Status != http.StatusAccepted || answer.Ref == "" || reply.Metadata.Ref != answer.Ref {
+		t.Errorf("status %d, %s; the reply is %+v", a.Status, a.Line, reply)
 	}
 }
 
@@ -281,8 +294,8 @@ func TestPushWithoutReplyToNoChannel(t *testing.T) {
 	p.NoReply = true
 	a, err := s.Push(t.Context(), "a", p)
 	must(t, err)
-	if got := signalOf(t, a.Line); a.HTTPStatus != http.StatusBadGateway || got.Type != "phoenix.push.error" {
-		t.Errorf("status %d, %s", a.HTTPStatus, a.Line)
+	if got := signalOf(t, a.Line); a.Status != http.StatusBadGateway || got.Type != "phoenix.push.error" || failureCode(a) != exit.Channel {
+		t.Errorf("status %d, %s", a.Status, a.Line)
 	}
 }
 
@@ -304,7 +317,7 @@ func TestCallsThatAreWrong(t *testing.T) {
 			_, err := s.Push(s.t.Context(), "old", Push{Topic: "room:a", Event: "echo", Binary: []byte{1}})
 			return err
 		}, "vsn 1.0.0"},
-		"the socket's topic": {func(s *stage) error { _, err := s.Join(s.t.Context(), "a", "phoenix", nil); return err }, `"phoenix"`},
+		"the socket's topic": {func(s *stage) error { _, err := s.Join(s.t.Context(), "a", Join{Topic: "phoenix"}); return err }, `"phoenix"`},
 	} {
 		t.Run(what, func(t *testing.T) {
 			s := started(t, `connections: {a: {uri: "${URI}"}, old: {uri: "${URI}", vsn: 1.0.0}}`)
@@ -325,8 +338,8 @@ func TestPushGivenUp(t *testing.T) {
 // What a caller gets is the signal that everybody gets: the same id, the same number.
 func TestAnswersAreTheRoutedSignals(t *testing.T) {
 	for typ, call := range map[string]func(s *stage) (Answer, error){
-		"phoenix.channel.joined":     func(s *stage) (Answer, error) { return s.Join(s.t.Context(), "a", "room:b", nil) },
-		"phoenix.channel.join_error": func(s *stage) (Answer, error) { return s.Join(s.t.Context(), "a", "room:private", nil) },
+		"phoenix.channel.joined":     func(s *stage) (Answer, error) { return s.Join(s.t.Context(), "a", Join{Topic: "room:b"}) },
+		"phoenix.channel.join_error": func(s *stage) (Answer, error) { return s.Join(s.t.Context(), "a", Join{Topic: "room:private"}) },
 		"phoenix.channel.left":       func(s *stage) (Answer, error) { return s.Leave(s.t.Context(), "a", "room:a") },
 		"phoenix.push.reply":         func(s *stage) (Answer, error) { return s.Push(s.t.Context(), "a", echo("room:a")) },
 		"phoenix.push.error":         func(s *stage) (Answer, error) { return s.Push(s.t.Context(), "a", echo("room:b")) },
@@ -385,7 +398,7 @@ func (l *subscriber) rest() []said {
 	l.t.Helper()
 	all := l.waiting
 	for {
-		lines, err := l.Next(patient(l.t))
+		lines, err := l.next(patient(l.t))
 		if err == io.EOF {
 			return all
 		}
@@ -401,7 +414,7 @@ func TestSubscribeFormat(t *testing.T) {
 	s.await("a", StateJoined)
 	sub := s.subscribe(SubscribeRequest{Match: "phoenix.a.**", Format: signal.FormatPayload})
 	s.srv.Broadcast("room:a", "news", map[string]int{"n": 1})
-	if lines, err := sub.Next(patient(t)); err != nil || string(lines) != `{"n":1}`+"\n" {
+	if lines, err := sub.next(patient(t)); err != nil || string(lines) != `{"n":1}`+"\n" {
 		t.Errorf("%q, error %v", lines, err)
 	}
 }
@@ -410,7 +423,7 @@ func TestSubscribeErrors(t *testing.T) {
 	s := stageOf(t, one)
 	for what, c := range map[string]struct {
 		request SubscribeRequest
-		code    int
+		code    exit.Code
 		says    string
 	}{
 		"match":     {SubscribeRequest{Match: "phoenix..a"}, 2, "phoenix..a"},
@@ -431,7 +444,7 @@ func TestSubscriberThatGoes(t *testing.T) {
 	sub := s.subscribe(SubscribeRequest{})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
-	if lines, err := sub.Next(ctx); !errors.Is(err, context.DeadlineExceeded) {
+	if lines, err := sub.next(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%q, error %v", lines, err)
 	}
 }

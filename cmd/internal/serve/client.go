@@ -3,6 +3,7 @@ package serve
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,10 +15,12 @@ import (
 	"net/url"
 	"syscall"
 	"time"
+
+	"phx/cmd/internal/exit"
 )
 
 // A Client makes calls to the server behind a socket. Its methods return what the server answers: JSON without a line break. An error
-// is the server's, an [*Error], or says that there is no server there, or is the cause of the end of ctx.
+// is an [*exit.Error], the server's or one that says that there is no server there, or is the cause of the end of ctx.
 type Client struct {
 	path string
 	http *http.Client
@@ -106,91 +109,91 @@ func (c *Client) Reload(ctx context.Context) ([]byte, error) {
 	return c.text(ctx, http.MethodPost, "/v1/reload", nil, nil)
 }
 
-// Join joins a topic; params is a JSON object, or nil. What could not be joined has an answer, too.
-func (c *Client) Join(ctx context.Context, name, topic string, params json.RawMessage) (Answer, error) {
-	return c.signal(ctx, http.MethodPost, connectionPath(name)+"/channels", joinBody{topic, params})
+// Join joins a topic. What could not be joined has an answer, too: then both results are there.
+func (c *Client) Join(ctx context.Context, name string, j Join) ([]byte, error) {
+	return c.signal(ctx, http.MethodPost, connectionPath(name)+"/channels", j)
 }
 
 // Leave leaves a topic.
-func (c *Client) Leave(ctx context.Context, name, topic string) (Answer, error) {
+func (c *Client) Leave(ctx context.Context, name, topic string) ([]byte, error) {
 	return c.signal(ctx, http.MethodDelete, connectionPath(name)+"/channels/"+url.PathEscape(topic), nil)
 }
 
-// Push pushes. What failed on its way has an answer, too.
-func (c *Client) Push(ctx context.Context, name string, p Push) (Answer, error) {
-	body := pushBody{
-		Topic: p.Topic, Event: p.Event, Payload: p.Payload, Base64: p.Binary,
-		TimeoutMS: int64((p.Timeout + time.Millisecond - 1) / time.Millisecond), NoReply: p.NoReply,
-	}
-	return c.signal(ctx, http.MethodPost, connectionPath(name)+"/push", body)
+// Push pushes. What failed on its way, or was answered with another status than ok, has an answer, too: then both results are there.
+func (c *Client) Push(ctx context.Context, name string, p Push) ([]byte, error) {
+	return c.signal(ctx, http.MethodPost, connectionPath(name)+"/push", p)
 }
 
 const connectionsPath = "/v1/connections"
 
 func connectionPath(name string) string { return connectionsPath + "/" + url.PathEscape(name) }
 
-// signal makes a call that answers a signal.
-func (c *Client) signal(ctx context.Context, method, path string, body any) (Answer, error) {
+// signal makes a call that a signal answers. With a signal that is a failure, it returns both.
+func (c *Client) signal(ctx context.Context, method, path string, body any) ([]byte, error) {
 	var text []byte
 	if body != nil {
 		var buffer bytes.Buffer
 		encoder := json.NewEncoder(&buffer)
 		encoder.SetEscapeHTML(false) // a payload goes as it is
 		if err := encoder.Encode(body); err != nil {
-			return Answer{}, err
+			return nil, err
 		}
 		text = buffer.Bytes()
 	}
-	status, answer, err := c.call(ctx, method, path, nil, text)
+	response, answer, err := c.call(ctx, method, path, nil, text)
 	if err != nil {
-		return Answer{}, err
+		return nil, err
 	}
-	if status >= http.StatusBadRequest {
-		if err := errorOf(status, answer); err != nil {
-			return Answer{}, err
+	if response.StatusCode >= http.StatusBadRequest {
+		if err := errorOf(answer); err != nil {
+			return nil, err
 		}
 	}
 	if len(answer) == 0 || answer[0] != '{' {
-		return Answer{}, c.strange(fmt.Errorf("HTTP status %d without a signal", status))
+		return nil, c.strange(fmt.Errorf("HTTP status %d without a signal", response.StatusCode))
 	}
-	return Answer{HTTPStatus: status, Line: answer}, nil
+	var failure wireError
+	if header := response.Header.Get(errorHeader); header == "" {
+		return answer, nil
+	} else if err := json.Unmarshal([]byte(header), &failure); err != nil {
+		return nil, c.strange(err)
+	}
+	return answer, failure.error()
 }
 
 // text makes a call that answers with anything else.
 func (c *Client) text(ctx context.Context, method, path string, query url.Values, body []byte) ([]byte, error) {
-	status, answer, err := c.call(ctx, method, path, query, body)
+	response, answer, err := c.call(ctx, method, path, query, body)
 	if err != nil {
 		return nil, err
 	}
-	if status < http.StatusMultipleChoices {
+	if response.StatusCode < http.StatusMultipleChoices {
 		return answer, nil
 	}
-	if err := errorOf(status, answer); err != nil {
+	if err := errorOf(answer); err != nil {
 		return nil, err
 	}
-	return nil, c.strange(fmt.Errorf("HTTP status %d", status))
+	return nil, c.strange(fmt.Errorf("HTTP status %d", response.StatusCode))
 }
 
 // call makes a call, and returns the whole answer.
-func (c *Client) call(ctx context.Context, method, path string, query url.Values, body []byte) (status int, answer []byte, err error) {
-	response, err := c.do(ctx, method, path, query, body)
+func (c *Client) call(ctx context.Context, method, path string, query url.Values, body []byte) (response *http.Response, answer []byte, err error) {
+	response, err = c.do(ctx, method, path, query, body)
 	if err != nil {
-		return 0, nil, err
+		return nil, nil, err
 	}
 	defer response.Body.Close()
 	answer, err = io.ReadAll(response.Body)
 	if err != nil {
-		return 0, nil, c.explain(ctx, err)
+		return nil, nil, c.explain(ctx, err)
 	}
-	return response.StatusCode, bytes.TrimSuffix(answer, []byte("\n")), nil
+	return response, bytes.TrimSuffix(answer, []byte("\n")), nil
 }
 
 // do sends a request, and returns the response when its header is there.
 func (c *Client) do(ctx context.Context, method, path string, query url.Values, body []byte) (*http.Response, error) {
 	if len(body) > MaxBody {
-		return nil, &Error{
-			Code: exitUsage, Message: fmt.Sprintf("that is too large for one call: %d bytes, and %d are allowed", len(body), MaxBody), Advice: "send less",
-		}
+		return nil, exit.Usagef("send less", "that is too large for one call: %d bytes, and %d are allowed", len(body), MaxBody)
 	}
 	request, err := http.NewRequestWithContext(ctx, method, "http://phx"+path, bytes.NewReader(body))
 	if err != nil {
@@ -208,23 +211,24 @@ func (c *Client) do(ctx context.Context, method, path string, query url.Values, 
 }
 
 // errorOf returns the error in an answer; nil if it has none.
-func errorOf(status int, answer []byte) error {
+func errorOf(answer []byte) error {
 	var body errorBody
 	if json.Unmarshal(answer, &body) != nil || body.Error.Message == "" {
 		return nil
 	}
-	code := body.Error.ExitCode
-	if code == 0 {
-		code = exitFailure
-	}
-	return &Error{Status: status, Code: code, Message: body.Error.Message, Advice: body.Error.Hint}
+	return body.Error.error()
+}
+
+// error returns the error with the code that it has, or that of any failure.
+func (e wireError) error() error {
+	return &exit.Error{Code: cmp.Or(e.ExitCode, exit.Failure), Message: e.Message, Hint: e.Hint}
 }
 
 // strange is the error of an answer that no serve gives.
 func (c *Client) strange(err error) error {
-	return &Error{
-		Code: exitFailure, Message: fmt.Sprintf("what answers at %s does not speak like phx serve: %v", c.path, err),
-		Advice: "check --control and PHX_CONTROL, and that both are of one version: phx version",
+	return &exit.Error{
+		Code: exit.Failure, Message: fmt.Sprintf("what answers at %s does not speak like phx serve: %v", c.path, err),
+		Hint: "check --control and PHX_CONTROL, and that both are of one version: phx version",
 	}
 }
 
@@ -233,22 +237,22 @@ func (c *Client) explain(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if known := (*Error)(nil); errors.As(err, &known) {
+	if known := (*exit.Error)(nil); errors.As(err, &known) {
 		return known
 	}
-	e := &Error{
-		Code: exitConnect, Message: fmt.Sprintf("cannot reach phx serve at %s: %s", c.path, systemError(err)),
-		Advice: "check --control and PHX_CONTROL",
+	e := &exit.Error{
+		Code: exit.Connect, Message: fmt.Sprintf("cannot reach phx serve at %s: %s", c.path, exit.SystemText(err)),
+		Hint: "check --control and PHX_CONTROL",
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		e.Message = "no phx serve is running: nobody listens on " + c.path
-		e.Advice = "start one: phx serve -f FILE; if it has another socket, name that with --control or PHX_CONTROL"
+		e.Hint = "start one: phx serve -f FILE; if it has another socket, name that with --control or PHX_CONTROL"
 	case errors.Is(err, fs.ErrPermission):
-		e.Advice = "its socket is for the user alone who runs it"
+		e.Hint = "its socket is for the user alone who runs it"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		e.Code, e.Message = exitLinkLost, fmt.Sprintf("phx serve at %s has gone before it had answered", c.path)
-		e.Advice = "see its log; what was asked for may have been done"
+		e.Code, e.Message = exit.LinkLost, fmt.Sprintf("phx serve at %s has gone before it had answered", c.path)
+		e.Hint = "see its log; what was asked for may have been done"
 	}
 	return e
 }
@@ -284,7 +288,7 @@ func (c *Client) Signals(ctx context.Context, r SubscribeRequest) (*Stream, erro
 	if response.StatusCode != http.StatusOK {
 		defer response.Body.Close()
 		answer, _ := io.ReadAll(response.Body)
-		if err := errorOf(response.StatusCode, answer); err != nil {
+		if err := errorOf(answer); err != nil {
 			return nil, err
 		}
 		return nil, c.strange(fmt.Errorf("HTTP status %d", response.StatusCode))
@@ -293,7 +297,7 @@ func (c *Client) Signals(ctx context.Context, r SubscribeRequest) (*Stream, erro
 }
 
 // Next waits for a line and returns it with its line break; it is valid until the next call. The error is the cause of the end of the context,
-// or an [*Error] that says that the server has gone.
+// or an [*exit.Error] that says that the server has gone.
 func (s *Stream) Next() ([]byte, error) {
 	s.long = s.long[:0]
 	for {
@@ -328,8 +332,8 @@ func (s *Stream) ended(err error) error {
 	if !errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		message = "lost the stream of signals from phx serve"
 	}
-	return &Error{
-		Code: exitLinkLost, Message: fmt.Sprintf("%s at %s", message, s.client.path),
-		Advice: "was it stopped? it also cuts off who reads too slowly: see its log",
+	return &exit.Error{
+		Code: exit.LinkLost, Message: fmt.Sprintf("%s at %s", message, s.client.path),
+		Hint: "was it stopped? it also cuts off who reads too slowly: see its log",
 	}
 }

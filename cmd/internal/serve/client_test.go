@@ -1,68 +1,111 @@
 package serve
 
 import (
-	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"phx/cmd/internal/exit"
 	"phx/signal"
 )
 
+// respond returns a client of a server that answers as h does, and what ends that server.
+func respond(t *testing.T, h http.HandlerFunc) (c *Client, end func()) {
+	t.Helper()
+	path := socketPath(t)
+	must(t, os.Mkdir(filepath.Dir(path), 0o700))
+	l, err := net.Listen("unix", path)
+	must(t, err)
+	server := &http.Server{Handler: h}
+	go func() { _ = server.Serve(l) }()
+	c = NewClient(path)
+	end = sync.OnceFunc(func() { _ = server.Close() })
+	t.Cleanup(func() {
+		c.Close()
+		end()
+	})
+	return c, end
+}
+
 func TestClient(t *testing.T) {
-	backend := newFakeBackend()
-	s := serve(t, backend)
+	const conns, answer = "/v1/connections", `{"any":"thing"}`
+	var request, failure string
+	client, _ := respond(t, func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		request = strings.TrimSpace(r.Method + " " + r.RequestURI + " " + strings.TrimSuffix(string(body), "\n"))
+		if failure != "" {
+			w.Header().Set("Phx-Error", failure)
+			w.WriteHeader(http.StatusBadGateway)
+		}
+		_, _ = io.WriteString(w, answer+"\n")
+	})
 	ctx := t.Context()
 	tests := []struct {
-		name          string
-		call          func() ([]byte, error)
-		answer, asked string
+		call    func() ([]byte, error)
+		request string
 	}{
-		{"get", func() ([]byte, error) { return s.client.Connection(ctx, "backend", "", 0) }, backendJSON, "get backend"},
-		{"add", func() ([]byte, error) { return s.client.Add(ctx, []byte(`{"name":"taken not"}`), "/a b") }, "", `add {"name":"taken not"} from "/a b"`},
-		{"remove", func() ([]byte, error) { return s.client.Remove(ctx, "backend") }, `{"name":"backend","status":"removed"}`, "remove backend"},
-		{"a name that is none", func() ([]byte, error) { return s.client.Remove(ctx, "a/b?") }, "", "remove a/b?"},
-		{"start", func() ([]byte, error) { return s.client.Start(ctx, "backend") }, backendJSON, "start backend"},
-		{"stop", func() ([]byte, error) { return s.client.Stop(ctx, "backend") }, backendJSON, "stop backend"},
-		{"restart", func() ([]byte, error) { return s.client.Restart(ctx, "backend") }, backendJSON, "restart backend"},
-		{"join", func() ([]byte, error) {
-			a, err := s.client.Join(ctx, "backend", "room:<a>", []byte(`{"a":1.0}`))
-			return a.Line, err
-		}, `{"type":"phoenix.channel.joined"}`, `join room:<a> with "{\"a\":1.0}" on backend`},
-		{"leave", func() ([]byte, error) {
-			a, err := s.client.Leave(ctx, "backend", "a/../b%2F ?")
-			return a.Line, err
-		}, `{"type":"phoenix.channel.left"}`, "leave a/../b%2F ? on backend"},
-		{"push", func() ([]byte, error) {
-			a, err := s.client.Push(ctx, "backend", Push{Topic: "a", Event: "e", Payload: []byte(`{"n":1.0,"t":"<&>"}`), Timeout: time.Microsecond})
-			return a.Line, err
-		}, `{"type":"phoenix.push.reply"}`, `push a e "{\"n\":1.0,\"t\":\"<&>\"}" "" 1ms false on backend`},
-		{"push without bytes", func() ([]byte, error) {
-			a, err := s.client.Push(ctx, "backend", Push{Topic: "a", Event: "silent", Binary: []byte{}})
-			return a.Line, err
-		}, `{"type":"phoenix.push.timeout"}`, `push a silent "" "" 0s false on backend`},
+		{func() ([]byte, error) { return client.Connection(ctx, "backend", "", 0) }, "GET " + conns + "/backend"},
+		{func() ([]byte, error) { return client.Connection(ctx, "backend", StateJoined, 1500*time.Millisecond) }, "GET " + conns + "/backend?timeout=1.5s&wait=joined"},
+		{func() ([]byte, error) { return client.Add(ctx, []byte(`{"name":"b"}`), "/a b") }, "POST " + conns + `?dir=%2Fa+b {"name":"b"}`},
+		{func() ([]byte, error) { return client.Remove(ctx, "backend") }, "DELETE " + conns + "/backend"},
+		{func() ([]byte, error) { return client.Remove(ctx, "a/b?") }, "DELETE " + conns + "/a%2Fb%3F"},
+		{func() ([]byte, error) { return client.Start(ctx, "backend") }, "POST " + conns + "/backend/start"},
+		{func() ([]byte, error) { return client.Stop(ctx, "backend") }, "POST " + conns + "/backend/stop"},
+		{func() ([]byte, error) { return client.Restart(ctx, "backend") }, "POST " + conns + "/backend/restart"},
+		{func() ([]byte, error) { return client.Reload(ctx) }, "POST /v1/reload"},
+		{func() ([]byte, error) {
+			return client.Join(ctx, "backend", Join{Topic: "room:<a>", Params: []byte(`{"a":1.0}`)})
+		}, "POST " + conns + `/backend/channels {"topic":"room:<a>","params":{"a":1.0}}`},
+		{func() ([]byte, error) { return client.Join(ctx, "backend", Join{Topic: "a"}) }, "POST " + conns + `/backend/channels {"topic":"a"}`},
+		{func() ([]byte, error) { return client.Leave(ctx, "backend", "a/../b%2F ?") }, "DELETE " + conns + "/backend/channels/a%2F..%2Fb%252F%20%3F"},
+		{func() ([]byte, error) {
+			return client.Push(ctx, "backend", Push{Topic: "a", Event: "e", Payload: []byte(`{"n":1.0,"t":"<&>"}`), TimeoutMS: 1})
+		}, "POST " + conns + `/backend/push {"topic":"a","event":"e","payload":{"n":1.0,"t":"<&>"},"timeout_ms":1}`},
+		{func() ([]byte, error) {
+			return client.Push(ctx, "backend", Push{Topic: "a", Event: "e", Payload: []byte("null"), NoReply: true})
+		}, "POST " + conns + `/backend/push {"topic":"a","event":"e","payload":null,"no_reply":true}`},
+		{func() ([]byte, error) {
+			return client.Push(ctx, "backend", Push{Topic: "a", Event: "e", Binary: []byte{}})
+		}, "POST " + conns + `/backend/push {"topic":"a","event":"e","payload_base64":""}`},
 	}
 	for _, tt := range tests {
-		answer, err := tt.call()
-		if string(answer) != tt.answer || (err == nil) != (tt.answer != "") {
-			t.Errorf("%s: %s, %v", tt.name, answer, err)
-		}
-		if asked := backend.last(); asked != tt.asked {
-			t.Errorf("%s: asked for\n%s\nwant\n%s", tt.name, asked, tt.asked)
+		text, err := tt.call()
+		if string(text) != answer || err != nil || request != tt.request {
+			t.Errorf("requested\n%s\nwant\n%s\nthe answer is %s, %v", request, tt.request, text, err)
 		}
 	}
-	list, err := s.client.Connections(ctx)
-	if err != nil || len(list) != 1 || string(list[0]) != backendJSON {
+	// A call that has failed is answered with a signal and its error.
+	failure = `{"message":"it\u007fs no","hint":"é","exit_code":66}`
+	text, err := client.Push(ctx, "backend", Push{})
+	if string(text) != answer || codeOf(err) != exit.Channel || err.Error() != "it\x7fs no" || exit.HintOf(err) != "é" {
+		t.Errorf("a failure: %s, %v", text, err)
+	}
+	failure = "no JSON"
+	if text, err := client.Leave(ctx, "backend", "a"); text != nil || !strings.Contains(err.Error(), "does not speak like phx serve") {
+		t.Errorf("a strange failure: %s, %v", text, err)
+	}
+}
+
+func TestClientWithTheServer(t *testing.T) {
+	s := talkingAPI(t)
+	list, err := s.client.Connections(t.Context())
+	if err != nil || len(list) != 1 || fixed(string(list[0])) != joinedJSON {
 		t.Errorf("%s %v", list, err)
 	}
-	if _, err := s.client.Reload(ctx); exitCode(err) != exitFailure || err.Error() != "the file is wrong" {
+	text, err := s.client.Push(t.Context(), "backend", Push{Topic: "room:lobby", Event: "fail", Payload: []byte("1")})
+	if !strings.Contains(string(text), `"phoenix.push.reply"`) || codeOf(err) != exit.PushStatus || err.Error() != "the status\x7f of \"room:lobby\" is error" {
+		t.Errorf("%s, %v", text, err)
+	}
+	_, err = s.client.Stop(t.Context(), "x")
+	if codeOf(err) != exit.Failure || err.Error() != `serve has no connection "x"` || exit.HintOf(err) != "`phx ctl list` shows those it has" {
 		t.Error(err)
 	}
 }
@@ -72,7 +115,7 @@ func TestNobodyAtTheSocket(t *testing.T) {
 	for _, leave := range []func(*testing.T, string){func(*testing.T, string) {}, leaveStale} {
 		leave(t, path)
 		_, err := NewClient(path).Connections(t.Context())
-		if exitCode(err) != exitConnect || err.Error() != "no phx serve is running: nobody listens on "+path {
+		if codeOf(err) != exit.Connect || err.Error() != "no phx serve is running: nobody listens on "+path {
 			t.Error(err)
 		}
 	}
@@ -88,13 +131,9 @@ func TestSomebodyElseAtTheSocket(t *testing.T) {
 	}
 	for _, tt := range tests {
 		path := socketPath(t)
-		if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil {
-			t.Fatal(err)
-		}
+		must(t, os.Mkdir(filepath.Dir(path), 0o700))
 		l, err := net.Listen("unix", path)
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(t, err)
 		go func() {
 			conn, err := l.Accept()
 			if err != nil {
@@ -118,34 +157,39 @@ func TestACallThatIsGivenUp(t *testing.T) {
 	if _, err := NewClient(socketPath(t)).Connections(ctx); !errors.Is(err, enough) {
 		t.Error(err)
 	}
-	if _, err := NewClient("x").Add(t.Context(), make([]byte, MaxBody+1), ""); exitCode(err) != exitUsage {
+	if _, err := NewClient("x").Add(t.Context(), make([]byte, MaxBody+1), ""); codeOf(err) != exit.Usage {
 		t.Error(err)
 	}
 }
 
-// wanted is a request with everything in it.
-var wanted = SubscribeRequest{
-	Match: "phoenix.**", Subscribe: "jido.**", Topic: []string{"room:*", "a&b"}, Event: []string{"x y"},
-	Where: ".data.n > 1", Format: signal.FormatJido,
-}
-
-func TestSignals(t *testing.T) {
-	backend := newFakeBackend()
-	s := serve(t, backend)
-	stream, err := s.client.Signals(t.Context(), wanted)
-	if err != nil {
-		t.Fatal(err)
+func TestStream(t *testing.T) {
+	lines, query := make(chan string, 2), make(chan string, 1)
+	client, end := respond(t, func(w http.ResponseWriter, r *http.Request) {
+		query <- r.RequestURI
+		w.WriteHeader(http.StatusOK)
+		for ok := true; ok; {
+			if http.NewResponseController(w).Flush() != nil {
+				return
+			}
+			var text string
+			text, ok = <-lines
+			_, _ = io.WriteString(w, text)
+		}
+	})
+	request := SubscribeRequest{
+		Match: "phoenix.**", Subscribe: "jido.**", Topic: []string{"room:*", "a&b"}, Event: []string{"x y"},
+		Where: ".data.n > 1", Format: signal.FormatJido,
 	}
+	stream, err := client.Signals(t.Context(), request)
+	must(t, err)
 	defer stream.Close()
-	if asked := backend.last(); asked != "subscribe {Match:phoenix.** Subscribe:jido.** Topic:[room:* a&b] Event:[x y] Where:.data.n > 1 Format:jido}" {
-		t.Error(asked)
-	}
-	if kind := stream.response.Header.Get("Content-Type"); kind != "application/x-ndjson" {
-		t.Error(kind)
+	const want = "/v1/signals?event=x+y&format=jido&match=phoenix.%2A%2A&subscribe=jido.%2A%2A&topic=room%3A%2A&topic=a%26b&where=.data.n+%3E+1"
+	if got := <-query; got != want {
+		t.Errorf("requested\n%s\nwant\n%s", got, want)
 	}
 	long := `{"long":"` + strings.Repeat("x", 3*streamBuffer) + `"}` + "\n"
-	backend.signals <- "{\"n\":1}\n{\"n\":2}\n"
-	backend.signals <- long + "{\"n\":3}\n"
+	lines <- "{\"n\":1}\n{\"n\":2}\n"
+	lines <- long + "{\"n\":3}\n"
 	for i, want := range []string{"{\"n\":1}\n", "{\"n\":2}\n", long, "{\"n\":3}\n"} {
 		line, err := stream.Next()
 		if err != nil || string(line) != want {
@@ -155,106 +199,16 @@ func TestSignals(t *testing.T) {
 			t.Errorf("ready after line %d: %v", i, stream.Ready())
 		}
 	}
-	close(backend.signals)
-	if _, err := stream.Next(); exitCode(err) != exitLinkLost || !strings.Contains(err.Error(), "has ended the stream") {
+	close(lines)
+	if _, err := stream.Next(); codeOf(err) != exit.LinkLost || !strings.Contains(err.Error(), "has ended the stream") {
 		t.Errorf("at the end: %v", err)
 	}
-	<-backend.closed
-}
-
-func TestSignalsEndWithTheCaller(t *testing.T) {
-	backend := newFakeBackend()
-	s := serve(t, backend)
-	enough := errors.New("enough")
-	ctx, cancel := context.WithCancelCause(t.Context())
-	stream, err := s.client.Signals(ctx, SubscribeRequest{})
-	if err != nil {
-		t.Fatal(err)
+	lines = make(chan string)
+	stream, err = client.Signals(t.Context(), SubscribeRequest{})
+	must(t, err)
+	end()
+	if _, err := stream.Next(); codeOf(err) != exit.LinkLost || !strings.Contains(err.Error(), "lost the stream") {
+		t.Errorf("a server that dies: %v", err)
 	}
-	cancel(enough)
-	if _, err := stream.Next(); !errors.Is(err, enough) {
-		t.Error(err)
-	}
-	<-backend.closed
-}
-
-func TestSignalsEndWithTheServer(t *testing.T) {
-	backend := newFakeBackend()
-	s := serve(t, backend)
-	stream, err := s.client.Signals(t.Context(), SubscribeRequest{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stream.Close()
-	if err := s.end(); err != nil {
-		t.Error(err)
-	}
-	if _, err := stream.Next(); exitCode(err) != exitLinkLost {
-		t.Error(err)
-	}
-	if len(backend.closed) != 1 {
-		t.Error("the server has ended before its subscription")
-	}
-}
-
-func TestAFilterThatIsWrong(t *testing.T) {
-	s := serve(t, newFakeBackend())
-	if _, err := s.client.Signals(t.Context(), SubscribeRequest{Match: "["}); exitCode(err) != exitUsage || err.Error() != "the pattern is wrong" {
-		t.Error(err)
-	}
-}
-
-// TestSubscribersComeAndGo: nothing is left of them.
-func TestSubscribersComeAndGo(t *testing.T) {
-	const atOnce, rounds = 50, 20
-	backend := newFakeBackend()
-	s := serve(t, backend)
-	before := 0
-	for round := range rounds {
-		var group sync.WaitGroup
-		for range atOnce {
-			group.Go(func() {
-				client := NewClient(s.path)
-				defer client.Close()
-				ctx, cancel := context.WithCancel(t.Context())
-				defer cancel()
-				if _, err := client.Signals(ctx, SubscribeRequest{}); err != nil {
-					t.Error(err)
-				}
-			})
-		}
-		group.Wait()
-		for range atOnce {
-			<-backend.closed
-		}
-		if round == 0 {
-			before = runtime.NumGoroutine()
-		}
-	}
-	if backend.open != 0 {
-		t.Errorf("%d subscriptions are open", backend.open)
-	}
-	// A few connections may still be ending; one goroutine a subscriber would be more.
-	if now := runtime.NumGoroutine(); now > before+atOnce*rounds/2 {
-		t.Errorf("%d goroutines, %d after the first round", now, before)
-	}
-}
-
-// TestASubscriberThatStopsReading is cut off, and harms nobody else.
-func TestASubscriberThatStopsReading(t *testing.T) {
-	backend := newFakeBackend()
-	backend.lines = append(bytes.Repeat([]byte("x"), 1<<20), '\n')
-	s := serve(t, backend, func(s *Server) { s.writeTimeout = 20 * time.Millisecond })
-	conn, err := net.Dial("unix", s.path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	if _, err := conn.Write([]byte("GET /v1/signals HTTP/1.1\r\nHost: phx\r\n\r\n")); err != nil {
-		t.Fatal(err)
-	}
-	<-backend.closed
-	if _, err := s.client.Connections(t.Context()); err != nil {
-		t.Error(err)
-	}
+	close(lines)
 }

@@ -65,7 +65,7 @@ func (b *Bridge) specOf(c *connection) phoenix.Spec {
 	o.Channels = s.connection.UnreadChannels(s.connection.AutoJoin()...)
 	o.OnHeartbeat = func(rtt time.Duration) {
 		c.counters.heartbeats.Add(1)
-		b.metrics.ObserveHeartbeat(c.name, rtt)
+		b.Metrics.ObserveHeartbeat(c.name, rtt)
 	}
 	return phoenix.Spec{
 		Name: c.name, Required: s.connection.Required, Options: o,
@@ -102,7 +102,7 @@ func (b *Bridge) note(c *connection, ev *phoenix.Event) {
 		return
 	case *phoenix.PushReply:
 		n.pushReplies.Add(1)
-		b.metrics.ObservePush(c.name, d.Latency)
+		b.Metrics.ObservePush(c.name, d.Latency)
 		return
 	case *phoenix.PushTimeout:
 		n.pushTimeouts.Add(1)

@@ -1,7 +1,6 @@
 package serve
 
 import (
-	"context"
 	"log/slog"
 	"net/http"
 	"time"
@@ -14,21 +13,21 @@ import (
 	"phx/router"
 )
 
-// BuildInfo is what phx_build_info tells.
+// BuildInfo is what phx_build_info has in its labels.
 type BuildInfo struct {
 	Version, Revision, Go string
 }
 
-// Metrics are those of /metrics. Nothing is counted here but what takes a time: everything else is asked of the source when
-// someone reads it.
+// Metrics are those of /metrics. Only what takes a time is counted here; all else is read at each scrape.
 type Metrics struct {
 	registry  *prometheus.Registry
 	push      *prometheus.HistogramVec
 	heartbeat *prometheus.HistogramVec
 }
 
-// NewMetrics returns the metrics of a source.
-func NewMetrics(source Source, build BuildInfo) *Metrics {
+// NewMetrics returns the metrics of these connections, such as [Bridge.Connections], and sinks. Both functions are called by several
+// goroutines at once.
+func NewMetrics(connections func() []Connection, sinks func() []router.SinkStats, build BuildInfo) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
 		push: prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -51,7 +50,7 @@ func NewMetrics(source Source, build BuildInfo) *Metrics {
 	})
 	info.Set(1)
 	m.registry.MustRegister(
-		info, m.push, m.heartbeat, collector{source},
+		info, m.push, m.heartbeat, collector{connections, sinks},
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
@@ -68,8 +67,7 @@ func (m *Metrics) ObserveHeartbeat(connection string, rtt time.Duration) {
 	m.heartbeat.WithLabelValues(connection).Observe(rtt.Seconds())
 }
 
-// Forget removes what was observed of a connection that is no more, after its last observation. What the source tells goes
-// with the source.
+// Forget removes what was observed of a connection that is no more, after its last observation.
 func (m *Metrics) Forget(connection string) {
 	m.push.DeleteLabelValues(connection)
 	m.heartbeat.DeleteLabelValues(connection)
@@ -102,8 +100,11 @@ var statuses = []phoenix.LinkStatus{
 // channelStates are the values of the label state that are always there, so that one that counts nothing is a 0 and not a hole.
 var channelStates = []string{"waiting", "joining", "joined", "errored", "leaving"}
 
-// A collector asks its source at every scrape.
-type collector struct{ source Source }
+// A collector reads connections and sinks at every scrape.
+type collector struct {
+	connections func() []Connection
+	sinks       func() []router.SinkStats
+}
 
 // descriptions are those of what a collector collects.
 type descriptions struct {
@@ -149,10 +150,10 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 // Collect implements [prometheus.Collector].
 func (c collector) Collect(out chan<- prometheus.Metric) {
 	s := series{out: out, descriptions: describe()}
-	for _, connection := range c.source.Connections() {
+	for _, connection := range c.connections() {
 		s.connection(connection)
 	}
-	for _, sink := range c.source.Sinks() {
+	for _, sink := range c.sinks() {
 		s.sink(sink)
 	}
 }
@@ -163,19 +164,23 @@ type series struct {
 	out chan<- prometheus.Metric
 }
 
-func (s *series) connection(c ConnectionMetrics) {
+func (s *series) connection(c Connection) {
 	for _, status := range statuses {
-		s.gauge(s.status, oneIf(c.Status == status), c.Name, string(status))
+		s.gauge(s.status, oneIf(c.Status == string(status)), c.Name, string(status))
 	}
-	s.gauge(s.up, oneIf(c.Status == phoenix.StatusConnected), c.Name)
+	s.gauge(s.up, oneIf(c.Status == StateConnected), c.Name)
 	s.gauge(s.required, oneIf(c.Required), c.Name)
-	s.count(s.sessions, c.Sessions, c.Name)
-	s.count(s.reconnects, c.Reconnects, c.Name)
-	s.count(s.joins, c.Joined, c.Name, "joined")
-	s.count(s.joins, c.JoinErrors, c.Name, "join_error")
-	s.count(s.messages, c.Messages, c.Name)
+	s.count(s.sessions, uint64(c.Session), c.Name)
+	s.count(s.reconnects, c.Counters["reconnects"], c.Name)
+	s.count(s.joins, c.Counters["joins"], c.Name, "joined")
+	s.count(s.joins, c.Counters["join_errors"], c.Name, "join_error")
+	s.count(s.messages, c.Counters["messages"], c.Name)
+	channels := map[string]int{}
+	for _, channel := range c.Channels {
+		channels[channel.State]++
+	}
 	for _, state := range channelStates {
-		s.gauge(s.channels, float64(c.Channels[state]), c.Name, state)
+		s.gauge(s.channels, float64(channels[state]), c.Name, state)
 	}
 }
 
@@ -212,31 +217,4 @@ func (s *series) add(desc *prometheus.Desc, kind prometheus.ValueType, value flo
 		m = prometheus.NewInvalidMetric(desc, err)
 	}
 	s.out <- m
-}
-
-// A Source is what is watched. Its methods are called by several goroutines at once. Only Alive and Ready may wait.
-type Source interface {
-	// Alive returns nil if whoever supervises the connections answers before ctx ends.
-	Alive(ctx context.Context) error
-	// Ready tells whether everything required is there; missing has a line for each thing that is not.
-	Ready(ctx context.Context) (ready bool, missing []string)
-	// Connections returns one entry for each connection, with unique names.
-	Connections() []ConnectionMetrics
-	// Sinks returns the stats of the router of all connections.
-	Sinks() []router.SinkStats
-}
-
-// ConnectionMetrics is what there is to know about a connection. The counters count since the start of the process.
-type ConnectionMetrics struct {
-	Name     string
-	Status   phoenix.LinkStatus
-	Required bool
-	// Sessions counts the successful connects, Reconnects those of them that came after the loss of a session.
-	Sessions, Reconnects uint64
-	// Joined and JoinErrors count the answers to joins.
-	Joined, JoinErrors uint64
-	// Messages counts the messages that the server sent on channels.
-	Messages uint64
-	// Channels counts the wanted channels by phoenix.ChannelStatus.State.
-	Channels map[string]int
 }

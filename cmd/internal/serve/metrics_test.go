@@ -2,7 +2,6 @@ package serve
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -19,11 +18,10 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
-	"phx/phoenix"
 	"phx/router"
 )
 
-// wantSeries are all series of busySource that its entries tell.
+// wantSeries are all series of busyMetrics but those of the process.
 const wantSeries = `
 # HELP phx_build_info Always 1; what runs is in the labels.
 # TYPE phx_build_info gauge
@@ -100,8 +98,8 @@ phx_sink_up{sink="hook"} 0
 
 var testBuild = BuildInfo{Version: "v1.2.3", Revision: "abc", Go: "go1"}
 
-func TestMetricsTellWhatTheSourceTells(t *testing.T) {
-	m := NewMetrics(busySource(), testBuild)
+func TestMetrics(t *testing.T) {
+	m := busyMetrics()
 	server := httptest.NewServer(m.Handler(quiet))
 	defer server.Close()
 	if err := testutil.ScrapeAndCompare(server.URL, strings.NewReader(wantSeries), ownNames(t, wantSeries)...); err != nil {
@@ -126,7 +124,7 @@ func parse(t *testing.T, exposition io.Reader) map[string]*dto.MetricFamily {
 }
 
 func TestMetricsFollowConventions(t *testing.T) {
-	m := NewMetrics(busySource(), testBuild)
+	m := busyMetrics()
 	m.ObservePush("backend", time.Millisecond)
 	m.ObserveHeartbeat("backend", time.Millisecond)
 	problems, err := testutil.GatherAndLint(m.registry)
@@ -139,7 +137,7 @@ func TestMetricsFollowConventions(t *testing.T) {
 }
 
 func TestMetricsOfTheProcess(t *testing.T) {
-	families := scrape(t, NewMetrics(busySource(), testBuild))
+	families := scrape(t, busyMetrics())
 	for _, name := range []string{"go_goroutines", "go_memstats_heap_alloc_bytes"} {
 		if families[name] == nil {
 			t.Errorf("there is no %s", name)
@@ -159,7 +157,7 @@ func scrape(t *testing.T, m *Metrics) map[string]*dto.MetricFamily {
 }
 
 func TestHistograms(t *testing.T) {
-	m := NewMetrics(&fakeSource{}, testBuild)
+	m := idleMetrics()
 	m.ObservePush("backend", 30*time.Millisecond)
 	m.ObservePush("backend", 2*time.Second)
 	m.ObservePush("other", time.Second)
@@ -200,11 +198,9 @@ func observed(family *dto.MetricFamily, connection string) (count uint64, sum fl
 
 // TestOneWrongSeries: what cannot be told is logged, and all else is told.
 func TestOneWrongSeries(t *testing.T) {
-	source := busySource()
-	source.connections = append(source.connections, ConnectionMetrics{Name: "\xff"})
 	var log bytes.Buffer
 	w := httptest.NewRecorder()
-	NewMetrics(source, testBuild).Handler(slog.New(slog.NewTextHandler(&log, nil))).
+	busyMetrics(Connection{Name: "\xff"}).Handler(slog.New(slog.NewTextHandler(&log, nil))).
 		ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	if w.Code != http.StatusOK {
 		t.Errorf("status %d", w.Code)
@@ -220,49 +216,36 @@ func TestOneWrongSeries(t *testing.T) {
 
 // TestNothingGlobal: two sets of metrics do not get into each other's way, as they would in the default registry.
 func TestNothingGlobal(t *testing.T) {
-	first, second := NewMetrics(busySource(), testBuild), NewMetrics(&fakeSource{}, testBuild)
+	first, second := busyMetrics(), idleMetrics()
 	first.ObservePush("backend", time.Second)
 	if families := scrape(t, second); families["phx_push_latency_seconds"] != nil {
 		t.Error("an observation of one is in the other")
 	}
 }
 
-// A fakeSource answers what it is told to.
-type fakeSource struct {
-	alive       func(context.Context) error
-	ready       func(context.Context) (bool, []string)
-	connections []ConnectionMetrics
-	sinks       []router.SinkStats
-}
-
-func (s *fakeSource) Alive(ctx context.Context) error { return s.alive(ctx) }
-
-func (s *fakeSource) Ready(ctx context.Context) (bool, []string) { return s.ready(ctx) }
-
-func (s *fakeSource) Connections() []ConnectionMetrics { return s.connections }
-
-func (s *fakeSource) Sinks() []router.SinkStats { return s.sinks }
-
 // quiet is a log that nobody reads.
 var quiet = slog.New(slog.DiscardHandler)
 
-// busySource has a connection in the middle of its work and one that is waiting for its server.
-func busySource() *fakeSource {
-	return &fakeSource{
-		alive: func(context.Context) error { return nil },
-		ready: func(context.Context) (bool, []string) { return true, nil },
-		connections: []ConnectionMetrics{
-			{
-				Name: "backend", Status: phoenix.StatusConnected, Required: true, Sessions: 3, Reconnects: 2,
-				Joined: 5, JoinErrors: 1, Messages: 1000, Channels: map[string]int{"joined": 2, "errored": 1},
-			},
-			{Name: "other", Status: phoenix.StatusConnecting},
+// busyMetrics are those of a connection in the middle of its work, one that is waiting for its server, others, and two sinks.
+func busyMetrics(others ...Connection) *Metrics {
+	connections := append([]Connection{
+		{
+			Name: "backend", Status: "connected", Required: true, Session: 3,
+			Counters: map[string]uint64{"reconnects": 2, "joins": 5, "join_errors": 1, "messages": 1000},
+			Channels: []Channel{{Topic: "a", State: "joined"}, {Topic: "b", State: "errored"}, {Topic: "c", State: "joined"}},
 		},
-		sinks: []router.SinkStats{
-			{Sink: "audit", Waiting: 7, WaitingBytes: 2100},
-			{Sink: "audit", Connection: "backend", Delivered: 990, Dropped: 10},
-			{Sink: "audit", Connection: "other", Delivered: 1},
-			{Sink: "hook", Err: errors.New("no such command")},
-		},
+		{Name: "other", Status: "connecting"},
+	}, others...)
+	sinks := []router.SinkStats{
+		{Sink: "audit", Waiting: 7, WaitingBytes: 2100},
+		{Sink: "audit", Connection: "backend", Delivered: 990, Dropped: 10},
+		{Sink: "audit", Connection: "other", Delivered: 1},
+		{Sink: "hook", Err: errors.New("no such command")},
 	}
+	return NewMetrics(func() []Connection { return connections }, func() []router.SinkStats { return sinks }, testBuild)
+}
+
+// idleMetrics are those of nothing.
+func idleMetrics() *Metrics {
+	return NewMetrics(func() []Connection { return nil }, func() []router.SinkStats { return nil }, testBuild)
 }

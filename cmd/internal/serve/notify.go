@@ -11,19 +11,19 @@ import (
 	"time"
 )
 
-// A Notifier tells systemd how the service does: sd_notify(3). Its methods may be called by several goroutines, and do nothing
-// where nobody is told.
+// A Notifier notifies systemd of the state of the service: sd_notify(3). Its methods may be called by several goroutines, and do
+// nothing where systemd has not asked for it.
 type Notifier struct {
-	// send sends one datagram; nil: nobody is told.
+	// send sends one datagram; nil: systemd has not asked for it.
 	send func(message string) error
 	log  *slog.Logger
-	// interval is how often the watchdog wants to hear something at least; 0: never.
+	// interval is the longest time between two notifications of the watchdog; 0: it wants none.
 	interval time.Duration
-	// ready and stopping are what was told.
+	// ready and stopping are set by what was sent.
 	ready, stopping atomic.Bool
 }
 
-// What systemd puts into the environment: where to send, how often in microseconds, and who is meant.
+// The variables of systemd: the socket, the interval of the watchdog in microseconds, and the process that it is for.
 const (
 	envSocket       = "NOTIFY_SOCKET"
 	envWatchdog     = "WATCHDOG_USEC"
@@ -33,8 +33,8 @@ const (
 // sendTime bounds a send, which waits while systemd has not read what was sent before.
 const sendTime = time.Second
 
-// NewNotifier returns the notifier that the environment asks for, and takes its variables out of the environment, so that
-// children do not speak for the service. It is called once, before there are children.
+// NewNotifier returns the notifier that the environment asks for. It removes the variables from the environment, so that children do
+// not notify systemd in the name of the service: it is called once, before there are children.
 func NewNotifier(log *slog.Logger) *Notifier {
 	n := &Notifier{log: log}
 	socket, watchdog, from := takeEnv(envSocket), takeEnv(envWatchdog), takeEnv(envWatchdogFrom)
@@ -56,7 +56,7 @@ func takeEnv(name string) string {
 	return value
 }
 
-// watchdogInterval returns how often the watchdog has to hear something, 0 if it does not, or not of this process.
+// watchdogInterval returns the interval of the watchdog; 0 if there is none, or it is for another process.
 func watchdogInterval(microseconds, pid string) time.Duration {
 	if pid != "" && pid != strconv.Itoa(os.Getpid()) {
 		return 0
@@ -82,34 +82,34 @@ func sendTo(socket, message string) error {
 	return err
 }
 
-// Ready tells that the service is ready.
+// Ready notifies that the service is ready.
 func (n *Notifier) Ready() {
 	n.ready.Store(true)
-	n.tell("READY=1")
+	n.notify("READY=1")
 }
 
-// Reloading tells that a reload has begun; ended, that it is over, whether it succeeded or not. The end is told as readiness, so
-// of a reload before the service was ready nothing is told.
+// Reloading notifies that a reload has begun; ended, that it is over, whether it succeeded or not. The end is sent as readiness, so
+// nothing is sent for a reload before the service was ready.
 func (n *Notifier) Reloading() (ended func()) {
 	if !n.ready.Load() {
 		return func() {}
 	}
-	n.tell("RELOADING=1", "MONOTONIC_USEC="+strconv.FormatInt(monotonic().Microseconds(), 10))
+	n.notify("RELOADING=1", "MONOTONIC_USEC="+strconv.FormatInt(monotonic().Microseconds(), 10))
 	return n.Ready
 }
 
-// Stopping tells that the service ends, and is the last status: that something is missing then is no news.
+// Stopping notifies that the service ends. No status follows it: that something is missing then is no news.
 func (n *Notifier) Stopping() {
 	n.stopping.Store(true)
-	n.tell("STOPPING=1", "STATUS=stopping")
+	n.notify("STOPPING=1", "STATUS=stopping")
 }
 
-// Status shows a line to those who ask `systemctl status`.
+// Status sends the line that `systemctl status` shows.
 func (n *Notifier) Status(text string) {
 	if n.stopping.Load() {
 		return
 	}
-	n.tell("STATUS=" + strings.Map(func(r rune) rune {
+	n.notify("STATUS=" + strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {
 			return ' ' // a line break would begin another assignment
 		}
@@ -117,8 +117,8 @@ func (n *Notifier) Status(text string) {
 	}, text))
 }
 
-// Watchdog tells until ctx ends that the service is alive, twice as often as systemd wants to hear it, while healthy returns nil.
-// It returns at once if systemd does not want to hear it. healthy has to heed its context.
+// Watchdog notifies until ctx ends that the service is alive, at twice the rate that systemd wants, while healthy returns nil. It
+// returns at once if systemd wants no watchdog. healthy returns soon after its context ends.
 func (n *Notifier) Watchdog(ctx context.Context, healthy func(context.Context) error) {
 	if n.send == nil || n.interval <= 0 {
 		return
@@ -131,7 +131,7 @@ func (n *Notifier) Watchdog(ctx context.Context, healthy func(context.Context) e
 			return
 		case err == nil:
 			well = true
-			n.tell("WATCHDOG=1")
+			n.notify("WATCHDOG=1")
 		case well:
 			well = false
 			n.log.Error("not well: unless that changes, systemd's watchdog will end the process", "error", err, "within", n.interval)
@@ -144,8 +144,8 @@ func (n *Notifier) Watchdog(ctx context.Context, healthy func(context.Context) e
 	}
 }
 
-// tell sends assignments in one datagram. A service does its work also when nobody can be told.
-func (n *Notifier) tell(assignments ...string) {
+// notify sends assignments in one datagram. A failure is logged: the service does its work without systemd, too.
+func (n *Notifier) notify(assignments ...string) {
 	if n.send == nil {
 		return
 	}

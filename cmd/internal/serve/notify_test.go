@@ -83,7 +83,7 @@ func TestNotify(t *testing.T) {
 		t.Errorf("the end is told with %q", got)
 	}
 	n.Status("2 of 4 connections are up")
-	n.tell("LAST=1")
+	n.notify("LAST=1")
 	if got := receive(t, conn); got != "LAST=1" {
 		t.Errorf("after the end, %q is told", got)
 	}

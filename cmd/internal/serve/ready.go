@@ -4,24 +4,28 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
 	"slices"
+	"strings"
+	"sync"
+	"syscall"
 	"time"
 
+	"phx/cmd/internal/exit"
 	"phx/phoenix"
-	"phx/router"
 )
 
-// lookTime bounds a look at one connection.
-const lookTime = time.Second
-
-// Alive implements [Source]: the registries of connections answer, which everything else needs.
+// Alive returns nil when the registries of connections answer, which everything else needs.
 func (b *Bridge) Alive(context.Context) error {
 	b.supervisor.Names()
 	b.connection("")
 	return nil
 }
 
-// Ready implements [Source]: every required connection is connected, and each of its auto_join_channels is joined.
+// Ready reports whether every required connection is connected, and each of its auto_join_channels is joined. missing has a line for
+// each thing that is not.
 func (b *Bridge) Ready(ctx context.Context) (ready bool, missing []string) {
 	if !b.started.Load() {
 		return false, []string{"serve is starting"}
@@ -31,7 +35,7 @@ func (b *Bridge) Ready(ctx context.Context) (ready bool, missing []string) {
 		if c == nil || !c.settings.Load().connection.Required {
 			continue
 		}
-		status, err := b.look(ctx, name)
+		status, err := b.status(ctx, name)
 		if err != nil {
 			missing = append(missing, fmt.Sprintf("%s: no status: %v", name, err))
 			continue
@@ -44,10 +48,13 @@ func (b *Bridge) Ready(ctx context.Context) (ready bool, missing []string) {
 // errStuck says that a connection does not answer: something that runs for it hangs.
 var errStuck = errors.New("the connection does not answer")
 
-// look returns the status of a connection. Of one that does not answer in lookTime it is what is known without asking it, with
-// errStuck in it: the others are to be seen all the same.
-func (b *Bridge) look(ctx context.Context, name string) (phoenix.ConnectionStatus, error) {
-	short, cancel := context.WithTimeout(ctx, lookTime)
+// statusTime bounds the wait for the status of one connection.
+const statusTime = time.Second
+
+// status returns the status of a connection. Of one that does not answer in statusTime it is what is known without asking it, with
+// errStuck in it, so that one that hangs does not hide the others.
+func (b *Bridge) status(ctx context.Context, name string) (phoenix.ConnectionStatus, error) {
+	short, cancel := context.WithTimeout(ctx, statusTime)
 	defer cancel()
 	status, err := b.supervisor.Status(short, name)
 	if err != nil && short.Err() != nil && ctx.Err() == nil {
@@ -88,21 +95,21 @@ func wantedTopics(s *phoenix.ConnectionStatus, of *settings) []string {
 	return topics
 }
 
-// lookInterval is how far apart looks at all connections are: a server with a thousand that starts changes often.
-const lookInterval = 50 * time.Millisecond
+// readyInterval is the least time between two checks of all connections: a server with a thousand that starts changes often.
+const readyInterval = 50 * time.Millisecond
 
-// WatchReady calls tell with what [Bridge.Ready] says, now and soon after that changes, until ctx ends.
-func (b *Bridge) WatchReady(ctx context.Context, tell func(ready bool, missing []string)) {
+// WatchReady calls notify with what [Bridge.Ready] returns, now and soon after that changes, until ctx ends.
+func (b *Bridge) WatchReady(ctx context.Context, notify func(ready bool, missing []string)) {
 	var last []string
 	for first := true; ; first = false {
-		changed := b.supervisor.Changed() // before the look, so that no change is missed
+		changed := b.supervisor.Changed() // before the check, so that no change is missed
 		ready, missing := b.Ready(ctx)
 		if ctx.Err() != nil {
 			return
 		}
 		if first || !slices.Equal(missing, last) {
 			last = missing
-			tell(ready, missing)
+			notify(ready, missing)
 		}
 		select {
 		case <-changed:
@@ -110,43 +117,172 @@ func (b *Bridge) WatchReady(ctx context.Context, tell func(ready bool, missing [
 			return
 		}
 		select {
-		case <-time.After(lookInterval):
+		case <-time.After(readyInterval):
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// Metrics returns what is measured.
-func (b *Bridge) Metrics() *Metrics { return b.metrics }
+// errNoAnswer is the error of a health check that takes too long.
+var errNoAnswer = errors.New("the supervisor of the connections does not answer")
 
-// A source is the bridge as others watch it. It is a type of its own because the control API, too, asks for Connections.
-type source struct{ *Bridge }
+// Health checks whether the supervisor of the connections answers. However many callers there are, and however stuck it is, one
+// goroutine waits for it.
+type Health struct {
+	alive func(context.Context) error
 
-// Source returns the bridge as what is watched.
-func (b *Bridge) Source() Source { return source{b} }
-
-// Connections implements [Source].
-func (s source) Connections() []ConnectionMetrics {
-	var list []ConnectionMetrics
-	for _, name := range s.supervisor.Names() {
-		c := s.connection(name)
-		status, err := s.look(context.Background(), name)
-		if c == nil || err != nil {
-			continue // removed meanwhile
-		}
-		m := ConnectionMetrics{
-			Name: name, Status: status.Link, Required: status.Required, Channels: map[string]int{},
-			Sessions: uint64(status.Session), Reconnects: c.counters.reconnects.Load(),
-			Joined: c.counters.joins.Load(), JoinErrors: c.counters.joinErrors.Load(), Messages: c.counters.messages.Load(),
-		}
-		for _, channel := range status.Channels {
-			m.Channels[channel.State]++
-		}
-		list = append(list, m)
-	}
-	return list
+	mu      sync.Mutex
+	current *check // nil: none runs
 }
 
-// Sinks implements [Source].
-func (s source) Sinks() []router.SinkStats { return s.router.Stats() }
+// A check is one call of alive.
+type check struct {
+	done chan struct{}
+	err  error // valid when done is closed
+}
+
+// NewHealth returns the health by a function that returns nil if all is well, such as [Bridge.Alive].
+func NewHealth(alive func(context.Context) error) *Health { return &Health{alive: alive} }
+
+// Check returns nil if alive does so within a second.
+func (h *Health) Check(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	c := h.join()
+	select {
+	case <-c.done:
+		return c.err
+	case <-ctx.Done():
+		return errNoAnswer
+	}
+}
+
+// join returns the check that runs, or starts one.
+func (h *Health) join() *check {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.current != nil {
+		return h.current
+	}
+	c := &check{done: make(chan struct{})}
+	h.current = c
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), answerTime)
+		defer cancel()
+		c.err = h.alive(ctx)
+		h.mu.Lock()
+		h.current = nil
+		h.mu.Unlock()
+		close(c.done)
+	}()
+	return c
+}
+
+// answerTime is how long a health check may take until the process counts as stuck.
+const answerTime = time.Second
+
+// Times of the HTTP server. A scrape of many connections takes milliseconds; these only end what is stuck.
+const (
+	headerTime = 5 * time.Second
+	readTime   = 10 * time.Second
+	writeTime  = 30 * time.Second
+	// endTime is how long requests have at the end. It leaves most of the 5 s of a stopping process to the connections.
+	endTime = time.Second
+)
+
+// ListenHTTP listens for a [Web]. The address is that of the key http.listen; an error is an [*exit.Error].
+func ListenHTTP(addr string) (net.Listener, error) {
+	l, err := net.Listen("tcp", addr)
+	if err == nil {
+		return l, nil
+	}
+	e := &exit.Error{
+		Code: exit.Failure, Message: fmt.Sprintf("cannot listen on %s (http.listen): %s", addr, exit.SystemText(err)), Err: err,
+		Hint: "check the address of http.listen: HOST:PORT, with a HOST of this machine",
+	}
+	if errors.Is(err, syscall.EADDRINUSE) {
+		e.Hint = "is there another phx serve? stop who uses the address, or give http.listen another one"
+	}
+	return nil, e
+}
+
+// Web serves /healthz, /readyz and /metrics.
+type Web struct {
+	http   *http.Server
+	health *Health
+	ready  func(context.Context) (ready bool, missing []string)
+}
+
+// NewWeb returns a server that does not listen yet. ready is [Bridge.Ready], or stands for it.
+func NewWeb(health *Health, ready func(context.Context) (ready bool, missing []string), metrics *Metrics, log *slog.Logger) *Web {
+	s := &Web{health: health, ready: ready}
+	mux := http.NewServeMux()
+	// A pattern of GET matches HEAD, too; other methods get 405 and are told so.
+	mux.HandleFunc("GET /healthz", s.healthz)
+	mux.HandleFunc("GET /readyz", s.readyz)
+	mux.Handle("GET /metrics", metrics.Handler(log))
+	s.http = &http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: headerTime,
+		ReadTimeout:       readTime,
+		WriteTimeout:      writeTime,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	return s
+}
+
+// Serve answers requests until ctx ends, and lets those that are there then end in peace for a second. It closes l.
+func (s *Web) Serve(ctx context.Context, l net.Listener) error {
+	ended := make(chan error, 1)
+	go func() { ended <- s.http.Serve(l) }()
+	select {
+	case err := <-ended:
+		return fmt.Errorf("http.listen: %w", err)
+	case <-ctx.Done():
+	}
+	patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
+	defer cancel()
+	if s.http.Shutdown(patience) != nil {
+		s.http.Close() // cuts who would not end
+	}
+	<-ended
+	return nil
+}
+
+func (s *Web) healthz(w http.ResponseWriter, r *http.Request) {
+	if err := s.health.Check(r.Context()); err != nil {
+		answerLines(w, http.StatusServiceUnavailable, err.Error())
+		return
+	}
+	answerLines(w, http.StatusOK, "ok")
+}
+
+func (s *Web) readyz(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), answerTime)
+	defer cancel()
+	ready, missing := s.ready(ctx)
+	if !ready {
+		if len(missing) == 0 {
+			missing = []string{"not ready"}
+		}
+		answerLines(w, http.StatusServiceUnavailable, missing...)
+		return
+	}
+	answerLines(w, http.StatusOK, "ready")
+}
+
+// answerLines writes lines.
+func answerLines(w http.ResponseWriter, status int, lines ...string) {
+	h := w.Header()
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	for _, line := range lines {
+		// An error to write is that of a client that went away.
+		_, _ = fmt.Fprintln(w, strings.ReplaceAll(line, "\n", " "))
+	}
+}

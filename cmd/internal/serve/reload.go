@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"phx/cmd/internal/exit"
 	"phx/phoenix"
 	"phx/router"
 )
@@ -17,21 +18,24 @@ import (
 // numbers of their signals. Routes are swapped without losing a signal. It returns when all that is done, which is before new
 // connections are up, or why it is not.
 func (b *Bridge) Reload(ctx context.Context) error {
-	ctx, done, err := b.change(ctx)
+	ctx, unlock, err := b.lockForChange(ctx)
 	if err != nil {
 		return err
 	}
-	defer done()
+	defer unlock()
 	defer b.opts.Reloading()()
 	p, err := b.plan()
 	if err != nil {
 		return err
 	}
 	if p.serve.Control != b.serve.Control || p.serve.HTTP != b.serve.HTTP {
-		return &FixedError{}
+		return &exit.Error{
+			Code: exit.Usage, Message: "control and http cannot be changed while serve runs; nothing was changed",
+			Hint: "restart serve, or take the change of control or http back",
+		}
 	}
 	if err := b.routeBy(p); errors.Is(err, router.ErrShutDown) {
-		return ErrClosing
+		return errClosing
 	} else if err != nil {
 		return err
 	}
@@ -39,25 +43,11 @@ func (b *Bridge) Reload(ctx context.Context) error {
 	p.warn(b.log)
 	changed, err := b.connectBy(ctx, p)
 	if errors.Is(err, phoenix.ErrShutdown) {
-		return ErrClosing
+		return errClosing
 	}
 	b.log.Info("the configuration was reloaded", "connections", len(p.connections), "started_or_changed", changed.started, "removed", changed.removed)
 	return err
 }
-
-// A FixedError says that a reload would change what stays as it is.
-type FixedError struct{}
-
-// Error says what that is.
-func (*FixedError) Error() string {
-	return "control and http cannot be changed while serve runs; nothing was changed"
-}
-
-// Hint says what to do instead.
-func (*FixedError) Hint() string { return "restart serve, or take the change of control or http back" }
-
-// ExitCode is that of a wrong configuration.
-func (*FixedError) ExitCode() int { return 2 }
 
 // A change counts what a reload did to connections.
 type change struct{ started, removed int }
@@ -173,10 +163,8 @@ func (b *Bridge) remove(ctx context.Context, name string) error {
 
 // stillBeing is the error of what has to wait for a connection that takes long to end, which goes on.
 func stillBeing(participle, name string) error {
-	return &Error{
-		Status: http.StatusGatewayTimeout, Code: exitTimeout, Message: fmt.Sprintf("the connection %q is still being %s", name, participle),
-		Advice: "try again later; serve's log has more",
-	}
+	return newAPIError(http.StatusGatewayTimeout, exit.Timeout, fmt.Sprintf("the connection %q is still being %s", name, participle),
+		"try again later; serve's log has more")
 }
 
 // forget drops what is known of a connection that was removed.
@@ -184,64 +172,59 @@ func (b *Bridge) forget(name string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.connections, name)
-	b.metrics.Forget(name)
+	b.Metrics.Forget(name)
 	b.router.Forget(name)
 }
 
-// A turn is a lock for which one waits no longer than a context lasts.
-type turn chan struct{}
+// A contextMutex is a mutex for which one waits no longer than a context lasts.
+type contextMutex chan struct{}
 
-func newTurn() turn { return make(turn, 1) }
+func newContextMutex() contextMutex { return make(contextMutex, 1) }
 
-// take waits for the turn. Who gets it gives it back.
-func (t turn) take(ctx context.Context) error {
+// lock waits for the mutex; its error is that of ctx.
+func (m contextMutex) lock(ctx context.Context) error {
 	select {
-	case t <- struct{}{}:
+	case m <- struct{}{}:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 	return nil
 }
 
-func (t turn) giveBack() { <-t }
+func (m contextMutex) unlock() { <-m }
 
-// takeTurn waits until the configuration may be changed. What the change waits for is to end with the context that it gets, which
-// ends with the bridge, too. done is called at its end.
-func (b *Bridge) takeTurn(parent context.Context) (ctx context.Context, done func(), err error) {
+// lockConfig waits until the configuration may be changed. The change waits for others only with the context that lockConfig returns,
+// which ends with the bridge, too. unlock is called at its end.
+func (b *Bridge) lockConfig(parent context.Context) (ctx context.Context, unlock func(), err error) {
 	ctx, cancel := context.WithCancel(parent)
 	stop := context.AfterFunc(b.closing, cancel)
 	end := func() {
 		stop()
 		cancel()
 	}
-	err = b.changing.take(ctx)
+	err = b.changing.lock(ctx)
 	if b.closing.Err() != nil {
 		if err == nil { // both at once
-			b.changing.giveBack()
+			b.changing.unlock()
 		}
-		err = ErrClosing
+		err = errClosing
 	}
 	if err != nil {
 		end()
 		return nil, nil, err
 	}
 	return ctx, func() {
-		b.changing.giveBack()
+		b.changing.unlock()
 		end()
 	}, nil
 }
 
-// change is takeTurn once everything is started.
-func (b *Bridge) change(parent context.Context) (ctx context.Context, done func(), err error) {
-	ctx, done, err = b.takeTurn(parent)
+// lockForChange is lockConfig once everything is started.
+func (b *Bridge) lockForChange(parent context.Context) (ctx context.Context, unlock func(), err error) {
+	ctx, unlock, err = b.lockConfig(parent)
 	if err == nil && b.file == nil {
-		done()
+		unlock()
 		return nil, nil, errStarting
 	}
-	return ctx, done, err
-}
-
-// errStarting is the answer to who is too early to change something; who is too late gets [ErrClosing].
-var errStarting = &Error{
-	Status: http.StatusServiceUnavailable, Code: exitFailure, Message: "serve is still starting", Advice: "try again",
+	return ctx, unlock, err
 }

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"phx/cmd/internal/exit"
 	"phx/phoenix"
 	"phx/phoenix/phoenixtest"
 )
@@ -82,7 +83,7 @@ func TestReloadForgetsWhatIsGone(t *testing.T) {
 	if names := s.names(); !slices.Equal(names, []string{"a"}) {
 		t.Errorf("connections %q", names)
 	}
-	for _, row := range s.Source().Sinks() {
+	for _, row := range s.router.Stats() {
 		if row.Connection == "b" {
 			t.Errorf("still counted: %+v", row)
 		}
@@ -102,11 +103,16 @@ func TestReloadForgetsTheMetricsOfWhatIsGone(t *testing.T) {
 		}
 	}
 	s.reload(strings.Split(two, "  b:")[0])
-	page := httptest.NewRecorder()
-	s.Metrics().Handler(slog.New(s.log)).ServeHTTP(page, httptest.NewRequest(http.MethodGet, "/metrics", nil))
-	if metrics := page.Body.String(); strings.Contains(metrics, `connection="b"`) || !strings.Contains(metrics, `connection="a"`) {
+	if metrics := s.metrics(); strings.Contains(metrics, `connection="b"`) || !strings.Contains(metrics, `connection="a"`) {
 		t.Errorf("metrics:\n%s", metrics)
 	}
+}
+
+// metrics returns the page of metrics.
+func (s *stage) metrics() string {
+	page := httptest.NewRecorder()
+	s.Metrics.Handler(slog.New(s.log)).ServeHTTP(page, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	return page.Body.String()
 }
 
 func TestAddedConnectionSurvivesReload(t *testing.T) {
@@ -199,8 +205,7 @@ func TestReloadRefusesOtherListeners(t *testing.T) {
 		t.Run(change, func(t *testing.T) {
 			s := started(t, two)
 			s.write(strings.ReplaceAll(two, "  b:", "  c:") + change)
-			var fixed *FixedError
-			if err := s.Reload(t.Context()); !errors.As(err, &fixed) {
+			if err := s.Reload(t.Context()); exit.CodeOf(err) != exit.Usage || !strings.Contains(err.Error(), "control and http cannot be changed") {
 				t.Errorf("error %v", err)
 			}
 			if names := s.names(); !slices.Equal(names, []string{"a", "b"}) {
@@ -253,7 +258,7 @@ func (p *pipe) Write(lines []byte) (int, error) {
 // deadSinks are those that do not work any more.
 func (s *stage) deadSinks() []string {
 	dead := map[string]bool{}
-	for _, row := range s.Source().Sinks() {
+	for _, row := range s.router.Stats() {
 		if row.Err != nil {
 			dead[row.Sink] = true
 		}
@@ -337,8 +342,8 @@ func (s *stage) until(enough func() bool) {
 
 // errorStatus returns the HTTP status that an error is answered with.
 func errorStatus(err error) int {
-	if e := (*Error)(nil); errors.As(err, &e) {
-		return e.Status
+	if e := (*apiError)(nil); errors.As(err, &e) {
+		return e.status
 	}
 	return 0
 }
@@ -435,9 +440,10 @@ func TestAddFindsFiles(t *testing.T) {
 // An entry that cannot be taken is refused, and nothing is left of it.
 func TestAddRefused(t *testing.T) {
 	for what, c := range map[string]struct {
-		entry        string
-		status, code int
-		says         string
+		entry  string
+		status int
+		code   exit.Code
+		says   string
 	}{
 		"no name":         {`{"uri": "${URI}"}`, http.StatusBadRequest, 2, "name"},
 		"a reserved name": {`{"name": "push", "uri": "${URI}"}`, http.StatusBadRequest, 2, "reserved"},

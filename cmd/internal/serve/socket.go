@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+
+	"phx/cmd/internal/exit"
 )
 
 // DefaultPath is where the socket is when nobody says otherwise: in a directory of this user alone.
@@ -33,7 +35,7 @@ const (
 )
 
 // Listen listens on the Unix socket at path, which only this user can connect to. It makes the directory, for this user alone, if there
-// is none. A socket file that a dead server left is taken over; a living server there is an [*Error] with exit code 1, and so is all else
+// is none. A socket file that a dead server left is taken over; a living server there is an [*exit.Error] with exit code 1, and so is all else
 // that stands in the way; a path that cannot be a socket's is one with exit code 2. Closing the listener removes the socket, if it is still its own.
 func Listen(path string) (net.Listener, error) {
 	address, err := addressOf(path)
@@ -112,9 +114,9 @@ func removeStale(path, address string) error {
 	case err != nil:
 		return listenError(path, err)
 	case info.Mode()&fs.ModeSocket == 0:
-		return &Error{
-			Code: exitFailure, Message: "there is something at " + path + " that is no socket, and stays as it is",
-			Advice: "move it away, or choose another path for the control socket",
+		return &exit.Error{
+			Code: exit.Failure, Message: "there is something at " + path + " that is no socket, and stays as it is",
+			Hint: "move it away, or choose another path for the control socket",
 		}
 	}
 	conn, err := net.Dial("unix", address)
@@ -133,41 +135,33 @@ func removeStale(path, address string) error {
 
 // errLiving says that there is a server already.
 func errLiving(path string) error {
-	return &Error{
-		Code: exitFailure, Message: "another phx serve is running: it listens on " + path,
-		Advice: "`phx ctl list` talks to it; stop it, or choose another path for the control socket of this one",
+	return &exit.Error{
+		Code: exit.Failure, Message: "another phx serve is running: it listens on " + path,
+		Hint: "`phx ctl list` talks to it; stop it, or choose another path for the control socket of this one",
 	}
 }
 
 // listenError is the error of a socket that cannot be made.
 func listenError(path string, err error) error {
-	return &Error{
-		Code: exitFailure, Message: fmt.Sprintf("cannot listen on the control socket %s: %s", path, systemError(err)),
-		Advice: "check its directory, or choose another path for it",
+	return &exit.Error{
+		Code: exit.Failure, Message: fmt.Sprintf("cannot listen on the control socket %s: %s", path, exit.SystemText(err)),
+		Hint: "check its directory, or choose another path for it",
 	}
-}
-
-// systemError returns the message of err without the system calls and paths before it.
-func systemError(err error) string {
-	if errno := syscall.Errno(0); errors.As(err, &errno) {
-		return errno.Error()
-	}
-	return err.Error()
 }
 
 // addressOf returns the address of the socket at path.
 func addressOf(path string) (string, error) {
-	const advice = "choose a shorter path for the control socket, for example in /run or /tmp"
+	const hint = "choose a shorter path for the control socket, for example in /run or /tmp"
 	if path == "" {
-		return "", &Error{Code: exitUsage, Message: "the path of the control socket is empty", Advice: "for example: /run/phx/control.sock"}
+		return "", &exit.Error{Code: exit.Usage, Message: "the path of the control socket is empty", Hint: "for example: /run/phx/control.sock"}
 	}
 	address := path
 	if strings.HasPrefix(address, "@") {
 		address = "./" + address // a file of that name, and no abstract socket, which has no owner
 	}
 	if limit := len(syscall.RawSockaddrUnix{}.Path); len(address) >= limit {
-		return "", &Error{
-			Code: exitUsage, Advice: advice,
+		return "", &exit.Error{
+			Code: exit.Usage, Hint: hint,
 			Message: fmt.Sprintf("the path of the control socket, %s, has %d bytes; the system allows %d", path, len(path), limit-1),
 		}
 	}
@@ -178,9 +172,9 @@ func addressOf(path string) (string, error) {
 func makeDir(path string) error {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return &Error{
-			Code: exitFailure, Message: fmt.Sprintf("cannot make the directory of the control socket, %s: %s", dir, systemError(err)),
-			Advice: "make it, or choose another path for the control socket",
+		return &exit.Error{
+			Code: exit.Failure, Message: fmt.Sprintf("cannot make the directory of the control socket, %s: %s", dir, exit.SystemText(err)),
+			Hint: "make it, or choose another path for the control socket",
 		}
 	}
 	return checkShared(path)
@@ -211,9 +205,9 @@ func checkShared(path string) error {
 	default:
 		return nil
 	}
-	return &Error{
-		Code: exitFailure, Message: fmt.Sprintf("the directory of the control socket, %s, %s", dir, what),
-		Advice: "remove it, or make it yours alone (chmod 700); or choose another path, with XDG_RUNTIME_DIR or for the socket itself",
+	return &exit.Error{
+		Code: exit.Failure, Message: fmt.Sprintf("the directory of the control socket, %s, %s", dir, what),
+		Hint: "remove it, or make it yours alone (chmod 700); or choose another path, with XDG_RUNTIME_DIR or for the socket itself",
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"phx/cmd/internal/exit"
 )
 
 func TestListenIsForThisUserAlone(t *testing.T) {
@@ -36,7 +38,7 @@ func TestListenWhereALivingServerIs(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = Listen(path)
-	if exitCode(err) != exitFailure || !strings.Contains(err.Error(), "another phx serve is running: it listens on "+path) {
+	if codeOf(err) != exit.Failure || !strings.Contains(err.Error(), "another phx serve is running: it listens on "+path) {
 		t.Errorf("a second one: %v", err)
 	}
 	if err := l.Close(); err != nil {
@@ -63,7 +65,7 @@ func TestListenWhereSomethingElseListens(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer other.Close()
-	if _, err := Listen(path); exitCode(err) != exitFailure {
+	if _, err := Listen(path); codeOf(err) != exit.Failure {
 		t.Errorf("%v", err)
 	}
 	if _, err := os.Stat(path); err != nil {
@@ -115,7 +117,7 @@ func TestOneOfManyStartersWins(t *testing.T) {
 				l, err := Listen(path)
 				if err == nil {
 					won <- l
-				} else if exitCode(err) != exitFailure || !strings.Contains(err.Error(), "another phx serve") {
+				} else if codeOf(err) != exit.Failure || !strings.Contains(err.Error(), "another phx serve") {
 					t.Error(err)
 				}
 			})
@@ -163,16 +165,16 @@ func TestListenRefuses(t *testing.T) {
 	}
 	tests := []struct {
 		path, message string
-		code          int
+		code          exit.Code
 	}{
-		{file, "that is no socket, and stays as it is", exitFailure},
-		{filepath.Join(file, "s"), "cannot make the directory of the control socket, " + file + ": not a directory", exitFailure},
-		{"", "is empty", exitUsage},
-		{filepath.Join(os.TempDir(), strings.Repeat("x", 120)), "bytes; the system allows", exitUsage},
+		{file, "that is no socket, and stays as it is", exit.Failure},
+		{filepath.Join(file, "s"), "cannot make the directory of the control socket, " + file + ": not a directory", exit.Failure},
+		{"", "is empty", exit.Usage},
+		{filepath.Join(os.TempDir(), strings.Repeat("x", 120)), "bytes; the system allows", exit.Usage},
 	}
 	for _, tt := range tests {
 		_, err := Listen(tt.path)
-		if exitCode(err) != tt.code || !strings.Contains(err.Error(), tt.message) {
+		if codeOf(err) != tt.code || !strings.Contains(err.Error(), tt.message) {
 			t.Errorf("%s: %v, want %q and exit code %d", tt.path, err, tt.message, tt.code)
 		}
 	}
@@ -211,10 +213,10 @@ func TestTheSharedDirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	const open = "is open to others (mode 0755)"
-	if _, err := Listen(path); exitCode(err) != exitFailure || !strings.Contains(err.Error(), open) {
+	if _, err := Listen(path); codeOf(err) != exit.Failure || !strings.Contains(err.Error(), open) {
 		t.Errorf("open to others: %v", err)
 	}
-	if _, err := NewClient(path).Connections(t.Context()); exitCode(err) != exitFailure || !strings.Contains(err.Error(), open) {
+	if _, err := NewClient(path).Connections(t.Context()); codeOf(err) != exit.Failure || !strings.Contains(err.Error(), open) {
 		t.Errorf("a client there: %v", err)
 	}
 	if err := os.Rename(dir, dir+"-real"); err != nil {
@@ -223,7 +225,7 @@ func TestTheSharedDirectory(t *testing.T) {
 	if err := os.Symlink(dir+"-real", dir); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Listen(path); exitCode(err) != exitFailure || !strings.Contains(err.Error(), "is no directory") {
+	if _, err := Listen(path); codeOf(err) != exit.Failure || !strings.Contains(err.Error(), "is no directory") {
 		t.Errorf("a link of somebody: %v", err)
 	}
 }

@@ -5,6 +5,7 @@ package serve
 import (
 	"errors"
 	"io/fs"
+	"time"
 )
 
 // errLocked is never returned: there are no locks here, and two servers that start at once may both believe that they are alone.
@@ -21,3 +22,8 @@ func ours(fs.FileInfo) bool { return true }
 func restrictSocket(int) {}
 
 func restrictFiles() (undo func()) { return func() {} }
+
+// processStart stands in for the boot of the machine: there is no systemd that would compare.
+var processStart = time.Now()
+
+func monotonic() time.Duration { return time.Since(processStart) }

@@ -6,7 +6,11 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"runtime"
 	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // errLocked says that another process has the lock.
@@ -59,4 +63,32 @@ func (l *fileLock) release() {
 func ours(info fs.FileInfo) bool {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	return ok && int(stat.Uid) == os.Getuid()
+}
+
+// fileHasMode says that a socket's file gets the mode that the socket has. Elsewhere it gets one from the umask.
+const fileHasMode = runtime.GOOS == "linux"
+
+// restrictSocket makes the socket's file one that only this user can open.
+func restrictSocket(fd int) {
+	if fileHasMode {
+		_ = syscall.Fchmod(fd, 0o600) // the mode of the file is set again, and that is checked
+	}
+}
+
+// restrictFiles makes files private that are made until undo is called, those of other goroutines, too.
+func restrictFiles() (undo func()) {
+	if fileHasMode {
+		return func() {}
+	}
+	old := syscall.Umask(0o177)
+	return func() { syscall.Umask(old) }
+}
+
+// monotonic returns the time of CLOCK_MONOTONIC, with which systemd tells a reload from an earlier one.
+func monotonic() time.Duration {
+	var t unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &t); err != nil {
+		return 0 // no system is without this clock
+	}
+	return time.Duration(t.Nano())
 }
