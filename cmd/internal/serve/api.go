@@ -142,27 +142,11 @@ func asAPIError(err error) *apiError {
 	if known := (*apiError)(nil); errors.As(err, &known) {
 		return known
 	}
-	if code, hint, ok := codeAndHint(err); ok {
+	if coded := (*exit.Error)(nil); errors.As(err, &coded) {
 		// It is known what is wrong, and it is no mistake of ours: a config file, for example.
-		return newAPIError(http.StatusUnprocessableEntity, code, err.Error(), hint)
+		return newAPIError(http.StatusUnprocessableEntity, coded.Code, err.Error(), coded.Hint)
 	}
 	return newAPIError(http.StatusInternalServerError, exit.Failure, err.Error(), "")
-}
-
-// codeAndHint returns what the first error with an exit code in err's tree says; ok is false if there is none. Errors of package
-// config have types of their own.
-func codeAndHint(err error) (code exit.Code, hint string, ok bool) {
-	if e := (*exit.Error)(nil); errors.As(err, &e) {
-		return e.Code, e.Hint, true
-	}
-	var coded interface {
-		ExitCode() int
-		Hint() string
-	}
-	if errors.As(err, &coded) {
-		return exit.Code(coded.ExitCode()), coded.Hint(), true
-	}
-	return exit.Failure, "", false
 }
 
 // A wireError is an [exit.Error] as JSON, in the body of an error and in the header of an answer.

@@ -117,10 +117,7 @@ func (b *Bridge) Add(ctx context.Context, entry []byte, dir string) (Connection,
 }
 
 // badEntry is the error of a call with a connection that is configured wrongly.
-func badEntry(err error) error {
-	_, hint, _ := codeAndHint(err)
-	return badRequest(hint, "%v", err)
-}
+func badEntry(err error) error { return badRequest(exit.HintOf(err), "%v", err) }
 
 // Remove stops a connection and forgets it. Its name is free then.
 func (b *Bridge) Remove(ctx context.Context, name string) error {
