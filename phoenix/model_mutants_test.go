@@ -46,7 +46,7 @@ var mutants = []mutant{
 	},
 	{
 		"a queued push keeps the join_ref of an earlier join", "push.go",
-		"p.channel.joinRef, now\n", "p.channel.joinRef, now\n\tif p.channel.joined && p.channel.retries > 0 {\n\t\tp.joinRef = \"1\"\n\t}\n",
+		"p.channel.joinRef, moment{now, m.slept}\n", "p.channel.joinRef, moment{now, m.slept}\n\tif p.channel.joined && p.channel.retries > 0 {\n\t\tp.joinRef = \"1\"\n\t}\n",
 	},
 	{
 		"a channel is joined twice", "channel.go",
