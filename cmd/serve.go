@@ -131,7 +131,7 @@ func (o *serveOptions) bridgeOptions() serve.Options {
 	return options
 }
 
-// A server is serve at work: the bridge, and who may ask it something.
+// A server is serve at work: the bridge, the control API, the HTTP server and the watchdog.
 type server struct {
 	*serveOptions
 	bridge *serve.Bridge
@@ -140,15 +140,15 @@ type server struct {
 
 	// control and web are where the control API and the HTTP server listen, web nil if there is none.
 	control, web net.Listener
-	// asking runs while others may ask, until answering ends.
-	asking     sync.WaitGroup
-	answering  context.Context
-	stopAsking context.CancelFunc
+	// servers are the goroutines that run until serving ends.
+	servers     sync.WaitGroup
+	serving     context.Context
+	stopServing context.CancelFunc
 	// broken gets the error of a listener that fails while it should not.
 	broken chan error
 }
 
-// open begins to listen. Whoever asks before the connections are started finds them disconnected.
+// open begins to listen. A call before the connections are started finds them disconnected.
 func (s *server) open() error {
 	socket, web := s.bridge.Config()
 	path := s.serveOptions.control
@@ -172,14 +172,14 @@ func (s *server) open() error {
 	return nil
 }
 
-// run starts everything, and returns when it is told to end, or has to: nil, or why.
+// run starts everything, and returns at the end of ctx, or with the error that ends serve.
 func (s *server) run(ctx context.Context) error {
-	s.answer(ctx)
+	s.startServers(ctx)
 	if err := s.bridge.StartAll(); err != nil {
 		return err
 	}
-	s.asking.Go(func() { s.tellReady(s.answering) })
-	s.asking.Go(func() { s.takeHangups(s.answering) })
+	s.servers.Go(func() { s.notifyReady(s.serving) })
+	s.servers.Go(func() { s.handleHangups(s.serving) })
 	select {
 	case err := <-s.bridge.Failed():
 		return endedFailure(err)
@@ -190,13 +190,13 @@ func (s *server) run(ctx context.Context) error {
 	}
 }
 
-// answer lets others ask.
-func (s *server) answer(ctx context.Context) {
-	s.answering, s.stopAsking = context.WithCancel(context.WithoutCancel(ctx))
-	ctx = s.answering
+// startServers starts what answers others: the control API, the HTTP server and the watchdog.
+func (s *server) startServers(ctx context.Context) {
+	s.serving, s.stopServing = context.WithCancel(context.WithoutCancel(ctx))
+	ctx = s.serving
 	s.broken = make(chan error, 2)
 	run := func(what string, serving func() error) {
-		s.asking.Go(func() {
+		s.servers.Go(func() {
 			if err := serving(); err != nil && ctx.Err() == nil {
 				s.broken <- fmt.Errorf("%s: %w", what, err)
 			}
@@ -208,20 +208,20 @@ func (s *server) answer(ctx context.Context) {
 		web := serve.NewWeb(health, s.bridge.Ready, s.bridge.Metrics, s.log)
 		run("the HTTP server", func() error { return web.Serve(ctx, s.web) })
 	}
-	s.asking.Go(func() { s.notifier.Watchdog(ctx, health.Check) })
+	s.servers.Go(func() { s.notifier.Watchdog(ctx, health.Check) })
 }
 
-// tellReady tells systemd and whoever waits for a file that everything is there, once, and logs what is missing.
-func (s *server) tellReady(ctx context.Context) {
-	told := false
+// notifyReady notifies systemd and --ready-file once that everything is there, and logs what is missing.
+func (s *server) notifyReady(ctx context.Context) {
+	notified := false
 	s.bridge.WatchReady(ctx, func(ready bool, missing []string) {
 		if !ready {
 			s.notifier.Status("waiting for " + strings.Join(missing, ", "))
 			s.log.Debug("not ready", "missing", strings.Join(missing, ", "))
 			return
 		}
-		if !told {
-			told = true
+		if !notified {
+			notified = true
 			s.notifier.Ready()
 			if err := s.ready.notify(); err != nil {
 				s.broken <- err
@@ -232,8 +232,8 @@ func (s *server) tellReady(ctx context.Context) {
 	})
 }
 
-// takeHangups takes HUPs, apart from whoever waits for the end: a config may take long to read.
-func (s *server) takeHangups(ctx context.Context) {
+// handleHangups takes HUPs, apart from whoever waits for the end: a config may take long to read.
+func (s *server) handleHangups(ctx context.Context) {
 	for {
 		select {
 		case <-s.hangups:
@@ -254,7 +254,7 @@ func (s *server) reload(ctx context.Context) {
 	}
 }
 
-// close ends the connections, delivers what is queued, and lets nobody ask any more, all within closeGrace.
+// close ends the connections, delivers what is queued, and ends the servers, all within closeGrace.
 func (s *server) close(ctx context.Context) {
 	s.notifier.Stopping()
 	s.log.Info("stopping")
@@ -263,21 +263,21 @@ func (s *server) close(ctx context.Context) {
 	if err := s.bridge.Shutdown(grace); err != nil {
 		s.log.Warn("not everything ended as it should", "error", err)
 	}
-	s.stopAsking()
-	answered := make(chan struct{})
+	s.stopServing()
+	ended := make(chan struct{})
 	go func() {
-		s.asking.Wait()
-		close(answered)
+		s.servers.Wait()
+		close(ended)
 	}()
 	deadline, _ := grace.Deadline()
 	select {
-	case <-answered:
-	case <-time.After(max(time.Until(deadline), lastAnswers)): // somebody sends a request and does not come to its end
+	case <-ended:
+	case <-time.After(max(time.Until(deadline), lastServing)): // somebody sends a request and does not come to its end
 	}
 }
 
-// lastAnswers is what answers to others have at least after everything else has ended, so that the socket is removed.
-const lastAnswers = 250 * time.Millisecond
+// lastServing is the least time that the servers have after everything else has ended, so that the socket is removed.
+const lastServing = 250 * time.Millisecond
 
 // endedFailure is the failure of serve by the end of a required connection.
 func endedFailure(err error) error {
@@ -349,7 +349,7 @@ func compileWhere(expr string) (func(context.Context, []byte) (bool, error), err
 	return f.match, nil
 }
 
-// serveBuildInfo is what the metrics say about the program.
+// serveBuildInfo returns the labels of phx_build_info.
 func serveBuildInfo() serve.BuildInfo {
 	info, _ := debug.ReadBuildInfo()
 	v := newVersionInfo(info)
@@ -360,9 +360,9 @@ func serveBuildInfo() serve.BuildInfo {
 // not fit is lost, and said to be once the writer goes on.
 type logQueue struct {
 	w io.Writer
-	// tellLost writes to w that so many writes were lost.
-	tellLost func(lost int)
-	limit    int
+	// reportLost writes to w that so many writes were lost.
+	reportLost func(lost int)
+	limit      int
 
 	mu      sync.Mutex
 	waiting []byte
@@ -374,8 +374,8 @@ type logQueue struct {
 // logLimit is how much of a log waits, in bytes.
 const logLimit = 1 << 20
 
-func newLogQueue(w io.Writer, tellLost func(lost int)) *logQueue {
-	return &logQueue{w: w, tellLost: tellLost, limit: logLimit}
+func newLogQueue(w io.Writer, reportLost func(lost int)) *logQueue {
+	return &logQueue{w: w, reportLost: reportLost, limit: logLimit}
 }
 
 // Write takes a line, or drops it. It does not fail.
@@ -383,7 +383,7 @@ func (q *logQueue) Write(line []byte) (int, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.lost > 0 || len(q.waiting)+len(line) > q.limit {
-		q.lost++ // and so is what follows until that is told, which keeps the order
+		q.lost++ // and so is what follows until that is reported, which keeps the order
 	} else {
 		q.waiting = append(q.waiting, line...)
 	}
@@ -408,10 +408,10 @@ func (q *logQueue) write() {
 		}
 		q.waiting, q.lost = written[:0], 0
 		q.mu.Unlock()
-		// A log that cannot be written has nowhere to say so.
+		// There is nowhere to report that a log cannot be written.
 		_, _ = q.w.Write(lines)
 		if lost > 0 {
-			q.tellLost(lost)
+			q.reportLost(lost)
 		}
 		written = lines
 	}

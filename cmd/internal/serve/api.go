@@ -191,7 +191,7 @@ type Server struct {
 	close   context.CancelFunc
 }
 
-// NewServer returns a server of b's control API. It logs what a caller cannot be told.
+// NewServer returns a server of b's control API. It logs what cannot be answered.
 func NewServer(b *Bridge, log *slog.Logger) *Server {
 	s := &Server{bridge: b, log: log, mux: http.NewServeMux(), writeTimeout: writeTimeout, maxBody: MaxBody}
 	s.closing, s.close = context.WithCancel(context.Background())
@@ -561,7 +561,7 @@ func addConnection(c *call) error {
 	return c.answer(http.StatusCreated, conn, err)
 }
 
-// done is what calls answer that have nothing else to tell.
+// done is the answer of a call without a result.
 type done struct {
 	Name   string `json:"name,omitempty"`
 	Status string `json:"status"`

@@ -201,7 +201,7 @@ func (b *Bridge) Push(ctx context.Context, name string, p Push) (Answer, error) 
 	}
 	ref, err := conn.SendRef(ctx, push)
 	if lost := (*phoenix.PushError)(nil); errors.As(err, &lost) {
-		// Its event is in the stream; here it is told without its number.
+		// Its event is in the stream; the answer has it without its number.
 		return b.answer(name, &phoenix.Event{Time: time.Now(), Topic: p.Topic, Name: p.Event, Detail: lost}, nil)
 	}
 	if err != nil {
@@ -277,7 +277,7 @@ func callError(name string, err error) error {
 	return err
 }
 
-// subscriptionLimit bounds in bytes what waits for a subscriber. One that is slower loses the oldest, and is told so.
+// subscriptionLimit bounds in bytes what waits for a subscriber. One that is slower loses the oldest; the stream announces that.
 const subscriptionLimit = 1 << 20
 
 // Subscribe begins a stream of signals, which the caller closes.

@@ -30,7 +30,7 @@ type settings struct {
 	added atomic.Bool
 }
 
-// counters count from the first start of a connection. The goroutine that reads its events counts; anybody looks.
+// counters count from the first start of a connection. The goroutine that reads its events counts; any goroutine may read.
 type counters struct {
 	messages, reconnects, joins, joinErrors        atomic.Uint64
 	pushReplies, pushTimeouts, pushErrors, signals atomic.Uint64

@@ -218,7 +218,7 @@ type Web struct {
 func NewWeb(health *Health, ready func(context.Context) (ready bool, missing []string), metrics *Metrics, log *slog.Logger) *Web {
 	s := &Web{health: health, ready: ready}
 	mux := http.NewServeMux()
-	// A pattern of GET matches HEAD, too; other methods get 405 and are told so.
+	// A pattern of GET matches HEAD, too; other methods get 405 with Allow.
 	mux.HandleFunc("GET /healthz", s.healthz)
 	mux.HandleFunc("GET /readyz", s.readyz)
 	mux.Handle("GET /metrics", metrics.Handler(log))
