@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/itchyny/gojq"
@@ -360,6 +361,9 @@ func cmdHangup(ts *testscript.TestScript, args []string) {
 	if j.stdoutPipe == nil {
 		ts.Fatalf("only a job that was started with -stalled can be hung up on")
 	}
+	// A child of another script has a copy of the pipe from its fork to its exec, and a write in between would succeed.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	ts.Check(j.stdoutPipe.Close())
 	j.stdoutPipe = nil
 }
