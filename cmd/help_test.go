@@ -354,6 +354,7 @@ func nameOf(function ast.Expr) string {
 
 // signalSamples are events of every kind, with all that they can have.
 func signalSamples() []phoenix.Event {
+	change := phoenix.PresenceChange{Fields: json.RawMessage(`{"n":1}`), Update: true}
 	of := func(topic, name string, payload phoenix.Payload, detail phoenix.Detail) phoenix.Event {
 		return phoenix.Event{Time: exampleMessage.Time, Seq: 1, Session: 1, Topic: topic, Name: name, Ref: "4", JoinRef: "3", Payload: payload, Detail: detail}
 	}
@@ -379,8 +380,8 @@ func signalSamples() []phoenix.Event {
 		of("room:lobby", "new_msg", binary, &phoenix.PushReply{}),
 		of("room:lobby", "new_msg", none, &phoenix.PushTimeout{}),
 		of("room:lobby", "new_msg", none, &phoenix.PushError{}),
-		of("room:lobby", "", none, &phoenix.PresenceJoin{}),
-		of("room:lobby", "", none, &phoenix.PresenceLeave{}),
+		of("room:lobby", "", none, &phoenix.PresenceJoin{PresenceChange: change}),
+		of("room:lobby", "", none, &phoenix.PresenceLeave{PresenceChange: change}),
 		of("room:lobby", "", none, &phoenix.PresenceSync{}),
 	}
 }

@@ -307,8 +307,8 @@ var signalTypes = []signalType{
 		"index counts the inputs of phx push from 0."},
 	{"phoenix.push.timeout", "timeout_ms, index", "No reply to a push came in time."},
 	{"phoenix.push.error", "reason, delivered, index", "There can be no reply to a push any more."},
-	{"phoenix.presence.join", "key, metas", "Presences of a key came. These three only with presence: phx listen --presence."},
-	{"phoenix.presence.leave", "key, metas", "Presences of a key went."},
+	{"phoenix.presence.join", "key, metas, fields, remaining, update", "Presences of a key came. These three only with presence: phx listen --presence."},
+	{"phoenix.presence.leave", "key, metas, fields, remaining, update", "Presences of a key went."},
 	{"phoenix.presence.sync", "state", "Who is present, after the joins and leaves of one message."},
 	{"phoenix.signal.dropped", "count, policy, first_seq, last_seq", "Signals were lost, because a reader or a sink was too slow; only what lost them gets this."},
 }

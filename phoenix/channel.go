@@ -249,6 +249,7 @@ func (m *machine) scheduleRejoin(now time.Time, c *channel, refused bool) Retry 
 // forget stops wanting c.
 func (m *machine) forget(c *channel) {
 	m.out.changed = true
+	m.ignoreUnjoined(c.Topic) // what is still on its way is no surprise
 	delete(m.channels, c.Topic)
 	m.order = slices.DeleteFunc(m.order, func(o *channel) bool { return o == c })
 }

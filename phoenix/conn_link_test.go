@@ -729,12 +729,12 @@ func TestRetryAfterIsSpread(t *testing.T) {
 		bubble(t, phoenixtest.Demo(), func(t *testing.T, srv *phoenixtest.Server) {
 			refusal := &phoenixtest.Refusal{Status: 503, Header: http.Header{"Retry-After": {"60"}}}
 			srv.Refuse(refusal)
-			conn, events := start(t, srv, phoenix.Options{MaxRetries: -1, MaxOutage: 70 * time.Second})
+			conn, events := start(t, srv, phoenix.Options{MaxRetries: -1, MaxOutage: 100 * time.Second})
 			log := record(t, events)
 			<-conn.Done()
 			retries := details[*phoenix.Reconnecting](log)
-			if len(retries) == 0 || retries[0].Delay < time.Minute || retries[0].Delay > 70*time.Second {
-				t.Fatalf("retries %+v, want the first in 60 to 70 s", retries)
+			if len(retries) == 0 || retries[0].Delay < time.Minute || retries[0].Delay > 90*time.Second {
+				t.Fatalf("retries %+v, want the first in 60 to 90 s", retries)
 			}
 			delays[retries[0].Delay] = true
 			if ends := details[*phoenix.ReconnectExhausted](log); len(ends) != 1 {

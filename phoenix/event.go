@@ -260,18 +260,29 @@ type PushError struct {
 }
 
 // PresenceJoin announces presences that came, of one key; only with Options.Presence. A presence that is updated comes
-// anew, with the phx_ref of the old one as phx_ref_prev, and then the old one leaves.
+// anew, with the phx_ref of the old one as phx_ref_prev, and then the old one leaves: then Update is set.
 type PresenceJoin struct {
-	Key string
-	// Metas are those that were not there before, as the server wrote them but for line breaks. They stay valid.
-	Metas []json.RawMessage
+	PresenceChange
 }
 
-// PresenceLeave announces presences that went, of one key; only with Options.Presence. Others of the key may be left.
+// PresenceLeave announces presences that went, of one key; only with Options.Presence. Others of the key may be left: Remaining says
+// how many.
 type PresenceLeave struct {
+	PresenceChange
+}
+
+// A PresenceChange is what became different under one key of a channel's presences.
+type PresenceChange struct {
 	Key string
-	// Metas are those that went, as they were in their PresenceJoin.
+	// Metas are those that came or went, as the server wrote them but for line breaks. They stay valid.
 	Metas []json.RawMessage
+	// Fields is the JSON object of what else the server tells of the key, such as what fetch/2 of Phoenix.Presence adds; nil: nothing.
+	Fields json.RawMessage
+	// Remaining is how many metas the key has after the message that the change comes of. 0: it is gone.
+	Remaining int
+	// Update says that under the key some metas came and others went by the same message: an update is a PresenceJoin and a
+	// PresenceLeave.
+	Update bool
 }
 
 // PresenceSync tells who is present, after the joins and leaves of one message; only with Options.Presence.

@@ -151,9 +151,9 @@ func (l *loop) now() time.Time {
 	l.looked = now
 	if jump.Abs() > clockJump {
 		if total, ok := suspended(); ok {
-			l.m.slept = total - l.suspension
-		} else {
-			l.m.slept += max(0, jump) // or the time of day was set: then a gap is told too large rather than too small
+			l.m.suspended(now, total-l.suspension)
+		} else { // or the time of day was set: then a gap is told too large rather than too small
+			l.m.suspended(now, l.m.slept+max(0, jump))
 		}
 	}
 	return now

@@ -50,8 +50,13 @@ type machine struct {
 	underWay underWay
 	// slept is how long the machine we run on has been suspended, up to the input under way: Go's clock stands still meanwhile.
 	slept time.Duration
+	// sleeps are the last suspensions: when each was noticed, and what slept was before.
+	sleeps []moment
 
 	link linkState
+	// unjoined are the topics of whose messages no warning is given when nobody has joined them: there has been one, or the topic
+	// was left.
+	unjoined map[string]bool
 	// names holds the event names seen, so that a frame's does not have to be copied each time.
 	names map[string]string
 }
@@ -72,6 +77,8 @@ type machineConfig struct {
 	failFast, retryRefusals     bool
 	reconnectAfter, rejoinAfter Backoff
 	heartbeatEvents             bool
+	// anyTopic takes messages on topics that nobody joined.
+	anyTopic bool
 	// presence says that it is tracked; presenceLimit bounds the size of a channel's state.
 	presence      bool
 	presenceLimit int
@@ -171,7 +178,7 @@ type moment struct {
 
 // later returns the later of two moments.
 func (a moment) later(b moment) moment {
-	if b.at.After(a.at) {
+	if b.at.Add(b.slept).After(a.at.Add(a.slept)) {
 		return b
 	}
 	return a
@@ -237,7 +244,29 @@ func (m *machine) fire(ts *timers, now time.Time) {
 // arrived says until when everything that the server sent is known to have been read, when the next frames are given to received:
 // the socket had been read empty then, and more has come since.
 func (m *machine) arrived(emptyAt time.Time) {
-	m.known(moment{emptyAt, m.slept})
+	m.known(moment{emptyAt, m.sleptAt(emptyAt)})
+}
+
+// maxSleeps bounds the suspensions that are remembered.
+const maxSleeps = 8
+
+// suspended says at a time that the system has been suspended, for total in all.
+func (m *machine) suspended(now time.Time, total time.Duration) {
+	if len(m.sleeps) == maxSleeps {
+		m.sleeps = append(m.sleeps[:0], m.sleeps[1:]...)
+	}
+	m.sleeps = append(m.sleeps, moment{now, m.slept})
+	m.slept = total
+}
+
+// sleptAt returns what slept was at a time, or less.
+func (m *machine) sleptAt(at time.Time) time.Duration {
+	for _, s := range m.sleeps {
+		if at.Before(s.at) {
+			return s.slept
+		}
+	}
+	return m.slept
 }
 
 // known says that everything which the server sent before a moment has been received: an answer to what was written then has come,
@@ -343,6 +372,10 @@ func (m *machine) receivedEnd(now time.Time, c *channel, f *frame) {
 
 // receivedMessage takes a push or a broadcast of the server. Broadcasts have no join_ref (rule 5).
 func (m *machine) receivedMessage(c *channel, f *frame) {
+	if c == nil && len(f.joinRef) == 0 {
+		m.receivedUnjoined(f)
+		return
+	}
 	if c == nil || c.foreign(f) {
 		m.stale(f)
 		return
@@ -360,6 +393,40 @@ func (m *machine) receivedMessage(c *channel, f *frame) {
 	if m.presence && presenceFrame(f) {
 		m.receivedPresence(c, f)
 	}
+}
+
+// maxUnjoined bounds the topics without a warning that are remembered.
+const maxUnjoined = 1024
+
+// ignoreUnjoined gives no warning of a topic any more, and reports whether that is new.
+func (m *machine) ignoreUnjoined(topic string) bool {
+	if m.unjoined[topic] || len(m.unjoined) == maxUnjoined {
+		return false
+	}
+	if m.unjoined == nil {
+		m.unjoined = map[string]bool{}
+	}
+	m.unjoined[topic] = true
+	return true
+}
+
+// receivedUnjoined takes a message on a topic that nobody joined, such as the data of a GraphQL subscription by Absinthe (rule 28).
+func (m *machine) receivedUnjoined(f *frame) {
+	topic := string(f.topic)
+	if m.anyTopic {
+		*m.seq++
+		if !f.skipped {
+			m.out.events = append(m.out.events, Event{
+				Time: f.at, Seq: *m.seq, Session: m.session, Topic: topic, Name: m.intern(f.event), Ref: string(f.ref),
+				Payload: f.payload, Detail: &Message{},
+			})
+		}
+		return
+	}
+	if !m.ignoreUnjoined(topic) {
+		return
+	}
+	m.note(slog.LevelWarn, "a message came on a topic that nobody joined, and was dropped; AnyTopic takes such messages", "topic", topic, "event", string(f.event))
 }
 
 // foreign reports whether f has the join_ref of another join than the current one of c (rule 4).

@@ -126,6 +126,7 @@ func (r *reference) begin(now time.Time, c cause) {
 		r.woken()
 	case causeDrained:
 		r.draining = false
+		r.cause.trueNow = c.trueNow.Add(c.at.Sub(now))
 		r.now = c.at // answers are judged at the time by which all has been read
 	case causeLost:
 		r.draining = false

@@ -52,7 +52,7 @@ func TestModel(t *testing.T) {
 
 // modelMustSee are entries of the reference's tally: outcomes of frames, events with their reasons, ends.
 var modelMustSee = []string{
-	"message", "skipped message", "push reply", "unmatched push", "joined", "join refused", "left", "closed", "errored",
+	"message", "skipped message", "message of no channel", "push reply", "unmatched push", "joined", "join refused", "left", "closed", "errored",
 	"heartbeat answered", "frame without outcome",
 	"rejoin", "join error: timeout", "join error: crashed", "join error: unmatched_topic", "join error: too_many_channels",
 	"join given up", "join at the bound", "join behind another", "join behind a leave", "leave without an answer", "params failed",
@@ -97,6 +97,7 @@ func modelConfig(rng *rand.Rand) machineConfig {
 		reconnectAfter:    Steps(modelDelays(rng)...),
 		rejoinAfter:       Steps(modelDelays(rng)...),
 		sessions:          rng.IntN(3),
+		anyTopic:          rng.IntN(3) == 0,
 	}
 	if rng.IntN(3) == 0 {
 		c.codec = codecV1{}
@@ -328,6 +329,13 @@ type modelWire struct {
 // true is a moment on a clock that never stands still.
 func (w *modelWire) true(t time.Time) time.Time { return t.Add(w.slept) }
 
+// notice tells the machine of a suspension, as the loop does when it reads the clock.
+func (d *modelDriver) notice() {
+	if d.m.slept != d.wire.slept {
+		d.m.suspended(d.now, d.wire.slept)
+	}
+}
+
 // lossFrom is since when what the server has sent is lost, if the link or a channel is lost now.
 func (d *modelDriver) lossFrom() time.Time {
 	if d.wire.backlog || d.wire.silent {
@@ -372,7 +380,7 @@ func (d *modelDriver) arrive(f *serverFrame) {
 func (d *modelDriver) do(c cause, run func()) {
 	c.lossFrom, c.trueNow = d.lossFrom(), d.wire.true(d.now)
 	if c.name != causeFrame {
-		d.m.slept = d.wire.slept
+		d.notice()
 	}
 	d.ref.trace.step(d.now, c)
 	d.ref.begin(d.now, c)
@@ -513,7 +521,7 @@ func (d *modelDriver) receive() {
 	decoded.skipped = f.skipped
 	d.arrive(f)
 	d.do(cause{name: causeFrame, frame: f}, func() {
-		d.m.slept = d.wire.slept
+		d.notice()
 		d.m.received(d.now, &decoded)
 	})
 }
@@ -632,8 +640,12 @@ func (r *reference) outcomeOf(f *serverFrame) outcome {
 		return r.outcomeOfEnd(c, f)
 	}
 	switch {
+	case c == nil && f.joinRef == "" && r.cfg.anyTopic:
+		r.tally("message of no channel") // rule 28
 	case c == nil || f.joinRef != "" && f.joinRef != c.joinRef:
 		return outcome{name: "frame without outcome"}
+	}
+	switch {
 	case f.skipped:
 		return outcome{name: "skipped message"}
 	}

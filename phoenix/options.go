@@ -68,6 +68,9 @@ type Options struct {
 	OnHeartbeat func(rtt time.Duration)
 	// HeartbeatEvents adds a Heartbeat event for each answer to a heartbeat.
 	HeartbeatEvents bool
+	// AnyTopic makes events of messages on topics that nobody joined, too, as the data of GraphQL subscriptions by Absinthe comes
+	// (PROTOCOL.md, rule 28). Without it the first of each topic is a warning in the log.
+	AnyTopic bool
 	// Presence keeps track of who is present in each channel, and adds PresenceJoin, PresenceLeave and PresenceSync events
 	// behind the messages presence_state and presence_diff that they come of. It sees these even when Skip drops them.
 	Presence bool

@@ -101,8 +101,8 @@ func (s PresenceState) apply(d presenceDiff) (PresenceState, presenceChange) {
 		now.metas, now.metasSize = append(now.metas, came...), now.metasSize+sizeOf(came)
 		now.fields = p.fields
 		s.root = s.root.with(now)
-		c.joined = append(c.joined, present{key: p.key, metas: came})
-		c.memory += presencePath + sizeOf(came)
+		c.joined = append(c.joined, present{key: p.key, metas: came, fields: p.fields})
+		c.memory += presencePath + sizeOf(came) + 2*len(p.fields)
 	}
 	for p := range d.leaves.root.all {
 		now := s.root.get(p.key)
@@ -113,8 +113,12 @@ func (s PresenceState) apply(d presenceDiff) (PresenceState, presenceChange) {
 		went := minus(now.metas, rest)
 		now.metas, now.metasSize = rest, now.metasSize-sizeOf(went)
 		s.root = s.root.with(now)
-		c.left = append(c.left, present{key: p.key, metas: went})
-		c.memory += presencePath + presenceOverhead*len(rest)
+		fields := p.fields
+		if len(fields) == 0 {
+			fields = now.fields
+		}
+		c.left = append(c.left, present{key: p.key, metas: went, fields: fields})
+		c.memory += presencePath + presenceOverhead*len(rest) + 2*len(fields)
 	}
 	return s, c
 }
@@ -124,12 +128,12 @@ func (s PresenceState) since(before PresenceState) (c presenceChange) {
 	c.memory = s.root.bytes()
 	for p := range s.root.all {
 		if came := minus(p.metas, before.root.get(p.key).metas); len(came) > 0 {
-			c.joined = append(c.joined, present{key: p.key, metas: came})
+			c.joined = append(c.joined, present{key: p.key, metas: came, fields: p.fields})
 		}
 	}
 	for p := range before.root.all {
 		if went := minus(p.metas, s.root.get(p.key).metas); len(went) > 0 {
-			c.left = append(c.left, present{key: p.key, metas: went})
+			c.left = append(c.left, present{key: p.key, metas: went, fields: p.fields})
 		}
 	}
 	return c
@@ -532,11 +536,26 @@ func (m *machine) receivedPresence(c *channel, f *frame) {
 		return
 	}
 	m.out.presence += change.memory
+	joined, left := map[string]bool{}, map[string]bool{}
 	for _, p := range change.joined {
-		m.emitPresence(c, f, &PresenceJoin{Key: p.key, Metas: texts(p.metas)})
+		joined[p.key] = true
 	}
 	for _, p := range change.left {
-		m.emitPresence(c, f, &PresenceLeave{Key: p.key, Metas: texts(p.metas)})
+		left[p.key] = true
+	}
+	of := func(p present) PresenceChange {
+		d := PresenceChange{Key: p.key, Metas: texts(p.metas), Update: joined[p.key] && left[p.key]}
+		d.Remaining = len(c.presence.state.root.get(p.key).metas)
+		if len(p.fields) > 0 {
+			d.Fields = append(append([]byte{'{'}, p.fields[1:]...), '}')
+		}
+		return d
+	}
+	for _, p := range change.joined {
+		m.emitPresence(c, f, &PresenceJoin{of(p)})
+	}
+	for _, p := range change.left {
+		m.emitPresence(c, f, &PresenceLeave{of(p)})
 	}
 	m.emitPresence(c, f, &PresenceSync{State: c.presence.state})
 }

@@ -666,6 +666,47 @@ func (s *presenceServer) hear(c presenceChange, err error) {
 	}
 }
 
+// The last word about somebody who is still there says so: an update is a join and a leave of one key, both marked, and what stands
+// beside the metas is told of, too.
+func TestPresenceSaysWhatIsLeft(t *testing.T) {
+	m, now := upMachine(t, "room:1")
+	m.presence, m.presenceLimit = true, 1<<20
+	receive := func(event, payload string) (told []string) {
+		joinRef := []byte(m.channels["room:1"].joinRef)
+		m.out = output{}
+		m.received(now, &frame{at: now, joinRef: joinRef, topic: []byte("room:1"), event: []byte(event), payload: Payload{Data: []byte(payload)}})
+		for _, e := range m.out.events {
+			switch d := e.Detail.(type) {
+			case *PresenceJoin:
+				told = append(told, fmt.Sprintf("+%s %d fields:%s remaining:%d update:%t", d.Key, len(d.Metas), d.Fields, d.Remaining, d.Update))
+			case *PresenceLeave:
+				told = append(told, fmt.Sprintf("-%s %d fields:%s remaining:%d update:%t", d.Key, len(d.Metas), d.Fields, d.Remaining, d.Update))
+			}
+		}
+		return told
+	}
+	for _, step := range []struct {
+		event, payload string
+		want           []string
+	}{
+		{eventPresenceState, `{"ada":{"user":{"n":1.0},"metas":[{"phx_ref":"1"},{"phx_ref":"2"}]}}`,
+			[]string{`+ada 2 fields:{"user":{"n":1.0}} remaining:2 update:false`}},
+		{eventPresenceDiff, `{"joins":{"ada":{"metas":[{"phx_ref":"3"}],"user":{"n":2}}},"leaves":{"ada":{"metas":[{"phx_ref":"1"}]}}}`,
+			[]string{`+ada 1 fields:{"user":{"n":2}} remaining:2 update:true`, `-ada 1 fields:{"user":{"n":2}} remaining:2 update:true`}},
+		{eventPresenceDiff, `{"joins":{},"leaves":{"ada":{"metas":[{"phx_ref":"2"}]}}}`,
+			[]string{`-ada 1 fields:{"user":{"n":2}} remaining:1 update:false`}},
+		{eventPresenceState, `{"ada":{"metas":[{"phx_ref":"4"}]},"bob":{"metas":[{"phx_ref":"5"}]}}`, []string{
+			`+ada 1 fields: remaining:1 update:true`, `+bob 1 fields: remaining:1 update:false`,
+			`-ada 1 fields:{"user":{"n":2}} remaining:1 update:true`,
+		}},
+		{eventPresenceDiff, `{"joins":{},"leaves":{"ada":{"metas":[{"phx_ref":"4"}]}}}`, []string{`-ada 1 fields: remaining:0 update:false`}},
+	} {
+		if got := receive(step.event, step.payload); !slices.Equal(got, step.want) {
+			t.Errorf("%s %s:\ngot  %q\nwant %q", step.event, step.payload, got, step.want)
+		}
+	}
+}
+
 // A state is what it was, however many came after it, and the tree stays flat with keys in any order.
 func TestPresenceStatesDoNotChange(t *testing.T) {
 	var s PresenceState

@@ -145,11 +145,23 @@ func appendChannelData(dst []byte, ev *phoenix.Event) []byte {
 func appendPresenceData(dst []byte, ev *phoenix.Event) []byte {
 	switch d := ev.Detail.(type) {
 	case *phoenix.PresenceJoin:
-		return appendMetas(appendText(dst, "key", d.Key), d.Metas)
+		return appendPresenceChange(dst, &d.PresenceChange)
 	case *phoenix.PresenceLeave:
-		return appendMetas(appendText(dst, "key", d.Key), d.Metas)
+		return appendPresenceChange(dst, &d.PresenceChange)
 	case *phoenix.PresenceSync:
 		return d.State.AppendJSON(appendName(dst, "state"))
+	}
+	return dst
+}
+
+func appendPresenceChange(dst []byte, c *phoenix.PresenceChange) []byte {
+	dst = appendMetas(appendText(dst, "key", c.Key), c.Metas)
+	if c.Fields != nil {
+		dst = append(appendName(dst, "fields"), c.Fields...)
+	}
+	dst = appendInt(dst, "remaining", c.Remaining)
+	if c.Update {
+		dst = appendBool(dst, "update", true)
 	}
 	return dst
 }

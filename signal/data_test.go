@@ -282,9 +282,12 @@ func parse(t *testing.T, line []byte) object {
 func presenceRows() []row {
 	metas := []json.RawMessage{json.RawMessage(`{"phx_ref":"F1","n":1.0}`), json.RawMessage(`{"phx_ref":"F2"}`)}
 	return []row{
-		{"presence join", onChannel(&phoenix.PresenceJoin{Key: "zoë\n", Metas: metas}), "phoenix.presence.join",
-			`{"key":"zoë\n","metas":[{"phx_ref":"F1","n":1.0},{"phx_ref":"F2"}]}`},
-		{"presence leave", onChannel(&phoenix.PresenceLeave{Metas: metas[1:]}), "phoenix.presence.leave", `{"key":"","metas":[{"phx_ref":"F2"}]}`},
+		{"presence join", onChannel(&phoenix.PresenceJoin{PresenceChange: phoenix.PresenceChange{
+			Key: "zoë\n", Metas: metas, Fields: json.RawMessage(`{"user":{"id":1.0}}`), Remaining: 2, Update: true,
+		}}), "phoenix.presence.join",
+			`{"key":"zoë\n","metas":[{"phx_ref":"F1","n":1.0},{"phx_ref":"F2"}],"fields":{"user":{"id":1.0}},"remaining":2,"update":true}`},
+		{"presence leave", onChannel(&phoenix.PresenceLeave{PresenceChange: phoenix.PresenceChange{Metas: metas[1:]}}), "phoenix.presence.leave",
+			`{"key":"","metas":[{"phx_ref":"F2"}],"remaining":0}`},
 		{"presence sync", onChannel(&phoenix.PresenceSync{}), "phoenix.presence.sync", `{"state":{}}`},
 	}
 }
@@ -292,9 +295,9 @@ func presenceRows() []row {
 // Metas are in the line as the server wrote them, and the line is one.
 func TestPresenceLine(t *testing.T) {
 	metas := []json.RawMessage{json.RawMessage(`{"z":1.0, "phx_ref":"F\u0031","a":12345678901234567890}`)}
-	ev := onChannel(&phoenix.PresenceJoin{Key: `a"b`, Metas: metas})
+	ev := onChannel(&phoenix.PresenceJoin{PresenceChange: phoenix.PresenceChange{Key: `a"b`, Metas: metas, Remaining: 1}})
 	const data = `"data":{"connection_name":"backend","topic":"room:lobby","key":"a\"b",` +
-		`"metas":[{"z":1.0, "phx_ref":"F\u0031","a":12345678901234567890}]}`
+		`"metas":[{"z":1.0, "phx_ref":"F\u0031","a":12345678901234567890}],"remaining":1}`
 	const head = `,"id":"ID","source":"/jidoka/phoenix/backend","type":"phoenix.presence.join","subject":"room:lobby",` +
 		`"time":"2026-02-07T12:00:06.123456Z","datacontenttype":"application/json",`
 	for format, want := range map[signal.Format]string{
