@@ -25,6 +25,7 @@ type Chunk struct {
 	first, start int
 	full, most   int    // length of buf, and number of records, from which on the chunk is full
 	charged      weight // what the queue counts for this chunk: nothing until it is put
+	number       uint64 // of the chunk among those that were taken
 	slack        int64  // what the queue counts as wasted by this chunk
 	next         *Chunk
 }
@@ -164,6 +165,35 @@ func (c *Chunk) appendAll(o *Chunk) {
 	for _, n := range o.notes {
 		c.notes = append(c.notes, note{mark: n.mark + shiftMarks, count: n.count, firstSeq: n.firstSeq})
 	}
+}
+
+// runLength returns how many records there are before the second one of two announcements side by
+// side, or before any announcement. The first record is none.
+func (c *Chunk) runLength(beforeAny bool) int {
+	for i, n := range c.notes {
+		if beforeAny || i > 0 && c.notes[i-1].mark == n.mark-1 {
+			return n.mark - c.first
+		}
+	}
+	return c.Len()
+}
+
+// moveFrom moves the first n records of o to c, which is empty, and returns their weight.
+func (c *Chunk) moveFrom(o *Chunk, n int) weight {
+	end := o.marks[o.first+n-1].end
+	c.origin, c.mixed = o.origin, o.mixed
+	c.buf = append(c.buf, o.buf[o.start:end]...)
+	for _, m := range o.marks[o.first : o.first+n] {
+		m.end -= o.start
+		c.marks = append(c.marks, m)
+	}
+	for _, n := range o.notes {
+		if n.mark -= o.first; n.mark < len(c.marks) {
+			c.notes = append(c.notes, n)
+		}
+	}
+	o.skip(n)
+	return c.weight()
 }
 
 // takeOver makes origin and mixed right for records of o besides those that c has.

@@ -156,7 +156,7 @@ func (w *execWriter) wait(ctx context.Context, delay time.Duration) error {
 	closed := w.q.closed
 	for {
 		if w.chunk == nil && closed == nil {
-			c, err := w.q.poll()
+			c, err := w.q.poll(0)
 			if c == nil {
 				return err
 			}

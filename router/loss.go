@@ -22,10 +22,11 @@ type Loss struct {
 	FirstSeq, LastSeq uint64
 }
 
-// extend adds a later loss of the same origin.
-func (l *Loss) extend(later Loss) {
-	l.Count += later.Count
-	l.LastSeq = later.LastSeq
+// extend adds another loss of the same origin.
+func (l *Loss) extend(other Loss) {
+	l.Count += other.Count
+	l.FirstSeq = min(l.FirstSeq, other.FirstSeq)
+	l.LastSeq = max(l.LastSeq, other.LastSeq)
 }
 
 // An Origin is where records of a [Queue] come from: a connection, whose sequence numbers they
@@ -65,6 +66,7 @@ func (o *Origin) dropped(n int) {
 // The lists of losses that a queue has.
 const (
 	front   = iota // at the gap before what waits
+	pending        // at a gap before what was taken
 	back           // at the gap behind what waits
 	behind         // at the gap behind what is being given back
 	refused        // announced in vain
@@ -76,7 +78,7 @@ const (
 // each.
 type losses struct {
 	list []Loss
-	name int // front, back, behind, refused or untaken
+	name int // front, pending, back, behind, refused or untaken
 }
 
 // find returns the index of the loss of o, or -1.
@@ -90,7 +92,10 @@ func (ls *losses) find(o *Origin) int {
 	return -1
 }
 
-// add adds a loss that is later than those in the list.
+// choose returns the index of the loss of o, or of the first one. The list is not empty.
+func (ls *losses) choose(o *Origin) int { return max(ls.find(o), 0) }
+
+// add adds a loss, behind those of other origins if it is the first of its own.
 func (ls *losses) add(l Loss) {
 	if i := ls.find(l.Origin); i >= 0 {
 		ls.list[i].extend(l)
@@ -102,20 +107,7 @@ func (ls *losses) add(l Loss) {
 	ls.list = append(ls.list, l)
 }
 
-// include adds a loss that may be earlier than those in the list.
-func (ls *losses) include(l Loss) {
-	i := ls.find(l.Origin)
-	if i < 0 {
-		ls.add(l)
-		return
-	}
-	sum := &ls.list[i]
-	sum.Count += l.Count
-	sum.FirstSeq = min(sum.FirstSeq, l.FirstSeq)
-	sum.LastSeq = max(sum.LastSeq, l.LastSeq)
-}
-
-// addAll adds losses that are later than those in the list.
+// addAll adds losses.
 func (ls *losses) addAll(later []Loss) {
 	for _, l := range later {
 		ls.add(l)

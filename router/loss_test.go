@@ -44,7 +44,7 @@ func TestLossesOfSeveralOrigins(t *testing.T) {
 		want         string
 		aLost, bLost uint64
 	}{
-		{router.DropOldest, "(lost 2 3-7 bbb) (lost 1 1-1 aaa) 2 3 8", 1, 2},
+		{router.DropOldest, "(lost 1 1-1 aaa) 2 3 (lost 2 3-7 bbb) 8", 1, 2},
 		{router.DropNewest, "3 1 7 (lost 2 2-3 aaa) (lost 1 8-8 bbb)", 2, 1},
 	} {
 		t.Run(c.policy.String(), func(t *testing.T) {
@@ -95,7 +95,7 @@ func TestTakeLosses(t *testing.T) {
 	mustPutOf(t, q, a, 5, 6)
 	mustPutOf(t, q, a, 7)
 	want(2, "lost 1 4-4 aaa")
-	wantDrain(t, q, "(lost 3 2-4 aaa) (lost 2 1-2 bbb) 5 6 7")
+	wantDrain(t, q, "(lost 3 2-4 aaa) 5 6 (lost 2 1-2 bbb) 7")
 	want(2, "")
 }
 

@@ -42,13 +42,20 @@ type Queue struct {
 	used       weight // of what waits and of what is taken and not yet given back
 	slack      int64  // memory wasted by the waiting chunks before the tail
 	front      losses // not yet announced, at the gap before head
+	pending    losses // not yet announced, at a gap before the chunk that was taken last
 	back       losses // not yet announced, at the gap after tail: under DropNewest and Fail
 	refused    losses // announced, but the announcement was lost
 	untaken    losses // since the last TakeLosses, announced or not
 	overrun    bool   // under Fail: a record has been lost
-	inputErr   error  // why the input ended; io.EOF: it was complete
-	abortErr   error  // why the consumer gave up
-	scratch    Chunk  // announcements being weighed
+	// accepted: the consumer has accepted a record since it was last given an announcement, or never
+	// was given one. Otherwise no other announcement is due.
+	accepted bool
+	// taken counts the chunks that were taken, and announced is the number of the last one with an
+	// announcement.
+	taken, announced uint64
+	inputErr         error // why the input ended; io.EOF: it was complete
+	abortErr         error // why the consumer gave up
+	scratch          Chunk // announcements being weighed
 }
 
 // NewQueue returns an empty queue for limit bytes. A loss becomes one record, which announce
@@ -62,9 +69,11 @@ func NewQueue(limit int64, p Policy, announce func(dst []byte, l Loss) []byte) *
 		announce: announce,
 		pool:     pool{size: chunkSize(limit), most: maxRecords},
 		front:    losses{name: front},
+		pending:  losses{name: pending},
 		back:     losses{name: back},
 		refused:  losses{name: refused},
 		untaken:  losses{name: untaken},
+		accepted: true,
 		ready:    make(chan struct{}, 1),
 		room:     make(chan struct{}, 1),
 		closed:   make(chan struct{}),
@@ -242,7 +251,7 @@ func (q *Queue) dropFirst() {
 
 // joinGaps makes one gap of that before what waits and those that are announced at once behind it.
 func (q *Queue) joinGaps() {
-	for q.head != nil && len(q.front.list) > 0 {
+	for q.head != nil {
 		if _, announced := q.head.lossOf(0); !announced {
 			return
 		}
@@ -260,7 +269,7 @@ func (q *Queue) lose(place *losses, l Loss) {
 	if len(q.untaken.list) == 0 {
 		q.onLoss()
 	}
-	q.untaken.include(l)
+	q.untaken.add(l)
 }
 
 // admitEach copies those of c's records that fit, and the announcements of losses before the first
@@ -269,7 +278,7 @@ func (q *Queue) admitEach(c *Chunk) {
 	for i := range c.Len() {
 		line, _ := c.Record(i)
 		w := weightOf(line)
-		if q.overrun || !q.fits(w) || !q.placeAnnouncements(w) {
+		if q.overrun || !q.fits(w) || !q.placeAnnouncement(w, c.OriginOf(i)) {
 			l, _ := c.lossOf(i)
 			q.lose(&q.back, l)
 			q.overrun = q.policy == Fail
@@ -281,38 +290,44 @@ func (q *Queue) admitEach(c *Chunk) {
 	}
 }
 
-// placeAnnouncements enqueues the announcements of the gap behind what waits, if there is one,
-// provided that a record of the given weight fits behind it, and reports whether it does. An
-// announcement counts against the limits like a record: otherwise a stream of which each second
-// record is lost would fill the memory with announcements.
-func (q *Queue) placeAnnouncements(record weight) bool {
-	if len(q.back.list) == 0 {
-		return true
-	}
-	q.back.addEarlier(&q.refused)
+// placeAnnouncement enqueues one announcement of the gap behind what waits, if there is one,
+// provided that a record of the given weight fits behind it, and reports whether it does. It is
+// that of the record's own origin if there is such a loss: those of other origins can stand behind
+// the record. An announcement counts against the limits like a record: otherwise a stream of which
+// each second record is lost would fill the memory with announcements.
+func (q *Queue) placeAnnouncement(record weight, of *Origin) bool {
 	c := &q.scratch
-	c.reset()
-	q.appendAnnouncements(c, &q.back)
-	w := c.weight()
-	if !q.fits(w.plus(record)) {
-		return false
-	}
-	q.back.clear()
-	if w.records > 0 {
-		q.makeTail(w)
-		q.tail.appendAll(c)
-		q.charge(q.tail, w)
+	for len(q.back.list) > 0 {
+		q.back.addEarlier(&q.refused)
+		i := q.back.choose(of)
+		c.reset()
+		q.appendAnnouncement(c, q.back.list[i])
+		w := c.weight()
+		if !q.fits(w.plus(record)) {
+			return false
+		}
+		q.back.remove(i)
+		if w.records > 0 {
+			q.makeTail(w)
+			q.tail.appendAll(c)
+			q.charge(q.tail, w)
+			break
+		}
 	}
 	return true
 }
 
+// appendAnnouncement appends that of one loss to c, if it has one.
+func (q *Queue) appendAnnouncement(c *Chunk, l Loss) {
+	if q.announce != nil {
+		c.commitAnnouncement(q.announce(c.Buffer(), l), l)
+	}
+}
+
 // appendAnnouncements appends those of a place to c.
 func (q *Queue) appendAnnouncements(c *Chunk, place *losses) {
-	if q.announce == nil {
-		return
-	}
 	for _, l := range place.list {
-		c.commitAnnouncement(q.announce(c.Buffer(), l), l)
+		q.appendAnnouncement(c, l)
 	}
 }
 
@@ -383,10 +398,19 @@ func (q *Queue) settle(c *Chunk) {
 // there.
 //
 // A loss is announced at the place in the stream where the records are missing, by one record for
-// each origin.
-func (q *Queue) Take(ctx context.Context) (*Chunk, error) {
+// each origin, but data comes before announcements: a chunk begins with one announcement at most,
+// and the next one follows only when a record that came after it was accepted. Until then losses
+// add up. So what is announced may be missing before records that came out already. Only when
+// nothing else waits do all origins have their announcements at once.
+func (q *Queue) Take(ctx context.Context) (*Chunk, error) { return q.TakeSome(ctx, 0) }
+
+// TakeSome is Take for a consumer that handles records one after the other and slowly. It returns as
+// many records as wait, up to most: not more, so that the policy can drop what the consumer does not
+// work on; and not fewer, so that most of what it handles is data. An announcement may come before
+// them. 0 is Take.
+func (q *Queue) TakeSome(ctx context.Context, most int) (*Chunk, error) {
 	for {
-		if c, err := q.poll(); c != nil || err != nil {
+		if c, err := q.poll(most); c != nil || err != nil {
 			return c, err
 		}
 		select {
@@ -399,54 +423,126 @@ func (q *Queue) Take(ctx context.Context) (*Chunk, error) {
 	}
 }
 
-// poll is Take without waiting: a nil chunk and a nil error mean that there is nothing yet.
-func (q *Queue) poll() (*Chunk, error) {
+// poll is TakeSome without waiting: a nil chunk and a nil error mean that there is nothing yet.
+func (q *Queue) poll(most int) (*Chunk, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.abortErr != nil {
 		return nil, q.abortErr
 	}
+	q.joinGaps()
+	var c *Chunk
 	if q.gapReached() {
-		c := q.announcement()
-		if c.Len() > 0 {
-			return c, nil
+		c = q.takeAnnounced(most)
+	}
+	if c == nil && q.head != nil {
+		c = q.popSome(most)
+	}
+	if c == nil {
+		return nil, q.inputErr
+	}
+	for most > 0 && q.head != nil && c.Len() < most {
+		if _, announced := q.head.lossOf(0); announced {
+			break
 		}
-		q.pool.put(c)
+		q.addTaken(c, q.popSome(most-c.Len()))
 	}
-	if q.head != nil {
-		return q.pop(), nil
-	}
-	return nil, q.inputErr
+	q.number(c)
+	return c, nil
 }
 
-// gapReached reports whether there is a gap before the next record, so that its announcement comes
-// next. The gap behind what waits is reached when nothing waits, not when the next record comes;
-// under Fail none comes, and that gap is complete only at the end of the input. There, what was
-// announced in vain is announced once more.
+// gapReached reports whether there is a gap before the next record whose announcement is due. The
+// gap behind what waits is reached when nothing waits, not when the next record comes; under Fail
+// none comes, and that gap is complete only at the end of the input. There, what was announced in
+// vain is announced once more.
 func (q *Queue) gapReached() bool {
 	ended := q.inputErr != nil
 	if q.head == nil && (q.policy != Fail || ended) {
 		q.front.addAll(q.back.list)
 		q.back.clear()
 	}
-	if q.head == nil && ended {
-		q.front.addEarlier(&q.refused)
-		q.front.addAll(q.refused.list)
+	last := q.head == nil && ended
+	if !q.accepted && !last {
+		return false
+	}
+	q.arrive()
+	q.pending.addEarlier(&q.refused)
+	if last {
+		q.pending.addAll(q.refused.list)
 		q.refused.clear()
 	}
-	return len(q.front.list) > 0
+	return len(q.pending.list) > 0
 }
 
-// announcement ends the episodes of loss at the gap before what waits, and returns their
-// announcements in a chunk of their own, charged as taken.
-func (q *Queue) announcement() *Chunk {
-	c := q.pool.get()
-	q.front.addEarlier(&q.refused)
-	q.appendAnnouncements(c, &q.front)
+// arrive makes the losses at the gap before what waits pending.
+func (q *Queue) arrive() {
+	q.pending.addAll(q.front.list)
 	q.front.clear()
+}
+
+// takeAnnounced takes what [Queue.popSome] takes with one announcement of the gap before it, which
+// ends the episode of loss: that of the first record's origin, or the one that has waited longest.
+// When nothing waits, it takes the announcements of all origins. It returns nil if none of the
+// losses has an announcement.
+func (q *Queue) takeAnnounced(most int) *Chunk {
+	c := q.pool.get()
+	if q.head == nil {
+		q.appendAnnouncements(c, &q.pending)
+		q.pending.clear()
+	}
+	for len(q.pending.list) > 0 && c.Len() == 0 {
+		i := q.pending.choose(q.head.OriginOf(0))
+		q.appendAnnouncement(c, q.pending.list[i])
+		q.pending.remove(i)
+	}
+	if c.Len() == 0 {
+		q.pool.put(c)
+		return nil
+	}
 	c.charged = c.weight()
 	q.used = q.used.plus(c.charged)
+	if q.head != nil {
+		q.addTaken(c, q.popSome(most))
+	}
 	return c
+}
+
+// addTaken adds records that were taken to c, and gives back their chunk.
+func (q *Queue) addTaken(c, records *Chunk) {
+	c.appendAll(records)
+	c.charged = c.charged.plus(records.charged)
+	q.pool.put(records)
+}
+
+// popSome takes the first chunk, or its beginning: not more than most records, 0 being no limit; no
+// second one of announcements that stand side by side; and no announcement while an earlier loss is
+// not announced. The records stay charged.
+func (q *Queue) popSome(most int) *Chunk {
+	first := q.head
+	n := first.runLength(len(q.pending.list)+len(q.front.list) > 0)
+	if most > 0 {
+		n = min(n, most)
+	}
+	if n == first.Len() {
+		first = q.pop()
+	} else {
+		first = q.pool.get()
+		w := first.moveFrom(q.head, n)
+		q.head.charged = q.head.charged.minus(w)
+		q.waiting = q.waiting.minus(w)
+		first.charged = w
+	}
+	return first
+}
+
+// number counts a chunk that is taken. The losses that are not announced are before it from now on.
+func (q *Queue) number(c *Chunk) {
+	q.arrive()
+	q.taken++
+	c.number = q.taken
+	if len(c.notes) > 0 {
+		q.announced, q.accepted = c.number, false
+	}
 }
 
 // pop unlinks the first chunk; it stays charged.
@@ -466,20 +562,47 @@ func (q *Queue) pop() *Chunk {
 // for others, or one that is not going to be put. What was not delivered, or not as a whole, is
 // given back with [Queue.GiveBack].
 func (q *Queue) Release(c *Chunk) {
-	if c.charged.records > 0 {
+	taken := c.charged.records > 0
+	if taken {
 		c.tally(0, c.Len(), (*Origin).delivered)
 	}
 	q.mu.Lock()
+	if taken {
+		q.accept(c, c.Len())
+	}
 	q.used = q.used.minus(c.charged)
 	q.pool.put(c)
 	q.mu.Unlock()
 	wake(q.room)
 }
 
+// accept makes another announcement due if a record is the last of the first n that the consumer
+// has accepted.
+func (q *Queue) accept(c *Chunk, n int) {
+	if n == 0 || c.number < q.announced {
+		return
+	}
+	_, announced := c.lossOf(n - 1)
+	q.accepted = !announced
+	if q.accepted && len(q.pending.list)+len(q.front.list)+len(q.back.list) > 0 {
+		wake(q.ready)
+	}
+}
+
+// Advance counts the first n records of a chunk that was taken as delivered. The chunk has the rest
+// from now on, perhaps nothing, and still has to be given back, which makes room for others.
+func (q *Queue) Advance(c *Chunk, n int) {
+	c.tally(0, n, (*Origin).delivered)
+	q.mu.Lock()
+	q.accept(c, n)
+	c.skip(n)
+	q.mu.Unlock()
+}
+
 // GiveBack gives back a chunk that was taken and delivered in part: its first delivered records
 // were delivered, the next lost records were not and are not going to be, and the others wait
 // again, as the first of all. The lost ones are counted as dropped and announced like other
-// losses: the next Take returns their announcement, and the one after that the rest.
+// losses, and the rest follows.
 //
 // It must be the chunk that was taken last. An announcement among the lost ones is not repeated at
 // once, or a consumer that gets rid of no announcement would get no further. Its loss is announced
@@ -490,6 +613,7 @@ func (q *Queue) GiveBack(c *Chunk, delivered, lost int) {
 	defer q.mu.Unlock()
 	q.used = q.used.minus(c.charged)
 	c.charged = weight{}
+	q.accept(c, delivered)
 	c.skip(delivered)
 	if q.abortErr != nil {
 		q.refuse(c)

@@ -20,11 +20,19 @@ type model struct {
 	announce       func(dst []byte, l router.Loss) []byte
 	waiting        []item
 	taken          [][]item // and not given back
+	passed         [][]item // of each of them, what was delivered before it is given back
+	numbers        []int    // of each of them, among all that were taken
+	total          int      // of all that were taken
+	announced      int      // the number of the last one with an announcement
 	// front and back are the losses at the gaps before and behind what waits, refused those
 	// announced in vain.
 	front, back, refused gap
-	failed, ended        bool
-	counts               map[*router.Origin]*counts
+	// pending are those before the chunk that was taken last.
+	pending       gap
+	failed, ended bool
+	// accepted: the last thing that the consumer was given and accepted is a record.
+	accepted bool
+	counts   map[*router.Origin]*counts
 }
 
 // counts are what became of the records of an origin.
@@ -50,7 +58,8 @@ type gap []router.Loss
 func (g *gap) add(l router.Loss) {
 	if i := g.find(l.Origin); i >= 0 {
 		(*g)[i].Count += l.Count
-		(*g)[i].LastSeq = l.LastSeq
+		(*g)[i].FirstSeq = min((*g)[i].FirstSeq, l.FirstSeq)
+		(*g)[i].LastSeq = max((*g)[i].LastSeq, l.LastSeq)
 		return
 	}
 	*g = append(*g, l)
@@ -95,8 +104,9 @@ func (m *model) fits(items ...item) bool {
 	}
 	count(m.waiting)
 	count(items)
-	for _, list := range m.taken {
-		count(list)
+	for i := range m.taken {
+		count(m.taken[i])
+		count(m.passed[i])
 	}
 	return cost <= m.limit && (m.records == 0 || records <= m.records)
 }
@@ -139,7 +149,7 @@ func (m *model) putRecord(it item) {
 		}
 		m.joinGaps()
 	case router.DropNewest, router.Fail:
-		if m.failed || !m.fits(it) || !m.placeAnnouncements(it) {
+		if m.failed || !m.fits(it) || !m.placeAnnouncement(it) {
 			m.lose(&m.back, it)
 			m.failed = m.policy == router.Fail
 			return
@@ -148,69 +158,116 @@ func (m *model) putRecord(it item) {
 	m.waiting = append(m.waiting, it)
 }
 
-// placeAnnouncements makes the gap behind what waits announcements if they and it fit.
-func (m *model) placeAnnouncements(it item) bool {
-	m.back.addEarlier(&m.refused)
-	announcements := m.announcements(m.back)
-	if !m.fits(append(slices.Clone(announcements), it)...) {
-		return false
+// choose takes the loss of o out of g, or the first one.
+func (g *gap) choose(o *router.Origin) router.Loss {
+	i := max(g.find(o), 0)
+	l := (*g)[i]
+	*g = slices.Delete(*g, i, i+1)
+	return l
+}
+
+// placeAnnouncement makes a loss of the gap behind what waits an announcement if that and it fit:
+// the loss of its own origin if there is one.
+func (m *model) placeAnnouncement(it item) bool {
+	for len(m.back) > 0 {
+		m.back.addEarlier(&m.refused)
+		rest := slices.Clone(m.back)
+		announcements := m.announcements(gap{rest.choose(it.loss.Origin)})
+		if !m.fits(append(slices.Clone(announcements), it)...) {
+			return false
+		}
+		m.waiting, m.back = append(m.waiting, announcements...), rest
+		if len(announcements) > 0 {
+			break
+		}
 	}
-	m.waiting = append(m.waiting, announcements...)
-	m.back = nil
 	return true
 }
 
 func (m *model) joinGaps() {
-	for len(m.front) > 0 && len(m.waiting) > 0 && m.waiting[0].announces {
+	for len(m.waiting) > 0 && m.waiting[0].announces {
 		m.front.add(m.waiting[0].loss)
 		m.waiting = m.waiting[1:]
 	}
 }
 
 // due returns the announcements that have to come out next, if any, and ends their episodes.
-func (m *model) due() []item {
-	if len(m.waiting) == 0 && (m.policy != router.Fail || m.ended) {
+func (m *model) due() (announcements []item) {
+	m.joinGaps()
+	none := len(m.waiting) == 0
+	if none && (m.policy != router.Fail || m.ended) {
 		for _, l := range m.back {
 			m.front.add(l)
 		}
 		m.back = nil
 	}
-	m.front.addEarlier(&m.refused)
-	if len(m.waiting) == 0 && m.ended {
-		m.front = append(m.front, m.refused...)
+	if !m.accepted && !(none && m.ended) {
+		return nil
+	}
+	m.arrive()
+	m.pending.addEarlier(&m.refused)
+	if none && m.ended {
+		m.pending = append(m.pending, m.refused...)
 		m.refused = nil
 	}
-	announcements := m.announcements(m.front)
-	m.front = nil
+	if none {
+		announcements = m.announcements(m.pending)
+		m.pending = nil
+	}
+	for len(m.pending) > 0 && len(announcements) == 0 {
+		announcements = m.announcements(gap{m.pending.choose(m.waiting[0].loss.Origin)})
+	}
 	return announcements
 }
 
-// take accepts got as the next chunk, or says what is wrong with it.
-func (m *model) take(got []byte) error {
-	if due := m.due(); len(due) > 0 {
-		if want := lines(due); !bytes.Equal(got, want) {
-			return fmt.Errorf("took %q, want the announcement %q", got, want)
-		}
-		m.taken = append(m.taken, due)
-		return nil
+// arrive makes the losses before what waits pending.
+func (m *model) arrive() {
+	for _, l := range m.front {
+		m.pending.add(l)
+	}
+	m.front = nil
+}
+
+// take accepts got as the next chunk, of most records at most, or says what is wrong with it.
+func (m *model) take(got []byte, most int) error {
+	due := m.due()
+	left, ok := bytes.CutPrefix(got, lines(due))
+	if !ok {
+		return fmt.Errorf("took %q, want first the announcement %q", got, lines(due))
 	}
 	n := 0
-	for left := got; len(left) > 0; n++ {
+	for ; len(left) > 0; n++ {
 		if n == len(m.waiting) || !bytes.HasPrefix(left, m.waiting[n].line) {
 			return fmt.Errorf("took %q where only %d other records wait", got, len(m.waiting))
 		}
+		if m.waiting[n].announces && (len(m.pending)+len(m.front) > 0 || m.waiting[n-1].announces) {
+			return fmt.Errorf("took %q, in which an announcement comes too early", got)
+		}
 		left = left[len(m.waiting[n].line):]
 	}
-	if len(got) == 0 {
-		return fmt.Errorf("took an empty chunk where %d records wait", len(m.waiting))
+	if n == 0 && len(m.waiting) > 0 {
+		return fmt.Errorf("took %q where %d records wait", got, len(m.waiting))
 	}
-	m.taken = append(m.taken, m.waiting[:n:n])
+	if most > 0 && n > most {
+		return fmt.Errorf("took %d records, more than %d: %q", n, most, got)
+	}
+	items := append(due, m.waiting[:n]...)
+	m.total++
+	if slices.ContainsFunc(items, func(it item) bool { return it.announces }) {
+		m.accepted, m.announced = false, m.total
+	}
+	m.taken, m.passed, m.numbers = append(m.taken, items), append(m.passed, nil), append(m.numbers, m.total)
 	m.waiting = m.waiting[n:]
+	m.arrive()
 	return nil
 }
 
-// deliver counts items as delivered.
-func (m *model) deliver(items []item) {
+// deliver counts the first n items of the i-th chunk taken as delivered.
+func (m *model) deliver(i, n int) {
+	items := m.taken[i][:n]
+	if n > 0 && m.numbers[i] >= m.announced {
+		m.accepted = !items[n-1].announces
+	}
 	for _, it := range items {
 		if !it.announces {
 			m.counts[it.loss.Origin].delivered++
@@ -220,9 +277,9 @@ func (m *model) deliver(items []item) {
 
 // giveBack does what GiveBack does with the items of the chunk taken last.
 func (m *model) giveBack(delivered, lost int) {
+	m.deliver(len(m.taken)-1, delivered)
 	items := m.taken[len(m.taken)-1]
-	m.taken = m.taken[:len(m.taken)-1]
-	m.deliver(items[:delivered])
+	m.drop(len(m.taken) - 1)
 	gone, rest := items[delivered:delivered+lost], items[delivered+lost:]
 	since := m.front
 	m.front = nil
@@ -257,6 +314,12 @@ func (m *model) giveBack(delivered, lost int) {
 	}
 	m.waiting = append(slices.Clone(rest), m.waiting...)
 	m.joinGaps()
+}
+
+// drop forgets the i-th chunk taken.
+func (m *model) drop(i int) {
+	m.taken, m.passed = slices.Delete(m.taken, i, i+1), slices.Delete(m.passed, i, i+1)
+	m.numbers = slices.Delete(m.numbers, i, i+1)
 }
 
 // lines returns the bytes of items.
@@ -320,7 +383,7 @@ func newGame(seed uint64, p router.Policy) *game {
 	records := []int{0, 0, 1, 5, 40}[r.IntN(5)]
 	g.q = router.NewQueue(int64(limit), p, g.announce)
 	g.q.LimitRecords(records)
-	g.m = model{limit: limit, records: records, policy: p, announce: g.announce, counts: make(map[*router.Origin]*counts)}
+	g.m = model{limit: limit, records: records, policy: p, accepted: true, announce: g.announce, counts: make(map[*router.Origin]*counts)}
 	for i := range 1 + r.IntN(4) {
 		o := router.NewOrigin(fmt.Sprint("origin", i))
 		if i == 0 && r.IntN(2) == 0 {
@@ -380,6 +443,7 @@ func (g *game) move(hurry int) error {
 		g.release()
 		return nil
 	case n <= 3*hurry:
+		g.advance()
 		g.giveBack()
 		return nil
 	}
@@ -437,7 +501,8 @@ func (g *game) putChunk() error {
 }
 
 func (g *game) takeChunk() (more bool, err error) {
-	c, err := g.q.Take(canceled)
+	most := max(0, g.IntN(6)-2)
+	c, err := g.q.TakeSome(canceled, most)
 	if err != nil {
 		if want := map[bool]error{true: io.EOF, false: canceled.Err()}[g.m.ended]; err != want {
 			return false, fmt.Errorf("Take: %v, want %v", err, want)
@@ -448,7 +513,7 @@ func (g *game) takeChunk() (more bool, err error) {
 		return false, nil
 	}
 	g.held, g.begin, g.last = append(g.held, c), append(g.begin, len(g.out)), c
-	if err := g.m.take(c.Bytes()); err != nil {
+	if err := g.m.take(c.Bytes(), most); err != nil {
 		return false, err
 	}
 	for i, it := range g.m.taken[len(g.m.taken)-1] {
@@ -465,8 +530,8 @@ func (g *game) takeChunk() (more bool, err error) {
 func (g *game) release() {
 	for len(g.held) > 0 {
 		i := g.IntN(len(g.held))
-		g.m.deliver(g.m.taken[i])
-		g.m.taken = slices.Delete(g.m.taken, i, i+1)
+		g.m.deliver(i, len(g.m.taken[i]))
+		g.m.drop(i)
 		g.q.Release(g.held[i])
 		g.forget(i)
 	}
@@ -475,6 +540,20 @@ func (g *game) release() {
 // forget removes the i-th chunk from those that are held.
 func (g *game) forget(i int) {
 	g.held, g.begin, g.last = slices.Delete(g.held, i, i+1), slices.Delete(g.begin, i, i+1), nil
+}
+
+// advance counts some of a chunk as delivered.
+func (g *game) advance() {
+	if len(g.held) == 0 || g.IntN(2) == 0 {
+		return
+	}
+	i := g.IntN(len(g.held))
+	n := g.IntN(len(g.m.taken[i]) + 1)
+	g.m.deliver(i, n)
+	g.m.passed[i] = append(slices.Clone(g.m.passed[i]), g.m.taken[i][:n]...)
+	g.m.taken[i] = g.m.taken[i][n:]
+	g.begin[i] += n
+	g.q.Advance(g.held[i], n)
 }
 
 // giveBack gives back the chunk that was taken last as delivered in part.
@@ -515,12 +594,12 @@ func (g *game) abort() error {
 	if got := g.q.Abort(nil); got != waiting {
 		return fmt.Errorf("Abort: %d records were lost, want %d", got, waiting)
 	}
-	g.m.waiting, g.m.front = nil, nil
+	g.m.waiting, g.m.front, g.m.pending = nil, nil, nil
 	if len(g.held) > 0 && g.last != nil {
 		items := g.m.taken[len(g.m.taken)-1]
 		n := g.IntN(len(items) + 1)
 		g.q.GiveBack(g.held[len(g.held)-1], n, g.IntN(len(items)-n+1))
-		g.m.deliver(items[:n])
+		g.m.deliver(len(g.m.taken)-1, n)
 		for _, it := range items[n:] {
 			if !it.announces {
 				g.m.counts[it.loss.Origin].dropped++
@@ -556,30 +635,62 @@ func (g *game) compare() error {
 	return nil
 }
 
-// checkStream reads what came out, and compares it with the numbers of the records that went in.
+// checkStream reads what came out, and compares it with the numbers of the records that went in: an
+// announcement tells of all records of its origin that are missing up to there, and between two
+// announcements of an origin that is not at its end there is a record of any.
 func (g *game) checkStream() error {
 	if g.silent || g.rude {
 		return nil
 	}
+	last := map[string]uint64{}
 	for _, line := range g.out {
 		var name string
 		l := router.Loss{Count: 1}
-		if n, _ := fmt.Sscanf(string(line), "lost %s %d %d-%d", &name, &l.Count, &l.FirstSeq, &l.LastSeq); n != 4 {
-			if n, err := fmt.Sscanf(string(line), "%s %d", &name, &l.FirstSeq); n != 2 {
-				return fmt.Errorf("a line %q came out: %v", line, err)
+		if n, _ := fmt.Sscanf(string(line), "lost %s %d %d-%d", &name, &l.Count, &l.FirstSeq, &l.LastSeq); n == 4 {
+			put := g.put[name]
+			n, _ := slices.BinarySearch(put, l.LastSeq+1)
+			if n != int(l.Count) || put[0] != l.FirstSeq || put[n-1] != l.LastSeq {
+				return fmt.Errorf("%q came out where %d were missing", line, put[:min(len(put), 10)])
 			}
-			l.LastSeq = l.FirstSeq
+			g.put[name] = put[n:]
+			continue
 		}
-		put, n := g.put[name], int(l.Count)
-		if n == 0 || n > len(put) || put[0] != l.FirstSeq || put[n-1] != l.LastSeq {
-			return fmt.Errorf("%q came out where %d was next", line, put[:min(len(put), 10)])
+		if n, err := fmt.Sscanf(string(line), "%s %d", &name, &l.FirstSeq); n != 2 {
+			return fmt.Errorf("a line %q came out: %v", line, err)
 		}
-		g.put[name] = put[n:]
+		i, found := slices.BinarySearch(g.put[name], l.FirstSeq)
+		if !found || l.FirstSeq <= last[name] {
+			return fmt.Errorf("%q came out where %d was next", line, g.put[name][:min(len(g.put[name]), 10)])
+		}
+		last[name] = l.FirstSeq
+		g.put[name] = slices.Delete(slices.Clone(g.put[name]), i, i+1)
 	}
 	for name, put := range g.put {
 		if len(put) > 0 {
 			return fmt.Errorf("%s: %d neither came out nor were announced", name, put)
 		}
+	}
+	return g.checkTurns()
+}
+
+// checkTurns checks that data comes between announcements. When nothing else waits, several origins
+// may have theirs side by side, and behind the last record an origin may have more than one.
+func (g *game) checkTurns() error {
+	announced := map[string]bool{} // since the last record
+	var again error
+	for _, line := range g.out {
+		var name string
+		if n, _ := fmt.Sscanf(string(line), "lost %s", &name); n == 0 {
+			if again != nil {
+				return again
+			}
+			clear(announced)
+			continue
+		}
+		if announced[name] {
+			again = fmt.Errorf("%q came out, the second announcement without a record before it", line)
+		}
+		announced[name] = true
 	}
 	return nil
 }

@@ -14,6 +14,8 @@ type failure struct {
 	err error
 	// final: another attempt would fail, too.
 	final bool
+	// gone: so would that of any other record.
+	gone bool
 	// progress: the attempt did some of its work, so the backoff begins anew.
 	progress bool
 	// atLeast is the shortest delay before the next attempt, as the other side asked for.

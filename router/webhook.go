@@ -21,14 +21,23 @@ import (
 )
 
 // A WebhookDrain is a [Drain] that posts each record to a web server, one after the other. An
-// answer of 2xx is a delivery. After 429, 5xx and no answer the request is sent again, with a
-// backoff of 100 ms to 30 s, or as Retry-After says. Any other answer loses the signal, and so do
-// too many retries. Redirects are not followed.
+// answer of 2xx is a delivery. After 429, 5xx and no answer the record is posted again, with a
+// backoff of 100 ms to 30 s, and not before Retry-After: for as long as the queue has room for it,
+// whose policy may drop it between two attempts. 410 ends the drain. Any other answer loses the
+// record. Announcements are posted once. Redirects are not followed.
 type WebhookDrain struct {
 	options WebhookOptions
 	url     *url.URL // nil: it is none
 	log     *slog.Logger
 
+	// What follows belongs to the goroutine that runs the drain.
+
+	// request is that of the line which was tried last and may be tried again; nil: there is none.
+	request *eventRequest
+	line    []byte
+	// failures is how many attempts in a row failed, of any records.
+	failures int
+	backoff  phoenix.Backoff
 	// outage lasts from the first failed attempt to the next delivery.
 	outage outage
 	lost   sampler
@@ -51,7 +60,8 @@ type WebhookOptions struct {
 	Secret func(ctx context.Context) ([]byte, error)
 	// Timeout bounds one attempt. Default: 10 s.
 	Timeout time.Duration
-	// MaxRetries is how often a request is sent again. 0: the default, 10. Negative: never.
+	// MaxRetries is how often a record is posted again. 0: for as long as the queue has room.
+	// Negative: never.
 	MaxRetries int
 	// Transport sends the requests. nil: one like [http.DefaultTransport], with the proxies of the
 	// environment.
@@ -62,11 +72,10 @@ type WebhookOptions struct {
 }
 
 const (
-	defaultTimeout    = 10 * time.Second
-	defaultMaxRetries = 10
-	// countAfter is how long a chunk is posted before what is done of it is counted and the rest
-	// may be dropped again.
-	countAfter = time.Second
+	defaultTimeout = 10 * time.Second
+	// inHand is how many records a webhook takes at once. Of a receiver that is too slow, at least
+	// as many requests are signals for each one that announces a loss.
+	inHand = 16
 )
 
 // NewWebhookDrain returns a drain that posts to o.URL.
@@ -74,13 +83,10 @@ func NewWebhookDrain(o WebhookOptions) *WebhookDrain {
 	if o.Timeout <= 0 {
 		o.Timeout = defaultTimeout
 	}
-	if o.MaxRetries == 0 {
-		o.MaxRetries = defaultMaxRetries
-	}
 	if o.Transport == nil {
 		o.Transport = newTransport()
 	}
-	d := &WebhookDrain{options: o, log: orDiscard(o.Logger)}
+	d := &WebhookDrain{options: o, log: orDiscard(o.Logger), backoff: phoenix.DefaultReconnectAfter()}
 	if u, err := url.Parse(o.URL); err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != "" {
 		d.url = u
 		d.log = d.log.With("url", u.Scheme+"://"+u.Host+u.EscapedPath())
@@ -128,7 +134,7 @@ func (d *WebhookDrain) Run(ctx context.Context, q *Queue) error {
 		defer t.CloseIdleConnections()
 	}
 	for {
-		c, err := q.Take(ctx)
+		c, err := q.TakeSome(ctx, inHand)
 		if err == io.EOF {
 			return nil
 		}
@@ -141,30 +147,65 @@ func (d *WebhookDrain) Run(ctx context.Context, q *Queue) error {
 	}
 }
 
-// postChunk posts the records of c in order and gives c back: earlier than it has to at a lost
-// record, so that the loss is announced before the next one is posted. An error is the cause of
-// ctx's end.
+// postChunk posts the records of c in order and gives c back. After a failure that may pass, the
+// record waits in the queue until it is its turn again, so that the policy can drop it meanwhile,
+// but for an announcement, which is posted once. An error is the cause of ctx's end, or says why
+// nothing can be posted any more.
 func (d *WebhookDrain) postChunk(ctx context.Context, q *Queue, c *Chunk) error {
-	taken := time.Now()
-	for i := range c.Len() {
-		line, seq := c.Record(i)
-		err := d.post(ctx, line)
+	for c.Len() > 0 {
+		line, seq := c.Record(0)
+		f := d.post(ctx, line)
+		if f == nil {
+			d.failures = 0
+			d.outage.over("the webhook works again")
+			q.Advance(c, 1)
+			continue
+		}
+		_, announcement := c.lossOf(0)
+		lost := 0
 		switch {
-		case err == nil && time.Since(taken) >= countAfter:
-			q.GiveBack(c, i+1, 0)
-			return nil
-		case err == nil:
 		case ctx.Err() != nil:
-			q.ReleaseFirst(c, i)
+			q.ReleaseFirst(c, 0)
 			return context.Cause(ctx)
-		default:
-			d.logLost(err, seq)
-			q.GiveBack(c, i, 1)
+		case f.gone:
+			q.ReleaseFirst(c, 0)
+			return f.err
+		case announcement:
+			d.log.Debug("the webhook did not take the announcement of a loss, which is not posted again", "error", f.err)
+			lost = 1
+		case f.final || d.mayNotRetry():
+			d.logLost(f.err, seq)
+			lost = 1
+		}
+		q.GiveBack(c, 0, lost)
+		if f.final {
+			d.failures = 0
 			return nil
 		}
+		return d.wait(ctx, f)
 	}
 	q.Release(c)
 	return nil
+}
+
+// mayNotRetry counts a failed attempt for the request, and reports whether it was the last one that
+// [WebhookOptions.MaxRetries] allows.
+func (d *WebhookDrain) mayNotRetry() bool {
+	if d.options.MaxRetries == 0 {
+		return false
+	}
+	d.request.failures++
+	return d.request.failures > d.options.MaxRetries
+}
+
+// wait waits before the next attempt, of whatever record: 100 ms, doubled each time up to 30 s, and
+// jittered. What the server has asked for is a floor under that, or all clients would come back at
+// the same moment.
+func (d *WebhookDrain) wait(ctx context.Context, f *failure) error {
+	delay := f.atLeast + d.backoff(d.failures)
+	d.failures++
+	d.outage.failed("the webhook failed; it is tried again", "error", f.err, "delay", delay)
+	return pause(ctx, delay)
 }
 
 // logLost logs one of the losses in an interval, and how many there were.
@@ -174,26 +215,20 @@ func (d *WebhookDrain) logLost(err error, seq uint64) {
 	}
 }
 
-// post posts one record until it is delivered, which is no error, or lost.
-func (d *WebhookDrain) post(ctx context.Context, line []byte) error {
-	e, err := newEventRequest(line, d.options.Binary)
-	if err != nil {
-		return err
-	}
-	retries := 0
-	return retry(ctx, func() *failure {
-		f := d.attempt(ctx, e)
-		if f == nil {
-			d.outage.over("the webhook works again")
-			return nil
+// post posts one record once. What it knows of the last record is kept for another attempt.
+func (d *WebhookDrain) post(ctx context.Context, line []byte) *failure {
+	if d.request == nil || !bytes.Equal(d.line, line) {
+		e, err := newEventRequest(line, d.options.Binary)
+		if err != nil {
+			return &failure{err: err, final: true}
 		}
-		f.final = f.final || retries >= d.options.MaxRetries
-		retries++
-		return f
-	}, func(err error, delay time.Duration) error {
-		d.outage.failed("the webhook failed; the request is sent again", "error", err, "delay", delay)
-		return pause(ctx, delay)
-	})
+		d.request, d.line = e, bytes.Clone(line)
+	}
+	f := d.attempt(ctx, d.request)
+	if f == nil || f.final {
+		d.request, d.line = nil, nil
+	}
+	return f
 }
 
 const (
@@ -225,7 +260,10 @@ func (d *WebhookDrain) attempt(ctx context.Context, e *eventRequest) *failure {
 		return nil
 	}
 	f := &failure{err: d.refusal(answer, e)}
-	if answer.StatusCode == http.StatusTooManyRequests || answer.StatusCode/100 == 5 {
+	if answer.StatusCode == http.StatusGone {
+		f.err = fmt.Errorf("%w: the receiver wants nothing more, and gets nothing until the configuration is reloaded", f.err)
+		f.final, f.gone = true, true
+	} else if answer.StatusCode == http.StatusTooManyRequests || answer.StatusCode/100 == 5 {
 		asked, _ := phoenix.ParseRetryAfter(answer.Header, time.Now())
 		f.atLeast = min(asked, maxRetryAfter)
 	} else {
@@ -327,6 +365,7 @@ type eventRequest struct {
 
 	// authorized says that header has what only the drain knows, and that what follows is set.
 	authorized bool
+	failures   int               // attempts that failed, if they are bounded
 	key        []byte            // nil: not signed
 	secrets    *phoenix.Redactor // what must not be shown
 }

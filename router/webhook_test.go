@@ -147,7 +147,7 @@ func TestWebhookGivesUp(t *testing.T) {
 		{"refused", []string{"400|Body: no {field}", "200"}, []string{line1, `{"lost":"1 1-1"}`, line2}, "400 Bad Request: no {field}", 1},
 		{"redirect", []string{"302|Location: https://o.example/", "200"}, []string{line1, `{"lost":"1 1-1"}`, line2}, "redirects are not followed", 1},
 		{"retries", []string{"500", "fail", "500", "200"}, []string{line1, line1, line1, `{"lost":"1 1-1"}`, line2}, "500", 1},
-		{"last", []string{"200", "410", "200"}, []string{line1, line2, `{"lost":"1 2-2"}`}, "410 Gone", 1},
+		{"last", []string{"200", "404", "200"}, []string{line1, line2, `{"lost":"1 2-2"}`}, "404 Not Found", 1},
 		{"all", []string{"401"}, []string{line1, `{"lost":"1 1-1"}`, line2, `{"lost":"2 1-2"}`}, "401 Unauthorized", 2},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -162,8 +162,25 @@ func TestWebhookGivesUp(t *testing.T) {
 	}
 }
 
-func TestWebhookRetriesTenTimes(t *testing.T) {
-	for retries, attempts := range map[int]int{0: 11, -1: 1, 3: 4} {
+// A receiver that is away for however long loses nothing while the queue has room.
+func TestWebhookRetriesWhileThereIsRoom(t *testing.T) {
+	for _, failure := range []string{"500", "429", "fail", "hang"} {
+		answers := []string{}
+		for range 1000 { // more than eight hours
+			answers = append(answers, failure)
+		}
+		e := &endpoint{answers: append(answers, "200")}
+		s, logged := postAll(t, e, []string{line1, line2}, nil)
+		s.wantCounted(t, 2, 0)
+		wantContains(t, "the log", logged, "works again")
+		if n := len(e.posted); n != 1002 {
+			t.Errorf("%s: there were %d requests, want 1002", failure, n)
+		}
+	}
+}
+
+func TestWebhookRetriesAreBounded(t *testing.T) {
+	for retries, attempts := range map[int]int{-1: 1, 3: 4} {
 		e := &endpoint{answers: []string{"500"}}
 		s, _ := postAll(t, e, []string{line1}, func(o *router.WebhookOptions) { o.MaxRetries = retries })
 		if n := strings.Count(strings.Join(e.posted, " "), line1); n != attempts {
@@ -171,6 +188,121 @@ func TestWebhookRetriesTenTimes(t *testing.T) {
 		}
 		s.wantCounted(t, 0, 1)
 	}
+}
+
+// A record is dropped by the policy between two attempts: the newest ones get through in the end.
+func TestWebhookDropsWhatItRetries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := &endpoint{answers: []string{"503|Retry-After: 60", "200"}}
+		s := newSource()
+		s.LimitRecords(2)
+		ended := running(t.Context(), router.NewWebhookDrain(router.WebhookOptions{URL: "http://example.com", Transport: e}), s.Queue)
+		for seq, line := range []string{line1, line2, line3} {
+			s.put(t, uint64(seq+1), line)
+			synctest.Wait()
+		}
+		s.wantCounted(t, 0, 1)
+		s.CloseInput(nil)
+		if err := ended(); err != nil {
+			t.Errorf("Run: %v", err)
+		}
+		wantPosted(t, e, line1, line2, line3) // the announcement of these tests is no event
+		s.wantCounted(t, 2, 1)
+	})
+}
+
+// The announcement of a loss is posted once, and no second one before something was accepted, so
+// that a receiver that fails gets no more requests for it.
+func TestWebhookAnnouncesOnce(t *testing.T) {
+	e := &endpoint{answers: []string{"400", "503", "503", "400", "400", "200"}}
+	s, _ := postAll(t, e, []string{line1, line2, line3, `{"id":"4"}`, `{"id":"5"}`}, nil)
+	wantPosted(t, e, line1, `{"lost":"1 1-1"}`, line2, line2, line3, `{"id":"4"}`, `{"id":"5"}`, `{"lost":"3 1-3"}`)
+	s.wantCounted(t, 2, 3)
+}
+
+// A receiver that is too slow gets signals at its own rate, not only announcements, whatever the
+// policy and the number of connections.
+func TestWebhookTooSlow(t *testing.T) {
+	for _, policy := range []router.Policy{router.DropOldest, router.DropNewest} {
+		for _, connections := range []int{1, 40} {
+			synctest.Test(t, func(t *testing.T) {
+				slow := &slowEndpoint{}
+				sink := router.NewSink(router.SinkOptions{
+					Name: "hook", Format: signal.FormatCloudEvents, Records: 100, Bytes: 64 << 20, Policy: policy,
+					Drain: router.NewWebhookDrain(router.WebhookOptions{URL: "http://example.com", Transport: slow}),
+				})
+				r := router.New(nil)
+				if err := r.Apply([]*router.Sink{sink}, []router.Route{{To: []string{"hook"}}}); err != nil {
+					t.Fatal(err)
+				}
+				publishers := make([]*router.Publisher, connections)
+				for i := range publishers {
+					publishers[i] = r.Publisher("c" + strconv.Itoa(i))
+				}
+				for i := range 20 * 120 {
+					p := publishers[i%connections]
+					ev := newEvent()
+					ev.Seq = uint64(i/connections + 1)
+					p.Publish(ev)
+					p.Flush()
+					time.Sleep(50 * time.Millisecond)
+				}
+				// 120 s at 0.3 s a request are 400 requests.
+				if slow.events < 240 || slow.events < 370 && policy == router.DropOldest {
+					t.Errorf("%v, %d connections: of %d requests, only %d were signals", policy, connections, slow.requests, slow.events)
+				}
+				if slow.inARow > 1 {
+					t.Errorf("%v, %d connections: %d announcements came in a row", policy, connections, slow.inARow)
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				cancel()
+				_ = r.Shutdown(ctx)
+				t.Logf("%v, %d connections: %d requests, %d signals", policy, connections, slow.requests, slow.events)
+			})
+		}
+	}
+}
+
+// A slowEndpoint takes 0.3 s for each request.
+type slowEndpoint struct{ requests, events, row, inARow int }
+
+// RoundTrip implements [http.RoundTripper].
+func (e *slowEndpoint) RoundTrip(r *http.Request) (*http.Response, error) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-time.After(300 * time.Millisecond):
+	case <-r.Context().Done():
+		return nil, r.Context().Err()
+	}
+	e.requests++
+	if strings.Contains(string(body), "phoenix.signal.dropped") {
+		e.row++
+		e.inARow = max(e.inARow, e.row)
+	} else {
+		e.events++
+		e.row = 0
+	}
+	return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody}, nil
+}
+
+// After 410 nothing more is posted, and what waits is lost.
+func TestWebhookIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := &endpoint{answers: []string{"200", "410|Body: moved out", "200"}}
+		s := newSource()
+		s.put(t, 1, line1, line2, line3)
+		err := router.NewWebhookDrain(router.WebhookOptions{URL: "http://example.com", Transport: e}).Run(t.Context(), s.Queue)
+		if err == nil {
+			t.Fatal("Run went on")
+		}
+		wantContains(t, "the error", err.Error(), "410 Gone: moved out", "until the configuration is reloaded")
+		s.Abort(err)
+		wantPosted(t, e, line1, line2)
+		s.wantCounted(t, 1, 2)
+	})
 }
 
 func TestWebhookHonoursRetryAfter(t *testing.T) {
@@ -190,8 +322,8 @@ func TestWebhookHonoursRetryAfter(t *testing.T) {
 	} {
 		e := &endpoint{answers: []string{"503|Retry-After: " + test.value, "200"}}
 		postAll(t, e, []string{line1}, nil)
-		if got := e.after[1]; got != test.want && (test.want > 0 || got > 100*time.Millisecond) {
-			t.Errorf("Retry-After: %s led to a delay of %v, want %v", test.value, got, test.want)
+		if got := e.after[1]; got <= test.want || got > test.want+100*time.Millisecond {
+			t.Errorf("Retry-After: %s led to a delay of %v, want a little more than %v", test.value, got, test.want)
 		}
 	}
 }
@@ -211,6 +343,7 @@ func TestWebhookEndsWithItsContext(t *testing.T) {
 			if err := ended(); err != cause {
 				t.Errorf("Run: %v", err)
 			}
+			s.Abort(cause)
 			wantPosted(t, e, line1, line2)
 			s.wantCounted(t, 1, 2)
 		})
