@@ -426,7 +426,7 @@ func (m *machine) receivedUnjoined(f *frame) {
 	if !m.ignoreUnjoined(topic) {
 		return
 	}
-	m.note(slog.LevelWarn, "a message came on a topic that nobody joined, and was dropped; AnyTopic takes such messages", "topic", topic, "event", string(f.event))
+	m.note(slog.LevelWarn, "a message came on a topic that nobody joined, and was dropped; with any-topic it would be taken", "topic", topic, "event", string(f.event))
 }
 
 // foreign reports whether f has the join_ref of another join than the current one of c (rule 4).

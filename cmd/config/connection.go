@@ -24,6 +24,7 @@ type Connection struct {
 	Required bool
 	// Presence says whether presence signals are wanted; only a config file sets it.
 	Presence bool
+	anyTopic bool
 	// Logger gets the stderr of commands of secrets, and warnings about their files. Nil: no
 	// logging.
 	Logger *slog.Logger
@@ -109,6 +110,9 @@ func (c *Connection) identityOptions() []Option {
 		// It is an option of listen, too; the other commands tell nothing of presence.
 		{Key: "presence", Value: boolKind.To(&c.Presence, "false"),
 			About: "Emit the signals of who is there: phoenix.presence.join, leave and sync."},
+		{Flag: "any-topic", Key: "any_topic", Value: boolKind.To(&c.anyTopic, "false"),
+			Usage: "take messages on topics that nobody joined, too",
+			About: "Take messages on topics that nobody joined, too, as the data of GraphQL subscriptions by Absinthe comes."},
 		{Key: "required", Value: boolKind.To(&c.Required, "true"),
 			About: "Whether others count on the connection: it gates readiness, and phx serve ends when its retries are exhausted."},
 		{Key: "transport", Value: transportKind.To(&c.transport, "websocket"), Example: "websocket",
@@ -178,6 +182,7 @@ func (c *Connection) Build(stdin *Stdin) (phoenix.Options, error) {
 		ReconnectAfter:    c.backoff(c.reconnectAfter),
 		RejoinAfter:       c.backoff(c.rejoinAfter),
 		MaxMessage:        c.maxMessage,
+		AnyTopic:          c.anyTopic,
 		Compress:          c.network.compress,
 		NetDial:           c.network.netDial(),
 		Proxy:             c.network.proxy(),

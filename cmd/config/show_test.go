@@ -72,6 +72,7 @@ connections:
           e:
             file: e
     presence: false
+    any_topic: false
     required: false
     transport: websocket
     vsn: 2.0.0
