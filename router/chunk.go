@@ -249,7 +249,7 @@ func (c *Chunk) truncate(n int) {
 
 // trim exchanges c's storage for one that fits, and returns a chunk with the old storage.
 func (c *Chunk) trim() *Chunk {
-	fitting := &Chunk{full: c.full, most: c.most, charged: c.charged}
+	fitting := &Chunk{full: c.full, most: c.most, charged: c.charged, number: c.number}
 	fitting.buf = make([]byte, 0, len(c.buf)-c.start)
 	fitting.marks = make([]mark, 0, c.Len())
 	fitting.appendAll(c)

@@ -10,15 +10,21 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 )
 
 // An ExecDrain is a [Drain] that writes records to the standard input of a program. The program is
-// started when the drain runs, and again, with a backoff of 100 ms to 30 s, whenever it ends
-// before the input does. A record counts as delivered when the pipe to the program has taken all
-// of it. A record that was cut off by the end of the program is written whole to the next one.
+// started when the drain runs, and again, with a backoff of 100 ms to 30 s, whenever it ends before
+// everything is delivered. The backoff begins anew after a program that succeeded and has read a
+// record, or that ran for 10 s.
+//
+// A record counts as delivered when the program has read all of it. What lies unread in the pipe
+// when the program ends is written to the next one; so is, whole, a record of which it has read a
+// part. Where the system does not tell what lies in a pipe (it does on Linux), a record counts as
+// delivered when the pipe has taken all of it.
 //
 // At the end of the input, the standard input of the program is closed. The program may go on
 // until the ctx of the drain ends. Then its process group is terminated, and killed after
@@ -31,6 +37,9 @@ type ExecOptions struct {
 	Command []string
 	// Dir is where the program runs, and what a path to it is relative to. Empty: where we are.
 	Dir string
+	// Hide are the names of the variables that the program does not inherit, besides
+	// PHX_AUTH_TOKEN and PHX_URI: those that secrets come from.
+	Hide []string
 	// Logger logs what the program prints, line by line, and how it ends. It should have the name
 	// of the sink among its attributes. It may be nil.
 	Logger *slog.Logger
@@ -84,12 +93,14 @@ func (d *ExecDrain) Run(ctx context.Context, q *Queue) error {
 			return &failure{err: err}
 		}
 		started := time.Now()
+		w.sent, w.progress = 0, false
 		err = w.write(ctx, child)
-		child.end(ctx, err == io.EOF)
-		if err == io.EOF {
+		w.settle(child.end(ctx, err == io.EOF))
+		if err == io.EOF && len(w.chunks) == 0 {
 			return nil
 		}
-		return &failure{err: err, progress: time.Since(started) >= stableAfter}
+		succeeded := child.command.ProcessState.Success() && w.progress
+		return &failure{err: err, progress: succeeded || time.Since(started) >= stableAfter}
 	}, func(err error, delay time.Duration) error {
 		if child == nil {
 			d.options.Logger.Error("the program could not be started; it is tried again", "error", err, "delay", delay)
@@ -107,17 +118,21 @@ func (d *ExecDrain) Run(ctx context.Context, q *Queue) error {
 // An execWriter writes the records of a queue to one child after the other.
 type execWriter struct {
 	q *Queue
-	// chunk is what is being written, if there is any, and done how many of its bytes are
-	// delivered, which are whole lines.
-	chunk *Chunk
-	done  int
+	// chunks are what was taken and is not delivered, and sent is how many bytes of it, from the
+	// first on, the pipe to the current child has taken.
+	chunks []*Chunk
+	sent   int
+	// progress: the current child has read a record.
+	progress bool
 }
+
+// A child that does not read what lies in its pipe is looked at again after a delay between these.
+const minLook, maxLook = 5 * time.Millisecond, 500 * time.Millisecond
 
 // write writes records to the child until it ends, and then returns why it cannot go on: io.EOF at
 // the end of the input.
 func (w *execWriter) write(ctx context.Context, child *child) error {
-	// The end of ctx or of the child ends the wait for records, and closes the pipe, which ends a
-	// write that nobody reads.
+	// The end of ctx or of the child ends the wait for records, and a write that nobody reads.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
@@ -127,24 +142,87 @@ func (w *execWriter) write(ctx context.Context, child *child) error {
 		case <-ctx.Done():
 		}
 	}()
-	stop := context.AfterFunc(ctx, func() { _ = child.stdin.Close() })
+	stop := context.AfterFunc(ctx, func() {
+		if child.stdin.SetWriteDeadline(time.Unix(1, 0)) != nil {
+			_ = child.stdin.Close()
+		}
+	})
 	defer stop()
 	for {
-		if w.chunk == nil {
-			c, err := w.q.Take(ctx)
-			if err != nil {
+		next := w.unsent()
+		if next == nil {
+			if err := w.take(ctx, child); err != nil {
 				return err
 			}
-			w.chunk, w.done = c, 0
+			continue
 		}
-		rest := w.chunk.Bytes()[w.done:]
-		n, err := child.stdin.Write(rest)
-		w.done += wholeLines(rest[:n])
+		n, err := child.stdin.Write(next)
+		w.sent += n
+		w.settle(unread(child.stdin))
 		if err != nil {
 			return err
 		}
-		w.q.Release(w.chunk)
-		w.chunk = nil
+	}
+}
+
+// unsent returns the rest of the first chunk that is not sent yet, or nil.
+func (w *execWriter) unsent() []byte {
+	sent := w.sent
+	for _, c := range w.chunks {
+		if sent < len(c.Bytes()) {
+			return c.Bytes()[sent:]
+		}
+		sent -= len(c.Bytes())
+	}
+	return nil
+}
+
+// take takes the next chunk. Until there is one, it watches the child read.
+func (w *execWriter) take(ctx context.Context, child *child) error {
+	for look := minLook; len(w.chunks) > 0; look = min(2*look, maxLook) {
+		waiting, cancel := context.WithTimeoutCause(ctx, look, errLook)
+		c, err := w.q.Take(waiting)
+		cancel()
+		if err != errLook {
+			return w.add(c, err)
+		}
+		w.settle(unread(child.stdin))
+	}
+	return w.add(w.q.Take(ctx))
+}
+
+var errLook = errors.New("time to look at the pipe")
+
+func (w *execWriter) add(c *Chunk, err error) error {
+	if err == nil {
+		w.chunks = append(w.chunks, c)
+	}
+	return err
+}
+
+// settle counts as delivered what the child has read, given how many bytes it has not read of what
+// was sent.
+func (w *execWriter) settle(unread int) {
+	for len(w.chunks) > 0 && w.sent > unread {
+		c := w.chunks[0]
+		read := w.sent - unread
+		if whole := len(c.Bytes()); read >= whole {
+			w.q.Release(c)
+			w.chunks = slices.Delete(w.chunks, 0, 1)
+			w.sent -= whole
+			w.progress = true
+			continue
+		}
+		if n := c.recordsIn(read); n > 0 {
+			before := len(c.Bytes())
+			w.q.Advance(c, n)
+			w.sent -= before - len(c.Bytes())
+			w.progress = true
+		}
+		break
+	}
+	if len(w.chunks) > 0 {
+		w.q.trim(w.chunks[len(w.chunks)-1])
 	}
 }
 
@@ -155,12 +233,12 @@ func (w *execWriter) wait(ctx context.Context, delay time.Duration) error {
 	defer timer.Stop()
 	closed := w.q.closed
 	for {
-		if w.chunk == nil && closed == nil {
+		if len(w.chunks) == 0 && closed == nil {
 			c, err := w.q.poll(0)
 			if c == nil {
 				return err
 			}
-			w.chunk, w.done = c, 0
+			w.chunks = append(w.chunks, c)
 		}
 		select {
 		case <-closed:
@@ -175,12 +253,12 @@ func (w *execWriter) wait(ctx context.Context, delay time.Duration) error {
 	}
 }
 
-// giveUp counts as lost what is left of the current chunk.
+// giveUp counts as lost what is not delivered.
 func (w *execWriter) giveUp() {
-	if w.chunk != nil {
-		w.q.ReleaseFirst(w.chunk, w.chunk.recordsIn(w.done))
-		w.chunk = nil
+	for _, c := range slices.Backward(w.chunks) {
+		w.q.ReleaseFirst(c, 0)
 	}
+	w.chunks = nil
 }
 
 // A child is a running program whose standard input we write. Its fields do not change.
@@ -204,7 +282,7 @@ const (
 func startChild(o ExecOptions) (*child, error) {
 	command := exec.Command(o.Command[0], o.Command[1:]...)
 	command.Dir = o.Dir
-	command.Env = childEnvironment(command.Environ())
+	command.Env = childEnvironment(command.Environ(), o.Hide)
 	command.WaitDelay = outputGrace
 	isolate(command)
 	reader, writer, err := os.Pipe()
@@ -243,22 +321,37 @@ func startChild(o ExecOptions) (*child, error) {
 	return c, nil
 }
 
-// childEnvironment returns environ without the secret of ours that it holds.
-func childEnvironment(environ []string) []string {
+// childEnvironment returns environ without the secrets of ours that it holds.
+func childEnvironment(environ, hide []string) []string {
 	kept := environ[:0:0]
 	for _, variable := range environ {
-		if !strings.HasPrefix(variable, "PHX_AUTH_TOKEN=") {
+		name, _, _ := strings.Cut(variable, "=")
+		if name != "PHX_AUTH_TOKEN" && name != "PHX_URI" && !slices.Contains(hide, name) {
 			kept = append(kept, variable)
 		}
 	}
 	return kept
 }
 
-// end closes the standard input of the child and waits for its end. A child that is to end by
-// itself has until ctx ends, any other one the grace. Then end terminates its process group, and
-// kills it after another grace.
-func (c *child) end(ctx context.Context, byItself bool) {
+// end closes the standard input of the child and waits for its end, and returns how many bytes in
+// the pipe it has not read. A child that is to end by itself has until ctx ends, any other one the
+// grace. Then end terminates its process group, and kills it after another grace.
+func (c *child) end(ctx context.Context, byItself bool) (unreadBytes int) {
+	rest := readEnd(c.stdin)
+	unreadBytes = unread(c.stdin)
 	_ = c.stdin.Close()
+	c.waitForEnd(ctx, byItself)
+	if rest == nil {
+		return unreadBytes
+	}
+	defer rest.Close()
+	// Another process may have the pipe open. What is read back, it does not get, too.
+	_ = rest.SetReadDeadline(time.Now().Add(outputGrace))
+	n, _ := io.Copy(io.Discard, rest)
+	return int(n)
+}
+
+func (c *child) waitForEnd(ctx context.Context, byItself bool) {
 	if byItself {
 		select {
 		case <-c.done:

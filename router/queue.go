@@ -599,6 +599,15 @@ func (q *Queue) Advance(c *Chunk, n int) {
 	q.mu.Unlock()
 }
 
+// trim makes a taken chunk that is held for long no larger than it has to be.
+func (q *Queue) trim(c *Chunk) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if c.footprint() > 2*c.weight().cost()+minChunkSize {
+		q.pool.put(c.trim())
+	}
+}
+
 // GiveBack gives back a chunk that was taken and delivered in part: its first delivered records
 // were delivered, the next lost records were not and are not going to be, and the others wait
 // again, as the first of all. The lost ones are counted as dropped and announced like other
