@@ -12,10 +12,12 @@ import (
 	"time"
 )
 
-// A FileDrain is a [Drain] that appends records to a file. The file may be rotated: renamed, and
-// then [FileDrain.Reopen]. When the file cannot be written, the drain tries again until it can,
-// while records wait in the queue. A file has whole lines only: a line that was cut off, by a full
-// disk, is completed, or it is truncated and written whole to the next file.
+// A FileDrain is a [Drain] that appends records to a file. The file may be rotated: renamed or
+// removed, which is noticed within a second, or at once by [FileDrain.Reopen]; or truncated. When
+// the file cannot be written, the drain tries again until it can, while records wait in the queue.
+// A record counts as delivered when all of it is in the file that was there. A file has whole lines
+// only: a line that was cut off, by a full disk, is completed, or it is truncated and written whole
+// to the next file, and to the same one if that was truncated or another writer has gone on there.
 type FileDrain struct {
 	path string
 	log  *slog.Logger
@@ -32,6 +34,8 @@ type FileDrain struct {
 	// the size of the file then.
 	partial int
 	size    int64
+	// checked is when the file at the path was looked at.
+	checked time.Time
 	// untouched: the end of the file is not examined yet. unfinished: it is an unfinished line of
 	// another writer, one that crashed perhaps.
 	untouched, unfinished bool
@@ -107,8 +111,12 @@ func (d *FileDrain) Run(ctx context.Context, q *Queue) error {
 		d.abandon() // It was rotated between Open and Run.
 	}
 	for {
-		c, err := q.Take(d.current)
+		looking, cancel := context.WithTimeoutCause(d.current, checkEvery, errLook)
+		c, err := q.Take(looking)
+		cancel()
 		switch {
+		case err == errLook:
+			d.look()
 		case err == nil:
 			n, err := d.write(ctx, c.Bytes())
 			if err != nil {
@@ -125,6 +133,22 @@ func (d *FileDrain) Run(ctx context.Context, q *Queue) error {
 		default:
 			return err
 		}
+	}
+}
+
+// checkEvery is how often it is checked whether the file is still the one at the path.
+const checkEvery = 500 * time.Millisecond
+
+// look gives up a file that is not the one at the path any more, and opens that: also while there
+// is nothing to write, somebody expects it.
+func (d *FileDrain) look() {
+	d.checked = time.Now()
+	if d.moved() {
+		d.log.Info("the file was moved or removed; it is opened again")
+		d.abandon()
+	}
+	if err := d.ensureOpen(); err != nil && !errors.Is(err, syscall.ENXIO) {
+		d.logFailure(err)
 	}
 }
 
@@ -152,7 +176,10 @@ func (d *FileDrain) replaced(ctx context.Context) bool {
 // returns the cause, and the first n bytes are written, which are whole lines.
 func (d *FileDrain) write(ctx context.Context, p []byte) (n int, err error) {
 	err = retry(ctx, func() *failure {
-		d.replaced(ctx)
+		if !d.replaced(ctx) && time.Since(d.checked) >= checkEvery {
+			d.look()
+		}
+		d.checkPartial()
 		written, err := d.append(ctx, p[n+d.partial:])
 		d.partial += written
 		whole := wholeLines(p[n : n+d.partial])
@@ -166,7 +193,10 @@ func (d *FileDrain) write(ctx context.Context, p []byte) (n int, err error) {
 		return &failure{err: err, progress: whole > 0}
 	}, func(err error, delay time.Duration) error {
 		d.logFailure(err)
-		_ = pause(d.current, delay) // Reopen may help; it ends the pause.
+		until := time.Now().Add(delay)
+		for left := delay; left > 0 && d.current.Err() == nil && !d.changed(); left = time.Until(until) {
+			_ = pause(d.current, min(left, checkEvery)) // Reopen may help; it ends the pause.
+		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -242,6 +272,27 @@ func (d *FileDrain) keepSize() {
 	}
 }
 
+// changed reports whether somebody has moved, removed or truncated the file, which may help.
+func (d *FileDrain) changed() bool {
+	if d.file == nil {
+		return false
+	}
+	info, err := d.file.Stat()
+	return err == nil && info.Mode().IsRegular() && (info.Size() < d.size || d.moved())
+}
+
+// checkPartial forgets an unfinished line of ours that is not at the end of the file any more,
+// because that was truncated or another writer has gone on: it is written whole.
+func (d *FileDrain) checkPartial() {
+	if d.partial == 0 || d.file == nil {
+		return
+	}
+	if info, err := d.file.Stat(); err == nil && info.Mode().IsRegular() && (info.Size() != d.size || d.size < int64(d.partial)) {
+		d.partial = 0
+		d.untouched = true
+	}
+}
+
 func (d *FileDrain) logFailure(err error) {
 	d.outage.failed("cannot write the file; signals wait while it is tried again", "error", err)
 }
@@ -267,7 +318,7 @@ func (d *FileDrain) moved() bool {
 		return false
 	}
 	named, err := os.Stat(d.path)
-	return err != nil || !os.SameFile(info, named)
+	return errors.Is(err, fs.ErrNotExist) || err == nil && !os.SameFile(info, named)
 }
 
 // abandon closes the file. It truncates an unfinished line of ours, unless another writer has

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 // A tightDisk is a file on a disk that has room for so many bytes.
@@ -118,6 +119,41 @@ func TestFullDiskAndAnotherFile(t *testing.T) {
 			}
 			wantText(t, filepath.Join(dir, "signals.old"), "first\n")
 			wantText(t, filepath.Join(dir, "signals"), "second\n")
+		})
+	}
+}
+
+// A file that is truncated to get room, or in which another writer has gone on, has whole records of
+// ours, and gets them within a second.
+func TestFullDiskAndTruncated(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(path string) error
+		want   string
+	}{
+		"truncated": {func(path string) error { return os.Truncate(path, 0) }, "second\n"},
+		"cut":       {func(path string) error { return os.Truncate(path, 3) }, "fir\nsecond\n"},
+		"gone on": {func(path string) error {
+			return os.WriteFile(path, []byte("first\nsec!\n"), 0o600)
+		}, "first\nsec!\nsecond\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, o, err := onTightDisk(t, func(_ *FileDrain, path string, room *atomic.Int64, _ func()) {
+				time.Sleep(20 * time.Second) // now the next attempt is far away
+				synctest.Wait()
+				if err := test.change(path); err != nil {
+					t.Error(err)
+				}
+				room.Store(100)
+				if name != "gone on" {
+					time.Sleep(time.Second)
+					synctest.Wait()
+					wantText(t, path, test.want)
+				}
+			})
+			if err != nil || o.Delivered.Load() != 2 {
+				t.Errorf("Run: %v, %d delivered", err, o.Delivered.Load())
+			}
+			wantText(t, filepath.Join(dir, "signals"), test.want)
 		})
 	}
 }

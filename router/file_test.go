@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"phx/router"
 )
@@ -99,6 +100,50 @@ func TestFileIsRotated(t *testing.T) {
 		wantFile(t, path, "c\n")
 		s.wantCounted(t, 3, 0)
 	})
+}
+
+// A file that is moved or removed is noticed within a second, also while there is nothing to write.
+func TestFileIsGone(t *testing.T) {
+	for name, remove := range map[string]func(path string) error{
+		"removed": os.Remove,
+		"moved":   func(path string) error { return os.Rename(path, path+".1") },
+		"exchanged": func(path string) error {
+			if err := os.WriteFile(path+".new", []byte("cut o"), 0o600); err != nil {
+				return err
+			}
+			return os.Rename(path+".new", path)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				path := filepath.Join(t.TempDir(), "signals")
+				s, d := newSource(), router.NewFileDrain(path, nil)
+				ended := running(t.Context(), d, s.Queue)
+				s.put(t, 1, "a")
+				synctest.Wait()
+				if err := remove(path); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Second)
+				synctest.Wait()
+				want := ""
+				if name == "exchanged" {
+					want = "cut o"
+				}
+				wantFile(t, path, want)
+				s.put(t, 2, "b")
+				s.CloseInput(nil)
+				if err := ended(); err != nil {
+					t.Errorf("Run: %v", err)
+				}
+				if name == "exchanged" {
+					want += "\n"
+				}
+				wantFile(t, path, want+"b\n")
+				s.wantCounted(t, 2, 0)
+			})
+		})
+	}
 }
 
 // What was opened early may be rotated, or written by somebody else, before it is used.
