@@ -2,6 +2,7 @@ package signal
 
 import (
 	"bytes"
+	"encoding/base64"
 	"strconv"
 	"strings"
 	"time"
@@ -304,4 +305,76 @@ func (l *layout) appendRawName(dst []byte, name, value string, encoded bool) []b
 		return appendAttribute(dst, name, value, encoded)
 	}
 	return appendText(dst, name, value)
+}
+
+// appendPayloadMember appends the member called name, or name_base64 for bytes. p has data; no
+// comma goes before it.
+func appendPayloadMember(dst []byte, name string, p *phoenix.Payload) []byte {
+	dst = append(dst, '"')
+	dst = append(dst, name...)
+	if p.Binary {
+		dst = append(dst, "_base64"...)
+	}
+	dst = append(dst, `":`...)
+	return appendPayload(dst, p)
+}
+
+// appendPayload appends p as a JSON value on one line: JSON text as it is, bytes as a string of
+// standard base64.
+func appendPayload(dst []byte, p *phoenix.Payload) []byte {
+	switch {
+	case p.Binary:
+		dst = append(dst, '"')
+		dst = base64.StdEncoding.AppendEncode(dst, p.Data)
+		return append(dst, '"')
+	case p.Broken:
+		return appendUnbroken(dst, p.Data)
+	}
+	return append(dst, p.Data...)
+}
+
+// appendUnbroken appends JSON text without its line breaks. They can stand between tokens only:
+// JSON allows none inside a string, and no two tokens that need white space between them.
+func appendUnbroken(dst, text []byte) []byte {
+	for _, c := range text {
+		if c != '\n' && c != '\r' {
+			dst = append(dst, c)
+		}
+	}
+	return dst
+}
+
+// appendName appends a comma and the name of the member that follows. Names are ours and need no
+// escaping.
+func appendName(dst []byte, name string) []byte {
+	dst = append(dst, `,"`...)
+	dst = append(dst, name...)
+	return append(dst, `":`...)
+}
+
+func appendText(dst []byte, name, value string) []byte {
+	return rawjson.AppendString(appendName(dst, name), value)
+}
+
+func appendBool(dst []byte, name string, value bool) []byte {
+	return strconv.AppendBool(appendName(dst, name), value)
+}
+
+func appendInt(dst []byte, name string, value int) []byte {
+	return strconv.AppendInt(appendName(dst, name), int64(value), 10)
+}
+
+func appendUint(dst []byte, name string, value uint64) []byte {
+	return strconv.AppendUint(appendName(dst, name), value, 10)
+}
+
+// appendMillis appends d in whole milliseconds, rounded, never negative: a clock that was set back
+// is no news.
+func appendMillis(dst []byte, name string, d time.Duration) []byte {
+	return appendUint(dst, name, uint64(max(d, 0).Round(time.Millisecond).Milliseconds()))
+}
+
+// appendMicros appends d in whole microseconds, rounded, never negative.
+func appendMicros(dst []byte, name string, d time.Duration) []byte {
+	return appendUint(dst, name, uint64(max(d, 0).Round(time.Microsecond).Microseconds()))
 }
