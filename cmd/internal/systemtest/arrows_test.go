@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -195,4 +196,35 @@ func importsOf(file string) ([]string, error) {
 		imports = append(imports, imported)
 	}
 	return imports, nil
+}
+
+// The files that ARCHITECTURE.md and CONTRIBUTING.md name are there.
+func TestDocumentsNameFiles(t *testing.T) {
+	there := map[string]bool{}
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			there[filepath.Base(path)] = true
+			there[strings.TrimPrefix(filepath.ToSlash(path), root+"/")] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile("`([a-z_/]+\\.(?:go|md))`")
+	for _, document := range []string{"ARCHITECTURE.md", "CONTRIBUTING.md"} {
+		text, err := os.ReadFile(filepath.Join(root, document))
+		if err != nil {
+			t.Fatal(err)
+		}
+		names := named.FindAllStringSubmatch(string(text), -1)
+		if len(names) < 3 {
+			t.Errorf("%s names only %d files", document, len(names))
+		}
+		for _, name := range names {
+			if !there[name[1]] && !there["cmd/internal/"+name[1]] {
+				t.Errorf("%s names %s, which is not there", document, name[1])
+			}
+		}
+	}
 }
