@@ -13,6 +13,7 @@ import (
 
 	"phx/cmd/config"
 	"phx/cmd/internal/exit"
+	"phx/cmd/internal/secret"
 	"phx/cmd/internal/serve"
 )
 
@@ -116,7 +117,7 @@ func completeConnections(c *cobra.Command, f *factory, set *config.Set, selectio
 		if set.Resolve(f.streams.LookupEnv) != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		file, err := selection.Load(f.streams.LookupEnv, config.NewStdin(strings.NewReader("")))
+		file, err := selection.Load(f.streams.LookupEnv, secret.NewStdin(strings.NewReader("")))
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}

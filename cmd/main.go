@@ -20,12 +20,13 @@ import (
 	"phx/cmd/config"
 	"phx/cmd/internal/exit"
 	"phx/cmd/internal/proc"
+	"phx/cmd/internal/secret"
 )
 
 // A factory is what commands are made with.
 type factory struct {
 	streams *Streams
-	stdin   *config.Stdin
+	stdin   *secret.Stdin
 	// die ends the process by a signal.
 	die func(syscall.Signal)
 	// logJSON says that errors are reported as JSON, too.
@@ -41,7 +42,7 @@ func Main(args []string, s *Streams) int {
 }
 
 func run(ctx context.Context, args []string, s *Streams, die func(syscall.Signal)) int {
-	f := &factory{streams: s, stdin: config.NewStdin(s.In), die: die}
+	f := &factory{streams: s, stdin: secret.NewStdin(s.In), die: die}
 	root := newRootCmd(f)
 	root.SetArgs(args)
 	command, err := root.ExecuteContextC(ctx)

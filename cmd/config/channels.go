@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"phx/cmd/internal/exit"
+	"phx/cmd/internal/secret"
 	"phx/cmd/internal/strictyaml"
 	"phx/phoenix"
 	"phx/phoenix/rawjson"
@@ -53,10 +54,10 @@ func (c *Connection) UnreadChannels(topics ...string) []phoenix.Channel {
 }
 
 func (c *Connection) readJoinParams(ctx context.Context) (phoenix.Payload, error) {
-	text, err := c.reader().text(ctx, c.joinParams)
+	text, err := c.reader().Text(ctx, c.joinParams)
 	if err == nil && !isObject(text) {
 		// The hint is without the params themselves, which may be secret.
-		err = exit.Usagef(`a right one: {"user_id":123}`, "%s, given with --join-params, does not hold one JSON object", c.joinParams.name())
+		err = exit.Usagef(`a right one: {"user_id":123}`, "%s, given with --join-params, does not hold one JSON object", c.joinParams.Name())
 	}
 	if err != nil {
 		return phoenix.Payload{}, err
@@ -65,12 +66,12 @@ func (c *Connection) readJoinParams(ctx context.Context) (phoenix.Payload, error
 }
 
 // joinParamsKind is a JSON object, @FILE, @- or -.
-var joinParamsKind = Kind[*source]{Parse: func(text string) (*source, error) {
-	if text == stdinPath {
-		text = "@" + stdinPath
+var joinParamsKind = Kind[*secret.Source]{Parse: func(text string) (*secret.Source, error) {
+	if text == secret.StdinPath {
+		text = "@" + secret.StdinPath
 	}
-	s := newSource("--join-params", text)
-	if s.path == "" && !isObject(s.literal) {
+	s := secret.Parse("--join-params", text)
+	if s.Path == "" && !isObject(s.Literal) {
 		return nil, errors.New("is not a JSON object")
 	}
 	return s, nil
@@ -89,7 +90,7 @@ type autoJoin struct {
 	// params is a JSON object, empty if there are none.
 	params json.RawMessage
 	// secrets are members of the params that are read at every join.
-	secrets []pair
+	secrets []secret.Named
 }
 
 // AutoJoin returns the topics of the connection's auto_join_channels, in the order of the file.
@@ -106,7 +107,7 @@ func channelKeys(c *autoJoin) []Option {
 	return []Option{
 		{Key: "topic", Value: topicKind.To(&c.topic, ""), Required: true},
 		{Key: "params", Value: dataKind.To(&c.params, "")},
-		{Key: "secret_params", Value: secretMap.kind(Kind[[]pair]{
+		{Key: "secret_params", Value: secretMap.kind(Kind[[]secret.Named]{
 			Schema: shape{"type": "object", "additionalProperties": refTo("secret")},
 		}).To(&c.secrets, "")},
 	}
@@ -192,9 +193,9 @@ func readAutoJoin(n strictyaml.Node) (channel autoJoin, err error) {
 	if err := json.Unmarshal(channel.params, &members); err != nil {
 		return channel, err
 	}
-	for _, secret := range channel.secrets {
-		if _, twice := members[secret.name]; twice {
-			return channel, n.Errorf("leave it in one of them", "%q is in params and in secret_params", secret.name)
+	for _, own := range channel.secrets {
+		if _, twice := members[own.Name]; twice {
+			return channel, n.Errorf("leave it in one of them", "%q is in params and in secret_params", own.Name)
 		}
 	}
 	return channel, nil
@@ -221,20 +222,20 @@ func autoJoinJSON(n strictyaml.Node, as style) (json.RawMessage, error) {
 }
 
 // read returns the params with the secrets as they are now.
-func (a *autoJoin) read(ctx context.Context, r reader) (phoenix.Payload, error) {
+func (a *autoJoin) read(ctx context.Context, r secret.Reader) (phoenix.Payload, error) {
 	object := bytes.TrimSuffix(bytes.Clone(a.params), []byte("}"))
 	if len(object) == 0 {
 		object = []byte("{")
 	}
-	for _, secret := range a.secrets {
-		text, err := r.text(ctx, secret.value)
+	for _, own := range a.secrets {
+		text, err := r.Text(ctx, own.Value)
 		if err != nil {
 			return phoenix.Payload{}, err
 		}
 		if len(object) > 1 {
 			object = append(object, ',')
 		}
-		object = append(rawjson.AppendString(object, secret.name), ':')
+		object = append(rawjson.AppendString(object, own.Name), ':')
 		object = rawjson.AppendString(object, text)
 	}
 	return phoenix.JSON(string(append(object, '}'))), nil

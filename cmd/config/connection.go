@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"phx/cmd/internal/exit"
+	"phx/cmd/internal/secret"
 	"phx/phoenix"
 )
 
@@ -30,8 +31,8 @@ type Connection struct {
 	Logger *slog.Logger
 
 	transport, vsn                      string
-	params, headers                     []pair
-	joinParams, authToken               *source
+	params, headers                     []secret.Named
+	joinParams, authToken               *secret.Source
 	autoJoin                            []autoJoin
 	heartbeatInterval, heartbeatTimeout time.Duration
 	retry                               Retry
@@ -40,7 +41,7 @@ type Connection struct {
 	maxRetriesFrom, reconnectFrom       origin
 	reconnectAfter, rejoinAfter         []time.Duration
 	maxMessage                          int64
-	tls                                 tlsOptions
+	tls                                 secret.TLS
 	network                             networkOptions
 
 	options []Option
@@ -57,7 +58,7 @@ type Retry struct {
 // NewConnection returns the defaults.
 func NewConnection(retry Retry) *Connection {
 	c := &Connection{retry: retry}
-	c.options = slices.Concat(c.identityOptions(), c.tls.options(), c.network.options(), c.timingOptions())
+	c.options = slices.Concat(c.identityOptions(), tlsOptions(&c.tls), c.network.options(), c.timingOptions())
 	return c
 }
 
@@ -159,12 +160,12 @@ func (c *Connection) timingOptions() []Option {
 }
 
 // Build checks the options against each other and returns those of package phoenix.
-func (c *Connection) Build(stdin *Stdin) (phoenix.Options, error) {
+func (c *Connection) Build(stdin *secret.Stdin) (phoenix.Options, error) {
 	if err := c.check(); err != nil {
 		return phoenix.Options{}, err
 	}
 	for _, s := range c.sources() {
-		if err := s.claim(stdin); err != nil {
+		if err := s.Claim(stdin); err != nil {
 			return phoenix.Options{}, err
 		}
 	}
@@ -207,7 +208,7 @@ func (c *Connection) complete() error {
 // check is for options of a command line: that of an [Entry] speaks of keys.
 func (c *Connection) check() error {
 	const leaveOut = "leave one of them out"
-	isOrigin := func(h pair) bool { return textproto.CanonicalMIMEHeaderKey(h.name) == "Origin" }
+	isOrigin := func(h secret.Named) bool { return textproto.CanonicalMIMEHeaderKey(h.Name) == "Origin" }
 	switch {
 	case c.URI == "":
 		return exit.Usagef("give one with --uri or in PHX_URI; `phx demo` starts a server to try", "there is no URI to connect to")
@@ -223,19 +224,21 @@ func (c *Connection) check() error {
 	case c.network.requireWSS && c.cleartext():
 		return exit.Usagef("use wss://, or leave out --require-wss (require_wss in a config file)",
 			"the URI is one of ws, which is not encrypted, and --require-wss is set")
+	case c.tls.Key != nil && c.tls.Cert == nil:
+		return exit.Usagef("give the certificate of the key with --cert FILE", "--key is given without --cert")
 	}
-	return c.tls.check()
+	return nil
 }
 
 // sources returns every source of the connection itself, for the claims on the standard input.
-func (c *Connection) sources() []*source {
-	return append(append(c.tls.sources(), c.joinParams, c.authToken), valuesOf(slices.Concat(c.params, c.headers))...)
+func (c *Connection) sources() []*secret.Source {
+	return append([]*secret.Source{c.tls.CA, c.tls.Cert, c.tls.Key, c.joinParams, c.authToken}, valuesOf(slices.Concat(c.params, c.headers))...)
 }
 
-func valuesOf(pairs []pair) []*source {
-	values := make([]*source, len(pairs))
+func valuesOf(pairs []secret.Named) []*secret.Source {
+	values := make([]*secret.Source, len(pairs))
 	for i, p := range pairs {
-		values[i] = p.value
+		values[i] = p.Value
 	}
 	return values
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"phx/cmd/internal/exit"
+	"phx/cmd/internal/secret"
 	"phx/phoenix"
 )
 
@@ -20,7 +21,7 @@ func build(t *testing.T, retry Retry, stdin string, args ...string) (*Connection
 	if err := resolve(c.Options(), append([]string{"--uri", "ws://localhost:4000/socket"}, args...), nil); err != nil {
 		return c, phoenix.Options{}, err
 	}
-	o, err := c.Build(NewStdin(strings.NewReader(stdin)))
+	o, err := c.Build(secret.NewStdin(strings.NewReader(stdin)))
 	return c, o, err
 }
 
@@ -147,7 +148,7 @@ func TestBuildErrors(t *testing.T) {
 			t.Errorf("%s: error %v, want %s", tt.args, err, tt.want)
 		}
 	}
-	_, err := NewConnection(Retry{}).Build(NewStdin(nil))
+	_, err := NewConnection(Retry{}).Build(secret.NewStdin(nil))
 	if err == nil || !strings.Contains(err.Error(), "no URI") {
 		t.Errorf("without a URI: %v", err)
 	}
@@ -215,7 +216,7 @@ func TestAuthToken(t *testing.T) {
 		if err := resolve(c.Options(), args, map[string]string{"PHX_AUTH_TOKEN": tt.env}); err != nil {
 			t.Fatal(err)
 		}
-		o, err := c.Build(NewStdin(nil))
+		o, err := c.Build(secret.NewStdin(nil))
 		if err != nil {
 			t.Fatal(err)
 		}

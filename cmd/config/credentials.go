@@ -12,18 +12,10 @@ import (
 	"slices"
 	"strings"
 
-	"phx/cmd/internal/exit"
+	"phx/cmd/internal/secret"
 	"phx/cmd/internal/strictyaml"
 	"phx/phoenix"
 )
-
-// A pair is a name and its value, of a param or a header.
-type pair struct {
-	name  string
-	value *source
-}
-
-func (p pair) key() string { return p.name }
 
 // A namedNode is a param or a header in a file: at is where its name stands, or else its value.
 type namedNode struct {
@@ -31,13 +23,11 @@ type namedNode struct {
 	at, value strictyaml.Node
 }
 
-func (n namedNode) key() string { return n.name }
-
 // addMissing appends the others whose names are not in list. A name may occur several times in
 // one of them: a header can have several values.
-func addMissing[P interface{ key() string }](list, others []P, canonical func(string) string) []P {
+func addMissing[P any](list, others []P, name func(P) string) []P {
 	return append(list, slices.DeleteFunc(others, func(other P) bool {
-		return slices.ContainsFunc(list, func(p P) bool { return canonical(p.key()) == canonical(other.key()) })
+		return slices.ContainsFunc(list, func(p P) bool { return name(p) == name(other) })
 	})...)
 }
 
@@ -47,21 +37,23 @@ type pairList struct {
 	canonical func(name string) string
 	// fields returns the pairs of a key.
 	fields func(n strictyaml.Node) ([]namedNode, error)
-	read   func(key string, n namedNode) (pair, error)
+	read   func(key string, n namedNode) (secret.Named, error)
 }
 
 // kind completes the kind of the pairs.
-func (l pairList) kind(k Kind[[]pair]) Kind[[]pair] {
-	k.Join = joined[pair]
-	k.Merge = func(list, less []pair) []pair { return addMissing(list, less, l.canonical) }
-	k.Canonical = func(pairs []pair) any { return canonicalPairs(pairs, l.canonical) }
-	k.Read = func(key string, n strictyaml.Node) ([]pair, error) {
+func (l pairList) kind(k Kind[[]secret.Named]) Kind[[]secret.Named] {
+	k.Join = joined[secret.Named]
+	k.Merge = func(list, less []secret.Named) []secret.Named {
+		return addMissing(list, less, func(p secret.Named) string { return l.canonical(p.Name) })
+	}
+	k.Canonical = func(pairs []secret.Named) any { return canonicalPairs(pairs, l.canonical) }
+	k.Read = func(key string, n strictyaml.Node) ([]secret.Named, error) {
 		list, err := l.fields(n)
 		if err != nil {
 			return nil, err
 		}
 		var wrong problems
-		var pairs []pair
+		var pairs []secret.Named
 		for _, field := range list {
 			p, err := l.read(key, field)
 			wrong.add(err)
@@ -76,7 +68,7 @@ func (l pairList) kind(k Kind[[]pair]) Kind[[]pair] {
 			if err != nil {
 				return nil, err
 			}
-			merged = addMissing(merged, list, l.canonical)
+			merged = addMissing(merged, list, func(n namedNode) string { return l.canonical(n.name) })
 		}
 		return pairsJSON(merged, l.canonical, as.secret)
 	}
@@ -84,10 +76,10 @@ func (l pairList) kind(k Kind[[]pair]) Kind[[]pair] {
 }
 
 // canonicalPairs orders pairs by name; several of one name stay in their order.
-func canonicalPairs(pairs []pair, canonical func(string) string) any {
+func canonicalPairs(pairs []secret.Named, canonical func(string) string) any {
 	list := make([][2]any, len(pairs))
 	for i, p := range pairs {
-		list[i] = [2]any{canonical(p.name), p.value.canonical()}
+		list[i] = [2]any{canonical(p.Name), canonicalSource(p.Value)}
 	}
 	slices.SortStableFunc(list, func(a, b [2]any) int { return cmp.Compare(a[0].(string), b[0].(string)) })
 	return list
@@ -126,21 +118,21 @@ func mapFields(n strictyaml.Node) ([]namedNode, error) {
 }
 
 // secretMap are names with values that may be secrets.
-var secretMap = pairList{canonical: sameName, fields: mapFields, read: func(key string, n namedNode) (pair, error) {
+var secretMap = pairList{canonical: sameName, fields: mapFields, read: func(key string, n namedNode) (secret.Named, error) {
 	value, err := readSecret(key+"."+n.name, n.value)
-	return pair{n.name, value}, err
+	return secret.Named{Name: n.name, Value: value}, err
 }}
 
 // paramsKind is the params of connect/3.
-var paramsKind = func() Kind[[]pair] {
-	k := secretMap.kind(Kind[[]pair]{
+var paramsKind = func() Kind[[]secret.Named] {
+	k := secretMap.kind(Kind[[]secret.Named]{
 		Name: "map", Parse: oneOf(parseParam),
 		Schema: shape{"type": "object", "propertyNames": shape{"not": shape{"const": "vsn"}}, "additionalProperties": refTo("secret")},
 	})
 	read := k.Read
-	k.Read = func(key string, n strictyaml.Node) ([]pair, error) {
+	k.Read = func(key string, n strictyaml.Node) ([]secret.Named, error) {
 		pairs, err := read(key, n)
-		if err == nil && slices.ContainsFunc(pairs, func(p pair) bool { return p.name == "vsn" }) {
+		if err == nil && slices.ContainsFunc(pairs, func(p secret.Named) bool { return p.Name == "vsn" }) {
 			err = n.Errorf("take vsn out of the params", "vsn has a key of its own")
 		}
 		return pairs, err
@@ -148,15 +140,15 @@ var paramsKind = func() Kind[[]pair] {
 	return k
 }()
 
-func parseParam(text string) (pair, error) {
+func parseParam(text string) (secret.Named, error) {
 	name, value, ok := strings.Cut(text, "=")
 	switch {
 	case !ok || name == "":
-		return pair{}, errors.New("is not NAME=VALUE")
+		return secret.Named{}, errors.New("is not NAME=VALUE")
 	case name == "vsn":
-		return pair{}, errors.New("sets vsn, which has an option of its own: --vsn")
+		return secret.Named{}, errors.New("sets vsn, which has an option of its own: --vsn")
 	}
-	return pair{name, newSource("--param "+name, value)}, nil
+	return secret.Named{Name: name, Value: secret.Parse("--param "+name, value)}, nil
 }
 
 // The headers that the two kinds of request set themselves, as patterns. ce-* are the attributes
@@ -171,26 +163,26 @@ var (
 const headersHint = "a right one: {X-Api-Key: value}, or a list of pairs: [[X-Api-Key, value]]"
 
 // headersKind is headers. Those that one of the patterns matches belong to owner.
-func headersKind(owner string, patterns ...string) Kind[[]pair] {
+func headersKind(owner string, patterns ...string) Kind[[]secret.Named] {
 	taken := regexp.MustCompile("(?i)^(" + strings.Join(patterns, "|") + ")$").MatchString
 	name := shape{"type": textTypes, "pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$", "not": shape{"type": "string", "pattern": "^(" + anyCase(patterns) + ")$"}}
-	list := pairList{canonical: http.CanonicalHeaderKey, fields: headerFields, read: func(key string, h namedNode) (pair, error) {
+	list := pairList{canonical: http.CanonicalHeaderKey, fields: headerFields, read: func(key string, h namedNode) (secret.Named, error) {
 		switch {
 		case taken(h.name):
-			return pair{}, h.at.Errorf("take it out", "the header %s belongs to %s", h.name, owner)
+			return secret.Named{}, h.at.Errorf("take it out", "the header %s belongs to %s", h.name, owner)
 		case !isHeaderName(h.name):
-			return pair{}, h.at.Errorf(headersHint, "%q cannot be the name of a header", h.name)
+			return secret.Named{}, h.at.Errorf(headersHint, "%q cannot be the name of a header", h.name)
 		}
 		value, err := readSecret("headers."+h.name, h.value)
 		if err != nil {
-			return pair{}, err
+			return secret.Named{}, err
 		}
-		if err := checkHeaderValue(value.literal); err != nil {
-			return pair{}, h.value.Errorf(headersHint, "the value of the header %s %v", h.name, err)
+		if err := secret.CheckHeaderValue(value.Literal); err != nil {
+			return secret.Named{}, h.value.Errorf(headersHint, "the value of the header %s %v", h.name, err)
 		}
-		return pair{h.name, value}, nil
+		return secret.Named{Name: h.name, Value: value}, nil
 	}}
-	return list.kind(Kind[[]pair]{
+	return list.kind(Kind[[]secret.Named]{
 		Name: "map or list of pairs",
 		Schema: shape{"anyOf": []shape{
 			{"type": "object", "propertyNames": name, "additionalProperties": refTo("header")},
@@ -198,16 +190,16 @@ func headersKind(owner string, patterns ...string) Kind[[]pair] {
 				"type": "array", "minItems": 2, "maxItems": 2, "prefixItems": []shape{anyOf(name), refTo("header")},
 			}},
 		}},
-		Parse: oneOf(func(text string) (pair, error) {
+		Parse: oneOf(func(text string) (secret.Named, error) {
 			name, value, ok := strings.Cut(text, ":")
 			switch {
 			case !ok || !isHeaderName(name):
-				return pair{}, errors.New("is not 'NAME: VALUE'")
+				return secret.Named{}, errors.New("is not 'NAME: VALUE'")
 			case taken(name):
-				return pair{}, fmt.Errorf("sets %s, which belongs to %s", name, owner)
+				return secret.Named{}, fmt.Errorf("sets %s, which belongs to %s", name, owner)
 			}
 			value = strings.Trim(value, " \t")
-			return pair{name, newSource("--header "+name, value)}, checkHeaderValue(value)
+			return secret.Named{Name: name, Value: secret.Parse("--header "+name, value)}, secret.CheckHeaderValue(value)
 		}),
 	})
 }
@@ -249,64 +241,34 @@ func isHeaderName(name string) bool {
 	})
 }
 
-func checkHeaderValue(value string) error {
-	if strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }) {
-		return errors.New("has a control character or a line break")
-	}
-	return nil
-}
-
-// headers reads the values of headers.
-func (r reader) headers(ctx context.Context, pairs []pair) (http.Header, error) {
-	header := http.Header{}
-	for _, p := range pairs {
-		value, err := r.text(ctx, p.value)
-		if err != nil {
-			return nil, err
-		}
-		if err := checkHeaderValue(value); err != nil {
-			return nil, exit.Usagef("a header is a single line: check what is in "+p.value.name(), "the value of %s %v", p.value.option, err)
-		}
-		header.Add(p.name, value)
-	}
-	return header, nil
-}
-
-// secret reads what must not be empty.
-func (r reader) secret(ctx context.Context, s *source, what string) (string, error) {
-	text, err := r.text(ctx, s)
-	if err == nil && text == "" {
-		err = exit.Usagef("write the "+what+" to it, as one line", "there is no %s in %s", what, s.name())
-	}
-	return text, err
-}
-
 // reader reads the sources of the connection. A command may take as long as a dial.
-func (c *Connection) reader() reader { return reader{timeout: c.ConnectTimeout, log: c.Logger} }
+func (c *Connection) reader() secret.Reader {
+	return secret.Reader{Timeout: c.ConnectTimeout, Log: c.Logger}
+}
 
 // credentials reads what a dial shows to the server.
 func (c *Connection) credentials(ctx context.Context) (creds phoenix.Credentials, err error) {
 	r := c.reader()
 	creds.Params = url.Values{}
 	for _, p := range c.params {
-		value, err := r.text(ctx, p.value)
+		value, err := r.Text(ctx, p.Value)
 		if err != nil {
 			return creds, err
 		}
-		creds.Params.Add(p.name, value)
+		creds.Params.Add(p.Name, value)
 	}
-	if creds.Header, err = r.headers(ctx, c.headers); err != nil {
+	if creds.Header, err = r.Headers(ctx, c.headers); err != nil {
 		return creds, err
 	}
 	if c.network.origin != "" {
 		creds.Header.Set("Origin", c.network.origin)
 	}
 	if c.authToken != nil {
-		if creds.AuthToken, err = r.secret(ctx, c.authToken, "token"); err != nil {
+		if creds.AuthToken, err = r.Required(ctx, c.authToken, "token"); err != nil {
 			return creds, err
 		}
 		creds.HasAuthToken = true
 	}
-	creds.TLS, err = c.tls.config(ctx, r)
+	creds.TLS, err = c.tls.Config(ctx, r)
 	return creds, err
 }

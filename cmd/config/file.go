@@ -280,7 +280,7 @@ func (e *Entry) check(c *Connection) error {
 		wrong.add(timeout.Errorf("make the timeout shorter, or the interval longer", "heartbeat_timeout_msec %d is longer than heartbeat_interval_msec %d",
 			c.heartbeatTimeout.Milliseconds(), c.heartbeatInterval.Milliseconds()))
 	}
-	if key, said := e.value("tls.key_file"); said && c.tls.cert == nil {
+	if key, said := e.value("tls.key_file"); said && c.tls.Cert == nil {
 		wrong.add(key.Errorf("give the certificate of the key: cert_file: client.pem", "tls has a key_file and no cert_file"))
 	}
 	if err := wrong.err(); err != nil {

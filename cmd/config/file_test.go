@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"phx/cmd/internal/exit"
+	"phx/cmd/internal/secret"
 	"phx/phoenix"
 )
 
@@ -47,7 +48,7 @@ func fromFile(t *testing.T, text string, vars map[string]string) (*Connection, p
 	if err != nil {
 		t.Fatal(err)
 	}
-	o, err := c.Build(NewStdin(strings.NewReader("")))
+	o, err := c.Build(secret.NewStdin(strings.NewReader("")))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -336,7 +337,7 @@ func FuzzParseFile(f *testing.F) {
 			}
 			return
 		}
-		if _, err := c.Build(NewStdin(strings.NewReader(""))); err == nil && c.Name == "" {
+		if _, err := c.Build(secret.NewStdin(strings.NewReader(""))); err == nil && c.Name == "" {
 			t.Fatalf("%q makes a connection without a name", data)
 		}
 	})
@@ -459,11 +460,11 @@ func TestParseEntry(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if c.Name != "a" || e.Name != "a" || c.URI != "ws://h/value" || c.tls.ca.path != "dir/ca.pem" {
+		if c.Name != "a" || e.Name != "a" || c.URI != "ws://h/value" || c.tls.CA.Path != "dir/ca.pem" {
 			t.Errorf("%+v", c)
 		}
-		if len(c.params) > 0 && c.params[0].value.literal != "😀" {
-			t.Errorf("param %q", c.params[0].value.literal)
+		if len(c.params) > 0 && c.params[0].Value.Literal != "😀" {
+			t.Errorf("param %q", c.params[0].Value.Literal)
 		}
 	}
 	for text, want := range map[string]string{

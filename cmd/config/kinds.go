@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"phx/cmd/internal/secret"
 	"phx/cmd/internal/strictyaml"
 	"phx/router"
 	"phx/router/glob"
@@ -547,19 +548,17 @@ var pathKind = Kind[string]{
 }
 
 // fileKind is a file that is read again each time. flag names it in errors.
-func fileKind(flag string) Kind[*source] {
-	return Kind[*source]{
+func fileKind(flag string) Kind[*secret.Source] {
+	return Kind[*secret.Source]{
 		Name: "text", Schema: wordShape, Show: strictyaml.Node.RawTexts, Canonical: canonicalSource, Read: readFile,
-		Parse: func(path string) (*source, error) {
+		Parse: func(path string) (*secret.Source, error) {
 			if path == "" {
 				return nil, errors.New("is not the name of a file")
 			}
-			return newFileSource(flag, path), nil
+			return secret.File(flag, path), nil
 		},
 	}
 }
-
-func canonicalSource(s *source) any { return s.canonical() }
 
 // commandKind is a program with its arguments.
 var commandKind = Kind[[]string]{

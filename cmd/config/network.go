@@ -2,8 +2,6 @@ package config
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"net"
 	"net/http"
@@ -12,7 +10,7 @@ import (
 	"slices"
 	"strings"
 
-	"phx/cmd/internal/exit"
+	"phx/cmd/internal/secret"
 )
 
 // networkOptions is what the options say about the way to the server.
@@ -111,95 +109,31 @@ func (c *Connection) hasCredentials() bool {
 			return true
 		}
 	}
-	return slices.ContainsFunc(c.headers, func(h pair) bool {
-		name := http.CanonicalHeaderKey(h.name)
+	return slices.ContainsFunc(c.headers, func(h secret.Named) bool {
+		name := http.CanonicalHeaderKey(h.Name)
 		return name == "Authorization" || name == "Cookie" || strings.HasPrefix(name, "X-")
 	})
 }
 
-// tlsOptions is what the options say about TLS. Files are read at every dial, so that
-// certificates can be renewed.
-type tlsOptions struct {
-	ca, cert, key *source
-	serverName    string
-	insecure      bool
-}
-
-func (t *tlsOptions) options() []Option {
+// tlsOptions are read at every dial, so that certificates can be renewed.
+func tlsOptions(t *secret.TLS) []Option {
 	return []Option{
-		{Flag: "cacert", Key: "tls.ca_file", Value: fileKind("--cacert").To(&t.ca, ""), Example: "ca.pem",
+		{Flag: "cacert", Key: "tls.ca_file", Value: fileKind("--cacert").To(&t.CA, ""), Example: "ca.pem",
 			Usage: "`FILE` with the certificates (PEM) to trust in place of the system's [$SSL_CERT_FILE], read at every dial",
 			About: "The certificates to trust in place of the system's."},
-		{Flag: "cert", Key: "tls.cert_file", Value: fileKind("--cert").To(&t.cert, ""), Example: "client.pem",
+		{Flag: "cert", Key: "tls.cert_file", Value: fileKind("--cert").To(&t.Cert, ""), Example: "client.pem",
 			Usage: "`FILE` with the client certificate (PEM) to show, read at every dial",
 			About: "The client certificate to show."},
-		{Flag: "key", Key: "tls.key_file", Value: fileKind("--key").To(&t.key, ""), Example: "client.key",
+		{Flag: "key", Key: "tls.key_file", Value: fileKind("--key").To(&t.Key, ""), Example: "client.key",
 			Usage: "`FILE` with the private key (PEM) of --cert, read at every dial (default the file of --cert)",
 			About: "The private key of the client certificate. The default is the file of the certificate."},
-		{Flag: "insecure", Shorthand: "k", Key: "tls.insecure_skip_verify", Value: Switch(&t.insecure),
+		{Flag: "insecure", Shorthand: "k", Key: "tls.insecure_skip_verify", Value: Switch(&t.Insecure),
 			Usage: "accept any certificate of the server, whatever --cacert says: whoever stands between can read and change everything",
 			About: "Accept any certificate of the server: whoever stands between can read and change everything."},
-		{Flag: "server-name", Key: "tls.server_name", Value: hostKind.To(&t.serverName, ""), Example: "example.com",
+		{Flag: "server-name", Key: "tls.server_name", Value: hostKind.To(&t.ServerName, ""), Example: "example.com",
 			Usage: "`NAME` that the server's certificate must be for (default the host of --uri); also sent as SNI",
 			About: "Host name that the server's certificate must be for. The default is the host of the URI."},
 	}
-}
-
-func (t *tlsOptions) sources() []*source { return []*source{t.ca, t.cert, t.key} }
-
-func (t *tlsOptions) check() error {
-	if t.key != nil && t.cert == nil {
-		return exit.Usagef("give the certificate of the key with --cert FILE", "--key is given without --cert")
-	}
-	return nil
-}
-
-// config reads the files. It is nil if no option says anything about TLS.
-func (t *tlsOptions) config(ctx context.Context, r reader) (*tls.Config, error) {
-	if *t == (tlsOptions{}) {
-		return nil, nil
-	}
-	config := &tls.Config{ServerName: t.serverName, InsecureSkipVerify: t.insecure}
-	if t.ca != nil {
-		text, err := r.text(ctx, t.ca)
-		if err != nil {
-			return nil, err
-		}
-		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM([]byte(text)) {
-			return nil, exit.Usagef("give a PEM file: -----BEGIN CERTIFICATE-----", "there is no certificate in %s, given with --cacert", t.ca.name())
-		}
-	}
-	if t.cert != nil {
-		pair, err := t.pair(ctx, r)
-		if err != nil {
-			return nil, err
-		}
-		config.Certificates = []tls.Certificate{pair}
-	}
-	return config, nil
-}
-
-// pair reads the client certificate and its key.
-func (t *tlsOptions) pair(ctx context.Context, r reader) (tls.Certificate, error) {
-	key := t.key
-	if key == nil {
-		key = t.cert
-	}
-	certPEM, err := r.text(ctx, t.cert)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	keyPEM, err := r.text(ctx, key)
-	if err != nil {
-		return tls.Certificate{}, err
-	}
-	pair, err := tls.X509KeyPair([]byte(certPEM), []byte(keyPEM))
-	if err != nil {
-		return pair, exit.Usagef("give PEM files that belong together: --cert with the certificate, --key with its key, without a passphrase",
-			"the client certificate in %s with the key in %s cannot be used: %s", t.cert.name(), key.name(), strings.TrimPrefix(err.Error(), "tls: "))
-	}
-	return pair, nil
 }
 
 // Address returns the URI without what may be secret: query and userinfo.

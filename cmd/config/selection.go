@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"phx/cmd/internal/exit"
+	"phx/cmd/internal/secret"
 )
 
 // A Selection is which connection of which config file to use.
@@ -56,7 +57,7 @@ func notEmpty(problem string) func(text string) (string, error) {
 const noFileHint = "give one with --config or in PHX_CONFIG; the default is $XDG_CONFIG_HOME/phx/phx.yaml"
 
 // Choose reads the config file and returns the connection to use, nil if there is none.
-func (s *Selection) Choose(lookupEnv func(string) (string, bool), stdin *Stdin) (*Entry, error) {
+func (s *Selection) Choose(lookupEnv func(string) (string, bool), stdin *secret.Stdin) (*Entry, error) {
 	data, err := s.read(lookupEnv, stdin)
 	if err != nil {
 		return nil, err
@@ -67,7 +68,7 @@ func (s *Selection) Choose(lookupEnv func(string) (string, bool), stdin *Stdin) 
 		}
 		return nil, exit.Usagef(noFileHint, "there is no config file with the connection \"%s\"", s.name)
 	}
-	if s.file, err = ParseFile(pathName(s.path), data, lookupEnv); err != nil {
+	if s.file, err = ParseFile(secret.PathName(s.path), data, lookupEnv); err != nil {
 		return nil, err
 	}
 	if s.name == "" {
@@ -92,8 +93,8 @@ func (s *Selection) NoChoice() error {
 
 // Load reads the config file, which must exist, anew at each call. Standard input can be read
 // once.
-func (s *Selection) Load(lookupEnv func(string) (string, bool), stdin *Stdin) (*File, error) {
-	if s.path == stdinPath && s.file != nil {
+func (s *Selection) Load(lookupEnv func(string) (string, bool), stdin *secret.Stdin) (*File, error) {
+	if s.path == secret.StdinPath && s.file != nil {
 		return nil, exit.Usagef("start with --config FILE to be able to reload", "the configuration came from standard input, and cannot be read again")
 	}
 	if info, err := os.Stat(s.path); s.file != nil && err == nil && info.Mode()&fs.ModeNamedPipe != 0 {
@@ -116,7 +117,7 @@ func (s *Selection) Load(lookupEnv func(string) (string, bool), stdin *Stdin) (*
 }
 
 // Read returns what is in the config file, which there must be, and its name in messages.
-func (s *Selection) Read(lookupEnv func(string) (string, bool), stdin *Stdin) (name string, data []byte, err error) {
+func (s *Selection) Read(lookupEnv func(string) (string, bool), stdin *secret.Stdin) (name string, data []byte, err error) {
 	data, err = s.read(lookupEnv, stdin)
 	if err == nil && s.path == "" {
 		err = exit.Usagef(noFileHint, "there is no config file")
@@ -124,28 +125,28 @@ func (s *Selection) Read(lookupEnv func(string) (string, bool), stdin *Stdin) (n
 	if err != nil {
 		return "", nil, err
 	}
-	return pathName(s.path), data, nil
+	return secret.PathName(s.path), data, nil
 }
 
 // Dir is where the relative paths of the file begin.
 func (s *Selection) Dir() string {
-	if s.path == stdinPath {
+	if s.path == secret.StdinPath {
 		return "."
 	}
 	return filepath.Dir(s.path)
 }
 
 // read returns what is in the file. Without a path there is none.
-func (s *Selection) read(lookupEnv func(string) (string, bool), stdin *Stdin) ([]byte, error) {
+func (s *Selection) read(lookupEnv func(string) (string, bool), stdin *secret.Stdin) ([]byte, error) {
 	from := map[origin]string{fromFlag: "--config", fromEnv: "PHX_CONFIG", fromDefault: "the default of --config"}[s.pathFrom]
-	if s.path == stdinPath {
+	if s.path == secret.StdinPath {
 		r, err := stdin.Claim(from)
 		if err != nil {
 			return nil, err
 		}
 		data, err := io.ReadAll(r)
 		if err != nil {
-			return nil, readError(from, s.path, err)
+			return nil, secret.ReadError(from, s.path, err)
 		}
 		return data, nil
 	}
@@ -163,7 +164,7 @@ func (s *Selection) read(lookupEnv func(string) (string, bool), stdin *Stdin) ([
 		s.path = ""
 		return nil, nil
 	}
-	return nil, readError(from, s.path, err)
+	return nil, secret.ReadError(from, s.path, err)
 }
 
 // defaultPath is the config file of the user. The XDG specification ignores a relative

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"phx/cmd/internal/secret"
 	"phx/cmd/internal/strictyaml"
 	"phx/router"
 	"phx/signal"
@@ -64,8 +65,8 @@ type WebhookSink struct {
 	// before Headers and Secret are called. Nil: no logging.
 	Logger *slog.Logger
 
-	headers []pair
-	secret  *source
+	headers []secret.Named
+	secret  *secret.Source
 }
 
 // sinkKinds are the keys of which a sink has exactly one.
@@ -272,15 +273,15 @@ func (w *WebhookSink) finish() {
 		w.MaxRetries = -1 // never; 0 stands for the default there
 	}
 	if len(w.headers) > 0 {
-		w.Headers = func(ctx context.Context) (http.Header, error) { return w.reader().headers(ctx, w.headers) }
+		w.Headers = func(ctx context.Context) (http.Header, error) { return w.reader().Headers(ctx, w.headers) }
 	}
 	if w.secret != nil {
 		w.Secret = func(ctx context.Context) ([]byte, error) {
-			text, err := w.reader().secret(ctx, w.secret, "secret")
+			text, err := w.reader().Required(ctx, w.secret, "secret")
 			return []byte(text), err
 		}
 	}
 }
 
 // reader reads the sources of the webhook. A command may take as long as a request.
-func (w *WebhookSink) reader() reader { return reader{timeout: w.Timeout, log: w.Logger} }
+func (w *WebhookSink) reader() secret.Reader { return secret.Reader{Timeout: w.Timeout, Log: w.Logger} }

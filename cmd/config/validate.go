@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"phx/cmd/internal/exit"
+	"phx/cmd/internal/secret"
 	"phx/cmd/internal/strictyaml"
 )
 
@@ -60,7 +61,7 @@ func Validate(name string, data []byte, lookupEnv func(string) (string, bool), c
 }
 
 // allSources are those of the connection and of its channels.
-func (c *Connection) allSources() []*source {
+func (c *Connection) allSources() []*secret.Source {
 	list := c.sources()
 	for _, channel := range c.autoJoin {
 		list = append(list, valuesOf(channel.secrets)...)
@@ -77,19 +78,19 @@ func texts(errs []error) []string {
 }
 
 // warningsOf says what is not there, or for others to read.
-func warningsOf(sources []*source) []error {
+func warningsOf(sources []*secret.Source) []error {
 	var warnings problems
 	for _, s := range sources {
 		switch {
 		case s == nil:
-		case s.command != nil:
-			warnings.add(missingProgram(s.at, s.command[0]))
-		case s.path != "":
-			info, err := os.Stat(s.path)
+		case s.Command != nil:
+			warnings.add(missingProgram(s.At, s.Command[0]))
+		case s.Path != "":
+			info, err := os.Stat(s.Path)
 			if err != nil {
-				warnings.add(s.at.Errorf("", "there is no file %s now: %v", filepath.Clean(s.path), cause(err)))
-			} else if s.secret && othersCanRead(info) {
-				warnings.add(s.at.Errorf("", "others can read the file of a secret: chmod o-r %s", filepath.Clean(s.path)))
+				warnings.add(s.At.Errorf("", "there is no file %s now: %v", filepath.Clean(s.Path), cause(err)))
+			} else if s.Secret && secret.OthersCanRead(info) {
+				warnings.add(s.At.Errorf("", "others can read the file of a secret: chmod o-r %s", filepath.Clean(s.Path)))
 			}
 		}
 	}

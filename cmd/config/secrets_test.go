@@ -4,12 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -171,47 +169,5 @@ func TestJoinParamsOptionFirst(t *testing.T) {
 	}
 	if params, err := channels[0].Params(t.Context()); err != nil || string(params.Data) != `{"n":2}` {
 		t.Errorf("params %s, %v", params.Data, err)
-	}
-}
-
-func TestPipeIsReadOnce(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "pipe")
-	if err := syscall.Mkfifo(path, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	go func() { _ = os.WriteFile(path, []byte("secret\n"), 0o600) }()
-	s := newFileSource("--auth-token-file", path)
-	for range 2 {
-		if text, err := (reader{}).text(t.Context(), s); err != nil || text != "secret" {
-			t.Fatalf("%q, %v", text, err)
-		}
-	}
-}
-
-func TestWaitingForInputEndsWithItsContext(t *testing.T) {
-	r, w := io.Pipe()
-	defer w.Close()
-	s := newFileSource("--join-params", stdinPath)
-	if err := s.claim(NewStdin(r)); err != nil {
-		t.Fatal(err)
-	}
-	cause := errors.New("enough")
-	ctx, cancel := context.WithCancelCause(t.Context())
-	cancel(cause)
-	if _, err := (reader{}).text(ctx, s); !errors.Is(err, cause) {
-		t.Errorf("error %v", err)
-	}
-}
-
-func TestReadErrorOfStdin(t *testing.T) {
-	r, w := io.Pipe()
-	w.CloseWithError(io.ErrNoProgress)
-	s := newFileSource("--join-params", stdinPath)
-	if err := s.claim(NewStdin(r)); err != nil {
-		t.Fatal(err)
-	}
-	_, err := (reader{}).text(t.Context(), s)
-	if !errors.Is(err, io.ErrNoProgress) || err.Error() != "cannot read standard input for --join-params: "+io.ErrNoProgress.Error() {
-		t.Errorf("error %v", err)
 	}
 }
