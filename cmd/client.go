@@ -14,6 +14,7 @@ import (
 	"phx/cmd/config"
 	"phx/cmd/internal/exit"
 	"phx/phoenix"
+	"phx/router"
 )
 
 // A client is what the commands that connect have in common: the options, and what is made of them. A command embeds it in
@@ -34,6 +35,10 @@ type client struct {
 	set      *config.Set
 	log      *slog.Logger
 	renderer *renderer
+	// buffer and whenFull are those of the output.
+	buffer   int64
+	whenFull router.Policy
+	out      *output
 }
 
 // newOneShot returns the client of a command that does one thing: it retries nothing and is silent when all went well.
@@ -54,8 +59,28 @@ func (c *client) bind(command *cobra.Command, run func(ctx context.Context) erro
 		if err := c.resolve(); err != nil {
 			return err
 		}
-		return c.factory.runBounded(command.Context(), c.maxTime, c.renderer, run)
+		p, err := c.printing()
+		if err != nil {
+			return err
+		}
+		return c.factory.runBounded(command.Context(), c.maxTime, p, func(ctx context.Context, out *output) error {
+			c.out = out
+			return run(ctx)
+		})
 	}
+}
+
+// printing returns what there is to say about the output.
+func (c *client) printing() (p printing, err error) {
+	p = printing{renderer: c.renderer, log: c.log, buffer: c.buffer, whenFull: c.whenFull}
+	if p.buffer == 0 {
+		p.buffer = defaultBuffer
+	}
+	if p.whenFull != router.Block {
+		// A loss is announced like any other signal, from whichever goroutine finds it, so by a renderer of its own.
+		p.announcer, err = newRenderer(c.output, c.connection.Name, c.factory.streams, c.log)
+	}
+	return p, err
 }
 
 // maxTimeOption declares --max-time.
@@ -96,8 +121,8 @@ func (c *client) resolve() error {
 	return err
 }
 
-// runBounded runs a command that prints with r, until a process signal ends it, or maxTime, unless that is zero.
-func (f *factory) runBounded(ctx context.Context, maxTime time.Duration, r *renderer, run func(context.Context) error) error {
+// runBounded runs a command that prints, until a process signal ends it, or maxTime, unless that is zero.
+func (f *factory) runBounded(ctx context.Context, maxTime time.Duration, p printing, run func(context.Context, *output) error) error {
 	ctx, stop := interruptible(ctx, f.die, endingSignals...)
 	defer stop()
 	if maxTime > 0 {
@@ -105,14 +130,17 @@ func (f *factory) runBounded(ctx context.Context, maxTime time.Duration, r *rend
 		ctx, cancel = context.WithTimeoutCause(ctx, maxTime, maxTimeError(maxTime))
 		defer cancel()
 	}
-	if err := run(ctx); err != nil {
-		return err
+	ctx, out := startOutput(ctx, f.streams, p)
+	defer out.end(nil)
+	err := withoutDone(run(ctx, out))
+	if ended := out.finish(); err == nil {
+		err = ended
 	}
 	// What ended the command while it was leaving and closing counts, too.
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	if err == nil && ctx.Err() != nil {
+		err = withoutDone(context.Cause(ctx))
 	}
-	return r.result()
+	return firstError(err, p.renderer.result())
 }
 
 // options returns what to make a connection of. The command may add to it.
@@ -131,11 +159,6 @@ func (c *client) options() (phoenix.Options, error) {
 	return o, nil
 }
 
-// printer returns a printer of records to stdout.
-func (c *client) printer() *printer {
-	return &printer{renderer: c.renderer, out: c.factory.streams.Out}
-}
-
 // A session is the connection of a running command: its events are read here, its lifecycle logged, its end explained.
 type session struct {
 	conn    *phoenix.Conn
@@ -144,6 +167,8 @@ type session struct {
 	log     *slog.Logger
 	// wasUp says that there was a session.
 	wasUp bool
+	// closing says that what ends from now on is ended by us.
+	closing bool
 
 	cancel context.CancelFunc
 	served chan error
@@ -212,7 +237,9 @@ func (s *session) next(ctx context.Context) (*phoenix.Event, error) {
 	if _, up := ev.Detail.(*phoenix.Connected); up {
 		s.wasUp = true
 	}
-	logLifecycle(s.log, ev)
+	if errored, ok := ev.Detail.(*phoenix.Errored); !ok || !s.closing || errored.Reason != phoenix.ErroredDisconnected {
+		logLifecycle(s.log, ev)
+	}
 	return ev, nil
 }
 
@@ -241,39 +268,59 @@ func (s *session) explain(err error) error {
 }
 
 const (
-	// closeGrace bounds leaving and closing.
+	// closeGrace bounds the end of serve.
 	closeGrace = 5 * time.Second
+	// answerGrace bounds how long a server may take to answer that we leave and close.
+	answerGrace = time.Second
 	// lateGrace is what is left of it when --max-time has passed already.
 	lateGrace = 500 * time.Millisecond
 )
 
-// close leaves the topics, closes the connection and waits for its end, bounded by closeGrace. Events that come until then
-// go to handle, which may be nil, with a context that ends with that time. ctx is that of the command; it may have ended.
-func (s *session) close(ctx context.Context, topics []string, handle func(context.Context, *phoenix.Event)) {
-	grace := closeGrace
-	if codeOf(context.Cause(ctx)) == exit.Timeout {
-		grace, topics = lateGrace, nil
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
-	defer cancel()
+// close ends the session as its command ends, because of err, nil if all went well: it leaves the topics, closes the connection and waits
+// for its end, bounded by answerGrace. When nobody is there any more who reads the output, it waits for nothing. Events that come
+// until then go to handle, which may be nil, with a context that ends a little later: what has been received takes its time to be printed.
+// ctx is that of the command; it may have ended.
+func (s *session) close(ctx context.Context, err error, topics []string, handle func(context.Context, *phoenix.Event)) {
 	defer s.abort()
+	s.closing = true
+	grace := answerGrace
+	switch codeOf(firstError(context.Cause(ctx), err)) {
+	case exit.Pipe:
+		return
+	case exit.Timeout:
+		if ctx.Err() != nil {
+			grace, topics = lateGrace, nil
+		}
+	}
+	ctx = context.WithoutCancel(ctx)
+	answering, cancel := context.WithTimeout(ctx, grace)
+	defer cancel()
+	handling := answering
+	if handle != nil {
+		var cancel context.CancelFunc
+		handling, cancel = context.WithTimeout(ctx, drainGrace)
+		defer cancel()
+	}
 
 	var closing sync.WaitGroup
 	closing.Go(func() {
 		var leaving sync.WaitGroup
 		for _, topic := range topics {
-			leaving.Go(func() { s.logUnlessNil("leave failed", s.conn.Leave(ctx, topic)) })
+			leaving.Go(func() { s.logUnlessNil("leave failed", s.conn.Leave(answering, topic)) })
 		}
 		leaving.Wait()
-		s.logUnlessNil("close failed", s.conn.Close(ctx))
+		s.logUnlessNil("close failed", s.conn.Close(answering))
 	})
+	// It goes on closing when that is not answered, and then the stream ends when we cut the link.
+	stop := context.AfterFunc(answering, s.cancel)
+	defer stop()
 	for {
-		ev, err := s.next(ctx)
+		ev, err := s.next(handling)
 		if err != nil {
 			break
 		}
 		if handle != nil {
-			handle(ctx, ev)
+			handle(handling, ev)
 		}
 	}
 	closing.Wait()
@@ -357,33 +404,34 @@ func retryAttrs(r phoenix.Retry, attrs ...any) []any {
 	return attrs
 }
 
-// errDone ends a command with 0: what it waited for is there.
+// errDone ends a command with 0: what it waited for is there. It is the cause of contexts, too, and no user ever sees it.
 var errDone = errors.New("done")
 
-// follow passes the events of s to handle until ctx ends, whose cause it returns, or the session does, or handle fails; errDone is
-// no failure. It ends also when the reader of stdout goes, which no write would notice while nothing comes.
-func (c *client) follow(ctx context.Context, s *session, handle func(context.Context, *phoenix.Event) error) error {
-	ctx, end := context.WithCancelCause(ctx)
-	defer end(nil)
-	gone, unwatch := watchReader(c.factory.streams)
-	defer unwatch()
-	go func() {
-		select {
-		case <-gone:
-			end(errPipe)
-		case <-ctx.Done():
+// withoutDone returns err without errDone, which is no failure.
+func withoutDone(err error) error {
+	if !errors.Is(err, errDone) {
+		return err
+	}
+	var failures []error
+	for _, e := range flatten(err) {
+		if !errors.Is(e, errDone) {
+			failures = append(failures, e)
 		}
-	}()
+	}
+	return errors.Join(failures...)
+}
+
+// follow passes the events of s to handle until ctx ends, whose cause it returns, or the session does, or handle fails. It ends
+// also when the reader of stdout goes.
+func (c *client) follow(ctx context.Context, s *session, handle func(context.Context, *phoenix.Event) error) error {
+	c.out.watchReader()
 	for {
 		ev, err := s.next(ctx)
 		if err == nil {
 			err = handle(ctx, ev)
 		}
-		switch {
-		case errors.Is(err, errDone):
-			return nil
-		case err != nil:
-			return err
+		if err != nil {
+			return withoutDone(err)
 		}
 	}
 }

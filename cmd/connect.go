@@ -70,9 +70,9 @@ func connectRun(ctx context.Context, o *connectOptions) error {
 	if err != nil {
 		return err
 	}
-	w := &connectWatch{options: o, session: s, printer: o.printer()}
+	w := &connectWatch{options: o, session: s, out: o.out}
 	err = w.run(ctx, up)
-	s.close(ctx, nil, w.closing)
+	s.close(ctx, err, nil, w.closing)
 	w.summarize()
 	return firstError(err, w.failed, w.lost())
 }
@@ -87,7 +87,7 @@ func (w *connectWatch) printConnected(ctx context.Context, up *phoenix.Event) er
 			measured := *connected.Detail.(*phoenix.Connected)
 			measured.RTT = rtt
 			connected.Detail = &measured
-			return w.printer.print(ctx, &connected)
+			return w.out.print(&connected)
 		}
 		if odd := (*phoenix.HeartbeatError)(nil); errors.As(err, &odd) {
 			return heartbeatFailure(w.session.address, odd)
@@ -104,7 +104,7 @@ func (w *connectWatch) printConnected(ctx context.Context, up *phoenix.Event) er
 type connectWatch struct {
 	options *connectOptions
 	session *session
-	printer *printer
+	out     *output
 	// answered is how many heartbeats were, fastest, slowest and total their round trips.
 	answered                int
 	fastest, slowest, total time.Duration
@@ -174,7 +174,7 @@ func (w *connectWatch) handle(ctx context.Context, ev *phoenix.Event) error {
 	case !w.options.hold:
 		return nil
 	}
-	return w.printer.print(ctx, ev)
+	return w.out.print(ev)
 }
 
 // closing takes what comes while the link is closed: the last answers, and its end.

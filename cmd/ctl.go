@@ -84,6 +84,7 @@ type ctl struct {
 
 	log      *slog.Logger
 	renderer *renderer
+	out      *output
 	client   *serve.Client
 }
 
@@ -91,19 +92,23 @@ type ctl struct {
 func (c *ctl) bind(command *cobra.Command, run func(ctx context.Context) error) *cobra.Command {
 	command.Flags().SortFlags = false
 	command.ValidArgsFunction = c.socket.completeArgs(c.factory)
-	output := c.output.Options()
+	shown := c.output.Options()
 	if !c.choosesFormat {
-		output = only(output, func(flag string) bool { return flag != "output" })
+		shown = only(shown, func(flag string) bool { return flag != "output" })
 	}
 	logging := only(c.logging.Options(), func(flag string) bool { return flag == "log-format" })
-	set := config.NewSet(c.own, output, logging, []config.Option{maxTimeOption(&c.maxTime)})
+	set := config.NewSet(c.own, shown, logging, []config.Option{maxTimeOption(&c.maxTime)})
 	set.Bind(command.Flags())
 	command.RunE = func(command *cobra.Command, _ []string) error {
 		if err := c.resolve(set); err != nil {
 			return err
 		}
 		defer c.client.Close()
-		return c.factory.runBounded(command.Context(), c.maxTime, c.renderer, run)
+		p := printing{renderer: c.renderer, log: c.log, buffer: defaultBuffer}
+		return c.factory.runBounded(command.Context(), c.maxTime, p, func(ctx context.Context, out *output) error {
+			c.out = out
+			return run(ctx)
+		})
 	}
 	return command
 }
@@ -132,11 +137,12 @@ func (c *ctl) resolve(set *config.Set) error {
 
 // print prints what a call has answered, JSON texts without line breaks, one record each.
 func (c *ctl) print(ctx context.Context, texts ...[]byte) error {
-	p := &printer{renderer: c.renderer, out: c.factory.streams.Out}
 	for _, text := range texts {
-		p.buffer = c.renderer.appendLine(ctx, p.buffer, text)
+		if _, err := c.out.addLine(text, 0); err != nil {
+			return err
+		}
 	}
-	return p.flush()
+	return c.out.flush()
 }
 
 // printAnswer is print for the results of a call.

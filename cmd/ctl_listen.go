@@ -12,7 +12,6 @@ import (
 
 	"phx/cmd/config"
 	"phx/cmd/internal/serve"
-	"phx/router"
 	"phx/signal"
 )
 
@@ -24,10 +23,6 @@ type ctlListenOptions struct {
 	duration, idle time.Duration
 	ready          readiness
 }
-
-// ctlListenBuffer is what may wait for the reader of stdout. While it is full, nothing is read from phx serve, which then loses
-// signals of this subscription, and says so in it.
-const ctlListenBuffer = 64 << 20
 
 func newCtlListenCmd(f *factory, s *ctlSocket) *cobra.Command {
 	o := &ctlListenOptions{ctl: ctl{factory: f, socket: s, choosesFormat: true}}
@@ -75,18 +70,10 @@ func ctlListenRun(ctx context.Context, o *ctlListenOptions) error {
 	if err := o.ready.clear(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	ln := &ctlListener{options: o, view: newSignalView(o.output.Format), end: cancel}
+	ln := &ctlListener{options: o, view: newSignalView(o.output.Format), out: o.out}
 	defer ln.limits.stop()
-	ln.out = startQueue(ctx, cancel, o.factory.streams, func(context.Context) *router.Queue {
-		return router.NewQueue(ctlListenBuffer, router.Block, nil)
-	})
-	err := ln.run(ctx)
-	if errors.Is(err, errDone) {
-		err = nil
-	}
-	return firstError(err, ln.out.finish(ctx), o.stop.result())
+	o.out.watchReader()
+	return firstError(withoutDone(ln.run(ctx)), o.stop.result())
 }
 
 // A ctlListener is `ctl listen` at work: it reads signals, prints them, and decides when it is enough.
@@ -94,9 +81,7 @@ type ctlListener struct {
 	options *ctlListenOptions
 	view    *signalView
 	out     *output
-	// end ends run with a cause.
-	end    context.CancelCauseFunc
-	limits timeLimits
+	limits  timeLimits
 	// counted is how many signals --count has counted.
 	counted int
 }
@@ -110,7 +95,7 @@ func (ln *ctlListener) run(ctx context.Context) error {
 		return err
 	}
 	defer stream.Close()
-	ln.limits.start(ln.options.duration, ln.options.idle, func() { ln.end(errDone) })
+	ln.limits.start(ln.options.duration, ln.options.idle, func() { ln.out.end(errDone) })
 	if err := ln.options.ready.notify(); err != nil {
 		return err
 	}
@@ -141,7 +126,7 @@ func (ln *ctlListener) handle(ctx context.Context, line []byte) error {
 	if counts {
 		ln.limits.touch()
 	}
-	printed, err := ln.print(ctx, line)
+	printed, err := ln.print(line)
 	if err != nil {
 		return err
 	}
@@ -172,13 +157,13 @@ func (ln *ctlListener) counts(kind string) bool {
 }
 
 // print prints a signal, and reports whether there is anything to print of it.
-func (ln *ctlListener) print(ctx context.Context, line []byte) (printed bool, err error) {
+func (ln *ctlListener) print(line []byte) (printed bool, err error) {
 	shown, err := ln.view.shown(line)
 	if err != nil {
 		return false, err
 	}
 	// A queue that blocks loses nothing: no seq.
-	return ln.out.commit(ln.options.renderer.appendLine(ctx, ln.out.buffer(), shown), 0)
+	return ln.out.addLine(shown, 0)
 }
 
 // typeOfSignal returns the type of a signal, whatever its format but payload. It stands before anything that a server has a say in.

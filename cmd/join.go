@@ -80,16 +80,16 @@ func joinRun(ctx context.Context, o *joinOptions) error {
 	if err != nil {
 		return err
 	}
-	answers := joinAnswers{topics: o.topics, printer: o.printer(), waiting: map[string]phoenix.Event{}}
+	answers := joinAnswers{topics: o.topics, out: o.out, waiting: map[string]phoenix.Event{}}
 	err = answers.collect(ctx, s)
 	if err != nil || !o.stay {
-		s.close(ctx, answers.joined, nil)
+		s.close(ctx, err, answers.joined, nil)
 		return err
 	}
 	err = o.follow(ctx, s, answers.handle)
 	var unprinted error
-	s.close(ctx, answers.joined, func(ctx context.Context, ev *phoenix.Event) {
-		unprinted = firstError(unprinted, answers.printer.print(ctx, ev))
+	s.close(ctx, err, answers.joined, func(_ context.Context, ev *phoenix.Event) {
+		unprinted = firstError(unprinted, answers.out.print(ev))
 	})
 	return firstError(err, unprinted)
 }
@@ -97,8 +97,8 @@ func joinRun(ctx context.Context, o *joinOptions) error {
 // joinAnswers prints the answer to each join, in the order of the topics.
 type joinAnswers struct {
 	// topics is those whose answer has not been printed.
-	topics  []string
-	printer *printer
+	topics []string
+	out    *output
 	// waiting is the answers that came before their turn.
 	waiting map[string]phoenix.Event
 	joined  []string
@@ -124,7 +124,7 @@ func (a *joinAnswers) collect(ctx context.Context, s *session) error {
 
 // handle prints what happens to connection and channels, up to the first channel that is lost for good.
 func (a *joinAnswers) handle(ctx context.Context, ev *phoenix.Event) error {
-	return firstError(a.printer.print(ctx, ev), lostForGood(ev))
+	return firstError(a.out.print(ev), lostForGood(ev))
 }
 
 // isAnswer keeps ev if it is the last word about a topic.
@@ -155,7 +155,7 @@ func (a *joinAnswers) print(ctx context.Context) error {
 			return nil
 		}
 		a.topics = a.topics[1:]
-		if err := a.printer.print(ctx, &ev); err != nil {
+		if err := a.out.print(&ev); err != nil {
 			return err
 		}
 	}

@@ -30,8 +30,6 @@ type listenOptions struct {
 	keepGoing        bool
 	exitOnClose      bool
 	ready            readiness
-	buffer           int64
-	whenFull         router.Policy
 }
 
 // listenRetries is how often listen tries again, once it has joined: before that a person is waiting to see it work.
@@ -116,25 +114,15 @@ func listenRun(ctx context.Context, o *listenOptions) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	out, err := startOutput(ctx, cancel, o)
-	if err != nil {
-		return err
-	}
-	ln.out, ln.end = out, cancel
+	o.out.watchReader()
 	defer ln.limits.stop()
-
 	ln.session, err = startSession(ctx, o.connection.Address(), options)
 	if err != nil {
 		return err
 	}
 	err = ln.run(ctx)
 	ln.close(ctx, err)
-	if errors.Is(err, errDone) {
-		err = nil
-	}
-	return firstError(err, ln.failed, out.finish(ctx), o.stop.result())
+	return firstError(withoutDone(err), ln.failed, o.stop.result())
 }
 
 // firstError returns the first of errs that is not nil.
@@ -176,8 +164,6 @@ type listener struct {
 	options *listenOptions
 	session *session
 	out     *output
-	// end ends run with a cause.
-	end context.CancelCauseFunc
 
 	// open is the topics that are joined or will be; waiting those without a first answer.
 	open, waiting map[string]bool
@@ -190,7 +176,7 @@ type listener struct {
 }
 
 func newListener(o *listenOptions) (*listener, error) {
-	ln := &listener{options: o, open: map[string]bool{}, waiting: map[string]bool{}}
+	ln := &listener{options: o, out: o.out, open: map[string]bool{}, waiting: map[string]bool{}}
 	for _, topic := range o.topics {
 		ln.open[topic], ln.waiting[topic] = true, true
 	}
@@ -242,7 +228,7 @@ func (ln *listener) handle(ctx context.Context, ev *phoenix.Event) error {
 
 // print prints ev, reports whether there is anything to print of it, and checks --until and --fail-on.
 func (ln *listener) print(ctx context.Context, ev *phoenix.Event) (printed bool, err error) {
-	printed, err = ln.out.commit(ln.options.renderer.append(ctx, ln.out.buffer(), ev), ev.Seq)
+	printed, err = ln.out.add(ev)
 	if err != nil {
 		return printed, err
 	}
@@ -290,7 +276,7 @@ func (ln *listener) answered(topic string) error {
 	if len(ln.waiting) > 0 || len(ln.open) == 0 {
 		return nil
 	}
-	ln.limits.start(ln.options.duration, ln.options.idle, func() { ln.end(errDone) })
+	ln.limits.start(ln.options.duration, ln.options.idle, func() { ln.out.end(errDone) })
 	return ln.options.ready.notify()
 }
 
@@ -320,7 +306,7 @@ func (ln *listener) close(ctx context.Context, cause error) {
 	for topic := range ln.open {
 		topics = append(topics, topic)
 	}
-	ln.session.close(ctx, topics, handle)
+	ln.session.close(ctx, cause, topics, handle)
 	// An output that fails says so by its own result.
 	_ = ln.out.flush()
 }

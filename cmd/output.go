@@ -8,6 +8,8 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/itchyny/gojq"
@@ -32,8 +34,7 @@ type renderer struct {
 	exitStatus bool
 	last       lastValue
 
-	line   []byte // scratch
-	filled []byte // what the filter's results are appended to
+	line []byte // scratch
 }
 
 // lastValue is what -e knows of the last value printed.
@@ -62,56 +63,44 @@ func newRenderer(o config.Output, name string, s *Streams, log *slog.Logger) (*r
 	return r, err
 }
 
-// append appends what is printed of ev: nothing, or one or more whole lines. A filter that fails on the record is logged, and
-// remembered for [renderer.result]. ctx ends a filter that does not end by itself.
-func (r *renderer) append(ctx context.Context, dst []byte, ev *phoenix.Event) []byte {
-	if r.filter == nil && !r.raw && r.style == (jsonStyle{}) {
-		start := len(dst)
-		dst = r.encoder.Append(dst, ev)
-		r.note(dst[start:])
-		return dst
-	}
+// encode returns the line of the encoder for ev, valid until the next call: nothing for what the format leaves out.
+func (r *renderer) encode(ev *phoenix.Event) []byte {
 	r.line = r.encoder.Append(r.line[:0], ev)
-	return r.appendLine(ctx, dst, r.line)
+	return r.line
 }
 
-// appendLine is append for a line of the encoder.
-func (r *renderer) appendLine(ctx context.Context, dst, line []byte) []byte {
+// plain reports whether the encoder's lines are printed as they are.
+func (r *renderer) plain() bool {
+	return r.filter == nil && !r.raw && r.style == (jsonStyle{})
+}
+
+// each gives each text that is printed of a line of the encoder to emit, one after the other as they come: the line itself, or the
+// results of the filter. emit's error ends it, and is returned. ctx ends a filter that does not end by itself. A filter that fails
+// on the record is logged, and remembered for [renderer.result].
+func (r *renderer) each(ctx context.Context, line []byte, emit func(text []byte) error) error {
 	text := bytes.TrimSuffix(line, []byte("\n"))
-	if len(text) == 0 {
-		return dst
+	switch {
+	case len(text) == 0:
+		return nil
+	case r.filter == nil:
+		return emit(text)
 	}
-	if r.filter == nil {
-		return r.appendText(dst, text)
-	}
-	start := len(dst)
-	dst, err := r.appendFiltered(ctx, dst, text)
-	if err != nil && ctx.Err() != nil {
-		// The command is ending. What it has received is still printed; only a filter that does not end is cut short.
-		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), lateGrace)
-		defer cancel()
-		if dst, err = r.appendFiltered(grace, dst[:start], text); grace.Err() != nil {
-			return dst // that is no fault of the record
-		}
-	}
-	if err != nil {
-		r.errors.add(r.filter, err)
-	}
-	return dst
-}
-
-// appendFiltered appends what the filter makes of one JSON text.
-func (r *renderer) appendFiltered(ctx context.Context, dst, text []byte) ([]byte, error) {
-	r.filled = dst
+	var refused error
 	err := r.filter.run(ctx, text, func(value any) error {
 		result, err := gojq.Marshal(value)
-		if err == nil {
-			r.filled = r.appendText(r.filled, result)
+		if err != nil {
+			return err
 		}
-		return err
+		refused = emit(result)
+		return refused
 	})
-	dst, r.filled = r.filled, nil
-	return dst, err
+	switch {
+	case refused != nil:
+		return refused
+	case err != nil && ctx.Err() == nil: // its end is no fault of the record
+		r.errors.add(r.filter, err)
+	}
+	return nil
 }
 
 // appendText appends one JSON text as one line, or as many as its style has.
@@ -163,166 +152,372 @@ func (r *renderer) result() error {
 	return nil
 }
 
-// An output writes to stdout what is put in its queue, in a goroutine of its own, so that a slow reader holds up nothing
-// but what it must.
+// An output is the stdout of a command: what is printed goes through a queue to a goroutine that writes it, so that a slow reader
+// holds up nothing but what it must, and one that does not read at all does not hold up the end.
 type output struct {
-	queue *router.Queue
+	renderer *renderer
+	log      *slog.Logger
+	streams  *Streams
+	queue    *router.Queue
+	// ctx is the command's, and end ends it: when a write has failed, when the reader has gone, or with errDone.
+	ctx context.Context
+	end context.CancelCauseFunc
+	// drain ends when waiting for the reader has to end: some time after ctx, or in [output.finish].
+	drain       context.Context
+	cancelDrain context.CancelFunc
+	// filtering ends filters that do not end by themselves, soon after ctx.
+	filtering context.Context
+
+	// mu guards chunk while a filter runs: hand may then hand it over.
+	mu sync.Mutex
 	// chunk is what is collected before it is queued; nil: nothing.
-	chunk   *router.Chunk
-	written chan error
-	stop    func()
-	// drain ends when waiting for the reader has to end: some time after the command's context.
-	drain context.Context
+	chunk *router.Chunk
+	// hand hands over what a filter has yielded that takes long for its next result.
+	hand *time.Timer
+
+	// moved counts what was written, unwritten the records that are being written.
+	moved, unwritten atomic.Int64
+	// refused is how many records found no room until the end.
+	refused  int
+	written  chan error
+	ending   chan struct{}
+	finished chan struct{}
+	stop     []func()
+	// unwatch ends the watch of the reader; watching guards it.
+	watching sync.Mutex
+	unwatch  func()
 }
 
-// startOutput starts the output of listen. It calls end as [startQueue] does.
-func startOutput(ctx context.Context, end context.CancelCauseFunc, o *listenOptions) (*output, error) {
-	// A loss is announced like any other signal, from whichever goroutine finds it, so by a renderer of its own.
-	announcer, err := newRenderer(o.client.output, o.connection.Name, o.factory.streams, o.log)
-	if err != nil {
-		return nil, err
+// printing is what a command has to say about its output.
+type printing struct {
+	renderer *renderer
+	log      *slog.Logger
+	// buffer bounds what waits for the reader, in bytes; whenFull says what becomes of more.
+	buffer   int64
+	whenFull router.Policy
+	// announcer prints losses. It is needed for policies that lose something.
+	announcer *renderer
+}
+
+// defaultBuffer is what may wait for the reader of stdout.
+const defaultBuffer = 64 << 20
+
+const (
+	// drainGrace is how long a reader that takes nothing holds up an end. With what it takes to leave and close it is below five seconds.
+	drainGrace = 3 * time.Second
+	// handOver is how long a result waits for the next one of the same record.
+	handOver = 20 * time.Millisecond
+)
+
+// startOutput starts the output of a command whose context is ctx, and returns it with a context that ends also by [output.end].
+func startOutput(ctx context.Context, s *Streams, p printing) (context.Context, *output) {
+	out := &output{
+		renderer: p.renderer, log: p.log, streams: s,
+		written: make(chan error, 1), ending: make(chan struct{}), finished: make(chan struct{}),
 	}
-	var line []byte
-	return startQueue(ctx, end, o.factory.streams, func(drain context.Context) *router.Queue {
-		return router.NewQueue(o.buffer, o.whenFull, func(dst []byte, l router.Loss) []byte {
-			o.log.Warn("signals were lost: the reader of stdout is too slow", "count", l.Count, "policy", o.whenFull)
-			line = announcer.encoder.AppendDropped(line[:0], signal.Dropped{
-				Count: l.Count, Policy: o.whenFull.String(), FirstSeq: l.FirstSeq, LastSeq: l.LastSeq,
-			}, time.Now())
-			return announcer.appendLine(drain, dst, line)
-		})
-	}), nil
+	out.ctx, out.end = context.WithCancelCause(ctx)
+	out.drain, out.cancelDrain = context.WithCancel(context.WithoutCancel(ctx))
+	filtering, cancelFilters := context.WithCancel(context.WithoutCancel(ctx))
+	out.filtering = filtering
+	out.hand = time.AfterFunc(time.Hour, func() {
+		out.watchReader()
+		_ = out.flush() // whose error the next flush has, too
+	})
+	out.hand.Stop()
+	out.queue = router.NewQueue(p.buffer, p.whenFull, p.announce)
+	stopFilters := context.AfterFunc(out.ctx, func() {
+		if codeOf(context.Cause(out.ctx)) == exit.Pipe {
+			cancelFilters()
+			return
+		}
+		time.AfterFunc(lateGrace, cancelFilters)
+	})
+	out.stop = append(out.stop, func() { stopFilters() }, cancelFilters, out.cancelDrain, func() { out.hand.Stop() }, out.stopWatching)
+	go out.awaitReader()
+	go func() { out.written <- out.writeAll() }()
+	return out.ctx, out
 }
 
-// startQueue starts an output with the queue that newQueue makes. drain ends when waiting for the reader has to end. It calls end
-// when the reader has gone, or a write has failed.
-func startQueue(ctx context.Context, end context.CancelCauseFunc, s *Streams, newQueue func(drain context.Context) *router.Queue) *output {
-	drain, cancelDrain := context.WithCancelCause(context.WithoutCancel(ctx))
-	out := &output{queue: newQueue(drain), written: make(chan error, 1), drain: drain}
-	stopGrace := context.AfterFunc(ctx, func() {
-		time.AfterFunc(drainGrace(ctx), func() { cancelDrain(context.Cause(ctx)) })
+// announceTime bounds what the filter of the output may do with an announcement.
+const announceTime = time.Second
+
+// announce appends the announcement of a loss: what is printed of that signal.
+func (p printing) announce(dst []byte, l router.Loss) []byte {
+	if p.announcer == nil {
+		return dst
+	}
+	p.log.Warn("signals were lost: the reader of stdout is too slow", "count", l.Count, "policy", p.whenFull)
+	r := p.announcer
+	r.line = r.encoder.AppendDropped(r.line[:0], signal.Dropped{
+		Count: l.Count, Policy: p.whenFull.String(), FirstSeq: l.FirstSeq, LastSeq: l.LastSeq,
+	}, time.Now())
+	ctx, cancel := context.WithTimeout(context.Background(), announceTime)
+	defer cancel()
+	most := len(dst) + maxAnnouncement
+	_ = r.each(ctx, r.line, func(text []byte) error { // its only error is errFirst
+		dst = r.appendText(dst, text)
+		if len(dst) > most {
+			return errFirst
+		}
+		return nil
 	})
-	gone, unwatch := watchReader(s)
-	finished := make(chan struct{})
+	return dst
+}
+
+// maxAnnouncement bounds what a filter makes of an announcement, which is made as a whole.
+const maxAnnouncement = 64 << 10
+
+// awaitReader ends drain when the command ends and the reader does not take what is queued. A process signal and --max-time set it a
+// time; an end that is nobody's hurry waits for as long as the reader takes something.
+func (out *output) awaitReader() {
+	select {
+	case <-out.ctx.Done():
+	case <-out.ending:
+	case <-out.finished:
+		return
+	}
+	const look = 50 * time.Millisecond
+	var hurried bool
+	var limit time.Time
+	last, since := out.moved.Load(), time.Now()
+	ticker := time.NewTicker(look)
+	defer ticker.Stop()
+	for {
+		if !hurried && out.ctx.Err() != nil {
+			switch cause := context.Cause(out.ctx); {
+			case codeOf(cause) == exit.Timeout:
+				hurried, limit = true, time.Now().Add(lateGrace)
+			case !errors.Is(cause, errDone):
+				hurried, limit = true, time.Now().Add(drainGrace)
+			}
+		}
+		now := time.Now()
+		if moved := out.moved.Load(); moved != last {
+			last, since = moved, now
+		}
+		if hurried && now.After(limit) || now.Sub(since) > drainGrace {
+			out.cancelDrain()
+			return
+		}
+		select {
+		case <-ticker.C:
+		case <-out.finished:
+			return
+		}
+	}
+}
+
+// watchReader ends the command when the reader of stdout goes, which no write would notice while nothing comes.
+func (out *output) watchReader() {
+	file, ok := out.streams.Out.(*os.File)
+	if !ok {
+		return
+	}
+	out.watching.Lock()
+	defer out.watching.Unlock()
+	if out.unwatch != nil {
+		return
+	}
+	var gone <-chan struct{}
+	gone, out.unwatch = proc.WatchReader(file)
 	go func() {
 		select {
 		case <-gone:
 			out.queue.Abort(errPipe)
-			end(errPipe)
-		case <-finished:
+			out.end(errPipe)
+		case <-out.finished:
 		}
 	}()
-	go func() {
-		err := router.Copy(drain, s.Out, out.queue)
-		if wrote := (*router.WriteError)(nil); errors.As(err, &wrote) {
-			err = writeError(wrote.Err)
-			end(err)
+}
+
+// stopWatching ends the watch, and lets no other begin.
+func (out *output) stopWatching() {
+	out.watching.Lock()
+	defer out.watching.Unlock()
+	if out.unwatch != nil {
+		out.unwatch()
+	}
+	out.unwatch = func() {}
+}
+
+// writeAll writes what is queued until the end of that.
+func (out *output) writeAll() error {
+	piece := proc.Pieces(out.streams.Out)
+	for {
+		c, err := out.queue.Take(out.drain)
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
 		}
-		out.written <- err
-	}()
-	out.stop = func() {
-		stopGrace()
-		close(finished)
-		unwatch()
-		cancelDrain(nil)
+		if err := out.writeChunk(c, piece); err != nil {
+			out.queue.Abort(err)
+			out.end(err)
+			return err
+		}
 	}
-	return out
 }
 
-// drainGrace is how long the reader may take for what is queued once ctx has ended: the time to leave and close, or next
-// to nothing when the time was up.
-func drainGrace(ctx context.Context) time.Duration {
-	if codeOf(context.Cause(ctx)) == exit.Timeout {
-		return lateGrace
+// writeChunk writes whole records, in pieces that a pipe takes as a whole or not at all, as far as they are small enough: when the process
+// ends during a write, no line is cut.
+func (out *output) writeChunk(c *router.Chunk, piece func(size int) int) error {
+	text := c.Bytes()
+	out.unwritten.Store(int64(c.Len()))
+	for done := 0; done < c.Len(); {
+		size, records := len(text), c.Len()-done
+		if most := piece(size); size > most {
+			size, records = 0, 0
+			for i := done; i < c.Len(); i++ {
+				line, _ := c.Record(i)
+				if records > 0 && size+len(line) > most {
+					break
+				}
+				size, records = size+len(line), records+1
+			}
+		}
+		n, err := out.streams.Out.Write(text[:size])
+		if err == nil && n < size {
+			err = io.ErrShortWrite
+		}
+		if err != nil {
+			out.queue.ReleaseFirst(c, done)
+			return writeError(err)
+		}
+		text, done = text[size:], done+records
+		out.moved.Add(1)
+		out.unwritten.Add(int64(-records))
 	}
-	return closeGrace
+	out.queue.Release(c)
+	return nil
 }
 
-// watchReader watches stdout for the end of its reader.
-func watchReader(s *Streams) (gone <-chan struct{}, stop func()) {
-	if file, ok := s.Out.(*os.File); ok {
-		return proc.WatchReader(file)
+// add adds what is printed of ev to what the next flush queues, and reports whether that is anything. When enough is collected, it
+// flushes.
+func (out *output) add(ev *phoenix.Event) (printed bool, err error) {
+	r := out.renderer
+	if !r.plain() {
+		return out.addLine(r.encode(ev), ev.Seq)
 	}
-	return nil, func() {}
-}
-
-// buffer returns the buffer to append what is printed of the next signal to.
-func (out *output) buffer() []byte {
-	if out.chunk == nil {
-		out.chunk = out.queue.Chunk()
-	}
-	return out.chunk.Buffer()
-}
-
-// commit takes back the buffer with what is printed of the signal with that seq, and reports whether that is anything. When
-// enough is collected it passes it on as flush does.
-func (out *output) commit(lines []byte, seq uint64) (printed bool, err error) {
-	printed = len(lines) > len(out.chunk.Buffer())
-	out.chunk.Commit(lines, seq)
-	if out.chunk.Full() {
+	chunk := out.open()
+	start := chunk.Buffer()
+	lines := r.encoder.Append(start, ev)
+	printed = len(lines) > len(start)
+	r.note(lines[len(start):])
+	chunk.Commit(lines, ev.Seq)
+	if chunk.Full() {
 		err = out.flush()
 	}
 	return printed, err
 }
 
-// flush queues what was collected, and waits for room if that is the policy.
+// addLine is add for a line of the encoder, of the signal with that seq. What a filter yields is queued as it comes.
+func (out *output) addLine(line []byte, seq uint64) (printed bool, err error) {
+	ctx, cancel := out.filterContext()
+	defer cancel()
+	filtered := out.renderer.filter != nil
+	err = out.renderer.each(ctx, line, func(text []byte) error {
+		out.mu.Lock()
+		chunk := out.open()
+		chunk.Commit(out.renderer.appendText(chunk.Buffer(), text), seq)
+		full := chunk.Full()
+		out.mu.Unlock()
+		if filtered && !printed {
+			out.hand.Reset(handOver)
+		}
+		printed = true
+		if full {
+			return out.flush()
+		}
+		return nil
+	})
+	if filtered {
+		out.hand.Stop()
+	}
+	return printed, err
+}
+
+// filterContext returns what bounds a filter. What was received is still printed when the command is ending, each record in its own
+// time.
+func (out *output) filterContext() (context.Context, context.CancelFunc) {
+	if out.filtering.Err() == nil {
+		return out.filtering, func() {}
+	}
+	return context.WithTimeout(out.drain, lateGrace)
+}
+
+// open returns the chunk to append to.
+func (out *output) open() *router.Chunk {
+	if out.chunk == nil {
+		out.chunk = out.queue.Chunk()
+	}
+	return out.chunk
+}
+
+// print is add and flush.
+func (out *output) print(ev *phoenix.Event) error {
+	if _, err := out.add(ev); err != nil {
+		return err
+	}
+	return out.flush()
+}
+
+// flush queues what was collected, and waits for room if that is the policy. Its error is errDone, or the cause of the command's
+// context, when that has ended and the reader takes nothing.
 func (out *output) flush() error {
+	out.mu.Lock()
+	defer out.mu.Unlock()
 	if out.chunk == nil {
 		return nil
 	}
 	chunk := out.chunk
 	out.chunk = nil
+	records := chunk.Len()
 	err := out.queue.Put(out.drain, chunk)
-	if errors.Is(err, router.ErrFull) {
+	switch {
+	case errors.Is(err, router.ErrFull):
 		return &exit.Error{
 			Code: exit.Write, Message: "the reader of stdout is too slow: the output buffer is full", Err: err,
 			Hint: "allow more with --buffer, or let --when-full block or drop",
 		}
+	case errors.Is(err, context.Canceled):
+		out.refused += records
+		return firstError(context.Cause(out.ctx), errDone)
 	}
 	return err
 }
 
-// finish waits until everything is written.
-func (out *output) finish(context.Context) error {
+// finish waits until everything is written, or the reader is given up. Its error is that of the writes.
+func (out *output) finish() error {
+	_ = out.flush() // what it says is known: the end of the command, or what the writes say
 	out.queue.CloseInput(nil)
-	err := <-out.written
-	out.stop()
-	return err
-}
-
-// A printer writes records for commands that print few of them, or wait for what they print. Each write is of whole lines.
-type printer struct {
-	renderer *renderer
-	out      io.Writer
-	buffer   []byte
-}
-
-// maxPrinted is how much is collected before it is written.
-const maxPrinted = 64 << 10
-
-// print writes what is printed of ev, and what was added before. The error is that of [writeError].
-func (p *printer) print(ctx context.Context, ev *phoenix.Event) error {
-	if err := p.add(ctx, ev); err != nil {
-		return err
+	close(out.ending)
+	defer func() {
+		close(out.finished)
+		for _, stop := range out.stop {
+			stop()
+		}
+	}()
+	select {
+	case err := <-out.written:
+		out.sayUnwritten(0)
+		return withoutDone(err)
+	case <-out.drain.Done():
 	}
-	return p.flush()
-}
-
-// add adds what is printed of ev to what the next flush writes.
-func (p *printer) add(ctx context.Context, ev *phoenix.Event) error {
-	p.buffer = p.renderer.append(ctx, p.buffer, ev)
-	if len(p.buffer) >= maxPrinted {
-		return p.flush()
-	}
-	return nil
-}
-
-// flush writes what was added.
-func (p *printer) flush() error {
-	if len(p.buffer) == 0 {
+	left := out.queue.Abort(errDone)
+	select {
+	case err := <-out.written:
+		out.sayUnwritten(left)
+		return withoutDone(err)
+	case <-time.After(lastLog):
+		out.sayUnwritten(left + int(out.unwritten.Load()))
 		return nil
 	}
-	_, err := p.out.Write(p.buffer)
-	p.buffer = p.buffer[:0]
-	return writeError(err)
+}
+
+// sayUnwritten says how many records nobody will read.
+func (out *output) sayUnwritten(records int) {
+	if records += out.refused; records > 0 {
+		out.log.Error("records were not written, because nobody reads stdout", "records", records)
+	}
 }

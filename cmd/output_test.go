@@ -1,12 +1,15 @@
 package cmd
 
 import (
+	"bufio"
 	"bytes"
 	"context"
+	"io"
 	"log/slog"
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 
 	"phx/cmd/config"
 	"phx/cmd/internal/exit"
@@ -23,11 +26,15 @@ func render(t *testing.T, o config.Output, terminal bool, payloads ...string) (s
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &printer{renderer: r, out: &out}
+	s.Out = &out
+	_, printed := startOutput(t.Context(), s, printing{renderer: r, log: r.errors.log, buffer: defaultBuffer})
 	for _, payload := range payloads {
-		if err := p.print(t.Context(), &phoenix.Event{Topic: "t", Name: "e", Payload: phoenix.JSON(payload), Detail: &phoenix.Message{}}); err != nil {
+		if err := printed.print(&phoenix.Event{Topic: "t", Name: "e", Payload: phoenix.JSON(payload), Detail: &phoenix.Message{}}); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if err := printed.finish(); err != nil {
+		t.Fatal(err)
 	}
 	return out.String(), errs.String(), r.result()
 }
@@ -98,31 +105,65 @@ func TestExitStatus(t *testing.T) {
 	}
 }
 
-func TestPrinterSaysWhyItCannotWrite(t *testing.T) {
-	r, err := newRenderer(config.Output{}, "default", &Streams{LookupEnv: func(string) (string, bool) { return "", false }}, slog.Default())
+func TestOutputSaysWhyItCannotWrite(t *testing.T) {
+	s := &Streams{Out: failingWriter{syscall.ENOSPC}, LookupEnv: func(string) (string, bool) { return "", false }}
+	r, err := newRenderer(config.Output{}, "default", s, slog.Default())
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &printer{renderer: r, out: failingWriter{syscall.ENOSPC}}
-	ev := &phoenix.Event{Payload: phoenix.JSON("1"), Detail: &phoenix.Message{}}
-	if err := p.print(t.Context(), ev); codeOf(err) != exit.Write {
-		t.Errorf("error %v", err)
+	ctx, out := startOutput(t.Context(), s, printing{renderer: r, log: slog.Default(), buffer: defaultBuffer})
+	_ = out.print(&phoenix.Event{Payload: phoenix.JSON("1"), Detail: &phoenix.Message{}})
+	<-ctx.Done()
+	if err := out.finish(); codeOf(err) != exit.Write || codeOf(context.Cause(ctx)) != exit.Write {
+		t.Errorf("error %v, cause %v", err, context.Cause(ctx))
 	}
 }
 
 func TestInterruptedFilterIsNoFailureOfTheRecord(t *testing.T) {
-	var errs bytes.Buffer
-	s := &Streams{LookupEnv: func(string) (string, bool) { return "", false }}
+	var printed, errs bytes.Buffer
+	s := &Streams{Out: &printed, LookupEnv: func(string) (string, bool) { return "", false }}
 	r, err := newRenderer(config.Output{Filter: "def f: f; f"}, "default", s, newLogger(&errs, config.Logging{}, slog.LevelWarn))
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if got := r.append(ctx, nil, &phoenix.Event{Payload: phoenix.JSON("1"), Detail: &phoenix.Message{}}); len(got) > 0 {
-		t.Errorf("printed %q", got)
+	_, out := startOutput(ctx, s, printing{renderer: r, log: slog.Default(), buffer: defaultBuffer})
+	if err := out.print(&phoenix.Event{Payload: phoenix.JSON("1"), Detail: &phoenix.Message{}}); err != nil {
+		t.Error(err)
 	}
-	if errs.Len() > 0 || r.result() != nil {
-		t.Errorf("log %q, result %v", errs.String(), r.result())
+	if err := out.finish(); err != nil || printed.Len() > 0 || errs.Len() > 0 || r.result() != nil {
+		t.Errorf("printed %q, log %q, %v, result %v", printed.String(), errs.String(), err, r.result())
 	}
+}
+
+// Of an expression without an end only so much waits as the buffer has room for.
+func TestFilterIsHeldUpByAFullBuffer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reader, stdout := io.Pipe()
+		s := &Streams{Out: stdout, LookupEnv: func(string) (string, bool) { return "", false }}
+		r, err := newRenderer(config.Output{Filter: "repeat(1)"}, "default", s, slog.Default())
+		if err != nil {
+			t.Fatal(err)
+		}
+		const buffer = 64 << 10
+		_, out := startOutput(t.Context(), s, printing{renderer: r, log: slog.Default(), buffer: buffer})
+		added := make(chan error, 1)
+		go func() { added <- out.print(&phoenix.Event{Payload: phoenix.JSON("1"), Detail: &phoenix.Message{}}) }()
+		line, err := bufio.NewReaderSize(reader, 16).ReadString('\n')
+		if line != "1\n" || err != nil {
+			t.Errorf("read %q, %v", line, err)
+		}
+		synctest.Wait() // until everybody waits for the reader
+		if _, waiting := out.queue.Len(); waiting > buffer {
+			t.Errorf("%d bytes wait", waiting)
+		}
+		reader.CloseWithError(syscall.EPIPE)
+		if err := <-added; codeOf(err) != exit.Pipe {
+			t.Errorf("the reader has gone: %v", err)
+		}
+		if err := out.finish(); codeOf(err) != exit.Pipe {
+			t.Errorf("at the end: %v", err)
+		}
+	})
 }

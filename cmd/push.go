@@ -87,12 +87,12 @@ func pushRun(ctx context.Context, o *pushOptions) error {
 	if err := o.stop.compile(o.connection.Name, o.log); err != nil {
 		return err
 	}
-	p := &pusher{options: o, in: in, printer: o.printer()}
+	p := &pusher{options: o, in: in, out: o.out}
 	if p.session, _, err = openSession(ctx, o.connection.Address(), options); err != nil {
 		return err
 	}
 	err = p.run(ctx)
-	p.session.close(ctx, []string{o.topic}, p.printRest())
+	p.session.close(ctx, err, []string{o.topic}, p.printRest())
 	return firstError(err, o.stop.result())
 }
 
@@ -110,7 +110,7 @@ type pusher struct {
 	options *pushOptions
 	in      *pushInput
 	session *session
-	printer *printer
+	out     *output
 	// matched says that --until is true of a message.
 	matched bool
 
@@ -146,7 +146,7 @@ func (p *pusher) run(ctx context.Context) error {
 		err = p.awaitMatch(ctx)
 	}
 	// The first failure decides; how the link ended says why.
-	return errors.Join(p.failed, p.printer.flush(), err)
+	return errors.Join(p.failed, p.out.flush(), err)
 }
 
 // awaitJoin waits for the answer to the join.
@@ -172,7 +172,7 @@ func (p *pusher) collect(ctx, sending context.Context, slots chan struct{}) erro
 	wait := sending
 	for p.progress.outstanding(p.done) {
 		if !p.session.events.Ready() {
-			if err := p.printer.flush(); err != nil {
+			if err := p.out.flush(); err != nil {
 				return err
 			}
 		}
@@ -276,7 +276,7 @@ func (p *pusher) printEnds(ctx context.Context) error {
 		}
 		delete(p.ended, p.next)
 		p.next++
-		if err := p.printer.add(ctx, &ev); err != nil {
+		if _, err := p.out.add(&ev); err != nil {
 			return err
 		}
 	}
@@ -288,7 +288,7 @@ func (p *pusher) printRest() func(context.Context, *phoenix.Event) {
 		if index, _, isEnd := pushEnd(ev); isEnd && p.ended != nil {
 			p.ended[index] = ev.Clone()
 			if p.printEnds(ctx) == nil {
-				_ = p.printer.flush()
+				_ = p.out.flush()
 			}
 		}
 	}
@@ -382,7 +382,7 @@ func (s *pushProgress) outstanding(done int) bool {
 func (p *pusher) awaitMatch(ctx context.Context) error {
 	for !p.matched {
 		if !p.session.events.Ready() {
-			if err := p.printer.flush(); err != nil {
+			if err := p.out.flush(); err != nil {
 				return err
 			}
 		}
@@ -406,7 +406,7 @@ func (p *pusher) handleMessage(ctx context.Context, ev *phoenix.Event) error {
 	if p.options.stop.none() || p.matched {
 		return nil
 	}
-	if err := p.printer.add(ctx, ev); err != nil {
+	if _, err := p.out.add(ev); err != nil {
 		return err
 	}
 	err := p.options.stop.checkEvent(ctx, ev)

@@ -370,18 +370,27 @@ func cmdHangup(ts *testscript.TestScript, args []string) {
 
 // cmdEnds waits for the end of a job:
 //
-//	ends NAME CODE|SIGNAL
+//	ends [-stalled] NAME CODE|SIGNAL
 //
-// SIGNAL, such as SIGINT, is a real death by it. stdout, stderr, cmp and holds then see the output of the job.
+// SIGNAL, such as SIGINT, is a real death by it. stdout, stderr, cmp and holds then see the output of the job. With -stalled nobody
+// reads its stdout before that, and it has a quarter of Patience.
 func cmdEnds(ts *testscript.TestScript, args []string) {
+	stalled := len(args) > 0 && args[0] == "-stalled"
+	patience := Patience
+	if stalled {
+		args, patience = args[1:], Patience/4
+	}
 	j := jobOf(ts, args)
 	if len(args) != 2 {
-		ts.Fatalf("usage: ends NAME CODE|SIGNAL")
+		ts.Fatalf("usage: ends [-stalled] NAME CODE|SIGNAL")
 	}
-	j.drain()
+	if !stalled {
+		j.drain()
+	}
 	select {
 	case <-j.ended:
-	case <-time.After(Patience):
+		j.drain()
+	case <-time.After(patience):
 		ts.Fatalf("%s does not end\n[stdout]\n%s\n[stderr]\n%s", args[0], j.stdout.String(), j.stderr.String())
 	}
 	j.readers.Wait()

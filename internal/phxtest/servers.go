@@ -14,6 +14,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"io"
@@ -324,7 +325,53 @@ var strangers = map[string]func(net.Conn){
 	"graphql": upgrade("Sec-WebSocket-Protocol: graphql-ws\r\n", discard),
 	"mute":    upgrade("", discard),
 	"picky":   upgrade("", answer("\x88\x02\x03\xeb")),
-	"odd":     upgrade("", answer(textFrame(`[null,"1","phoenix","phx_reply",{"status":"error","response":{"reason":"nobody"}}]`))),
+	// rude has channels, each with a message, and answers neither a leave nor a close.
+	"rude": upgrade("", rude),
+	"odd":  upgrade("", answer(textFrame(`[null,"1","phoenix","phx_reply",{"status":"error","response":{"reason":"nobody"}}]`))),
+}
+
+// rude answers every message of a client, a leave excepted.
+func rude(nc net.Conn) {
+	r := bufio.NewReader(nc)
+	for {
+		text, err := readClientFrame(r)
+		var m []json.RawMessage
+		if err != nil || json.Unmarshal(text, &m) != nil || len(m) != 5 {
+			_, _ = io.Copy(io.Discard, r) // until the client hangs up
+			return
+		}
+		if string(m[3]) == `"phx_leave"` {
+			continue
+		}
+		answer := textFrame(fmt.Sprintf(`[%s,%s,%s,"phx_reply",{"status":"ok","response":{}}]`, m[0], m[1], m[2]))
+		if string(m[3]) == `"phx_join"` {
+			answer += textFrame(fmt.Sprintf(`[%s,null,%s,"hello",{}]`, m[0], m[2]))
+		}
+		if _, err := io.WriteString(nc, answer); err != nil {
+			return
+		}
+	}
+}
+
+// readClientFrame returns the payload of a short frame of a client (RFC 6455, section 5.2).
+func readClientFrame(r io.Reader) ([]byte, error) {
+	var header [6]byte
+	if _, err := io.ReadFull(r, header[:2]); err != nil {
+		return nil, err
+	}
+	size, masked := int(header[1]&0x7f), header[1]&0x80 != 0
+	if size > 125 || !masked {
+		return nil, fmt.Errorf("a frame of %d bytes, masked: %v", size, masked)
+	}
+	if _, err := io.ReadFull(r, header[2:]); err != nil {
+		return nil, err
+	}
+	payload := make([]byte, size)
+	_, err := io.ReadFull(r, payload)
+	for i := range payload {
+		payload[i] ^= header[2+i%4]
+	}
+	return payload, err
 }
 
 func discard(nc net.Conn) { _, _ = io.Copy(io.Discard, nc) }
