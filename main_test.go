@@ -9,7 +9,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	_ "phx/cmd" // what the scripts run: a result is not from the cache when it is another binary
-	"phx/internal/phxtest"
+	"phx/cmd/phxtest"
 )
 
 func TestMain(m *testing.M) {

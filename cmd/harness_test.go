@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"phx/cmd/internal/exit"
-	"phx/internal/phxtest"
+	"phx/cmd/phxtest"
 	"phx/phoenix/phoenixtest"
 )
 

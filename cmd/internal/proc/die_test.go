@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"testing"
 
-	"phx/internal/phxtest"
+	"phx/cmd/phxtest"
 )
 
 // childEnv tells the test binary to be the process that dies: "signal pid how", where pid is what it takes itself for, and

@@ -27,14 +27,14 @@ var arrows = map[string][]string{
 	"phoenix/rawjson":     {},
 	"phoenix/phoenixtest": {},
 	"scripts":             {},
-	"internal/phxtest":    {"phoenix/phoenixtest"},
+	"cmd/phxtest":         {"phoenix/phoenixtest"},
 
 	// A module of its own, of tests alone: nothing of ours imports it.
 	"signal/cloudeventstest": {"router", "signal", "phoenix"},
 }
 
 // forTests may be imported by the tests of every directory.
-var forTests = []string{"phoenix/phoenixtest", "internal/phxtest"}
+var forTests = []string{"phoenix/phoenixtest", "cmd/phxtest"}
 
 // module is the prefix of our import paths. Another name than phx comes of `make publish-as`.
 var module = func() string {
@@ -92,10 +92,10 @@ func TestArrowsThatTurnBack(t *testing.T) {
 		{"main.go", "phx/cmd", true},
 		{"main.go", "phx/phoenix", false},
 		{"main_test.go", "phx/phoenix/phoenixtest", true},
-		{"main_test.go", "phx/internal/phxtest", true},
-		{"cmd/listen.go", "phx/internal/phxtest", false},
-		{"internal/phxtest/servers.go", "phx/phoenix/phoenixtest/peer", true},
-		{"internal/phxtest/script.go", "phx/cmd", false},
+		{"main_test.go", "phx/cmd/phxtest", true},
+		{"cmd/listen.go", "phx/cmd/phxtest", false},
+		{"cmd/phxtest/servers.go", "phx/phoenix/phoenixtest/peer", true},
+		{"cmd/phxtest/script.go", "phx/cmd", false},
 		{"router/queue.go", "testing", false},
 		{"phoenix/phoenixtest/server.go", "testing/synctest", false},
 		{"router/queue_test.go", "testing", true},

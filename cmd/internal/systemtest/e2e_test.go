@@ -21,7 +21,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"phx/internal/phxtest"
+	"phx/cmd/phxtest"
 )
 
 // The scripts in e2eDir run the binary against testdata/phoenix_app, a real Phoenix server. scripts/e2e says what the

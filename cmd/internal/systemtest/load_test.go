@@ -22,7 +22,7 @@ import (
 	"testing"
 	"time"
 
-	"phx/internal/phxtest"
+	"phx/cmd/phxtest"
 	"phx/phoenix/phoenixtest"
 )
 

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"phx/internal/phxtest"
+	"phx/cmd/phxtest"
 )
 
 const (

@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"phx/internal/phxtest"
+	"phx/cmd/phxtest"
 )
 
 // The README is tested, so that what it says works as it says it:

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"phx/internal/phxtest"
+	"phx/cmd/phxtest"
 	"phx/phoenix/phoenixtest"
 )
 

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	_ "phx/cmd" // what the tests run: a result is not from the cache when it is another binary
-	"phx/internal/phxtest"
+	"phx/cmd/phxtest"
 )
 
 // root is the top of the repository.
