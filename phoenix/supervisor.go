@@ -338,18 +338,18 @@ func (s *Supervisor) watch(name string) (*managedConn, <-chan struct{}, error) {
 
 func (m *managedConn) status(ctx context.Context) (ConnectionStatus, error) {
 	for {
-		conn := m.snapshot().conn
+		before := m.snapshot()
 		var live Status
 		var err error
-		if conn != nil {
+		if conn := before.conn; conn != nil {
 			live, err = conn.status(ctx)
 			live.Session = conn.sessions(live.Session)
 		}
 		now := m.snapshot()
-		if now.conn != conn {
-			continue // another run has begun, or this one is over
+		if now.conn != before.conn || err == nil && (now.link != before.link || !now.since.Equal(before.since)) {
+			continue // something has changed while the loop was asked, so that its answer may be of before
 		}
-		// The link is that of the managed connection, which may know more by now, so that it agrees with since.
+		// The link is that of the managed connection, which knows of a stop, so that it agrees with since.
 		live.Link, live.Session = now.link, max(live.Session, now.session)
 		return ConnectionStatus{
 			Name: m.name, URI: now.uri, Required: now.required, Status: live, Since: now.since, Err: now.err,

@@ -1092,3 +1092,25 @@ func BenchmarkConnectionMemory(b *testing.B) {
 		_ = conn.Close()
 	}
 }
+
+// A status is one snapshot: the session is that of the link, however often one looks while the link comes up.
+func TestStatusIsOneSnapshot(t *testing.T) {
+	srv := phoenixtest.NewPipeServer(phoenixtest.Demo())
+	t.Cleanup(srv.Close)
+	s := supervise(t, phoenix.SupervisorOptions{})
+	add(t, s, srv, "a", patient("room:1"))
+	const runs = 300
+	for session := 1; session <= runs; session++ {
+		must(t, s.Start("a"))
+		for {
+			st := status(t, s, "a")
+			if st.Link == phoenix.StatusConnected && st.Session != session || st.Link == phoenix.StatusConnecting && st.Session != session-1 {
+				t.Fatalf("%s in session %d of %d", st.Link, st.Session, session)
+			}
+			if st.Link == phoenix.StatusConnected {
+				break
+			}
+		}
+		must(t, s.Stop(t.Context(), "a"))
+	}
+}
