@@ -28,7 +28,8 @@ func newCtlCmd(f *factory) *cobra.Command {
 		Use:   "ctl",
 		Short: "Talk to a running phx serve",
 		Long: `Asks a running phx serve for its connections, changes them, and joins, pushes and listens through them. It
-talks HTTP over a Unix socket, and prints the answers; so does curl --unix-socket PATH http://phx/v1/connections.`,
+talks HTTP over a Unix socket, and prints the answers; so does curl --unix-socket PATH http://phx/v1/connections.
+It gives up after 10 s without a sign of life of phx serve (exit 28); --max-time says otherwise.`,
 		Example: `  phx ctl list
   phx ctl status backend --wait joined --timeout 30s
   phx ctl push backend room:lobby new_msg '{"body":"hi"}'
@@ -129,6 +130,9 @@ func (c *ctl) resolve(set *config.Set) error {
 	c.log = newLogger(c.factory.streams.Err, c.logging, slog.LevelWarn)
 	c.factory.logJSON = c.logging.Format == config.LogJSON
 	c.client = serve.NewClient(c.socket.path)
+	if c.maxTime > 0 {
+		c.client.Patience = 0 // --max-time says how long
+	}
 	// The name does not matter: what is printed comes encoded.
 	var err error
 	c.renderer, err = newRenderer(c.output, "ctl", c.factory.streams, c.log)

@@ -38,6 +38,7 @@ var linkCauses = map[phoenix.Reason]cause{
 	phoenix.ReasonHeartbeatTimeout: {exit.Connect, "a heartbeat went unanswered", "check the network; --heartbeat-timeout allows more"},
 	phoenix.ReasonProtocolError:    {exit.Connect, "the server sent what WebSocket does not allow", "check what stands between: a proxy?"},
 	phoenix.ReasonMessageTooBig:    {exit.Connect, "a message was too big", "allow more with --max-message, or send less"},
+	phoenix.ReasonNoDescriptors:    {exit.Connect, "no file descriptor was left", "allow more: ulimit -n, or LimitNOFILE= of systemd"},
 }
 
 // explainLink says what a link's error means; wasUp: there was a session before, so the link was lost.

@@ -326,6 +326,7 @@ var linkReasons = []phoenix.Reason{
 	phoenix.ReasonDNS, phoenix.ReasonConnectRefused, phoenix.ReasonUnreachable, phoenix.ReasonTimeout, phoenix.ReasonTLS,
 	phoenix.ReasonCertificate, phoenix.ReasonRefused, phoenix.ReasonNotWebSocket, phoenix.ReasonClosedByRemote, phoenix.ReasonClosedByUs,
 	phoenix.ReasonReset, phoenix.ReasonEOF, phoenix.ReasonHeartbeatTimeout, phoenix.ReasonProtocolError, phoenix.ReasonMessageTooBig,
+	phoenix.ReasonNoDescriptors,
 }
 
 // reasonGroups are all the reasons there are.

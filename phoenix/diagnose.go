@@ -54,6 +54,8 @@ func reasonOf(stage Stage, err error) Reason {
 	var timeout net.Error
 	var certificate *tls.CertificateVerificationError
 	switch {
+	case noDescriptors(err):
+		return ReasonNoDescriptors
 	case errors.As(err, &dns) && !dns.IsTimeout:
 		return ReasonDNS
 	case errors.Is(err, errTooBig):
@@ -80,6 +82,14 @@ func reasonOf(stage Stage, err error) Reason {
 		return ReasonProtocolError
 	}
 	return ReasonUnreachable
+}
+
+// noDescriptors reports whether this process, or the system, has run out of file descriptors. A resolver tells it in words only.
+func noDescriptors(err error) bool {
+	if dns := (*net.DNSError)(nil); errors.As(err, &dns) {
+		return strings.Contains(dns.Err, syscall.EMFILE.Error()) || strings.Contains(dns.Err, syscall.ENFILE.Error())
+	}
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
 }
 
 // isAlert reports whether a TLS alert of the server's is behind err. With TLS 1.3, the one about a client's certificate comes

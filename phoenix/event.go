@@ -383,6 +383,7 @@ const (
 	ReasonHeartbeatTimeout Reason = "heartbeat_timeout" // PROTOCOL.md, rule 17
 	ReasonProtocolError    Reason = "protocol_error"    // a frame that WebSocket does not allow
 	ReasonMessageTooBig    Reason = "message_too_big"   // more than Options.MaxMessage, or close code 1009
+	ReasonNoDescriptors    Reason = "no_descriptors"    // this process, or system, can open no more files and sockets
 )
 
 // A JoinReason says why a join failed.

@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -1112,5 +1114,23 @@ func TestStatusIsOneSnapshot(t *testing.T) {
 			}
 		}
 		must(t, s.Stop(t.Context(), "a"))
+	}
+}
+
+// Who has no descriptor left is told so, whatever it was needed for.
+func TestNoDescriptors(t *testing.T) {
+	for _, err := range []error{
+		&net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("socket", syscall.EMFILE)},
+		&net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("socket", syscall.ENFILE)},
+		&net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "dial udp 127.0.0.53:53: socket: " + syscall.EMFILE.Error(), Name: "host"}},
+	} {
+		conn, failed := phoenix.New(phoenix.Options{
+			URL: "ws://host/socket", NetDial: func(context.Context, string, string) (net.Conn, error) { return nil, err },
+		})
+		must(t, failed)
+		var link *phoenix.LinkError
+		if failed := conn.Serve(t.Context()); !errors.As(failed, &link) || link.Reason != phoenix.ReasonNoDescriptors {
+			t.Errorf("%v: %v", err, failed)
+		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -183,9 +184,9 @@ type Server struct {
 	bridge *Bridge
 	log    *slog.Logger
 	mux    *http.ServeMux
-	// writeTimeout and maxBody are the constants, but for tests.
-	writeTimeout time.Duration
-	maxBody      int64
+	// writeTimeout, signInterval and maxBody are the constants, but for tests.
+	writeTimeout, signInterval time.Duration
+	maxBody                    int64
 	// closing is done when the server is to end: what would wait for long does so no longer.
 	closing context.Context
 	close   context.CancelFunc
@@ -193,7 +194,7 @@ type Server struct {
 
 // NewServer returns a server of b's control API. It logs what cannot be answered.
 func NewServer(b *Bridge, log *slog.Logger) *Server {
-	s := &Server{bridge: b, log: log, mux: http.NewServeMux(), writeTimeout: writeTimeout, maxBody: MaxBody}
+	s := &Server{bridge: b, log: log, mux: http.NewServeMux(), writeTimeout: writeTimeout, signInterval: signInterval, maxBody: MaxBody}
 	s.closing, s.close = context.WithCancel(context.Background())
 	s.route("/v1/connections", methods{"GET": withoutQuery(listConnections), "POST": addConnection})
 	s.route("/v1/connections/{name}", methods{"GET": getConnection, "DELETE": withoutQuery(removeConnection)})
@@ -233,6 +234,7 @@ func (s *Server) route(path string, m methods) {
 func (s *Server) answerWith(h handler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		c := &call{server: s, w: w, r: r, control: http.NewResponseController(w)}
+		defer c.settled()
 		defer func() {
 			if value := recover(); value != nil {
 				if value == http.ErrAbortHandler {
@@ -288,6 +290,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		BaseContext:       func(net.Listener) context.Context { return calls },
 	}
 	ended := make(chan error, 1)
+	l = newReserve(l, s.log)
 	go func() { ended <- server.Serve(l) }()
 	select {
 	case err := <-ended:
@@ -316,6 +319,45 @@ type call struct {
 	control *http.ResponseController
 	// begun says that the header of the answer is written.
 	begun bool
+	// settle ends the signs of life; nil without them.
+	settle func()
+}
+
+// signInterval is the time between two signs of life of a call that takes long. A caller's patience is several of them.
+const signInterval = 3 * time.Second
+
+// working lets the caller know, until the answer begins, that the call is being worked on, by interim responses (102 Processing), so
+// that it can tell a call that takes long from a server that is stopped. The header must not be touched meanwhile.
+func (c *call) working() {
+	if c.settle != nil || !c.r.ProtoAtLeast(1, 1) {
+		return
+	}
+	enough, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(c.server.signInterval)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				c.extend()
+				c.w.WriteHeader(http.StatusProcessing)
+			case <-enough:
+				return
+			}
+		}
+	}()
+	c.settle = sync.OnceFunc(func() {
+		close(enough)
+		<-ended
+	})
+}
+
+// settled ends the signs of life.
+func (c *call) settled() {
+	if c.settle != nil {
+		c.settle()
+	}
 }
 
 // name returns the connection that the path names.
@@ -345,6 +387,7 @@ func (c *call) answerSignal(a Answer, err error) error {
 	if err != nil {
 		return err
 	}
+	c.settled()
 	if a.Err != nil {
 		text, _ := json.Marshal(wireError{a.Err.Message, a.Err.Hint, a.Err.Code})                       // strings and a number
 		c.w.Header().Set(errorHeader, string(bytes.ReplaceAll(text, []byte("\x7f"), []byte(`\u007f`)))) // the one control character that JSON allows
@@ -362,6 +405,7 @@ func (c *call) write(status int, text []byte) {
 
 // begin writes the header.
 func (c *call) begin(status int, contentType string) {
+	c.settled()
 	c.begun = true
 	c.extend()
 	c.w.Header().Set("Content-Type", contentType)
@@ -475,6 +519,7 @@ type connectionList struct {
 }
 
 func listConnections(c *call) error {
+	c.working()
 	all, err := c.server.bridge.Connections(c.r.Context())
 	return c.answer(http.StatusOK, connectionList{all}, err)
 }
@@ -512,6 +557,7 @@ func await(c *call, state, timeout string) error {
 		ctx, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
 	}
+	c.working()
 	conn, err := c.server.bridge.Await(ctx, c.name(), state)
 	switch {
 	case err == nil || ctx.Err() == nil || !errors.Is(err, ctx.Err()):
@@ -557,6 +603,7 @@ func addConnection(c *call) error {
 	if named.Name == "" {
 		return badRequest(hint, "the connection has no name")
 	}
+	c.working()
 	conn, err := c.server.bridge.Add(c.r.Context(), entry, query.Get("dir"))
 	return c.answer(http.StatusCreated, conn, err)
 }
@@ -568,6 +615,7 @@ type done struct {
 }
 
 func removeConnection(c *call) error {
+	c.working()
 	err := c.server.bridge.Remove(c.r.Context(), c.name())
 	return c.answer(http.StatusOK, done{c.name(), "removed"}, err)
 }
@@ -575,12 +623,14 @@ func removeConnection(c *call) error {
 // changeConnection is a handler that answers with the connection as it is after a change.
 func changeConnection(change func(*Bridge, context.Context, string) (Connection, error)) handler {
 	return withoutQuery(func(c *call) error {
+		c.working()
 		conn, err := change(c.server.bridge, c.r.Context(), c.name())
 		return c.answer(http.StatusOK, conn, err)
 	})
 }
 
 func reload(c *call) error {
+	c.working()
 	return c.answer(http.StatusOK, done{Status: "reloaded"}, c.server.bridge.Reload(c.r.Context()))
 }
 
@@ -596,10 +646,12 @@ func join(c *call) error {
 	if j.Params != nil && j.Params[0] != '{' {
 		return badRequest("for example: "+example, "params is not an object, which is all that Phoenix takes")
 	}
+	c.working()
 	return c.answerSignal(c.server.bridge.Join(c.r.Context(), c.name(), j))
 }
 
 func leave(c *call) error {
+	c.working()
 	return c.answerSignal(c.server.bridge.Leave(c.r.Context(), c.name(), c.r.PathValue("topic")))
 }
 
@@ -628,6 +680,7 @@ func push(c *call) error {
 	if wrong != "" {
 		return badRequest("for example: "+example, "%s", wrong)
 	}
+	c.working()
 	return c.answerSignal(c.server.bridge.Push(c.r.Context(), c.name(), p))
 }
 

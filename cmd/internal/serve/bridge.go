@@ -249,9 +249,26 @@ func (p *plan) warn(log *slog.Logger) {
 	for _, w := range p.warnings {
 		log.Warn(w)
 	}
+	if limit, ok := descriptorLimit(); ok && limit < p.descriptors() {
+		log.Warn(fmt.Sprintf("at most %d files can be open, and this configuration may need %d: some connections will fail with no_descriptors",
+			limit, p.descriptors()), "hint", noDescriptorsHint)
+	}
 	if len(p.connections) == 0 {
 		log.Warn("the configuration has no connections; `phx ctl start -f FILE NAME` adds one")
 	}
+}
+
+// What the parts of serve may need of descriptors. A connection that dials has a second one: for the resolver, for another address, or
+// for the file of a secret; but they dial one after the other.
+const (
+	descriptorsOfServe   = 24 // stdio, the runtime, listeners, callers of the control API, dials
+	descriptorsOfASink   = 4  // the pipes of a program, the requests of a webhook
+	descriptorsOfAnyConn = 1
+)
+
+// descriptors returns how many descriptors the plan may need.
+func (p *plan) descriptors() uint64 {
+	return uint64(descriptorsOfServe + descriptorsOfASink*len(p.serve.Sinks) + descriptorsOfAnyConn*len(p.connections))
 }
 
 // A sink is a sink of the configuration in effect.

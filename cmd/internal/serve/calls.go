@@ -24,14 +24,13 @@ import (
 // Connections returns every connection, in the order in which it was configured or added.
 func (b *Bridge) Connections(ctx context.Context) ([]Connection, error) {
 	list := []Connection{}
-	for _, name := range b.supervisor.Names() {
-		c, err := b.status(ctx, name)
+	for _, l := range b.look(ctx, b.supervisor.Names()) {
 		switch {
-		case errors.Is(err, phoenix.ErrUnknownConnection), err == nil && b.connection(name) == nil: // removed meanwhile
-		case err != nil:
-			return nil, callError(name, err)
+		case errors.Is(l.err, phoenix.ErrUnknownConnection), l.err == nil && b.connection(l.name) == nil: // removed meanwhile
+		case l.err != nil:
+			return nil, callError(l.name, l.err)
 		default:
-			list = append(list, b.describe(c))
+			list = append(list, b.describe(l.status))
 		}
 	}
 	return list, nil

@@ -12,6 +12,8 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/http/httptrace"
+	"net/textproto"
 	"net/url"
 	"syscall"
 	"time"
@@ -22,9 +24,16 @@ import (
 // A Client makes calls to the server behind a socket. Its methods return what the server answers: JSON without a line break. An error
 // is an [*exit.Error], the server's or one that says that there is no server there, or is the cause of the end of ctx.
 type Client struct {
+	// Patience is how long a call waits for a sign of life of the server, which gives one every few seconds while it is at work; 0: for
+	// ever. It does not bound a wait for a state without an end, nor a stream. It is set before the first call.
+	Patience time.Duration
+
 	path string
 	http *http.Client
 }
+
+// Patience is the [Client.Patience] of a new client.
+const Patience = 10 * time.Second
 
 // NewClient returns a client for the server whose socket is at path. Nothing is opened before the first call.
 func NewClient(path string) *Client {
@@ -36,12 +45,30 @@ func NewClient(path string) *Client {
 		if err := checkShared(path); err != nil {
 			return nil, err
 		}
-		return new(net.Dialer).DialContext(ctx, "unix", address)
+		return dialUnix(ctx, address)
 	}
-	return &Client{path: path, http: &http.Client{
+	return &Client{Patience: Patience, path: path, http: &http.Client{
 		Transport:     &http.Transport{DialContext: dial, DisableCompression: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
+}
+
+// backlogFull is how long a dial waits before it tries again at a server that accepts nobody, and whose queue is full.
+const backlogFull = 50 * time.Millisecond
+
+// dialUnix connects. The system does not wait for room in the queue of a server, as it does with TCP; we do.
+func dialUnix(ctx context.Context, address string) (net.Conn, error) {
+	for {
+		conn, err := new(net.Dialer).DialContext(ctx, "unix", address)
+		if !errors.Is(err, syscall.EAGAIN) {
+			return conn, err
+		}
+		select {
+		case <-time.After(backlogFull):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 }
 
 // Close closes what is kept open for further calls.
@@ -72,7 +99,32 @@ func (c *Client) Connection(ctx context.Context, name, state string, timeout tim
 	if timeout > 0 {
 		query.Set("timeout", timeout.String())
 	}
+	ctx, cancel := c.patient(ctx, state, timeout)
+	defer cancel()
 	return c.text(ctx, http.MethodGet, connectionPath(name), query, nil)
+}
+
+// patient returns the context of a call that waits for a state. It lasts for as long as that may take, and for the answer.
+func (c *Client) patient(ctx context.Context, state string, timeout time.Duration) (context.Context, context.CancelFunc) {
+	if state == "" {
+		return ctx, func() {}
+	}
+	ctx = context.WithValue(ctx, waitKey{}, true)
+	if timeout <= 0 || c.Patience <= 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeoutCause(ctx, timeout+c.Patience, c.errSilent(timeout+c.Patience))
+}
+
+// waitKey is the key of a context whose call is a wait.
+type waitKey struct{}
+
+// errSilent is the error of a call to a server that gives no sign of life.
+func (c *Client) errSilent(after time.Duration) error {
+	return &exit.Error{
+		Code: exit.Timeout, Message: fmt.Sprintf("phx serve at %s does not answer: nothing came for %v", c.path, after),
+		Hint: "is it stopped (kill -CONT continues it), or very busy? see its log; --max-time waits for longer",
+	}
 }
 
 // Add starts a new connection from its entry of a config file. Relative paths in it start at dir.
@@ -178,6 +230,16 @@ func (c *Client) text(ctx context.Context, method, path string, query url.Values
 
 // call makes a call, and returns the whole answer.
 func (c *Client) call(ctx context.Context, method, path string, query url.Values, body []byte) (response *http.Response, answer []byte, err error) {
+	if c.Patience > 0 && ctx.Value(waitKey{}) == nil {
+		var cancel context.CancelCauseFunc
+		ctx, cancel = context.WithCancelCause(ctx)
+		defer cancel(nil)
+		silent := time.AfterFunc(c.Patience, func() { cancel(c.errSilent(c.Patience)) })
+		defer silent.Stop()
+		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+			Got1xxResponse: func(int, textproto.MIMEHeader) error { silent.Reset(c.Patience); return nil },
+		})
+	}
 	response, err = c.do(ctx, method, path, query, body)
 	if err != nil {
 		return nil, nil, err

@@ -1,8 +1,10 @@
 package serve
 
 import (
+	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -10,7 +12,9 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"phx/cmd/internal/exit"
@@ -211,4 +215,121 @@ func TestStream(t *testing.T) {
 		t.Errorf("a server that dies: %v", err)
 	}
 	close(lines)
+}
+
+// silentAfter returns a client in a bubble whose server gives signs of life, one each 8 s, and then answers, or not.
+func silentAfter(signs int, answers bool) *Client {
+	c := NewClient("/run/s")
+	c.http.Transport = &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+		ours, theirs := net.Pipe()
+		go func() {
+			defer theirs.Close()
+			if _, err := http.ReadRequest(bufio.NewReader(theirs)); err != nil {
+				return
+			}
+			for range signs {
+				time.Sleep(8 * time.Second)
+				_, _ = io.WriteString(theirs, "HTTP/1.1 102 Processing\r\n\r\n")
+			}
+			if answers {
+				_, _ = io.WriteString(theirs, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+				return
+			}
+			_, _ = theirs.Read(make([]byte, 1)) // until the client gives up
+		}()
+		return ours, nil
+	}}
+	return c
+}
+
+// A server that gives no sign of life for 10 s, because it is stopped, is not waited for; one that is at work is, however long that takes.
+func TestPatience(t *testing.T) {
+	tests := []struct {
+		signs   int
+		answers bool
+		call    func(context.Context, *Client) ([]byte, error)
+		took    time.Duration
+		code    exit.Code
+	}{
+		{0, false, func(ctx context.Context, c *Client) ([]byte, error) { _, err := c.Connections(ctx); return nil, err }, 10 * time.Second, exit.Timeout},
+		{0, false, func(ctx context.Context, c *Client) ([]byte, error) { return c.Join(ctx, "a", Join{Topic: "b"}) }, 10 * time.Second, exit.Timeout},
+		{3, false, func(ctx context.Context, c *Client) ([]byte, error) { return c.Reload(ctx) }, 34 * time.Second, exit.Timeout},
+		{9, true, func(ctx context.Context, c *Client) ([]byte, error) { return c.Push(ctx, "a", Push{}) }, 72 * time.Second, 0},
+		// A wait has the time that it was given, and as long as it likes without.
+		{0, false, func(ctx context.Context, c *Client) ([]byte, error) { return c.Connection(ctx, "a", StateJoined, time.Minute) }, 70 * time.Second, exit.Timeout},
+		{60, true, func(ctx context.Context, c *Client) ([]byte, error) { return c.Connection(ctx, "a", StateJoined, 0) }, 480 * time.Second, 0},
+	}
+	for i, tt := range tests {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := silentAfter(tt.signs, tt.answers)
+				defer c.Close()
+				begun := time.Now()
+				_, err := tt.call(t.Context(), c)
+				if took := time.Since(begun); took != tt.took || (err == nil) != (tt.code == 0) || err != nil && codeOf(err) != tt.code {
+					t.Errorf("after %v: %v", took, err)
+				}
+				if tt.code == exit.Timeout && (!strings.Contains(err.Error(), "/run/s does not answer") || !strings.Contains(exit.HintOf(err), "kill -CONT")) {
+					t.Errorf("%v; %s", err, exit.HintOf(err))
+				}
+			})
+		})
+	}
+}
+
+// So many callers wait already for a server that is stopped that the system takes no more.
+func TestPatienceBeforeAFullQueue(t *testing.T) {
+	path := socketPath(t)
+	must(t, os.Mkdir(filepath.Dir(path), 0o700))
+	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+	must(t, err)
+	defer syscall.Close(fd)
+	must(t, syscall.Bind(fd, &syscall.SockaddrUnix{Name: path}))
+	must(t, syscall.Listen(fd, 0))
+	for range 3 {
+		if conn, err := net.Dial("unix", path); err == nil {
+			defer conn.Close()
+		}
+	}
+	c := NewClient(path)
+	c.Patience = 100 * time.Millisecond
+	if _, err := c.Connections(t.Context()); codeOf(err) != exit.Timeout {
+		t.Errorf("code %d: %v", codeOf(err), err)
+	}
+}
+
+// A call that takes long lets its caller know that it is being worked on, and is answered as any other.
+func TestSignsOfLife(t *testing.T) {
+	s := newStage(t, talking, talkingConfig)
+	s.open()
+	must(t, s.StartAll())
+	s.await("backend", StateJoined)
+	api := s.serve(func(server *Server) { server.signInterval = time.Millisecond })
+	for _, call := range []string{
+		"POST /v1/connections/backend/push HTTP/1.1\r\nHost: phx\r\nContent-Length: 70\r\n\r\n" +
+			`{"topic":"room:lobby","event":"silent","payload":{},"timeout_ms":300}` + " ",
+		"GET /v1/connections/backend?wait=connected&timeout=300ms HTTP/1.1\r\nHost: phx\r\n\r\n",
+	} {
+		if strings.HasPrefix(call, "GET") {
+			s.stop("backend")
+		}
+		conn, err := net.Dial("unix", api.path)
+		must(t, err)
+		_, err = io.WriteString(conn, call)
+		must(t, err)
+		answer := bufio.NewReader(conn)
+		line, err := answer.ReadString('\n')
+		must(t, err)
+		if line != "HTTP/1.1 102 Processing\r\n" {
+			t.Errorf("%.40s: answered with %q", call, line)
+		}
+		for strings.HasPrefix(line, "HTTP/1.1 102") || line == "\r\n" {
+			line, err = answer.ReadString('\n')
+			must(t, err)
+		}
+		if line != "HTTP/1.1 504 Gateway Timeout\r\n" {
+			t.Errorf("%.40s: answered with %q in the end", call, line)
+		}
+		_ = conn.Close()
+	}
 }

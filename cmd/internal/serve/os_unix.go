@@ -92,3 +92,12 @@ func monotonic() time.Duration {
 	}
 	return time.Duration(t.Nano())
 }
+
+// descriptorLimit returns how many files this process may have open.
+func descriptorLimit() (limit uint64, ok bool) {
+	var l syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l); err != nil {
+		return 0, false
+	}
+	return uint64(l.Cur), true
+}

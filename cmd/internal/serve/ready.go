@@ -30,17 +30,19 @@ func (b *Bridge) Ready(ctx context.Context) (ready bool, missing []string) {
 	if !b.started.Load() {
 		return false, []string{"serve is starting"}
 	}
-	for _, name := range b.supervisor.Names() {
+	names := slices.DeleteFunc(b.supervisor.Names(), func(name string) bool {
 		c := b.connection(name)
-		if c == nil || !c.settings.Load().connection.Required {
-			continue
+		return c == nil || !c.settings.Load().connection.Required
+	})
+	for _, l := range b.look(ctx, names) {
+		c := b.connection(l.name)
+		switch {
+		case c == nil: // removed meanwhile
+		case l.err != nil:
+			missing = append(missing, fmt.Sprintf("%s: no status: %v", l.name, l.err))
+		default:
+			missing = append(missing, missingOf(&l.status, c.settings.Load().connection.AutoJoin())...)
 		}
-		status, err := b.status(ctx, name)
-		if err != nil {
-			missing = append(missing, fmt.Sprintf("%s: no status: %v", name, err))
-			continue
-		}
-		missing = append(missing, missingOf(&status, c.settings.Load().connection.AutoJoin())...)
 	}
 	return len(missing) == 0, missing
 }
@@ -48,8 +50,30 @@ func (b *Bridge) Ready(ctx context.Context) (ready bool, missing []string) {
 // errStuck says that a connection does not answer: something that runs for it hangs.
 var errStuck = errors.New("the connection does not answer")
 
-// statusTime bounds the wait for the status of one connection.
-const statusTime = time.Second
+// statusTime bounds the wait for the status of one connection. It is less than answerTime, so that who asks whether all are ready
+// learns which is not.
+const statusTime = answerTime - 100*time.Millisecond
+
+// A look is the status of a connection as it was found, or why there is none.
+type look struct {
+	name   string
+	status phoenix.ConnectionStatus
+	err    error
+}
+
+// look looks at connections side by side: however many of them do not answer, it takes statusTime.
+func (b *Bridge) look(ctx context.Context, names []string) []look {
+	looks := make([]look, len(names))
+	var wait sync.WaitGroup
+	for i, name := range names {
+		wait.Go(func() {
+			status, err := b.status(ctx, name)
+			looks[i] = look{name, status, err}
+		})
+	}
+	wait.Wait()
+	return looks
+}
 
 // status returns the status of a connection. Of one that does not answer in statusTime it is what is known without asking it, with
 // errStuck in it, so that one that hangs does not hide the others.

@@ -3,12 +3,14 @@ package serve
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -202,6 +204,68 @@ connections:
 	}
 	if page := s.metrics(); !strings.Contains(page, `phx_connection_up{connection="b"} 1`) || !strings.Contains(page, `phx_connection_required{connection="a"} 1`) {
 		t.Errorf("metrics:\n%s", page)
+	}
+}
+
+// Connections are looked at side by side: however many do not answer, the others are shown in a second or so.
+func TestManyConnectionsThatDoNotAnswer(t *testing.T) {
+	const many = 30
+	config := "connections:\n  good: {uri: \"${URI}\"}\n"
+	for i := range many {
+		config += fmt.Sprintf("  c%d: {uri: \"${URI}\", auto_join_channels: [room:a]}\n", i)
+	}
+	s := newStage(t, phoenixtest.Demo(), config)
+	let, hangs := make(chan struct{}), make(chan struct{}, many)
+	s.handler = hangingHandler{s.log, func(message string) {
+		if strings.HasPrefix(message, "a reply that nothing waits for") { // logged by the loop
+			hangs <- struct{}{}
+			<-let
+		}
+	}}
+	s.open()
+	defer s.end()
+	defer close(let)
+	must(t, s.StartAll())
+	s.await("good", StateConnected)
+	var all sync.WaitGroup
+	for i := range many {
+		name := fmt.Sprintf("c%d", i)
+		s.await(name, StateJoined)
+		all.Go(func() {
+			for timedOut := false; !timedOut; {
+				answer, err := s.Push(t.Context(), name, Push{Topic: "room:a", Event: "slow", Payload: []byte(`{"ms":50}`), TimeoutMS: 1})
+				if err != nil {
+					t.Error(err)
+				}
+				timedOut = err != nil || answer.Status == http.StatusGatewayTimeout
+			}
+		})
+	}
+	all.Wait()
+	for range many {
+		<-hangs
+	}
+	for what, look := range map[string]func(){
+		"list": func() {
+			list, err := s.Connections(t.Context())
+			if err != nil || len(list) != many+1 || list[0].Error != "" || list[many].Error != "the connection does not answer" {
+				t.Errorf("%+v, %v", list, err)
+			}
+		},
+		"metrics": func() { s.metrics() },
+		"ready": func() {
+			ctx, cancel := context.WithTimeout(t.Context(), answerTime)
+			defer cancel()
+			if ready, missing := s.Ready(ctx); ready || len(missing) != many || missing[0] != "c0: the connection does not answer" {
+				t.Errorf("ready %t, missing %q", ready, missing)
+			}
+		},
+	} {
+		begun := time.Now()
+		look()
+		if took := time.Since(begun); took > many/3*time.Second { // one after the other, they would take three times that
+			t.Errorf("%s took %v", what, took)
+		}
 	}
 }
 

@@ -1,17 +1,24 @@
 package serve
 
 import (
+	"bufio"
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"phx/cmd/internal/exit"
 )
@@ -81,6 +88,91 @@ func (l *listener) Close() error {
 		l.held.release()
 	})
 	return l.err
+}
+
+// A reserve is a listener with a descriptor in reserve: when the process has run out of them, it gives that one up to accept who comes,
+// to say so, and to take it back. Otherwise callers would wait for ever. One goroutine accepts.
+type reserve struct {
+	net.Listener
+	log  *slog.Logger
+	file *os.File // nil: it could not be had again yet
+	// told is when the log was last told.
+	told time.Time
+}
+
+const (
+	// refusalTime bounds how long one caller who is refused may take: the next ones wait for that.
+	refusalTime = 250 * time.Millisecond
+	// refusalLog is the least time between two lines of the log about it.
+	refusalLog = time.Minute
+)
+
+func newReserve(l net.Listener, log *slog.Logger) *reserve {
+	r := &reserve{Listener: l, log: log}
+	r.take()
+	return r
+}
+
+func (r *reserve) take() {
+	if r.file == nil {
+		r.file, _ = os.Open(os.DevNull) // without it, who comes waits until there are descriptors
+	}
+}
+
+// Accept implements [net.Listener].
+func (r *reserve) Accept() (net.Conn, error) {
+	for {
+		r.take()
+		conn, err := r.Listener.Accept()
+		if !noDescriptors(err) {
+			return conn, err
+		}
+		if time.Since(r.told) >= refusalLog {
+			r.told = time.Now()
+			r.log.Error(noDescriptorsMessage+": calls of the control API are refused", "hint", noDescriptorsHint)
+		}
+		if r.file == nil {
+			return nil, err // the HTTP server waits a little, and accepts again
+		}
+		_ = r.file.Close()
+		r.file = nil
+		conn, err = r.Listener.Accept()
+		switch {
+		case err == nil:
+			refuse(conn)
+		case !noDescriptors(err): // somebody was quicker
+			return nil, err
+		}
+	}
+}
+
+// noDescriptors reports whether an error is that the process, or the system, has run out of descriptors.
+func noDescriptors(err error) bool {
+	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE)
+}
+
+const (
+	noDescriptorsMessage = "serve has run out of file descriptors"
+	noDescriptorsHint    = "allow more (ulimit -n, LimitNOFILE= of systemd), or run fewer connections"
+)
+
+// refuse answers one call with 503, and closes the connection.
+func refuse(conn net.Conn) {
+	defer conn.Close()
+	if conn.SetDeadline(time.Now().Add(refusalTime)) != nil {
+		return
+	}
+	r, err := http.ReadRequest(bufio.NewReader(conn))
+	if err != nil {
+		return
+	}
+	body, _ := json.Marshal(errorBody{wireError{noDescriptorsMessage, noDescriptorsHint, exit.Failure}}) // strings and a number
+	answer := http.Response{
+		StatusCode: http.StatusServiceUnavailable, ProtoMajor: 1, ProtoMinor: 1, Request: r, Close: true,
+		Header:        http.Header{"Content-Type": {"application/json"}, "Cache-Control": {"no-store"}},
+		ContentLength: int64(len(body)), Body: io.NopCloser(bytes.NewReader(body)),
+	}
+	_ = answer.Write(conn)
 }
 
 // bind makes the socket. The caller holds the lock, so that no other server does the same.

@@ -1,13 +1,16 @@
 package serve
 
 import (
+	"errors"
 	"io/fs"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"phx/cmd/internal/exit"
@@ -227,5 +230,58 @@ func TestTheSharedDirectory(t *testing.T) {
 	}
 	if _, err := Listen(path); codeOf(err) != exit.Failure || !strings.Contains(err.Error(), "is no directory") {
 		t.Errorf("a link of somebody: %v", err)
+	}
+}
+
+// A fullListener is a listener of a process that has no descriptor left but the one in reserve, which it counts.
+type fullListener struct {
+	net.Listener
+	full bool
+}
+
+// Accept implements [net.Listener].
+func (l *fullListener) Accept() (net.Conn, error) {
+	l.full = !l.full
+	if l.full {
+		return nil, &net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", syscall.EMFILE)}
+	}
+	return l.Listener.Accept()
+}
+
+// Without a descriptor for it, a call is answered all the same: that there is none.
+func TestCallsWithoutDescriptors(t *testing.T) {
+	path := socketPath(t)
+	l, err := Listen(path)
+	must(t, err)
+	log := newJournal()
+	r := newReserve(&fullListener{Listener: l}, slog.New(log))
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			if conn, err := r.Accept(); err == nil {
+				_ = conn.Close()
+				t.Error("accepted")
+			} else if errors.Is(err, net.ErrClosed) {
+				return
+			}
+		}
+	}()
+	for range 3 {
+		_, err := NewClient(path).Connections(t.Context())
+		if codeOf(err) != exit.Failure || err.Error() != "serve has run out of file descriptors" || !strings.Contains(exit.HintOf(err), "ulimit -n") {
+			t.Errorf("%v; %s", err, exit.HintOf(err))
+		}
+	}
+	silent, err := net.Dial("unix", path) // who says nothing holds up the others for a moment only
+	must(t, err)
+	defer silent.Close()
+	if _, err := NewClient(path).Reload(t.Context()); codeOf(err) != exit.Failure {
+		t.Error(err)
+	}
+	must(t, l.Close())
+	<-ended
+	if n := strings.Count(log.String(), "run out of file descriptors"); n != 1 {
+		t.Errorf("%d lines:\n%s", n, log)
 	}
 }
