@@ -1,10 +1,18 @@
 package phoenix
 
 import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"html"
+	"math/rand/v2"
 	"net/http"
+	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf16"
 )
 
 func TestParseRetryAfter(t *testing.T) {
@@ -39,23 +47,157 @@ func TestExcerpt(t *testing.T) {
 
 func TestRedactor(t *testing.T) {
 	var r Redactor
-	r.Add("hunter22+", "short", "")
-	r.AddURL("ws://me:password1@h/socket?token=hunter22%2B3&n=1")
-	r.AddHeader(http.Header{"Authorization": {"Bearer hunter33"}, "X-Env": {"prod"}})
-	text := "hunter22%2B hunter22+3 hunter22%2B3 password1 Bearer hunter33 hunter33 short prod n=1 me"
-	if got, want := r.Redact(text), "... ... ... ... ... ... short prod n=1 me"; got != want {
-		t.Errorf("%s\nwant %s", got, want)
+	r.Add("hunter22+", "")
+	r.AddURL("ws://me:password1@h/socket?token=hunter22%2B3&n=1&aBareToken&vsn=2.0.0")
+	r.AddHeader(http.Header{
+		"Authorization": {"Bearer hunter33"}, "X-Env": {"prod"}, "Cookie": {`sid=c%2Fook; lang="de-AT"`},
+		"Proxy-Authorization": {"Basic " + base64.StdEncoding.EncodeToString([]byte("joe:pa:55"))},
+	})
+	r.AddJSON([]byte(`{"pin":4711,"deep":[{"name":"Söder"}],"on":true}`))
+	for _, c := range []struct{ text, want string }{
+		{"hunter22%2B hunter22+3 hunter22%2B3 hunter22%2b3", "... ... ... ..."},
+		{"password1 Bearer hunter33, Bearer HUNTER33", "... ..., ..."},
+		{"wrong user me: some message", "wrong user ...: some message"},
+		{"product 11 1 vsn=2.0.0", "...uct 11 ... vsn=2.0.0"},
+		{"token=aBareToken sid=c/ook sid=c%2Fook de-at", "token=... sid=... ... ..."},
+		{"joe pa:55 am9lOnBhOjU1 name of pin, on", "... ... ... name of pin, on"},
+		{`{"pin":4711,"name":"S\u00f6der","x":"S%C3%B6der S&ouml;der S\xc3\xb6der"}`, `{"pin":...,"name":"...","x":"... ... ..."}`},
+		{"hex 68756e7465723333, \x00hunter33\xff", "hex ..., \x00...\xff"},
+		{"cut off: hunter3", "cut off: ..."},
+		{"cut off: S%C3%B6%6", "cut off: ..."},
+		{"cut off by the server: hunt... and passw…", "cut off by the server: ...... and ...…"},
+		{"base64url.bearer.phx." + base64.RawStdEncoding.EncodeToString([]byte("hunter33")), "base64url.bearer.phx...."},
+		{"all: " + base64.URLEncoding.EncodeToString([]byte("?token=hunter33&x")), "all: ..."},
+		{"100% of it & more \\ as it is", "100% of it & more \\ as it is"},
+	} {
+		if got := r.Redact(c.text); got != c.want {
+			t.Errorf("%s: %s\nwant %s", c.text, got, c.want)
+		}
 	}
-	strict := Redactor{MinLength: 4}
-	strict.Add("abcd", "abc")
-	if got := strict.Redact("abcd abc"); got != "... abc" {
-		t.Errorf("%s", got)
-	}
+	text := "hunter33"
 	var none *Redactor
 	if got := none.Redact(text) + (&Redactor{}).Redact(text); got != strings.Repeat(text, 2) {
 		t.Errorf("without secrets: %s", got)
 	}
+	if got := r.Excerpt("so it is: hunter33", 14); got != "so it is: ..." {
+		t.Errorf("excerpt %q", got)
+	}
 }
+
+// encodings are what a server may do with a secret on its way back. None of this is what Redactor finds it by.
+var encodings = map[string]func(rng *rand.Rand, s string) string{
+	"as it is":  func(_ *rand.Rand, s string) string { return s },
+	"query":     func(_ *rand.Rand, s string) string { return url.QueryEscape(s) },
+	"path":      func(_ *rand.Rand, s string) string { return url.PathEscape(s) },
+	"lower hex": func(_ *rand.Rand, s string) string { return eachByte(s, "%%%02x") },
+	"upper hex": func(_ *rand.Rand, s string) string { return eachByte(s, "%%%02X") },
+	"some percent": func(rng *rand.Rand, s string) string {
+		var out string
+		for i := range len(s) {
+			if s[i] == '%' || rng.IntN(3) == 0 {
+				out += fmt.Sprintf("%%%02X", s[i])
+			} else {
+				out += s[i : i+1]
+			}
+		}
+		return out
+	},
+	"JSON": func(_ *rand.Rand, s string) string {
+		quoted, _ := json.Marshal(s)
+		return strings.Trim(string(quoted), `"`)
+	},
+	"JSON in JSON": func(_ *rand.Rand, s string) string {
+		once, _ := json.Marshal(s)
+		twice, _ := json.Marshal(string(once))
+		return string(twice)
+	},
+	"UTF-16": func(_ *rand.Rand, s string) string {
+		var out string
+		for _, unit := range utf16.Encode([]rune(s)) {
+			out += fmt.Sprintf(`\u%04x`, unit)
+		}
+		return out
+	},
+	"Go":            func(_ *rand.Rand, s string) string { return strconv.QuoteToASCII(s) },
+	"HTML":          func(_ *rand.Rand, s string) string { return html.EscapeString(s) },
+	"HTML of a URL": func(_ *rand.Rand, s string) string { return html.EscapeString("?a=1&b=" + url.QueryEscape(s)) },
+	"entities": func(rng *rand.Rand, s string) string {
+		var out string
+		for _, r := range s {
+			out += fmt.Sprintf([]string{"&#%d;", "&#x%x;", "&#X%X;"}[rng.IntN(3)], r)
+		}
+		return out
+	},
+	"hex":            func(_ *rand.Rand, s string) string { return fmt.Sprintf("%x", s) },
+	"base64":         func(_ *rand.Rand, s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) },
+	"raw base64":     func(_ *rand.Rand, s string) string { return base64.RawStdEncoding.EncodeToString([]byte(s)) },
+	"URL base64":     func(_ *rand.Rand, s string) string { return base64.URLEncoding.EncodeToString([]byte(s)) },
+	"raw URL base64": func(_ *rand.Rand, s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) },
+	"base64 of more": func(rng *rand.Rand, s string) string {
+		if len(s) <= shortSecret {
+			return s
+		}
+		return base64.StdEncoding.EncodeToString([]byte("xyz"[:rng.IntN(4)] + s + "xyz"[:rng.IntN(4)]))
+	},
+	"escaped base64": func(_ *rand.Rand, s string) string {
+		return url.QueryEscape(base64.StdEncoding.EncodeToString([]byte(s)))
+	},
+}
+
+func eachByte(s, format string) string {
+	var out string
+	for i := range len(s) {
+		out += fmt.Sprintf(format, s[i])
+	}
+	return out
+}
+
+// Random secrets, encoded at random, in a text that stays as it is, and cut off at its end.
+func TestNoSecretComesBack(t *testing.T) {
+	// Capitals and digits that the words around have not.
+	alphabets := []string{"QXZ0123456789", "QZJ+/=&%<>\"'\\ ;", "QZJÄßé漢😀", "QZ-_.~"}
+	for seed := range uint64(1000) {
+		rng := rand.New(rand.NewPCG(seed, 9))
+		alphabet := []rune(alphabets[rng.IntN(len(alphabets))])
+		secret := "Q" // at its ends are no spaces, which a header loses
+		for range rng.IntN(14) {
+			secret += string(alphabet[rng.IntN(len(alphabet))])
+		}
+		secret += "Z"
+		var r Redactor
+		switch rng.IntN(4) {
+		case 0:
+			r.Add(secret)
+		case 1:
+			r.AddURL("ws://h/socket?n=&t=" + url.QueryEscape(secret))
+		case 2:
+			r.AddHeader(http.Header{"X-Api-Key": {secret}})
+		case 3:
+			quoted, _ := json.Marshal(map[string]any{"token": []string{secret}})
+			r.AddJSON(quoted)
+		}
+		for name, encode := range encodings {
+			encoded := encode(rng, secret)
+			text := "<p>no " + encoded + " here</p>"
+			got := r.Redact(text)
+			if strings.Contains(got, encoded) || !strings.HasPrefix(got, "<p>no ") || !strings.HasSuffix(got, " here</p>") || len(got) > len(text)+3 {
+				t.Errorf("seed %d, %s of %q: %q became %q", seed, name, secret, text, got)
+			}
+			if len(encoded) > 10 && len([]rune(secret)) > 8 && name != "HTML of a URL" {
+				cut := encoded[:len(encoded)*4/5+rng.IntN(len(encoded)/5)]
+				if got := r.Redact("no " + cut); leaks(got, cut) {
+					t.Errorf("seed %d, %s of %q: %q became %q", seed, name, secret, cut, got)
+				}
+			}
+		}
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+// leaks reports whether a text that ended in cut still has most of it.
+func leaks(text, cut string) bool { return strings.Contains(text, cut[:len(cut)/2+1]) }
 
 func TestMarshalAndDecode(t *testing.T) {
 	type note struct{ Body string }
