@@ -647,9 +647,9 @@ var wireDifferences = []wireDifference{
 	},
 	{
 		what:    "there is a User-Agent",
-		why:     "net/http writes one; servers log it.",
+		why:     "Servers log it. The caller's own wins.",
 		in:      []string{"recorded", "refused", "auth_token_not_taken"},
-		rewrite: insertAfter("Upgrade: websocket", "User-Agent: Go-http-client/1.1"),
+		rewrite: insertAfter("Upgrade: websocket", "User-Agent: phx"),
 	},
 	{
 		what:    "a space in the query is a +",

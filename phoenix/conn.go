@@ -34,8 +34,7 @@ type Conn struct {
 	// panicked has room for the first panic.
 	panicked chan *PanicError
 
-	// secrets are those of the last dial. The dialer writes it, and the session that comes of it reads it.
-	secrets *Redactor
+	secrets shownSecrets
 
 	hooks hooks
 	// seq and session are the last numbers; valid when done is closed.
@@ -71,6 +70,10 @@ func (c *Conn) machineConfig() machineConfig {
 		anyTopic: o.AnyTopic, presence: o.Presence, presenceLimit: int(min(o.MaxMessage, math.MaxInt)),
 	}
 }
+
+// Redact returns text, which may be a server's, without the secrets that the connection has shown to it: the values of params,
+// headers, the query and userinfo, tokens, and join params. It may be called at any time.
+func (c *Conn) Redact(text string) string { return c.secrets.all().Redact(text) }
 
 // Events returns the stream of the connection's events; every call returns the same. The first must come before Serve or
 // Start; without it the events are dropped. Who calls it has to read on: see [Stream].

@@ -15,6 +15,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -27,16 +28,18 @@ var errTooBig = errors.New("a message is larger than the limit")
 // classify makes a LinkError of what ended a dial or a session.
 func classify(stage Stage, err error) *LinkError {
 	e := &LinkError{Stage: stage, Err: err}
-	var closed *websocket.CloseError
-	if errors.As(err, &closed) {
+	if closed, ok := asClose(err); ok {
 		// 1006 is gorilla's word for an end of TCP without a close frame.
 		if closed.Code == websocket.CloseAbnormalClosure {
 			e.Reason, e.Err = ReasonEOF, io.ErrUnexpectedEOF
 			return e
 		}
-		e.Reason, e.Code, e.CloseText, e.Err = ReasonClosedByRemote, closed.Code, printable(closed.Text), nil
-		if closed.Code == websocket.CloseMessageTooBig {
+		e.Reason, e.Code, e.CloseText, e.Err = ReasonClosedByRemote, closed.Code, closed.Text, nil
+		switch closed.Code {
+		case websocket.CloseMessageTooBig:
 			e.Reason = ReasonMessageTooBig
+		case websocket.CloseNoStatusReceived: // gorilla's word for a close frame without a code
+			e.Code = 0
 		}
 		return e
 	}
@@ -47,6 +50,49 @@ func classify(stage Stage, err error) *LinkError {
 	}
 	e.Reason = reasonOf(stage, err)
 	return e
+}
+
+// asClose returns the close frame that err is. Of one with the code 1014, a gateway's "bad gateway", which gorilla does not
+// know, the text is lost.
+func asClose(err error) (*websocket.CloseError, bool) {
+	var closed *websocket.CloseError
+	if errors.As(err, &closed) {
+		return closed, true
+	}
+	if err != nil && strings.HasSuffix(err.Error(), "websocket: bad close code 1014") {
+		return &websocket.CloseError{Code: closeBadGateway}, true
+	}
+	return nil, false
+}
+
+// The close codes that gorilla has no names for, or that mean something else there.
+const closeBadGateway = 1014
+
+// closeAnswer returns the code of the close frame that answers what ended a session; 0 is one without a code. False: nobody
+// is there to read one.
+func closeAnswer(err error) (code int, ok bool) {
+	closed, isClose := asClose(err)
+	switch {
+	case isClose && closed.Code == websocket.CloseAbnormalClosure:
+		return 0, false
+	case isClose && closed.Code == websocket.CloseNoStatusReceived:
+		return 0, true
+	case isClose: // by one with the same code (RFC 6455, section 5.5.1)
+		return closed.Code, true
+	case violates(err) && strings.Contains(err.Error(), "invalid utf8"):
+		return websocket.CloseInvalidFramePayloadData, true
+	case violates(err):
+		return websocket.CloseProtocolError, true
+	case errors.Is(err, errTooBig):
+		return websocket.CloseMessageTooBig, true
+	}
+	return 0, false
+}
+
+// violates reports whether a session ended for what WebSocket does not allow.
+func violates(err error) bool {
+	_, isClose := asClose(err)
+	return !isClose && reasonOf(StageSession, err) == ReasonProtocolError
 }
 
 func reasonOf(stage Stage, err error) Reason {
@@ -106,9 +152,8 @@ func isX509(err error) bool {
 	return errors.As(err, &authority) || errors.As(err, &host) || errors.As(err, &invalid)
 }
 
-// refused makes a LinkError of an HTTP answer that is not an upgrade. Many a page of an error shows the address that was asked
-// for: secrets takes those of the request out.
-func refused(resp *http.Response, secrets *Redactor, now time.Time) *LinkError {
+// refused makes a LinkError of an HTTP answer that is not an upgrade.
+func refused(resp *http.Response, now time.Time) *LinkError {
 	e := &LinkError{Stage: StageUpgrade, Reason: ReasonRefused, HTTPStatus: resp.StatusCode}
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		e.Reason, e.HTTPStatus = ReasonNotWebSocket, 0
@@ -116,14 +161,24 @@ func refused(resp *http.Response, secrets *Redactor, now time.Time) *LinkError {
 		return e
 	}
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10)) // what came before an error is all there is
-	e.Body = printable(secrets.Redact(string(body)))
+	e.Body = string(body)
 	e.RetryAfter, _ = ParseRetryAfter(resp.Header, now)
 	if u, err := url.Parse(resp.Header.Get("Location")); err == nil && u.Path+u.Host != "" {
 		u.RawQuery, u.User, u.Fragment = "", nil, ""
-		e.Location = secrets.Redact(u.String())
+		e.Location = u.String()
 	}
 	return e
 }
+
+// redact takes secrets out of the server's words in e, and makes them fit for people to see. Every LinkError of a dial or
+// a session goes through it before anybody else gets it.
+func (e *LinkError) redact(secrets *Redactor) {
+	e.Body, e.CloseText, e.Location = words(secrets, e.Body), words(secrets, e.CloseText), words(secrets, e.Location)
+	e.secrets = secrets
+}
+
+// words returns an excerpt of a server's words.
+func words(secrets *Redactor, text string) string { return secrets.Excerpt(text, maxProse) }
 
 // maxProse bounds the server's prose in errors and events, in bytes.
 const maxProse = 300
@@ -173,6 +228,8 @@ func (e *LinkError) recognize(head []byte, secure bool) {
 		}
 		return
 	case e.Stage != StageUpgrade, errors.Is(e.Err, ErrSubprotocol), errors.Is(e.Err, ErrHandshake):
+		return
+	case errors.Is(e.Err, errAnswerTooLong) && (secure || bytes.HasPrefix(head, []byte("HTTP/"))):
 		return
 	}
 	switch {
@@ -225,7 +282,7 @@ func protocolOf(head []byte) Protocol {
 // notHTTP is the error of an answer that no HTTP server gives, with its first words, unless they are not for people to see.
 func notHTTP(head []byte, hidden bool) error {
 	words, _, _ := bytes.Cut(head, []byte("\n"))
-	// A server that complains about the request may repeat its query.
+	// A server that complains about the request may repeat its query, of which the names are nobody's business, either.
 	words, _, _ = bytes.Cut(words, []byte("?"))
 	text := printable(string(words))
 	if hidden || text == "" || text != strings.TrimSpace(string(words)) { // the last: they are no words
@@ -304,11 +361,74 @@ func certificateNames(c *x509.Certificate) string {
 	return strings.Join(names, ", ")
 }
 
-// secretsOf returns a redactor of what of a request nobody may see: values of its query, of its headers, and the auth token.
-func secretsOf(dialed string, header http.Header, token string) *Redactor {
+// shownSecrets are what a connection has shown to the server, and nobody else may see.
+type shownSecrets struct {
+	mu sync.Mutex
+	// request has those of the last dial.
+	request *Redactor
+	// params are those of the last join of each topic.
+	params map[string][]byte
+}
+
+// dialing sets those of a dial.
+func (s *shownSecrets) dialing(request *Redactor) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.request = request
+}
+
+// joining sets those of a join.
+func (s *shownSecrets) joining(topic string, params Payload) {
+	if len(params.Data) <= len("{}") {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.params == nil {
+		s.params = map[string][]byte{}
+	}
+	s.params[topic] = bytes.Clone(params.Data)
+}
+
+// left forgets those of a topic.
+func (s *shownSecrets) left(topic string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.params, topic)
+}
+
+// all returns a redactor of all there are.
+func (s *shownSecrets) all() *Redactor { return s.redactor(func(string) bool { return true }) }
+
+// of returns a redactor of what a channel may repeat.
+func (s *shownSecrets) of(topic string) *Redactor {
+	return s.redactor(func(other string) bool { return other == topic })
+}
+
+func (s *shownSecrets) redactor(of func(topic string) bool) *Redactor {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := &Redactor{}
+	if s.request != nil {
+		r.secrets = slices.Clone(s.request.secrets)
+	}
+	for topic, params := range s.params {
+		if of(topic) {
+			r.AddJSON(params)
+		}
+	}
+	return r
+}
+
+// requestSecrets returns a redactor of what of a request nobody may see: values of its query, of its headers, and the auth token.
+func requestSecrets(dialed string, header http.Header, c Credentials) *Redactor {
 	var r Redactor
 	r.AddURL(dialed)
-	r.AddHeader(header)
-	r.Add(token)
+	for name, values := range header {
+		if name != "User-Agent" || !strings.HasPrefix(values[0], userAgent) {
+			r.AddHeader(http.Header{name: values})
+		}
+	}
+	r.Add(c.AuthToken)
 	return &r
 }

@@ -75,6 +75,7 @@ func TestClassify(t *testing.T) {
 // A close frame's code and text are kept, the text fit for people to see (rule 13).
 func TestClassifyCloseFrame(t *testing.T) {
 	e := classify(StageSession, &websocket.CloseError{Code: 4000, Text: "bye\n\x1b[31m now"})
+	e.redact(nil)
 	if e.Code != 4000 || e.CloseText != "bye [31m now" {
 		t.Errorf("code %d, text %q", e.Code, e.CloseText)
 	}
@@ -111,7 +112,8 @@ func TestRefused(t *testing.T) {
 		for k, v := range c.header {
 			header.Set(k, v)
 		}
-		got := refused(&http.Response{StatusCode: c.status, Header: header, Body: io.NopCloser(strings.NewReader(c.body))}, nil, now)
+		got := refused(&http.Response{StatusCode: c.status, Header: header, Body: io.NopCloser(strings.NewReader(c.body))}, now)
+		got.redact(nil)
 		c.want.Stage, c.want.Reason, c.want.HTTPStatus = StageUpgrade, ReasonRefused, c.status
 		if *got != c.want {
 			t.Errorf("%s: %+v\nwant %+v", c.name, *got, c.want)
@@ -340,8 +342,111 @@ func TestRefusalRepeatsTheRequest(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, _, failed := conn.dial(t.Context(), nil)
-		if want := "HTTP status 404: no /socket/websocket?token=...&amp;n=1 for ... or ... or ..."; failed == nil || failed.Detail() != want {
+		if want := "HTTP status 404: no /socket/websocket?token=...&amp;n=... for ... or ... or ..."; failed == nil || failed.Detail() != want {
 			t.Errorf("%v\nwant %s", failed, want)
 		}
 	})
+}
+
+// Wherever a server repeats the request, no secret of it comes back, however short.
+func TestServerRepeatsTheRequest(t *testing.T) {
+	const head = "HTTP/1.1 "
+	repeated := "hunter2 abc1234 xy aHVudGVyNDQ c00kie joe:pa55 am9lOnBhNTU="
+	for name, answer := range map[string]string{
+		"body":       head + "403 Forbidden\r\nContent-Length: 70\r\n\r\n" + fmt.Sprintf("%-70s", repeated),
+		"reason":     head + "403 " + repeated + "\r\nContent-Length: 0\r\n\r\n",
+		"location":   head + "302 Found\r\nLocation: https://h.test/hunter2/abc1234/c00kie/xy?pa55\r\nContent-Length: 0\r\n\r\n",
+		"challenge":  head + "401 Unauthorized\r\nWWW-Authenticate: Bearer realm=\"" + repeated + "\"\r\nContent-Length: 0\r\n\r\n",
+		"no HTTP":    repeated + "\r\n",
+		"cut off":    "what you have sent to me is this: secret=long-enough-to-be-c", // by maxHead
+		"bad header": head + "403 Forbidden\r\n" + repeated + "\r\n\r\n",
+		"bad length": head + "403 Forbidden\r\nContent-Length: hunter2\r\n\r\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				conn, err := New(Options{
+					URL: "ws://joe:pa55@phoenix.test/socket?token=hunter2&long=long-enough-to-be-cut-off",
+					Credentials: func(context.Context) (Credentials, error) {
+						return Credentials{Header: http.Header{"X-Api-Key": {"abc1234"}, "X-Short": {"xy"}, "Cookie": {"sid=c00kie"}},
+							AuthToken: "hunter44", HasAuthToken: true}, nil
+					},
+					NetDial: answering(t, answer),
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, _, failed := conn.dial(t.Context(), nil)
+				if failed == nil {
+					t.Fatal("there is a session")
+				}
+				all := fmt.Sprintf("%+v %s %s", *failed, failed, failed.Detail())
+				for _, secret := range []string{"hunter", "abc1234", "xy", "aHVudGVyNDQ", "c00kie", "pa55", "am9lOnBhNTU", "joe", "long-eno"} {
+					// The error of the library is what it is; nobody prints it.
+					if strings.Contains(failed.Error()+failed.Body+failed.Location, secret) {
+						t.Errorf("%s: %s in %s", name, secret, all)
+					}
+				}
+			})
+		})
+	}
+}
+
+// An answer without an end is cut off, and said to be; one that is announced by others is waited for.
+func TestAnswerToTheUpgrade(t *testing.T) {
+	for _, c := range []struct {
+		name, answer string
+		reason       Reason
+		detail       string
+	}{
+		{"a header without an end", "HTTP/1.1 101 Switching Protocols\r\nX: " + strings.Repeat("x", 1<<20), ReasonNotWebSocket, errAnswerTooLong.Error()},
+		{"headers without an end", "HTTP/1.1 403 Forbidden\r\n" + strings.Repeat("X: x\r\n", 1<<18), ReasonNotWebSocket, errAnswerTooLong.Error()},
+		{"announcements without an end", strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 1<<15), ReasonNotWebSocket, errAnswerTooLong.Error()},
+		{"a line without an end", strings.Repeat("x", 1<<20), ReasonNotWebSocket, `its answer is not HTTP: "` + strings.Repeat("x", maxHead) + `"`},
+		{"a body without an end", "HTTP/1.1 403 Forbidden\r\n\r\n" + strings.Repeat("x ", 1<<20), ReasonRefused, "HTTP status 403: " + strings.Repeat("x ", maxProse/2)[:maxProse] + "..."},
+		{"announced", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
+			ReasonRefused, "HTTP status 404"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				conn, err := New(Options{URL: "ws://phoenix.test/socket", NetDial: answering(t, c.answer)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, _, failed := conn.dial(t.Context(), nil)
+				if failed == nil || failed.Reason != c.reason || failed.Detail() != c.detail {
+					t.Errorf("%v\nwant %s, %s", failed, c.reason, c.detail)
+				}
+			})
+		})
+	}
+}
+
+// What answers the end of a session, and what is told of it (RFC 6455, section 7.4.1).
+func TestCloseAnswer(t *testing.T) {
+	for _, c := range []struct {
+		err    error
+		answer int // -1: none
+		code   int
+		reason Reason
+	}{
+		{&websocket.CloseError{Code: 1012}, 1012, 1012, ReasonClosedByRemote},
+		{errors.New("websocket: bad close code 1014"), 1014, 1014, ReasonClosedByRemote},
+		{errors.New("websocket: bad close code 1016"), 1002, 0, ReasonProtocolError},
+		{&websocket.CloseError{Code: 1005}, 0, 0, ReasonClosedByRemote},
+		{&websocket.CloseError{Code: 1006}, -1, 0, ReasonEOF},
+		{errors.New("websocket: bad opcode 7"), 1002, 0, ReasonProtocolError},
+		{errors.New("websocket: invalid utf8 payload in close frame"), 1007, 0, ReasonProtocolError},
+		{errTooBig, 1009, 0, ReasonMessageTooBig},
+		{io.EOF, -1, 0, ReasonEOF},
+		{syscall.ECONNRESET, -1, 0, ReasonReset},
+	} {
+		code, ok := closeAnswer(c.err)
+		if !ok {
+			code = -1
+		}
+		e := classify(StageSession, c.err)
+		if code != c.answer || e.Code != c.code || e.Reason != c.reason {
+			t.Errorf("%v: answered with %d, and told as %s %d", c.err, code, e.Reason, e.Code)
+		}
+	}
 }

@@ -17,8 +17,10 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/gorilla/websocket"
+	"golang.org/x/net/idna"
 )
 
 // waitTurn waits until the connection may dial, and returns how long that took.
@@ -49,6 +51,7 @@ func (c *Conn) dial(ctx context.Context, onControl func(kind, data string)) (tra
 	}
 
 	var w *wire
+	var upgrade *upgradeConn
 	way := route{conn: c, stages: &stages}
 	dialer := websocket.Dialer{
 		NetDialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -58,18 +61,32 @@ func (c *Conn) dial(ctx context.Context, onControl func(kind, data string)) (tra
 			}
 			stages.begin(StageUpgrade)
 			w = &wire{Conn: conn}
-			return w, nil
+			upgrade = &upgradeConn{Conn: w}
+			return upgrade, nil
 		},
-		TLSClientConfig: cmp.Or(credentials.TLS, c.opts.TLS),
-		Subprotocols:    subprotocols(credentials),
-		ReadBufferSize:  c.opts.ReadBuffer,
+		NetDialTLSContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := way.dial(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			w = &wire{Conn: conn}
+			secure, err := handshake(ctx, w, addr, cmp.Or(credentials.TLS, c.opts.TLS))
+			if err != nil {
+				return nil, err
+			}
+			upgrade = &upgradeConn{Conn: secure}
+			return upgrade, nil
+		},
+		Subprotocols:   subprotocols(credentials),
+		ReadBufferSize: c.opts.ReadBuffer,
+		// It writes the request, and nothing else.
 		WriteBufferPool: writeBuffers,
 		// A context that ends must end a dial that waits for the server's answer, too.
 		HandshakeTimeout:  c.opts.ConnectTimeout,
 		EnableCompression: c.opts.Compress,
 	}
 	url, header := c.endpoint.request(credentials)
-	c.secrets = secretsOf(url, header, credentials.AuthToken)
+	c.secrets.dialing(requestSecrets(url, header, credentials))
 	stop := context.AfterFunc(ctx, func() {
 		defer c.recoverPanic(inDial)
 		if conn := stages.conn(); conn != nil {
@@ -85,25 +102,54 @@ func (c *Conn) dial(ctx context.Context, onControl func(kind, data string)) (tra
 	if err == nil {
 		if err = checkSubprotocol(resp.Header, offeredSubprotocols(dialer.Subprotocols, header)); err == nil {
 			_ = w.SetDeadline(time.Time{})
-			return newWSTransport(ws, w, onControl), timings, nil
+			return newWSTransport(ws, w, upgrade, resp.Header, onControl), timings, nil
 		}
 		_ = ws.Close()
 	}
-	failed := c.dialError(ctx, stage, resp, c.secrets, err)
+	secrets := c.secrets.all()
+	if way.via != nil {
+		secrets.AddURL(way.via.String())
+	}
+	failed := c.dialError(ctx, stage, resp, err)
 	failed.Proxy = way.proxy
 	if w != nil {
 		failed.recognize(w.head, c.endpoint.url.Scheme == "wss")
 	}
+	failed.redact(secrets)
 	c.opts.Logger.Debug("the dial failed", timings.attrs(failed.Stage)...)
 	return nil, timings, failed
 }
 
+// handshake makes TLS of the way to addr.
+func handshake(ctx context.Context, w *wire, addr string, config *tls.Config) (*tls.Conn, error) {
+	config = config.Clone()
+	if config == nil {
+		config = &tls.Config{}
+	}
+	if config.ServerName == "" {
+		config.ServerName, _, _ = net.SplitHostPort(addr)
+	}
+	if config.NextProtos == nil { // else a server with HTTP/2 may take that
+		config.NextProtos = []string{"http/1.1"}
+	}
+	trace := httptrace.ContextClientTrace(ctx)
+	trace.TLSHandshakeStart()
+	secure := tls.Client(w, config)
+	err := secure.HandshakeContext(ctx)
+	trace.TLSHandshakeDone(secure.ConnectionState(), err)
+	if err != nil {
+		_ = w.Close()
+		return nil, err
+	}
+	return secure, nil
+}
+
 // dialError makes a LinkError of what ended a dial at a stage; resp is the answer to the upgrade, if there was one. It may repeat
 // the request, and the request's secrets.
-func (c *Conn) dialError(ctx context.Context, stage Stage, resp *http.Response, secrets *Redactor, err error) *LinkError {
+func (c *Conn) dialError(ctx context.Context, stage Stage, resp *http.Response, err error) *LinkError {
 	switch {
 	case errors.Is(err, websocket.ErrBadHandshake) && resp != nil:
-		return refused(resp, secrets, time.Now())
+		return refused(resp, time.Now())
 	case ctx.Err() != nil:
 		err = ctx.Err()
 	case resp != nil && !errors.Is(err, ErrSubprotocol):
@@ -327,6 +373,9 @@ func newEndpoint(raw, vsn string) (*endpoint, error) {
 	if u.Host == "" {
 		return nil, errors.New("the URI has no host")
 	}
+	if err := asciiHost(u); err != nil {
+		return nil, err
+	}
 	e := &endpoint{url: *u}
 	if u.User != nil {
 		password, _ := u.User.Password()
@@ -351,6 +400,20 @@ func newEndpoint(raw, vsn string) (*endpoint, error) {
 		return nil, errors.New("the vsn is not one of 2.0.0 and 1.0.0")
 	}
 	return e, nil
+}
+
+// asciiHost writes the host of a URL as names are looked up, and as they are in certificates and HTTP headers (RFC 5891).
+func asciiHost(u *url.URL) error {
+	name := u.Hostname()
+	if !strings.ContainsFunc(name, func(r rune) bool { return r >= utf8.RuneSelf }) {
+		return nil
+	}
+	ascii, err := idna.Lookup.ToASCII(name)
+	if err != nil {
+		return fmt.Errorf("the host %q is no name of a host", name)
+	}
+	u.Host = ascii + strings.TrimPrefix(u.Host, name)
+	return nil
 }
 
 func appendQuery(query, more string) string {
@@ -382,8 +445,14 @@ func (e *endpoint) request(c Credentials) (string, http.Header) {
 	if e.basicAuth != "" && header.Get("Authorization") == "" {
 		header.Set("Authorization", e.basicAuth)
 	}
+	if len(header.Values("User-Agent")) == 0 {
+		header.Set("User-Agent", userAgent)
+	}
 	return u.String(), header
 }
+
+// userAgent is the User-Agent of a request for which the caller has none.
+const userAgent = "phx"
 
 // tokenSubprotocol begins the subprotocol that is an auth token.
 const tokenSubprotocol = "base64url.bearer.phx."
@@ -402,6 +471,8 @@ type route struct {
 	stages *stageClock
 	// proxy is the proxy that a failure is about, without userinfo; empty once there is a tunnel through it.
 	proxy string
+	// via is the proxy with its userinfo; nil: none.
+	via *url.URL
 }
 
 // dial makes the network connection.
@@ -414,7 +485,7 @@ func (r *route) dial(ctx context.Context, network, addr string) (net.Conn, error
 	if via == nil {
 		return r.dialTCP(ctx, network, addr)
 	}
-	r.proxy = publicProxy(via)
+	r.proxy, r.via = publicProxy(via), via
 	conn, err := dialThrough(ctx, func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := r.dialTCP(ctx, network, addr)
 		if err == nil {

@@ -76,6 +76,9 @@ type LinkError struct {
 	Spoken Protocol
 	// Err is the error of the system or the library; nil for what the server told us in words of its own.
 	Err error
+
+	// secrets may be in what Err says.
+	secrets *Redactor
 }
 
 // Error says what happened in one line, without a secret.
@@ -112,9 +115,9 @@ func (e *LinkError) cause() string {
 	case e.Code != 0:
 		return fmt.Sprintf("close code %d", e.Code)
 	case e.Err != nil && e.Reason == ReasonCertificate:
-		return certificateDetail(e.Err, time.Now())
+		return e.secrets.Redact(certificateDetail(e.Err, time.Now()))
 	case e.Err != nil:
-		return e.Err.Error()
+		return e.secrets.Redact(e.Err.Error())
 	}
 	return ""
 }
@@ -137,13 +140,22 @@ func (e *LinkError) refusal() bool {
 // Error says which join failed and how.
 func (e *JoinError) Error() string {
 	text := fmt.Sprintf("join of %q failed: %s", e.Topic, e.Reason)
-	if e.Response.Data != nil && !e.Response.Binary {
-		text += ": " + string(e.Response.Data)
+	if said := e.Said(); said != "" {
+		text += ": " + said
 	}
 	if e.Err != nil {
 		text += ": " + e.Err.Error()
 	}
 	return text
+}
+
+// Said returns the response as one line for people, without the secrets of the connection: a server may repeat the params of
+// the join. It is empty if there is none, or if it is binary.
+func (e *JoinError) Said() string {
+	if e.Response.Binary {
+		return ""
+	}
+	return words(e.secrets, string(e.Response.Data))
 }
 
 // Unwrap returns why the params could not be read.
@@ -176,13 +188,15 @@ func (e *PushTimeout) Is(target error) bool { return target == context.DeadlineE
 type HeartbeatError struct {
 	Status   string
 	Response Payload
+
+	secrets *Redactor
 }
 
 // Error says what the answer was.
 func (e *HeartbeatError) Error() string {
-	text := fmt.Sprintf("a heartbeat was answered with status %q", printable(e.Status))
+	text := fmt.Sprintf("a heartbeat was answered with status %q", words(e.secrets, e.Status))
 	if len(e.Response.Data) > 0 && !e.Response.Binary {
-		text += ": " + printable(string(e.Response.Data))
+		text += ": " + words(e.secrets, string(e.Response.Data))
 	}
 	return text
 }

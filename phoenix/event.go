@@ -211,6 +211,9 @@ type JoinError struct {
 	Err     error
 	Attempt int
 	Retry
+
+	// secrets may be in the response.
+	secrets *Redactor
 }
 
 // Left announces the end of a leave that we asked for.

@@ -313,9 +313,13 @@ func (l *loop) callOnHeartbeat(beats []beatAnswer) {
 func (l *loop) emit(b *batch) {
 	out := &l.m.out
 	for i := range out.events {
+		l.hideSecrets(&out.events[i])
 		l.waiters.event(&out.events[i])
 	}
 	for _, beat := range out.beats {
+		if beat.err != nil {
+			beat.err.secrets = l.conn.secrets.all()
+		}
 		l.waiters.beat(beat)
 	}
 	if b != nil {
@@ -332,6 +336,16 @@ func (l *loop) emit(b *batch) {
 		fallthrough
 	default:
 		out.events = out.events[:0]
+	}
+}
+
+// hideSecrets keeps secrets out of what the error in an event says.
+func (l *loop) hideSecrets(e *Event) {
+	switch d := e.Detail.(type) {
+	case *JoinError:
+		d.secrets = l.conn.secrets.of(e.Topic)
+	case *Left:
+		l.conn.secrets.left(e.Topic)
 	}
 }
 
@@ -380,6 +394,7 @@ func (l *loop) prepare(p prepare) {
 		params, err := p.channel.Params(ctx)
 		if err == nil {
 			err = checkParams(&params)
+			l.conn.secrets.joining(p.channel.Topic, params)
 		}
 		select {
 		case l.prepared <- preparedParams{p.id, params, err}:

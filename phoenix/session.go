@@ -1,14 +1,11 @@
 package phoenix
 
 import (
-	"errors"
 	"io"
 	"log/slog"
 	"strconv"
 	"sync"
 	"time"
-
-	"github.com/gorilla/websocket"
 )
 
 // A session is one open transport with its reader and its writer. The loop owns it.
@@ -16,7 +13,7 @@ type session struct {
 	transport transport
 	out       *outbox
 	// secrets may be in what the server says.
-	secrets *Redactor
+	secrets *shownSecrets
 	// batches carries what was read; the last one has the error that ended the session. In band, so that what came
 	// before the end is delivered before it (rule 22). It is closed when the reader has returned.
 	batches chan *batch
@@ -32,7 +29,7 @@ const readLinger = time.Second
 const echoTimeout = 500 * time.Millisecond
 
 func (c *Conn) startSession(t transport, out *outbox) *session {
-	s := &session{transport: t, out: out, secrets: c.secrets, batches: make(chan *batch, 1), wrote: make(chan struct{})}
+	s := &session{transport: t, out: out, secrets: &c.secrets, batches: make(chan *batch, 1), wrote: make(chan struct{})}
 	r := &reader{
 		transport: t, codec: c.endpoint.codec, skip: c.opts.Skip, presence: c.opts.Presence, trace: c.tracer(), log: c.opts.Logger,
 		scratch: make([]byte, c.opts.ReadBuffer), maxMessage: c.opts.MaxMessage, batches: s.batches,
@@ -90,27 +87,22 @@ func traceOut(trace func(TraceFrame), kind string, data []byte) {
 
 // end ends the session after its reader has, and returns how and how many frames may have reached the server.
 func (s *session) end(err error) (*LinkError, uint64) {
-	var closed *websocket.CloseError
-	switch {
-	case errors.As(err, &closed) && closed.Code != websocket.CloseAbnormalClosure:
-		// The answer to a close frame is one with the same code (RFC 6455, section 5.5.1).
-		code := closed.Code
-		if code == websocket.CloseNoStatusReceived {
-			code = 0
-		}
+	code, answered := closeAnswer(err)
+	if answered {
 		s.out.close(code)
-	case errors.Is(err, errTooBig):
-		s.out.close(websocket.CloseMessageTooBig)
 	}
 	s.out.end()
 	s.transport.endWrites(time.Now().Add(echoTimeout))
 	<-s.wrote
+	if _, isClose := asClose(err); answered && !isClose {
+		s.transport.linger(time.Now().Add(echoTimeout))
+	}
 	s.transport.close()
 	link := classify(StageSession, err)
 	if link.Reason == ReasonTimeout && s.writeErr != nil {
 		link = classify(StageSession, s.writeErr) // it is why reads had a deadline
 	}
-	link.CloseText = s.secrets.Redact(link.CloseText)
+	link.redact(s.secrets.all())
 	return link, s.out.attempted()
 }
 

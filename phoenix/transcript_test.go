@@ -518,7 +518,7 @@ func (p *transcriptReplay) answered(l *transcriptLine) error {
 	for name, value := range answer.Headers {
 		resp.Header.Set(name, value)
 	}
-	p.run(func() { p.m.dialFailed(p.now, refused(resp, nil, p.now)) })
+	p.run(func() { p.m.dialFailed(p.now, refused(resp, p.now)) })
 	return nil
 }
 
@@ -880,6 +880,9 @@ func (l *ledger) lost(reason Reason, code int) (lines []string) {
 	pushes := PushDisconnected
 	if l.closing {
 		reason, pushes = ReasonClosedByUs, PushCancelled
+	}
+	if code == websocket.CloseNoStatusReceived { // which is how the absence of a code was recorded
+		code = 0
 	}
 	lines = append([]string{fmt.Sprintf("disconnected %s %d 0", reason, code)}, l.failPushes("", pushes)...)
 	for _, t := range l.topics {

@@ -1,12 +1,22 @@
 package phoenix
 
 import (
+	"bytes"
+	"compress/flate"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
+	"math"
 	"net"
+	"net/http"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -35,19 +45,27 @@ type transport interface {
 	// endReads makes a waiting read fail at the deadline, endWrites a waiting write.
 	endReads(deadline time.Time)
 	endWrites(deadline time.Time)
+	// linger waits for the server to end the link, but not beyond the deadline. Nothing may read any more.
+	linger(deadline time.Time)
 	close()
 }
 
-// wsTransport is a gorilla WebSocket on a wire.
+// wsTransport is a WebSocket that gorilla reads, and that it writes itself: each message as one frame, and a close frame with
+// the code that is right (RFC 6455, section 7.4.1).
 type wsTransport struct {
 	ws   *websocket.Conn
 	wire *wire
+	// conn is what frames are written to: the wire, or the TLS on it.
+	conn net.Conn
+	// compress says that messages are compressed.
+	compress bool
+	// out is what will be written at the next flush.
+	out []byte
 }
 
 // newWSTransport makes a transport of an open WebSocket. onControl gets every control frame that is read: "ping", "pong" or,
 // with its code in decimal, "close". Answers are up to whoever owns the write half.
-func newWSTransport(ws *websocket.Conn, w *wire, onControl func(kind, data string)) *wsTransport {
-	w.hold()
+func newWSTransport(ws *websocket.Conn, w *wire, u *upgradeConn, answer http.Header, onControl func(kind, data string)) *wsTransport {
 	ws.SetPingHandler(func(data string) error {
 		onControl("ping", data)
 		return nil
@@ -60,7 +78,9 @@ func newWSTransport(ws *websocket.Conn, w *wire, onControl func(kind, data strin
 		onControl("close", strconv.Itoa(code))
 		return nil
 	})
-	return &wsTransport{ws: ws, wire: w}
+	u.mute()
+	extensions := strings.Join(answer.Values("Sec-Websocket-Extensions"), ",")
+	return &wsTransport{ws: ws, wire: w, conn: u.Conn, compress: strings.Contains(extensions, "permessage-deflate")}
 }
 
 func (t *wsTransport) next() (io.Reader, bool, error) {
@@ -75,29 +95,131 @@ func (t *wsTransport) drain()                { t.wire.drain() }
 
 func (t *wsTransport) onDrained(f func(at time.Time)) { t.wire.drained = f }
 
-func (t *wsTransport) flush() error { return t.wire.flush() }
+// The first byte of a frame that is the only one of its message (RFC 6455, section 5.2).
+const (
+	frameText       = 0x80 | websocket.TextMessage
+	frameBinary     = 0x80 | websocket.BinaryMessage
+	frameClose      = 0x80 | websocket.CloseMessage
+	framePong       = 0x80 | websocket.PongMessage
+	frameCompressed = 0x40 // is added (RFC 7692, section 6)
+)
 
 func (t *wsTransport) write(f outFrame) error {
-	kind := websocket.TextMessage
+	first, data := byte(frameText), f.data
 	if f.binary {
-		kind = websocket.BinaryMessage
+		first = frameBinary
 	}
-	return t.ws.WriteMessage(kind, f.data)
+	if t.compress {
+		var err error
+		if data, err = deflated(data); err != nil {
+			return err
+		}
+		first |= frameCompressed
+	}
+	return t.writeFrame(first, data)
 }
 
-func (t *wsTransport) pong(data []byte) error {
-	return t.ws.WriteControl(websocket.PongMessage, data, time.Time{})
-}
+func (t *wsTransport) pong(data []byte) error { return t.writeFrame(framePong, data) }
 
 func (t *wsTransport) writeClose(code int, deadline time.Time) error {
+	_ = t.wire.SetWriteDeadline(deadline)
 	var body []byte
 	if code != 0 {
-		body = websocket.FormatCloseMessage(code, "")
+		body = binary.BigEndian.AppendUint16(nil, uint16(code))
 	}
-	if err := t.ws.WriteControl(websocket.CloseMessage, body, deadline); err != nil {
+	if err := t.writeFrame(frameClose, body); err != nil {
 		return err
 	}
-	return t.wire.flush()
+	return t.flush()
+}
+
+// maxHeld is how many bytes are held back at most, until the next flush.
+const maxHeld = 64 << 10
+
+// writeFrame adds a frame to what is written at the next flush. Of a large one only the end is held back.
+func (t *wsTransport) writeFrame(first byte, data []byte) error {
+	const masked = 0x80
+	t.out = append(t.out, first)
+	switch n := len(data); {
+	case n < 126:
+		t.out = append(t.out, masked|byte(n))
+	case n <= math.MaxUint16:
+		t.out = binary.BigEndian.AppendUint16(append(t.out, masked|126), uint16(n))
+	default:
+		t.out = binary.BigEndian.AppendUint64(append(t.out, masked|127), uint64(n))
+	}
+	var key [4]byte
+	_, _ = rand.Read(key[:]) // it never fails
+	t.out = append(t.out, key[:]...)
+	for {
+		part := data[:min(len(data), maxHeld)]
+		t.out = append(t.out, part...)
+		mask(t.out[len(t.out)-len(part):], key)
+		data = data[len(part):]
+		if len(t.out) >= maxHeld {
+			if err := t.flush(); err != nil {
+				return err
+			}
+		}
+		if len(data) == 0 {
+			return nil
+		}
+	}
+}
+
+// mask masks the data of a frame, or a part of it that begins at a multiple of 4 (RFC 6455, section 5.3).
+func mask(data []byte, key [4]byte) {
+	word := uint64(binary.LittleEndian.Uint32(key[:]))
+	word |= word << 32
+	for ; len(data) >= 8; data = data[8:] {
+		binary.LittleEndian.PutUint64(data, binary.LittleEndian.Uint64(data)^word)
+	}
+	for i := range data {
+		data[i] ^= key[i%4]
+	}
+}
+
+func (t *wsTransport) flush() error {
+	if len(t.out) == 0 {
+		return nil
+	}
+	_, err := t.conn.Write(t.out)
+	t.out = t.out[:0]
+	if cap(t.out) > 2*maxHeld {
+		t.out = nil
+	}
+	return err
+}
+
+// deflaters are shared: each takes some hundred KiB.
+var deflaters = sync.Pool{New: func() any {
+	w, _ := flate.NewWriter(nil, flate.BestSpeed) // the level is one that there is
+	return w
+}}
+
+// deflated compresses a message (RFC 7692, section 7.2.1). Each is by itself: the server was told so.
+func deflated(data []byte) ([]byte, error) {
+	w := deflaters.Get().(*flate.Writer)
+	defer deflaters.Put(w)
+	var out bytes.Buffer
+	w.Reset(&out)
+	if _, err := w.Write(data); err != nil {
+		return nil, err
+	}
+	if err := w.Flush(); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(out.Bytes(), []byte{0, 0, 0xff, 0xff}), nil
+}
+
+// linger reads what still comes, until the server ends the link or the deadline. A link that is closed with something unread is
+// reset, and the server does not get what was written last.
+func (t *wsTransport) linger(deadline time.Time) {
+	if tcp, ok := t.wire.Conn.(*net.TCPConn); ok && t.conn == net.Conn(t.wire) {
+		_ = tcp.CloseWrite()
+	}
+	_ = t.wire.SetReadDeadline(deadline)
+	_, _ = io.Copy(io.Discard, t.wire.Conn)
 }
 
 func (t *wsTransport) endReads(deadline time.Time)  { _ = t.wire.SetReadDeadline(deadline) }
@@ -105,7 +227,7 @@ func (t *wsTransport) endWrites(deadline time.Time) { _ = t.wire.SetWriteDeadlin
 func (t *wsTransport) close()                       { _ = t.wire.Close() }
 
 // A wire is the network connection under a WebSocket, and under its TLS. It knows when a read is about to wait, so that a
-// batch can be handed over just then, and holds writes back so that many frames go out in one system call.
+// batch can be handed over just then.
 type wire struct {
 	net.Conn
 	// head is the first bytes that were read: they tell what else than a WebSocket server answers.
@@ -122,18 +244,10 @@ type wire struct {
 	deadline time.Time
 	// draining is how many more reads may pass before what has arrived since drain counts as read; 0: nobody asks.
 	draining int
-
-	// mu guards what follows: gorilla writes from the reading goroutine when it finds a protocol error.
-	mu      sync.Mutex
-	holding bool
-	held    []byte
 }
 
 // maxHead is how much is kept of what a server begins with.
 const maxHead = 64
-
-// maxHeld is how many bytes are held back at most.
-const maxHeld = 64 << 10
 
 // maxDrainReads bounds the reads of a drain on a link that always has more: what had arrived when it began is far less.
 const maxDrainReads = 1024
@@ -241,44 +355,6 @@ func (w *wire) SetReadDeadline(t time.Time) error {
 	return w.Conn.SetReadDeadline(t)
 }
 
-// hold holds writes back from now on, until flush.
-func (w *wire) hold() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.holding = true
-}
-
-func (w *wire) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if !w.holding {
-		return w.Conn.Write(p)
-	}
-	w.held = append(w.held, p...)
-	if len(w.held) < maxHeld {
-		return len(p), nil
-	}
-	return len(p), w.flushLocked()
-}
-
-func (w *wire) flush() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.flushLocked()
-}
-
-func (w *wire) flushLocked() error {
-	if len(w.held) == 0 {
-		return nil
-	}
-	_, err := w.Conn.Write(w.held)
-	w.held = w.held[:0]
-	if cap(w.held) > maxHeld {
-		w.held = nil
-	}
-	return err
-}
-
 // SetWriteDeadline is called by gorilla before each write, mostly to clear it. A deadline once set ends the wire's writes
 // for good, so clearing it has no effect then.
 func (w *wire) SetWriteDeadline(t time.Time) error {
@@ -286,4 +362,108 @@ func (w *wire) SetWriteDeadline(t time.Time) error {
 		return nil
 	}
 	return w.Conn.SetWriteDeadline(t)
+}
+
+// errAnswerTooLong ends a dial whose answer has no end.
+var errAnswerTooLong = fmt.Errorf("its answer is longer than %d KiB", maxAnswer>>10)
+
+// maxAnswer bounds the answer to an upgrade, in bytes.
+const maxAnswer = 64 << 10
+
+// An upgradeConn is what gorilla opens a WebSocket on: the wire, or the TLS on it. Until the answer to the upgrade is there it
+// bounds that, and leaves out what only announces it, answers with a status of 1xx.
+type upgradeConn struct {
+	net.Conn
+	// pending is what has been read of the answer and not passed on; err, why there is no more.
+	pending []byte
+	err     error
+	// read is how many bytes of the answer have been read.
+	read int
+	// passing says that what is read is passed on as it comes; open, that the answer was 101, so that nothing bounds it any more.
+	passing, open bool
+	muted         atomic.Bool
+}
+
+// mute drops what is written from now on: gorilla closes by itself when it finds a fault, with a code that is not always right.
+func (u *upgradeConn) mute() { u.muted.Store(true) }
+
+// Write writes unless u is muted.
+func (u *upgradeConn) Write(p []byte) (int, error) {
+	if u.muted.Load() {
+		return len(p), nil
+	}
+	return u.Conn.Write(p)
+}
+
+// Read reads the answer, and what comes behind it.
+func (u *upgradeConn) Read(p []byte) (int, error) {
+	for !u.passing {
+		u.fill()
+	}
+	if len(u.pending) > 0 {
+		n := copy(p, u.pending)
+		if u.pending = u.pending[n:]; len(u.pending) == 0 {
+			u.pending = nil
+		}
+		return n, nil
+	}
+	switch {
+	case u.err != nil:
+		return 0, u.err
+	case u.open:
+		return u.Conn.Read(p)
+	case u.read >= maxAnswer:
+		return 0, errAnswerTooLong
+	}
+	n, err := u.Conn.Read(p[:min(len(p), maxAnswer-u.read)])
+	u.read += n
+	return n, err
+}
+
+// fill reads on until it is known what to pass on: the head of an answer, or all that is not HTTP.
+func (u *upgradeConn) fill() {
+	const version = "HTTP/1."
+	if begin := u.pending[:min(len(u.pending), len(version))]; string(begin) != version[:len(begin)] {
+		u.passing = true
+		return
+	}
+	if end := endOfHead(u.pending); end > 0 {
+		status := string(u.pending[len(version)+1 : min(end, len(version)+1+len(" 101"))])
+		if strings.HasPrefix(status, " 1") && status != " 101" {
+			u.pending = u.pending[end:]
+			return
+		}
+		u.passing, u.open = true, status == " 101"
+		return
+	}
+	if u.read >= maxAnswer {
+		u.passing, u.pending, u.err = true, nil, errAnswerTooLong
+		return
+	}
+	const more = 4 << 10
+	u.pending = slices.Grow(u.pending, more)
+	n, err := u.Conn.Read(u.pending[len(u.pending):][:min(more, maxAnswer-u.read)])
+	u.pending = u.pending[:len(u.pending)+n]
+	u.read += n
+	if err != nil {
+		u.passing, u.err = true, err
+	}
+}
+
+// endOfHead returns the length of the head that data begins with, 0 if it is not complete.
+func endOfHead(data []byte) int {
+	for at := 0; ; {
+		i := bytes.IndexByte(data[at:], '\n')
+		if i < 0 {
+			return 0
+		}
+		at += i + 1
+		rest := data[at:]
+		switch {
+		case bytes.HasPrefix(rest, []byte("\n")):
+			return at + 1
+		case bytes.HasPrefix(rest, []byte("\r\n")):
+			return at + 2
+		}
+	}
 }

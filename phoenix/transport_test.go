@@ -1,0 +1,196 @@
+package phoenix
+
+import (
+	"bytes"
+	"compress/flate"
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/gorilla/websocket"
+)
+
+// rawServer upgrades each connection, and gives the network connection under it to serve.
+func rawServer(t *testing.T, upgrader websocket.Upgrader, serve func(r *http.Request, conn net.Conn)) *httptest.Server {
+	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ws, err := upgrader.Upgrade(w, r, nil)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer ws.Close()
+		serve(r, ws.NetConn())
+	}))
+	t.Cleanup(srv.Close)
+	return srv
+}
+
+// readFrame reads a frame of a client.
+func readFrame(conn io.Reader) (first byte, data []byte, err error) {
+	head := make([]byte, 2)
+	if _, err = io.ReadFull(conn, head); err != nil {
+		return 0, nil, err
+	}
+	size := uint64(head[1] & 0x7f)
+	if more := map[uint64]int{126: 2, 127: 8}[size]; more > 0 {
+		long := make([]byte, 8)
+		if _, err = io.ReadFull(conn, long[8-more:]); err != nil {
+			return 0, nil, err
+		}
+		size = binary.BigEndian.Uint64(long)
+	}
+	data = make([]byte, 4+size)
+	if _, err = io.ReadFull(conn, data); err != nil {
+		return 0, nil, err
+	}
+	key, data := data[:4], data[4:]
+	for i := range data {
+		data[i] ^= key[i%4]
+	}
+	return head[0], data, nil
+}
+
+// What WebSocket does not allow is answered with a close frame that names it, behind which the server can close in peace.
+func TestViolationIsAnswered(t *testing.T) {
+	for name, c := range map[string]struct {
+		sent string
+		want uint16
+	}{
+		"opcode":                      {"\x87\x00", 1002},
+		"reserved bit":                {"\xf1\x00", 1002},
+		"masked":                      {"\x81\x80\x00\x00\x00\x00", 1002},
+		"a long ping":                 {"\x89\x7e\x00\x7e" + strings.Repeat("x", 126), 1002},
+		"continuation of nothing":     {"\x80\x01x", 1002},
+		"close code":                  {"\x88\x02\x03\xed", 1002},
+		"close reason not in UTF-8":   {"\x88\x03\x03\xe8\xff", 1007},
+		"message beyond the limit":    {"\x81\x7e\x01\x00" + strings.Repeat("x", 256), 1009},
+		"bad gateway":                 {"\x88\x02\x03\xf6", 1014},
+		"and more than anybody reads": {"\x87\x00" + strings.Repeat("x", 1<<20), 1002},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := make(chan uint16, 1)
+			srv := rawServer(t, websocket.Upgrader{}, func(_ *http.Request, conn net.Conn) {
+				go func() { _, _ = io.WriteString(conn, c.sent) }()
+				var code uint16
+				for {
+					first, data, err := readFrame(conn)
+					if err != nil {
+						break
+					}
+					if first == frameClose && len(data) >= 2 {
+						code = binary.BigEndian.Uint16(data)
+						break
+					}
+				}
+				got <- code
+			})
+			srv.Start()
+			conn, err := New(Options{URL: srv.URL, MaxMessage: 100})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = conn.Serve(t.Context())
+			if code := <-got; code != c.want {
+				t.Errorf("close code %d, want %d", code, c.want)
+			}
+		})
+	}
+}
+
+// A message of ours is one frame, whatever its size, with and without compression; and the request says who we are.
+func TestMessageIsOneFrame(t *testing.T) {
+	for _, compress := range []bool{false, true} {
+		for _, size := range []int{1, 100, 200, 5000, 70000, 300000} {
+			payload := JSON(`{"x":"` + strings.Repeat("y", size) + `"}`)
+			frames := make(chan []byte, 1)
+			srv := rawServer(t, websocket.Upgrader{EnableCompression: compress}, func(r *http.Request, conn net.Conn) {
+				if got := r.Header.Get("User-Agent"); got != "phx" {
+					t.Errorf("User-Agent %q", got)
+				}
+				first, data, err := readFrame(conn)
+				if compress && err == nil {
+					if first&frameCompressed == 0 {
+						t.Error("it is not compressed")
+					}
+					data, err = io.ReadAll(flate.NewReader(io.MultiReader(bytes.NewReader(data), strings.NewReader("\x00\x00\xff\xff\x01\x00\x00\xff\xff"))))
+				}
+				if err != nil || first&^frameCompressed != frameText {
+					t.Errorf("first byte %x, error %v", first, err)
+				}
+				frames <- data
+			})
+			srv.Start()
+			ctx, cancel := context.WithCancel(t.Context())
+			conn, err := New(Options{URL: srv.URL, Compress: compress, Channels: []Channel{{Topic: "room:1", Params: func(context.Context) (Payload, error) { return payload, nil }}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ended := make(chan error, 1)
+			go func() { ended <- conn.Serve(ctx) }()
+			if frame := <-frames; !bytes.Contains(frame, payload.Data) {
+				t.Errorf("%d bytes: the frame has %d", size, len(frame))
+			}
+			cancel()
+			<-ended
+		}
+	}
+}
+
+// HTTP/1.1 is offered within TLS, unless the caller offers something.
+func TestProtocolInTLS(t *testing.T) {
+	for _, c := range []struct {
+		offered []string
+		want    string
+	}{{nil, "http/1.1"}, {[]string{}, ""}} {
+		got := make(chan string, 1)
+		srv := rawServer(t, websocket.Upgrader{}, func(r *http.Request, _ net.Conn) { got <- r.TLS.NegotiatedProtocol })
+		srv.StartTLS()
+		conn, err := New(Options{URL: srv.URL, TLS: &tls.Config{InsecureSkipVerify: true, NextProtos: c.offered}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.Serve(t.Context())
+		if protocol := <-got; protocol != c.want {
+			t.Errorf("offered %q: protocol %q, want %q", c.offered, protocol, c.want)
+		}
+	}
+}
+
+// A host of another script is looked up, and named to the server, in ASCII.
+func TestInternationalHost(t *testing.T) {
+	for url, want := range map[string]string{
+		"ws://bücher.test/socket": "bücher", "wss://Bücher.test:4443/socket": "bücher", "ws://plain.test": "",
+	} {
+		e, err := newEndpoint(url, "2.0.0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if host := e.url.Hostname(); (host == "xn--bcher-kva.test") != (want != "") {
+			t.Errorf("%s: host %s", url, host)
+		}
+	}
+	if e, err := newEndpoint("wss://bücher.test:4443/socket", "2.0.0"); err != nil || e.server() != "xn--bcher-kva.test:4443" {
+		t.Errorf("server %v, error %v", e, err)
+	}
+	if _, err := newEndpoint("ws://bü\u2028cher.test/socket", "2.0.0"); err == nil {
+		t.Error("a host that is no name is taken")
+	}
+}
+
+func TestMask(t *testing.T) {
+	for size := range 40 {
+		data := bytes.Repeat([]byte{'a'}, size)
+		mask(data, [4]byte{1, 2, 3, 4})
+		for i, c := range data {
+			if c != 'a'^byte(i%4+1) {
+				t.Fatalf("%d bytes: %x", size, data)
+			}
+		}
+	}
+}
