@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -82,7 +83,7 @@ func linkFailure(address string, err *phoenix.LinkError, wasUp bool) *exit.Error
 	if detail := oneLine(err.Detail()); detail != "" {
 		message += ": " + detail
 	}
-	if err.HTTPStatus == http.StatusNotFound {
+	if err.HTTPStatus == http.StatusNotFound && !isPage(err.Body) {
 		c.hint = pathHint(address, c.hint)
 	}
 	return &exit.Error{Code: c.code, Message: message, Hint: c.hint, Err: err}
@@ -106,8 +107,8 @@ func joinFailure(err *phoenix.JoinError) *exit.Error {
 	switch {
 	case err.Reason == phoenix.JoinTimeout:
 		message += "no answer in time"
-	case err.Response.Data != nil && !err.Response.Binary:
-		message += oneLine(string(err.Response.Data))
+	case err.Said() != "":
+		message += err.Said()
 	default:
 		message += string(err.Reason)
 	}
@@ -137,8 +138,8 @@ func pushTimeoutFailure(topic, event string, err *phoenix.PushTimeout) *exit.Err
 // statusFailure is the failure of a push that was answered with another status than ok.
 func statusFailure(topic, event string, reply *phoenix.PushReply, payload phoenix.Payload) *exit.Error {
 	message := fmt.Sprintf("%q on %q was answered with status %q", event, topic, reply.Status)
-	if payload.Data != nil && !payload.Binary {
-		message += ": " + oneLine(string(payload.Data))
+	if said := reply.Said(payload); said != "" {
+		message += ": " + said
 	}
 	return &exit.Error{Code: exit.PushStatus, Message: message, Hint: "the channel's handle_in/3 said no: check the payload"}
 }
@@ -155,9 +156,21 @@ var refusalHints = map[int]string{
 	404: "there is no socket at this path: check the path in --uri (endpoint.ex: socket \"/socket\")",
 	426: "the server wants another protocol than WebSocket 13 over HTTP/1.1: check the path in --uri",
 	429: "too many connections: wait, then try again",
+	414: tooLongHint,
+	431: tooLongHint,
 	502: "the proxy in front does not reach the server: is it up?",
 	503: "the server is not ready: wait, then try again",
 	504: "the proxy in front waits in vain for the server: is it up?",
+}
+
+// tooLongHint is for a request that has too much in it.
+const tooLongHint = "the token, a param or a header is too long for the server: send less, or let it take more"
+
+// isPage reports whether the body of a refusal is a page of HTML, which neither connect/3 nor an endpoint of Phoenix without one
+// answers.
+func isPage(body string) bool {
+	body = strings.ToLower(body)
+	return strings.Contains(body, "<html") || strings.Contains(body, "<!doctype html")
 }
 
 // explainRefusal says what to do about an HTTP answer other than 101.
@@ -166,6 +179,10 @@ func explainRefusal(err *phoenix.LinkError, otherwise string) string {
 	switch {
 	case err.Location != "":
 		return "a redirect is not followed: give --uri the address it points to, if that is a socket"
+	case err.HTTPStatus == http.StatusForbidden && isPage(err.Body):
+		return "a page of HTML is no answer of connect/3: does a proxy or a firewall in front refuse, or a login page answer?"
+	case err.HTTPStatus == http.StatusNotFound && isPage(err.Body):
+		return "a page of HTML comes from a proxy or another web server: check host and path in --uri, and where the proxy sends them"
 	case ok && err.RetryAfter > 0:
 		return strings.Replace(hint, "wait,", fmt.Sprintf("wait %v (Retry-After),", err.RetryAfter.Round(time.Second)), 1)
 	case ok:
@@ -270,7 +287,25 @@ func tlsHint(err *phoenix.LinkError, otherwise string) string {
 	case errors.As(err, &authority):
 		return "--cacert FILE, or SSL_CERT_FILE, trusts a CA of your own"
 	case errors.As(err, &alert) && alert.Op == "remote error":
-		return "the server said so: does it want a client certificate? --cert and --key show one"
+		return alertHint(alert)
+	case err.Err != nil && strings.Contains(err.Err.Error(), "unsupported protocol version"):
+		return oldTLSHint
 	}
 	return otherwise
+}
+
+// oldTLSHint is for a server that has no TLS that is safe.
+const oldTLSHint = "the server speaks only TLS 1.1 or older, which is not safe any more: let it speak TLS 1.2"
+
+// alertHint says what to do about what the server said of a handshake (RFC 8446, section 6). crypto/tls has no type for it that
+// can be named, but its texts.
+func alertHint(err error) string {
+	const protocolVersion, unrecognizedName = tls.AlertError(70), tls.AlertError(112)
+	switch text := err.Error(); {
+	case strings.HasSuffix(text, protocolVersion.Error()):
+		return oldTLSHint
+	case strings.HasSuffix(text, unrecognizedName.Error()):
+		return "the server does not know the host: check the host in --uri, or --server-name"
+	}
+	return "the server said so: does it want a client certificate? --cert and --key show one"
 }

@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -119,6 +120,12 @@ func TestDialFailureHints(t *testing.T) {
 	spoken := func(p phoenix.Protocol) phoenix.LinkError {
 		return phoenix.LinkError{Stage: phoenix.StageUpgrade, Reason: phoenix.ReasonNotWebSocket, Spoken: p}
 	}
+	page := func(status int) phoenix.LinkError {
+		err := refused(status)
+		err.Body = "<!DOCTYPE html> <html><body>nginx"
+		return err
+	}
+	alert := func(code tls.AlertError) error { return &net.OpError{Op: "remote error", Err: code} }
 	moved := refused(308)
 	moved.Location = "https://elsewhere.test/socket"
 	wait, later := refused(429), refused(503)
@@ -134,6 +141,15 @@ func TestDialFailureHints(t *testing.T) {
 		{refused(401), exit.Refused, "--auth-token-file"},
 		{refused(403), exit.Refused, "then --vsn, then an Origin header"},
 		{refused(404), exit.Refused, "check the path"},
+		{page(403), exit.Refused, "no answer of connect/3"},
+		{page(404), exit.Refused, "comes from a proxy or another web server"},
+		{refused(414), exit.Refused, "too long for the server"},
+		{refused(431), exit.Refused, "too long for the server"},
+		{phoenix.LinkError{Stage: phoenix.StageTLS, Reason: phoenix.ReasonTLS, Err: alert(70)}, exit.TLS, "only TLS 1.1 or older"},
+		{phoenix.LinkError{Stage: phoenix.StageTLS, Reason: phoenix.ReasonTLS, Err: errors.New("tls: server selected unsupported protocol version 302")},
+			exit.TLS, "only TLS 1.1 or older"},
+		{phoenix.LinkError{Stage: phoenix.StageTLS, Reason: phoenix.ReasonTLS, Err: alert(112)}, exit.TLS, "does not know the host"},
+		{phoenix.LinkError{Stage: phoenix.StageTLS, Reason: phoenix.ReasonTLS, Err: alert(116)}, exit.TLS, "a client certificate?"},
 		{refused(426), exit.Refused, "another protocol"},
 		{refused(429), exit.Refused, "too many connections: wait, then"},
 		{wait, exit.Refused, "wait 7s (Retry-After), then"},

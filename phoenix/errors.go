@@ -166,6 +166,15 @@ func (e *JoinError) Is(target error) bool {
 	return target == context.DeadlineExceeded && e.Reason == JoinTimeout
 }
 
+// Said returns the response to a push as one line for people, without the secrets of the connection: a server may repeat what it
+// was sent. It is empty if there is none, or if it is binary.
+func (d *PushReply) Said(response Payload) string {
+	if response.Binary {
+		return ""
+	}
+	return words(d.secrets, string(response.Data))
+}
+
 // Error says which push was lost and how.
 func (e *PushError) Error() string {
 	return fmt.Sprintf("push of %q to %q failed: %s (delivered: %s)", e.Name, e.Topic, e.Reason, e.Delivered)

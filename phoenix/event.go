@@ -244,6 +244,9 @@ type PushReply struct {
 	// Status is whatever the server sent, "ok" and "error" among others (PROTOCOL.md, rule 6).
 	Status  string
 	Latency time.Duration
+
+	// secrets may be in the response.
+	secrets *Redactor
 }
 
 // PushTimeout announces that no reply to a push came in time.

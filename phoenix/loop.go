@@ -344,6 +344,10 @@ func (l *loop) hideSecrets(e *Event) {
 	switch d := e.Detail.(type) {
 	case *JoinError:
 		d.secrets = l.conn.secrets.of(e.Topic)
+	case *PushReply:
+		if d.Status != "ok" {
+			d.secrets = l.conn.secrets.of(e.Topic)
+		}
 	case *Left:
 		l.conn.secrets.left(e.Topic)
 	}

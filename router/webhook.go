@@ -238,9 +238,6 @@ const (
 	maxAnswer = 64 << 10
 	// maxSearched is how much of it is searched for secrets, and maxExcerpt how much is shown.
 	maxSearched, maxExcerpt = 4 << 10, 200
-	// minSecret is the length from which on a value is a secret. Of an answer without shorter ones
-	// nothing would be left to read.
-	minSecret = 4
 )
 
 // attempt sends the request once.
@@ -334,7 +331,7 @@ func (d *WebhookDrain) authorize(ctx context.Context, e *eventRequest) error {
 
 // secrets returns what must not be shown of a request.
 func (d *WebhookDrain) secrets(header http.Header) *phoenix.Redactor {
-	secrets := &phoenix.Redactor{MinLength: minSecret}
+	secrets := &phoenix.Redactor{}
 	secrets.AddHeader(header)
 	secrets.AddURL(d.url.String())
 	secrets.Add(d.url.RawQuery)
@@ -346,7 +343,7 @@ func (d *WebhookDrain) secrets(header http.Header) *phoenix.Redactor {
 func (d *WebhookDrain) refusal(answer *http.Response, e *eventRequest) error {
 	beginning, _ := io.ReadAll(io.LimitReader(answer.Body, maxSearched))
 	_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, maxAnswer))
-	text := phoenix.Excerpt(e.secrets.Redact(string(beginning)), maxExcerpt)
+	text := e.secrets.Excerpt(string(beginning), maxExcerpt)
 	status := strconv.Itoa(answer.StatusCode) + " " + http.StatusText(answer.StatusCode)
 	if answer.StatusCode/100 == 3 {
 		status += ", and redirects are not followed"

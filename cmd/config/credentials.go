@@ -9,8 +9,10 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 
 	"phx/cmd/internal/secret"
 	"phx/cmd/internal/strictyaml"
@@ -246,6 +248,15 @@ func (c *Connection) reader() secret.Reader {
 	return secret.Reader{Timeout: c.ConnectTimeout, Log: c.Logger}
 }
 
+// userAgent is phx with its version.
+var userAgent = sync.OnceValue(func() string {
+	version := "devel"
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		version = strings.Trim(info.Main.Version, "()")
+	}
+	return "phx/" + version
+})
+
 // credentials reads what a dial shows to the server.
 func (c *Connection) credentials(ctx context.Context) (creds phoenix.Credentials, err error) {
 	r := c.reader()
@@ -262,6 +273,9 @@ func (c *Connection) credentials(ctx context.Context) (creds phoenix.Credentials
 	}
 	if c.network.origin != "" {
 		creds.Header.Set("Origin", c.network.origin)
+	}
+	if len(creds.Header.Values("User-Agent")) == 0 {
+		creds.Header.Set("User-Agent", userAgent())
 	}
 	if c.authToken != nil {
 		if creds.AuthToken, err = r.Required(ctx, c.authToken, "token"); err != nil {
