@@ -23,8 +23,8 @@ type client struct {
 	factory    *factory
 	selection  config.Selection
 	connection *config.Connection
-	output     config.Output
-	logging    config.Logging
+	output     outputOptions
+	logging    loggingOptions
 	maxTime    time.Duration
 	// own is the options of the command itself.
 	own []config.Option
@@ -116,7 +116,7 @@ func (c *client) resolve() error {
 	if warning := entry.WarnOtherServer(c.connection); warning != "" {
 		c.log.Warn(warning)
 	}
-	c.factory.logJSON = c.logging.Format == config.LogJSON
+	c.factory.logJSON = c.logging.Format == logJSON
 	c.renderer, err = newRenderer(c.output, c.connection.Name, c.factory.streams, c.log)
 	return err
 }

@@ -59,7 +59,7 @@ func configValidateRun(o *configValidateOptions) error {
 	if err != nil {
 		return wrongConfig(err)
 	}
-	log := newLogger(o.factory.streams.Err, config.Logging{Verbose: o.verbose}, slog.LevelWarn)
+	log := newLogger(o.factory.streams.Err, loggingOptions{Verbose: o.verbose}, slog.LevelWarn)
 	for _, warning := range findings.Warnings {
 		log.Warn(warning)
 	}

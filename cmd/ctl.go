@@ -74,8 +74,8 @@ func (s *ctlSocket) resolve(lookupEnv func(string) (string, bool)) error {
 type ctl struct {
 	factory *factory
 	socket  *ctlSocket
-	output  config.Output
-	logging config.Logging
+	output  outputOptions
+	logging loggingOptions
 	maxTime time.Duration
 	// own is the options of the subcommand itself; choosesFormat says that --output is one of its options.
 	own           []config.Option
@@ -128,7 +128,7 @@ func (c *ctl) resolve(set *config.Set) error {
 		return err
 	}
 	c.log = newLogger(c.factory.streams.Err, c.logging, slog.LevelWarn)
-	c.factory.logJSON = c.logging.Format == config.LogJSON
+	c.factory.logJSON = c.logging.Format == logJSON
 	c.client = serve.NewClient(c.socket.path)
 	if c.maxTime > 0 {
 		c.client.Patience = 0 // --max-time says how long

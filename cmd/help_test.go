@@ -71,7 +71,7 @@ func TestHelpPagesAreReadable(t *testing.T) {
 func TestHelpFormatting(t *testing.T) {
 	section := helpSection(t, "formatting", "Options of the commands that print records")
 	examples := maps.Clone(formattingExamples)
-	for _, o := range (&config.Output{}).Options() {
+	for _, o := range (&outputOptions{}).Options() {
 		example, ok := examples[o.Flag]
 		if !ok || !strings.Contains(section, "$ "+example.command+"\n") || !strings.Contains(section, "--"+o.Flag) {
 			t.Errorf("--%s has no example", o.Flag)

@@ -219,7 +219,7 @@ func formattingHelp() string {
 	p.heading("Options of the commands that print records")
 	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
 	flags.SortFlags = false
-	config.NewSet((&config.Output{}).Options()).Bind(flags)
+	config.NewSet((&outputOptions{}).Options()).Bind(flags)
 	flags.VisitAll(p.option)
 	p.paragraph("--jq sees what --output would print. `phx ctl` prints what phx serve answers, with the same options.")
 	p.heading("Formats, each with the same message, indented")

@@ -11,12 +11,11 @@ import (
 	"strings"
 	"sync"
 
-	"phx/cmd/config"
 	"phx/phoenix"
 )
 
 // newLogger returns the log on stderr. From normal on things are logged, unless the options say otherwise.
-func newLogger(w io.Writer, o config.Logging, normal slog.Level) *slog.Logger {
+func newLogger(w io.Writer, o loggingOptions, normal slog.Level) *slog.Logger {
 	level := normal
 	switch {
 	case o.Verbose:
@@ -24,7 +23,7 @@ func newLogger(w io.Writer, o config.Logging, normal slog.Level) *slog.Logger {
 	case o.Quiet:
 		level = slog.LevelError
 	}
-	if o.Format == config.LogJSON {
+	if o.Format == logJSON {
 		return slog.New(slog.NewJSONHandler(jsonEscaper{w}, &slog.HandlerOptions{Level: level}))
 	}
 	return slog.New(&textHandler{w: w, mu: new(sync.Mutex), level: level})
@@ -126,7 +125,7 @@ func (e jsonEscaper) Write(line []byte) (int, error) {
 // It is safe for concurrent use.
 func newTracer(w io.Writer, format, connection string) func(phoenix.TraceFrame) {
 	var mu sync.Mutex
-	if format == config.LogJSON {
+	if format == logJSON {
 		log := slog.New(slog.NewJSONHandler(jsonEscaper{w}, nil))
 		if connection != "" {
 			log = log.With("connection", connection)

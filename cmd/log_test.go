@@ -8,13 +8,12 @@ import (
 	"testing"
 	"time"
 
-	"phx/cmd/config"
 	"phx/phoenix"
 )
 
 func TestTextLog(t *testing.T) {
 	var out bytes.Buffer
-	log := newLogger(&out, config.Logging{}, slog.LevelInfo)
+	log := newLogger(&out, loggingOptions{}, slog.LevelInfo)
 	log.Debug("not shown")
 	log.Info("connected", "took", time.Second, "empty", "", "spaced", "a b", "quote", `"`, "none", nil)
 	log.With("topic", "room:a").WithGroup("g").Info("joined", "n", 1, slog.Group("h", "m", 2), slog.Attr{})
@@ -30,17 +29,17 @@ phx: evil \x1b[2J\u009b2J\nline key\x1b="\x1b[2J" c1="\u009b" bytes="\xff\x9b"
 
 func TestLogLevels(t *testing.T) {
 	tests := []struct {
-		options config.Logging
+		options loggingOptions
 		normal  slog.Level
 		want    string
 	}{
-		{config.Logging{}, slog.LevelInfo, "iwe"},
-		{config.Logging{}, slog.LevelWarn, "we"},
-		{config.Logging{Verbose: true}, slog.LevelWarn, "diwe"},
-		{config.Logging{Quiet: true}, slog.LevelInfo, "e"},
+		{loggingOptions{}, slog.LevelInfo, "iwe"},
+		{loggingOptions{}, slog.LevelWarn, "we"},
+		{loggingOptions{Verbose: true}, slog.LevelWarn, "diwe"},
+		{loggingOptions{Quiet: true}, slog.LevelInfo, "e"},
 	}
 	for _, tt := range tests {
-		for _, format := range []string{config.LogText, config.LogJSON} {
+		for _, format := range []string{logText, logJSON} {
 			var out bytes.Buffer
 			tt.options.Format = format
 			log := newLogger(&out, tt.options, tt.normal)
@@ -57,7 +56,7 @@ func TestLogLevels(t *testing.T) {
 
 func TestJSONLogIsJSONWithoutControls(t *testing.T) {
 	var out bytes.Buffer
-	newLogger(&out, config.Logging{Format: config.LogJSON}, slog.LevelInfo).Info("evil \x1b\u009b\x7f", "k", "v")
+	newLogger(&out, loggingOptions{Format: logJSON}, slog.LevelInfo).Info("evil \x1b\u009b\x7f", "k", "v")
 	if strings.ContainsFunc(strings.TrimSuffix(out.String(), "\n"), isControl) {
 		t.Errorf("control characters in %q", out.String())
 	}
@@ -120,7 +119,7 @@ phx: the server closed the channel topic=t
 phx: the channel was lost topic=t reason=phx_error
 `
 	var out bytes.Buffer
-	log := newLogger(&out, config.Logging{Verbose: true}, slog.LevelWarn)
+	log := newLogger(&out, loggingOptions{Verbose: true}, slog.LevelWarn)
 	for i := range events {
 		logLifecycle(log, &events[i])
 	}
@@ -150,7 +149,7 @@ phx: < text [null,null,"room:a","phx_join","\x7f"]
 phx: < binary \x00a\x1b
 `
 	var text, asJSON bytes.Buffer
-	traceText, traceJSON := newTracer(&text, config.LogText, ""), newTracer(&asJSON, config.LogJSON, "")
+	traceText, traceJSON := newTracer(&text, logText, ""), newTracer(&asJSON, logJSON, "")
 	for _, f := range frames {
 		traceText(f)
 		traceJSON(f)

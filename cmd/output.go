@@ -14,7 +14,6 @@ import (
 
 	"github.com/itchyny/gojq"
 
-	"phx/cmd/config"
 	"phx/cmd/internal/exit"
 	"phx/cmd/internal/proc"
 	"phx/phoenix"
@@ -47,7 +46,7 @@ const (
 )
 
 // newRenderer returns the renderer for a connection of that name. An expression that does not compile is its error.
-func newRenderer(o config.Output, name string, s *Streams, log *slog.Logger) (*renderer, error) {
+func newRenderer(o outputOptions, name string, s *Streams, log *slog.Logger) (*renderer, error) {
 	r := &renderer{
 		encoder:    signal.NewEncoder(o.Format, name),
 		raw:        o.Raw,

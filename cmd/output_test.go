@@ -11,18 +11,17 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"phx/cmd/config"
 	"phx/cmd/internal/exit"
 	"phx/phoenix"
 	"phx/signal"
 )
 
 // render prints a message of each payload and returns stdout, stderr and what the renderer says at the end.
-func render(t *testing.T, o config.Output, terminal bool, payloads ...string) (stdout, stderr string, result error) {
+func render(t *testing.T, o outputOptions, terminal bool, payloads ...string) (stdout, stderr string, result error) {
 	t.Helper()
 	var out, errs bytes.Buffer
 	s := &Streams{OutTerminal: terminal, LookupEnv: func(string) (string, bool) { return "", false }}
-	r, err := newRenderer(o, "default", s, newLogger(&errs, config.Logging{}, slog.LevelWarn))
+	r, err := newRenderer(o, "default", s, newLogger(&errs, loggingOptions{}, slog.LevelWarn))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,26 +39,26 @@ func render(t *testing.T, o config.Output, terminal bool, payloads ...string) (s
 }
 
 func TestRenderer(t *testing.T) {
-	payload := func(o config.Output) config.Output {
+	payload := func(o outputOptions) outputOptions {
 		o.Format = signal.FormatPayload
 		return o
 	}
 	tests := []struct {
 		name     string
-		options  config.Output
+		options  outputOptions
 		terminal bool
 		payloads []string
 		want     string
 	}{
-		{"payload", payload(config.Output{}), false, []string{`{"b":1.0}`, `"s"`}, "{\"b\":1.0}\n\"s\"\n"},
-		{"jq", payload(config.Output{Filter: ".a"}), false, []string{`{"a":1.0}`, `{"a":"s"}`}, "1.0\n\"s\"\n"},
-		{"several results", payload(config.Output{Filter: ".[]"}), false, []string{`[1,2]`, `[]`, `[3]`}, "1\n2\n3\n"},
-		{"raw", payload(config.Output{Raw: true}), false, []string{`"a\nb\u001b"`, `{"a":"b"}`}, "a\nb\x1b\n{\"a\":\"b\"}\n"},
-		{"raw on a terminal", payload(config.Output{Raw: true, Compact: true, Color: config.ColorNever}), true,
+		{"payload", payload(outputOptions{}), false, []string{`{"b":1.0}`, `"s"`}, "{\"b\":1.0}\n\"s\"\n"},
+		{"jq", payload(outputOptions{Filter: ".a"}), false, []string{`{"a":1.0}`, `{"a":"s"}`}, "1.0\n\"s\"\n"},
+		{"several results", payload(outputOptions{Filter: ".[]"}), false, []string{`[1,2]`, `[]`, `[3]`}, "1\n2\n3\n"},
+		{"raw", payload(outputOptions{Raw: true}), false, []string{`"a\nb\u001b"`, `{"a":"b"}`}, "a\nb\x1b\n{\"a\":\"b\"}\n"},
+		{"raw on a terminal", payload(outputOptions{Raw: true, Compact: true, Color: colorNever}), true,
 			[]string{`"a\n\tb\u001b[2J\u009b"`}, "a\n\tb\\x1b[2J\\u009b\n"},
-		{"raw results", payload(config.Output{Filter: ".a", Raw: true}), false, []string{`{"a":"b c"}`, `{"a":["b"]}`}, "b c\n[\"b\"]\n"},
-		{"signal", config.Output{Filter: ".type"}, false, []string{`{}`}, "\"phoenix.default.t.e\"\n"},
-		{"pretty", payload(config.Output{Pretty: true}), false, []string{`{"a":1}`}, "{\n  \"a\": 1\n}\n"},
+		{"raw results", payload(outputOptions{Filter: ".a", Raw: true}), false, []string{`{"a":"b c"}`, `{"a":["b"]}`}, "b c\n[\"b\"]\n"},
+		{"signal", outputOptions{Filter: ".type"}, false, []string{`{}`}, "\"phoenix.default.t.e\"\n"},
+		{"pretty", payload(outputOptions{Pretty: true}), false, []string{`{"a":1}`}, "{\n  \"a\": 1\n}\n"},
 	}
 	for _, tt := range tests {
 		stdout, stderr, err := render(t, tt.options, tt.terminal, tt.payloads...)
@@ -70,7 +69,7 @@ func TestRenderer(t *testing.T) {
 }
 
 func TestFailingFilterPrintsTheOthers(t *testing.T) {
-	stdout, stderr, err := render(t, config.Output{Format: signal.FormatPayload, Filter: ".a.b"}, false,
+	stdout, stderr, err := render(t, outputOptions{Format: signal.FormatPayload, Filter: ".a.b"}, false,
 		`{"a":{"b":1}}`, `{"a":"\u001b"}`, `{"a":{"b":2}}`, `{"a":[]}`)
 	if stdout != "1\n2\n" || strings.Count(stderr, "phx: --jq failed on a record: ") != 2 || strings.Contains(stderr, "\x1b") {
 		t.Errorf("stdout %q, stderr %q", stdout, stderr)
@@ -98,7 +97,7 @@ func TestExitStatus(t *testing.T) {
 		{".a.b", []string{`{"a":1}`}, exit.JQRun},
 	}
 	for _, tt := range tests {
-		o := config.Output{Format: signal.FormatPayload, Filter: tt.filter, ExitStatus: true}
+		o := outputOptions{Format: signal.FormatPayload, Filter: tt.filter, ExitStatus: true}
 		if _, _, err := render(t, o, false, tt.payloads...); codeOf(err) != tt.want {
 			t.Errorf("%q on %q: %v, want exit code %d", tt.filter, tt.payloads, err, tt.want)
 		}
@@ -107,7 +106,7 @@ func TestExitStatus(t *testing.T) {
 
 func TestOutputSaysWhyItCannotWrite(t *testing.T) {
 	s := &Streams{Out: failingWriter{syscall.ENOSPC}, LookupEnv: func(string) (string, bool) { return "", false }}
-	r, err := newRenderer(config.Output{}, "default", s, slog.Default())
+	r, err := newRenderer(outputOptions{}, "default", s, slog.Default())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +121,7 @@ func TestOutputSaysWhyItCannotWrite(t *testing.T) {
 func TestInterruptedFilterIsNoFailureOfTheRecord(t *testing.T) {
 	var printed, errs bytes.Buffer
 	s := &Streams{Out: &printed, LookupEnv: func(string) (string, bool) { return "", false }}
-	r, err := newRenderer(config.Output{Filter: "def f: f; f"}, "default", s, newLogger(&errs, config.Logging{}, slog.LevelWarn))
+	r, err := newRenderer(outputOptions{Filter: "def f: f; f"}, "default", s, newLogger(&errs, loggingOptions{}, slog.LevelWarn))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +141,7 @@ func TestFilterIsHeldUpByAFullBuffer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reader, stdout := io.Pipe()
 		s := &Streams{Out: stdout, LookupEnv: func(string) (string, bool) { return "", false }}
-		r, err := newRenderer(config.Output{Filter: "repeat(1)"}, "default", s, slog.Default())
+		r, err := newRenderer(outputOptions{Filter: "repeat(1)"}, "default", s, slog.Default())
 		if err != nil {
 			t.Fatal(err)
 		}

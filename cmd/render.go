@@ -9,7 +9,6 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"phx/cmd/config"
 	"phx/cmd/internal/exit"
 	"phx/signal"
 )
@@ -24,7 +23,7 @@ type jsonStyle struct {
 
 // newJSONStyle returns the style of the output, from the options, then the environment (no-color.org, bixense.com/clicolors),
 // then whether it is a terminal.
-func newJSONStyle(o config.Output, streams *Streams) jsonStyle {
+func newJSONStyle(o outputOptions, streams *Streams) jsonStyle {
 	s := jsonStyle{indent: streams.OutTerminal, color: streams.OutTerminal, escape: streams.OutTerminal}
 	switch {
 	case o.Pretty:
@@ -34,9 +33,9 @@ func newJSONStyle(o config.Output, streams *Streams) jsonStyle {
 	}
 	forced := streams.env("CLICOLOR_FORCE")
 	switch {
-	case o.Color == config.ColorAlways:
+	case o.Color == colorAlways:
 		s.color = true
-	case o.Color == config.ColorNever, streams.env("NO_COLOR") != "":
+	case o.Color == colorNever, streams.env("NO_COLOR") != "":
 		s.color = false
 	case forced != "" && forced != "0":
 		s.color = true

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"testing"
-
-	"phx/cmd/config"
 )
 
 func TestJSONStyleOfTexts(t *testing.T) {
@@ -53,22 +51,22 @@ func TestNewJSONStyle(t *testing.T) {
 	mono := jsonStyle{indent: true, escape: true}
 	tests := []struct {
 		name     string
-		options  config.Output
+		options  outputOptions
 		terminal bool
 		env      map[string]string
 		want     jsonStyle
 	}{
-		{"a file", config.Output{}, false, nil, plain},
-		{"a terminal", config.Output{}, true, nil, terminal},
-		{"--pretty", config.Output{Pretty: true}, false, nil, jsonStyle{indent: true}},
-		{"--compact", config.Output{Compact: true}, true, nil, jsonStyle{color: true, escape: true}},
-		{"--color always", config.Output{Color: config.ColorAlways}, false, map[string]string{"NO_COLOR": "1"}, jsonStyle{color: true}},
-		{"--color never", config.Output{Color: config.ColorNever}, true, map[string]string{"CLICOLOR_FORCE": "1"}, mono},
-		{"NO_COLOR", config.Output{}, true, map[string]string{"NO_COLOR": "1", "CLICOLOR_FORCE": "1"}, mono},
-		{"empty NO_COLOR", config.Output{}, true, map[string]string{"NO_COLOR": ""}, terminal},
-		{"CLICOLOR_FORCE", config.Output{}, false, map[string]string{"CLICOLOR_FORCE": "1", "TERM": "dumb"}, jsonStyle{color: true}},
-		{"CLICOLOR_FORCE=0", config.Output{}, false, map[string]string{"CLICOLOR_FORCE": "0"}, plain},
-		{"a dumb terminal", config.Output{}, true, map[string]string{"TERM": "dumb"}, mono},
+		{"a file", outputOptions{}, false, nil, plain},
+		{"a terminal", outputOptions{}, true, nil, terminal},
+		{"--pretty", outputOptions{Pretty: true}, false, nil, jsonStyle{indent: true}},
+		{"--compact", outputOptions{Compact: true}, true, nil, jsonStyle{color: true, escape: true}},
+		{"--color always", outputOptions{Color: colorAlways}, false, map[string]string{"NO_COLOR": "1"}, jsonStyle{color: true}},
+		{"--color never", outputOptions{Color: colorNever}, true, map[string]string{"CLICOLOR_FORCE": "1"}, mono},
+		{"NO_COLOR", outputOptions{}, true, map[string]string{"NO_COLOR": "1", "CLICOLOR_FORCE": "1"}, mono},
+		{"empty NO_COLOR", outputOptions{}, true, map[string]string{"NO_COLOR": ""}, terminal},
+		{"CLICOLOR_FORCE", outputOptions{}, false, map[string]string{"CLICOLOR_FORCE": "1", "TERM": "dumb"}, jsonStyle{color: true}},
+		{"CLICOLOR_FORCE=0", outputOptions{}, false, map[string]string{"CLICOLOR_FORCE": "0"}, plain},
+		{"a dumb terminal", outputOptions{}, true, map[string]string{"TERM": "dumb"}, mono},
 	}
 	for _, tt := range tests {
 		s := &Streams{OutTerminal: tt.terminal, LookupEnv: func(name string) (string, bool) {

@@ -26,7 +26,7 @@ import (
 type serveOptions struct {
 	factory   *factory
 	selection config.Selection
-	logging   config.Logging
+	logging   loggingOptions
 	control   string
 	ready     readiness
 
@@ -54,7 +54,7 @@ runs, phx ctl shows and steers it.`,
 		}
 		defer o.queueLog()()
 		o.log = newLogger(f.streams.Err, o.logging, slog.LevelInfo)
-		f.logJSON = o.logging.Format == config.LogJSON
+		f.logJSON = o.logging.Format == logJSON
 		return serveRun(ctx, o)
 	}, o.selection.FileOptions(), o.options(), o.logging.Options())
 	return c
@@ -153,7 +153,7 @@ func (s *server) open() error {
 	socket, web := s.bridge.Config()
 	path := s.serveOptions.control
 	if path == "" {
-		path = socket.Path
+		path = socket
 	}
 	if path == "" {
 		path = serve.DefaultPath(s.factory.streams.LookupEnv)
@@ -162,8 +162,8 @@ func (s *server) open() error {
 	if s.control, err = serve.Listen(path); err != nil {
 		return err
 	}
-	if web.Addr != "" {
-		if s.web, err = serve.ListenHTTP(web.Addr); err != nil {
+	if web != "" {
+		if s.web, err = serve.ListenHTTP(web); err != nil {
 			return errors.Join(err, s.control.Close())
 		}
 		s.log.Info("health and metrics", "at", "http://"+s.web.Addr().String())

@@ -161,11 +161,11 @@ var autoJoinKind = Kind[[]autoJoin]{
 	},
 	Parts: func(as style, values []strictyaml.Node) (json.RawMessage, error) {
 		items, err := values[0].Items()
-		list := make([]json.RawMessage, len(items))
+		channels := make(list, len(items))
 		for i := 0; i < len(items) && err == nil; i++ {
-			list[i], err = autoJoinJSON(items[i], as)
+			channels[i], err = autoJoinJSON(items[i], as)
 		}
-		return jsonList(list), err
+		return channels.json(), err
 	},
 	Canonical: func(channels []autoJoin) any {
 		list := make([][]any, len(channels))

@@ -295,15 +295,3 @@ func TestJoinParamsErrors(t *testing.T) {
 		}
 	}
 }
-
-func TestChecks(t *testing.T) {
-	if err := (&Logging{Verbose: true, Quiet: true}).Check(); err == nil {
-		t.Error("--verbose --quiet passed")
-	}
-	if err := (&Output{Pretty: true, Compact: true}).Check(); err == nil {
-		t.Error("--pretty --compact passed")
-	}
-	if err := errors.Join((&Logging{}).Check(), (&Output{}).Check()); err != nil {
-		t.Error(err)
-	}
-}

@@ -90,7 +90,7 @@ func canonicalPairs(pairs []secret.Named, canonical func(string) string) any {
 // pairsJSON writes pairs as a map, or as a list of pairs if one is there several times.
 func pairsJSON(pairs []namedNode, canonical func(string) string, as form) (json.RawMessage, error) {
 	var o object
-	var list []json.RawMessage
+	var entries list
 	several := false
 	for i, p := range pairs {
 		several = several || slices.ContainsFunc(pairs[:i], func(other namedNode) bool { return canonical(other.name) == canonical(p.name) })
@@ -99,10 +99,10 @@ func pairsJSON(pairs []namedNode, canonical func(string) string, as form) (json.
 			return nil, err
 		}
 		o.add(p.name, value)
-		list = append(list, jsonList([]json.RawMessage{jsonText(p.name), value}))
+		entries = append(entries, list{jsonText(p.name), value}.json())
 	}
 	if several {
-		return jsonList(list), nil
+		return entries.json(), nil
 	}
 	return o.json(), nil
 }

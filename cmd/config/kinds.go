@@ -425,15 +425,16 @@ var queueKind = Kind[QueueBound]{
 }
 
 // retriesKind is a number of retries, or -1 for no limit.
-var retriesKind = Kind[int]{
-	Name: "number", Schema: anyOf(shape{"type": "integer", "minimum": -1}, textLike(`^(-0*1|[+]?[0-9]+|-0+)$`)),
-	Parse: countFrom(-1, "is not a number of retries: -1 or more"), JSON: same[int], Literal: true,
-}
+var retriesKind = countKind(-1, `^(-0*1|[+]?[0-9]+|-0+)$`)
 
 // timesKind is a number of retries; there is always one after which a webhook is given up.
-var timesKind = Kind[int]{
-	Name: "number", Schema: anyOf(shape{"type": "integer", "minimum": 0}, textLike(`^([+]?[0-9]+|-0+)$`)),
-	Parse: countFrom(0, "is not a number of retries: 0 or more"), JSON: same[int], Literal: true,
+var timesKind = countKind(0, `^([+]?[0-9]+|-0+)$`)
+
+func countKind(least int, pattern string) Kind[int] {
+	return Kind[int]{
+		Name: "number", Schema: anyOf(shape{"type": "integer", "minimum": least}, textLike(pattern)), JSON: same[int], Literal: true,
+		Parse: countFrom(least, fmt.Sprintf("is not a number of retries: %d or more", least)),
+	}
 }
 
 // nameKind is the name of a connection. Its default is none of the key, which is the entry's own.

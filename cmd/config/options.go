@@ -5,7 +5,7 @@
 //
 // A [File] holds named connections. A [Selection] chooses one, an [Entry], and a [Set] resolves
 // options with it. The options of a connection end in a [Connection], which builds the
-// [phoenix.Options]; those of printing in [Output], those of logging in [Logging].
+// [phoenix.Options].
 //
 // A server uses [File.Serve] and, for each connection, [Entry.Resolve]. [Validate] does both;
 // [File.Show] writes the result. These report every error at once, each with its place, and name

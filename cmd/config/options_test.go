@@ -63,14 +63,6 @@ func TestPrecedence(t *testing.T) {
 }
 
 func TestWrongValues(t *testing.T) {
-	var c Connection
-	var o Output
-	var l Logging
-	options := func() []Option {
-		c, o, l = *NewConnection(Retry{}), Output{}, Logging{}
-		list := append(c.Options(), o.Options()...)
-		return append(list, l.Options()...)
-	}
 	tests := []struct {
 		args    string
 		env     map[string]string
@@ -86,8 +78,6 @@ func TestWrongValues(t *testing.T) {
 		{"--max-message 1MB", nil, `--max-message "1MB" is not a size: bytes, or a number with KiB, MiB or GiB`, "a right one: --max-message 64MiB"},
 		{"--vsn 3.0.0", nil, `--vsn "3.0.0" is none of 2.0.0, 1.0.0`, "a right one: --vsn 2.0.0"},
 		{"--no-jitter=perhaps", nil, `--no-jitter "perhaps" is neither true nor false`, ""},
-		{"--log-format yaml", nil, `--log-format "yaml" is none of text, json`, "a right one: --log-format json"},
-		{"--color blue", nil, `--color "blue" is none of auto, always, never`, "a right one: --color never"},
 		{"--auth-token-file=", nil, `--auth-token-file "" is not the name of a file`, "a right one: --auth-token-file token.txt"},
 		// What may be secret is not repeated.
 		{"--uri SECRET", nil, "the value of --uri has no scheme", "a right one: --uri ws://localhost:4000/socket"},
@@ -111,7 +101,7 @@ func TestWrongValues(t *testing.T) {
 		if tt.args != "" {
 			args = strings.SplitN(tt.args, " ", 2)
 		}
-		err := resolve(options(), args, tt.env)
+		err := resolve(NewConnection(Retry{}).Options(), args, tt.env)
 		var usage *exit.Error
 		if !errors.As(err, &usage) {
 			t.Errorf("%s: error %v, want a usage error", tt.args, err)

@@ -31,7 +31,7 @@ func topKeys() []Option {
 			About: "Where routes lead to. stdout and discard are there anyway."},
 		{Key: "routes", Value: described("list of maps", shape{"type": "array", "items": refTo("route")}),
 			About: "Which signals go to which sinks. A signal goes to the sinks of every route that wants it, to each sink once. Without routes, all go to stdout."},
-	}, below("control", controlOptions(&ControlSocket{})), below("http", httpOptions(&HTTPListen{})))
+	}, below("control", controlOptions(new(string))), below("http", httpOptions(new(string))))
 }
 
 // connectionKeys are those of a connection, with the defaults of a server.

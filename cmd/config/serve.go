@@ -15,9 +15,11 @@ type Serve struct {
 	// Sinks are those of the file, in its order, then the built-in ones that a route leads to.
 	Sinks []Sink
 	// Routes are in the order of the file; without any, one that leads everything to stdout.
-	Routes  []Route
-	Control ControlSocket
-	HTTP    HTTPListen
+	Routes []Route
+	// ControlSocket is the path of the control API's Unix socket; empty: the default one.
+	ControlSocket string
+	// HTTPListen is the HOST:PORT of health and metrics; empty: none.
+	HTTPListen string
 	// Warnings are lines with places about what is allowed but hardly intended: a sink without
 	// routes.
 	Warnings []string
@@ -29,25 +31,15 @@ type Route = router.Route
 // Where is a compiled expression of a route, as [router.Filter] has it.
 type Where = func(ctx context.Context, line []byte) (bool, error)
 
-// A ControlSocket is where the control API listens.
-type ControlSocket struct {
-	// Path is that of the Unix socket; empty: the default one.
-	Path string
-}
-
-func controlOptions(c *ControlSocket) []Option {
-	return []Option{{Key: "socket", Value: pathKind.To(&c.Path, ""), Example: "/run/phx/control.sock",
+// controlOptions declares what the map control has: the path of the control API's socket.
+func controlOptions(path *string) []Option {
+	return []Option{{Key: "socket", Value: pathKind.To(path, ""), Example: "/run/phx/control.sock",
 		About: "Path of the Unix socket; a relative one begins beside the config file. The default is phx/control.sock in $XDG_RUNTIME_DIR."}}
 }
 
-// An HTTPListen is where health and metrics can be asked for.
-type HTTPListen struct {
-	// Addr is HOST:PORT; empty: nowhere.
-	Addr string
-}
-
-func httpOptions(h *HTTPListen) []Option {
-	return []Option{{Key: "listen", Value: listenKind.To(&h.Addr, ""), Example: "127.0.0.1:9464",
+// httpOptions declares what the map http has: the address of health and metrics.
+func httpOptions(addr *string) []Option {
+	return []Option{{Key: "listen", Value: listenKind.To(addr, ""), Example: "127.0.0.1:9464",
 		About: "HOST:PORT to listen at, for /healthz, /readyz and /metrics."}}
 }
 
@@ -91,8 +83,8 @@ func (f *File) readServe(compileWhere func(expr string) (Where, error)) (serve *
 			r.warnings.add(at.Errorf("", "no route leads to the sink %s", name))
 		}
 	}
-	r.readMap("control", controlOptions(&r.serve.Control))
-	r.readMap("http", httpOptions(&r.serve.HTTP))
+	r.readMap("control", controlOptions(&r.serve.ControlSocket))
+	r.readMap("http", httpOptions(&r.serve.HTTPListen))
 	return r.serve, r.warnings.ordered(), r.wrong.err()
 }
 

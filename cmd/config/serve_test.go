@@ -62,7 +62,7 @@ func TestServe(t *testing.T) {
 	s := mustServe(t, everySink)
 	names := make([]string, len(s.Sinks))
 	for i := range s.Sinks {
-		names[i] = s.Sinks[i].Name + " " + s.Sinks[i].kind()
+		names[i] = s.Sinks[i].Name + " " + s.Sinks[i].kind
 	}
 	if want := []string{"audit file", "handler exec", "bare exec", "hook webhook", "out stdout", "never discard", "discard discard"}; !slices.Equal(names, want) {
 		t.Fatalf("sinks %q, want %q", names, want)
@@ -84,8 +84,8 @@ func TestServe(t *testing.T) {
 	if never.Format != signal.FormatJido || !never.Discard || never.Stdout {
 		t.Errorf("never %+v", never)
 	}
-	if s.Control.Path != "dir/run/control.sock" || s.HTTP.Addr != "0.0.0.0:9464" {
-		t.Errorf("control %q, http %q", s.Control.Path, s.HTTP.Addr)
+	if s.ControlSocket != "dir/run/control.sock" || s.HTTPListen != "0.0.0.0:9464" {
+		t.Errorf("control %q, http %q", s.ControlSocket, s.HTTPListen)
 	}
 	want := []string{
 		"dir/phx.yaml:4:3: no route leads to the sink handler", "dir/phx.yaml:5:3: no route leads to the sink bare",

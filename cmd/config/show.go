@@ -103,8 +103,8 @@ func (f *File) showServe(o *object, compileWhere func(expr string) (Where, error
 			o.add(key, text)
 		}
 	}
-	add("control", controlOptions(&ControlSocket{}))
-	add("http", httpOptions(&HTTPListen{}))
+	add("control", controlOptions(new(string)))
+	add("http", httpOptions(new(string)))
 	return wrong.err()
 }
 
@@ -112,7 +112,7 @@ func (f *File) showServe(o *object, compileWhere func(expr string) (Where, error
 func (s *Sink) show() json.RawMessage {
 	options := slices.DeleteFunc(sinkKeys(), func(o Option) bool {
 		group, _, _ := strings.Cut(o.Key, ".")
-		return slices.Contains(sinkKinds, group) && group != s.kind()
+		return slices.Contains(sinkKinds, group) && group != s.kind
 	})
 	text, _ := keysJSON(shown, options, s.found.values, func(o Option) json.RawMessage { // it was read before
 		if o.Key == "format" && s.Webhook != nil {
@@ -131,11 +131,11 @@ func (f *File) showRoutes(serve *Serve) json.RawMessage {
 	if len(items) == 0 {
 		return jsonOf([]map[string][]string{{"to": serve.Routes[0].To}})
 	}
-	list := make([]json.RawMessage, len(items))
+	routes := make(list, len(items))
 	for i, item := range items {
-		list[i], _ = mapJSON(shown, item, routeKeys()) // it was read before
+		routes[i], _ = mapJSON(shown, item, routeKeys()) // it was read before
 	}
-	return jsonList(list)
+	return routes.json()
 }
 
 // mapJSON writes a map that has the keys of the options.
@@ -150,19 +150,27 @@ func mapJSON(as style, n strictyaml.Node, options []Option) (json.RawMessage, er
 // keysJSON returns the object with the keys of the options. missing returns the value of a key
 // without values; nil: none.
 func keysJSON(as style, options []Option, values func(key string) []strictyaml.Node, missing func(Option) json.RawMessage) (json.RawMessage, error) {
-	var o object
 	var wrong problems
-	for _, option := range options {
-		found := values(option.Key)
-		if len(found) > 0 {
-			value, err := option.Value.json(as, found)
-			wrong.add(err)
-			o.add(option.Key, value)
-		} else if value := missing(option); value != nil {
-			o.add(option.Key, value)
+	var write func(prefix string, options []Option) object
+	write = func(prefix string, options []Option) (o object) {
+		for _, b := range branches(options) {
+			option := b.Option
+			option.Key = prefix + b.Key
+			if b.below != nil {
+				if inner := write(option.Key+".", b.below); len(inner) > 0 {
+					o.add(b.Key, inner.json())
+				}
+			} else if found := values(option.Key); len(found) > 0 {
+				value, err := option.Value.json(as, found)
+				wrong.add(err)
+				o.add(b.Key, value)
+			} else if value := missing(option); value != nil {
+				o.add(b.Key, value)
+			}
 		}
+		return o
 	}
-	return o.nested(), wrong.err()
+	return write("", options).json(), wrong.err()
 }
 
 // A form writes a value of a file as JSON.
@@ -198,14 +206,14 @@ func (v Value) json(as style, values []strictyaml.Node) (json.RawMessage, error)
 // mask stands for what may be secret.
 const mask = "***"
 
-// jsonOf returns the JSON of a default, nil if there is none.
+// jsonOf returns the JSON of a value of ours, nil of nil.
 func jsonOf(value any) json.RawMessage {
 	if value == nil {
 		return nil
 	}
 	text, err := json.Marshal(value)
 	if err != nil {
-		panic("config: a default is no JSON: " + err.Error())
+		panic("config: a value is no JSON: " + err.Error())
 	}
 	return text
 }
@@ -292,57 +300,21 @@ func maskURL(text string) string {
 }
 
 // An object is a JSON object whose members keep their order.
-type object struct{ members []member }
-
-type member struct {
-	name  string
-	value json.RawMessage
-}
+type object [][]byte
 
 func (o *object) add(name string, value json.RawMessage) {
-	o.members = append(o.members, member{name, value})
+	*o = append(*o, slices.Concat(rawjson.AppendString(nil, name), []byte{':'}, value))
 }
 
-// json returns the object.
-func (o *object) json() json.RawMessage {
-	text := []byte{'{'}
-	for i, m := range o.members {
-		if i > 0 {
-			text = append(text, ',')
-		}
-		text = append(append(rawjson.AppendString(text, m.name), ':'), m.value...)
-	}
-	return append(text, '}')
+func (o object) json() json.RawMessage {
+	return slices.Concat([]byte{'{'}, bytes.Join(o, []byte{','}), []byte{'}'})
 }
 
-// nested returns the object with an object for each group of names with dots. Names of a group
-// must be neighbours.
-func (o *object) nested() json.RawMessage {
-	var outer, inner object
-	for i, m := range o.members {
-		group, rest, dotted := strings.Cut(m.name, ".")
-		if !dotted {
-			outer.add(m.name, m.value)
-			continue
-		}
-		inner.add(rest, m.value)
-		if i+1 == len(o.members) || !strings.HasPrefix(o.members[i+1].name, group+".") {
-			outer.add(group, inner.nested())
-			inner = object{}
-		}
-	}
-	return outer.json()
-}
+// A list is a JSON array.
+type list [][]byte
 
-func jsonList(items []json.RawMessage) json.RawMessage {
-	text := []byte{'['}
-	for i, item := range items {
-		if i > 0 {
-			text = append(text, ',')
-		}
-		text = append(text, item...)
-	}
-	return append(text, ']')
+func (l list) json() json.RawMessage {
+	return slices.Concat([]byte{'['}, bytes.Join(l, []byte{','}), []byte{']'})
 }
 
 // canonicalJSON orders the keys of objects; numbers stay as they are spelled.
@@ -359,10 +331,6 @@ func canonicalJSON(text json.RawMessage) any {
 
 // hashOf returns a hash of what encodes as JSON.
 func hashOf(value any) string {
-	text, err := json.Marshal(value)
-	if err != nil {
-		panic("config: a fingerprint of what is no JSON: " + err.Error())
-	}
-	sum := sha256.Sum256(text)
+	sum := sha256.Sum256(jsonOf(value))
 	return hex.EncodeToString(sum[:])
 }

@@ -31,6 +31,8 @@ type Sink struct {
 	// Fingerprint is equal for equal settings, the name among them, and tells nothing of them.
 	Fingerprint string
 
+	// kind is which of sinkKinds the sink is.
+	kind string
 	// found are the keys that the file has; nil for a built-in sink.
 	found fields
 }
@@ -186,21 +188,6 @@ func readSink(field strictyaml.Field) (Sink, error) {
 	return s, nil
 }
 
-// kind returns which of sinkKinds the sink is.
-func (s *Sink) kind() string {
-	switch {
-	case s.File != nil:
-		return "file"
-	case s.Exec != nil:
-		return "exec"
-	case s.Webhook != nil:
-		return "webhook"
-	case s.Stdout:
-		return "stdout"
-	}
-	return "discard"
-}
-
 // isSinkName reports whether a sink can be called so. Names stand in logs and in metrics.
 func isSinkName(name string) bool { return name != "" && signal.Sanitize(name) == name }
 
@@ -228,7 +215,7 @@ func sinkKind(field strictyaml.Field) (string, error) {
 
 // keep forgets what belongs to other kinds, and completes the sink. The options are its own.
 func (s *Sink) keep(kind string, options []Option) {
-	s.Stdout, s.Discard = kind == "stdout", kind == "discard"
+	s.kind, s.Stdout, s.Discard = kind, kind == "stdout", kind == "discard"
 	if kind != "file" {
 		s.File = nil
 	}

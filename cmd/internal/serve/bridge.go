@@ -115,9 +115,10 @@ func (b *Bridge) StartAll() error {
 	return err
 }
 
-// Config returns the settings of the control API and the HTTP server. It is called before StartAll; they stay as they are.
-func (b *Bridge) Config() (config.ControlSocket, config.HTTPListen) {
-	return b.first.serve.Control, b.first.serve.HTTP
+// Config returns the path of the control API's socket, and HOST:PORT of health and metrics. It is called before StartAll; they
+// stay as they are.
+func (b *Bridge) Config() (controlSocket, httpListen string) {
+	return b.first.serve.ControlSocket, b.first.serve.HTTPListen
 }
 
 // An EndedError says that a required connection is over: it has used up its retries, or cannot be retried.

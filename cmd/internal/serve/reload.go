@@ -28,7 +28,7 @@ func (b *Bridge) Reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if p.serve.Control != b.serve.Control || p.serve.HTTP != b.serve.HTTP {
+	if p.serve.ControlSocket != b.serve.ControlSocket || p.serve.HTTPListen != b.serve.HTTPListen {
 		return &exit.Error{
 			Code: exit.Usage, Message: "control and http cannot be changed while serve runs; nothing was changed",
 			Hint: "restart serve, or take the change of control or http back",
