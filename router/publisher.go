@@ -1,6 +1,7 @@
 package router
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"phx/phoenix"
@@ -72,15 +74,46 @@ func (p *Publisher) Publish(ev *phoenix.Event) {
 	for _, o := range d.always {
 		p.give(o, ev)
 	}
+	late := false
 	for _, c := range d.checks {
-		if !p.reached(c.outlets) && c.rule.satisfies(p.defaultLine(ev), p.connection, p.router.log) {
+		switch {
+		case c.rule.off.Load() || p.reached(c.outlets):
+		case c.rule.late.busy():
+			late = true
+		case c.rule.satisfies(p.defaultLine(ev), p.connection, p.router.log):
 			for _, o := range c.outlets {
 				p.give(o, ev)
 			}
 		}
 	}
+	if late {
+		p.checkLater(d, ev)
+	}
 	if p.unflushed++; p.unflushed == maxUnflushed {
 		p.Flush()
+	}
+}
+
+// checkLater leaves the checks whose Where is slow to the lanes of their rules.
+func (p *Publisher) checkLater(d *decision, ev *phoenix.Event) {
+	given := map[*outlet]*atomic.Bool{} // two rules may lead to one outlet
+	for _, c := range d.checks {
+		if c.rule.off.Load() || p.reached(c.outlets) || !c.rule.late.busy() {
+			continue
+		}
+		j := job{line: bytes.Clone(p.defaultLine(ev)), connection: p.connection, seq: ev.Seq}
+		for _, o := range c.outlets {
+			if o.turn == p.turn {
+				continue
+			}
+			if given[o] == nil {
+				given[o] = new(atomic.Bool)
+			}
+			j.to = append(j.to, delivery{
+				queue: o.target.input(), origin: o.origin, given: given[o], line: p.appendLine(nil, o.target.Format(), ev),
+			})
+		}
+		c.rule.late.add(c.rule, j, p.router.log)
 	}
 }
 
@@ -340,8 +373,9 @@ type Filter struct {
 	Topic, Event []glob.Glob
 	// Where has to return true for the line of the signal in the default format, without its line
 	// break. The line is valid during the call. Where is called on the goroutines of the
-	// connections, several at a time. ctx ends after a second, and Where has to return then. An
-	// error is no match. nil: any.
+	// connections, several at a time. ctx ends after a second, and Where has to return then. After
+	// that it is called on another goroutine until it is in time again, and after ten such calls in a
+	// row not at all. An error is no match. nil: any.
 	Where func(ctx context.Context, line []byte) (bool, error)
 }
 
@@ -390,11 +424,121 @@ func wantsName(globs []glob.Glob, name string, has bool) bool {
 	return false
 }
 
-// whereLimit bounds one call of Where.
-const whereLimit = time.Second
+const (
+	// whereLimit bounds one call of Where.
+	whereLimit = time.Second
+	// A Where that overruns its limit so many times in a row is not called any more.
+	mostOverruns = 10
+	// What waits in the lane of a rule is bounded by these.
+	laneJobs  = 64
+	laneBytes = 1 << 20
+)
 
 // failuresEvery is the shortest time between two logs of failures of one Where.
 const failuresEvery = time.Minute
+
+// A lane calls a Where that was too slow on a goroutine of its own, so that it holds up no
+// connection, until nothing waits for it. The signals of a connection keep their order.
+type lane struct {
+	mu      sync.Mutex
+	running bool
+	jobs    []job
+	bytes   int
+}
+
+// A job is a signal for which Where is still to be called.
+type job struct {
+	line       []byte // in the default format, without its line break
+	connection string
+	seq        uint64
+	to         []delivery
+}
+
+// A delivery is where a signal goes if it satisfies Where.
+type delivery struct {
+	queue  *Queue
+	origin *Origin
+	line   []byte
+	given  *atomic.Bool // the queue has got the signal
+}
+
+var errLate = errors.New("it is slow, and too many signals wait for it")
+
+// busy reports whether signals go to the lane.
+func (l *lane) busy() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.running
+}
+
+// open makes signals go to the lane, the first of which comes soon.
+func (l *lane) open() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.running = true
+}
+
+// add leaves a signal to the lane of a rule, if there is room.
+func (l *lane) add(r *rule, j job, log *slog.Logger) {
+	size := len(j.line)
+	for _, d := range j.to {
+		size += len(d.line)
+	}
+	l.mu.Lock()
+	full := len(l.jobs) > 0 && (len(l.jobs) >= laneJobs || l.bytes+size > laneBytes)
+	if !full {
+		l.jobs = append(l.jobs, j)
+		l.bytes += size
+		if len(l.jobs) == 1 {
+			go l.work(r, log)
+		}
+	}
+	l.mu.Unlock()
+	if full {
+		r.logFailure(log, slog.LevelWarn, j.connection, errLate)
+	}
+}
+
+// work does the jobs until there is none.
+func (l *lane) work(r *rule, log *slog.Logger) {
+	for {
+		l.mu.Lock()
+		j := l.jobs[0]
+		l.mu.Unlock()
+		if !r.off.Load() && r.satisfies(j.line, j.connection, log) {
+			j.deliver()
+		}
+		l.mu.Lock()
+		l.jobs[0] = job{}
+		l.jobs = l.jobs[1:]
+		if len(l.jobs) == 0 {
+			l.jobs, l.bytes, l.running = nil, 0, r.overruns.Load() > 0
+			l.mu.Unlock()
+			return
+		}
+		l.mu.Unlock()
+	}
+}
+
+func (j *job) deliver() {
+	for _, d := range j.to {
+		if !d.given.Swap(true) {
+			c := d.queue.ChunkOf(d.origin)
+			c.Commit(append(c.Buffer(), d.line...), j.seq)
+			_ = d.queue.Put(context.Background(), c) // the queue counts what it does not take
+		}
+	}
+}
+
+// countOverrun counts one call in a row that was too slow, and switches Where off after too many.
+func (r *rule) countOverrun(log *slog.Logger) {
+	r.late.open()
+	if r.overruns.Add(1) == mostOverruns {
+		r.off.Store(true)
+		log.Error("where took longer than a second ten times in a row and is switched off: nothing goes by this route until the configuration is reloaded",
+			"rule", r.name)
+	}
+}
 
 // errOverrun is the error of a Where that took too long.
 var errOverrun = errors.New("it took longer than a second")
@@ -403,6 +547,11 @@ var errOverrun = errors.New("it took longer than a second")
 // failure, which counts as false.
 func (r *rule) satisfies(line []byte, connection string, log *slog.Logger) bool {
 	matched, err := callWhere(r.Where, line)
+	if err != errOverrun {
+		r.overruns.Store(0)
+	} else if r.subscriber == nil {
+		r.countOverrun(log)
+	}
 	switch {
 	case err == nil:
 		return matched

@@ -271,6 +271,9 @@ type rule struct {
 	name       string // for the log
 	to         []target
 	failures   sampler       // of Where
+	overruns   atomic.Int32  // of Where, in a row
+	off        atomic.Bool   // there were too many
+	late       lane          // of Where once it was too slow
 	subscriber *Subscription // nil: it is a route
 }
 
