@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -267,10 +268,10 @@ func TestEndlessWhere(t *testing.T) {
 		var out, other recorder
 		log := &logBook{}
 		r := New(log.logger())
-		calls := 0
+		var calls atomic.Int32
 		sinks := []*Sink{roomySink("out", &out), roomySink("other", &other)}
 		routes := []Route{
-			{Filter: Filter{Where: func(ctx context.Context, line []byte) (bool, error) { calls++; return overrun(ctx, line) }}, To: []string{"out"}},
+			{Filter: Filter{Where: func(ctx context.Context, line []byte) (bool, error) { calls.Add(1); return overrun(ctx, line) }}, To: []string{"out"}},
 			{To: []string{"other"}},
 		}
 		apply(t, r, sinks, routes)
@@ -284,14 +285,14 @@ func TestEndlessWhere(t *testing.T) {
 			t.Errorf("100 events took %v, want %v", took, whereLimit)
 		}
 		time.Sleep(time.Minute)
-		if calls != 10 || log.count("is switched off") != 1 || log.count("level=ERROR") != 1 {
-			t.Errorf("where was called %d times: %s", calls, &log.text)
+		if calls.Load() != 10 || log.count("is switched off") != 1 || log.count("level=ERROR") != 1 {
+			t.Errorf("where was called %d times: %s", calls.Load(), &log.text)
 		}
 		apply(t, r, sinks, routes)
 		p.Publish(tick(101))
 		p.Flush()
-		if calls != 11 {
-			t.Errorf("where was called %d times, want once more after a reload", calls)
+		if calls.Load() != 11 {
+			t.Errorf("where was called %d times, want once more after a reload", calls.Load())
 		}
 		shutdown(t, r)
 		if got := other.of("backend"); !slices.Equal(got, numbers(101)) {
