@@ -404,9 +404,13 @@ func ParseSize(text string) (int64, error) {
 	return int64(n) * factor, nil
 }
 
-// maxQueueBytes bounds the queue of a sink that is given a number of signals: that says little
-// about memory.
-const maxQueueBytes = 64 << 20
+const (
+	// unboundedQueue is the size of a queue that is given a number of signals: it holds so many, of
+	// whatever size.
+	unboundedQueue = math.MaxInt64
+	// mostQueued is the largest such number. A larger one is a size without its unit.
+	mostQueued = 10_000_000
+)
 
 // queueKind is a number of signals, or a size with its unit.
 var queueKind = Kind[QueueBound]{
@@ -414,7 +418,10 @@ var queueKind = Kind[QueueBound]{
 	JSON: func(q QueueBound) any { return q.Records },
 	Parse: func(text string) (QueueBound, error) {
 		if n, err := strconv.Atoi(text); err == nil && n > 0 {
-			return QueueBound{Records: n, Bytes: maxQueueBytes}, nil
+			if n > mostQueued {
+				return QueueBound{}, errors.New("is more signals than memory can hold; a size has a unit: 64MiB")
+			}
+			return QueueBound{Records: n, Bytes: unboundedQueue}, nil
 		}
 		size, err := ParseSize(text)
 		if err != nil {
@@ -425,16 +432,9 @@ var queueKind = Kind[QueueBound]{
 }
 
 // retriesKind is a number of retries, or -1 for no limit.
-var retriesKind = countKind(-1, `^(-0*1|[+]?[0-9]+|-0+)$`)
-
-// timesKind is a number of retries; there is always one after which a webhook is given up.
-var timesKind = countKind(0, `^([+]?[0-9]+|-0+)$`)
-
-func countKind(least int, pattern string) Kind[int] {
-	return Kind[int]{
-		Name: "number", Schema: anyOf(shape{"type": "integer", "minimum": least}, textLike(pattern)), JSON: same[int], Literal: true,
-		Parse: countFrom(least, fmt.Sprintf("is not a number of retries: %d or more", least)),
-	}
+var retriesKind = Kind[int]{
+	Name: "number", Schema: anyOf(shape{"type": "integer", "minimum": -1}, textLike(`^(-0*1|[+]?[0-9]+|-0+)$`)),
+	Parse: countFrom(-1, "is not a number of retries: -1 or more"), JSON: same[int], Literal: true,
 }
 
 // nameKind is the name of a connection. Its default is none of the key, which is the entry's own.

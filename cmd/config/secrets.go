@@ -55,7 +55,7 @@ var signingKind = Kind[*secret.Source]{Name: "secret", Schema: refTo("key"), Sho
 			return nil, n.Errorf(secretHint, "the secret is empty")
 		}
 		encoded, isEncoded := strings.CutPrefix(s.Literal, "whsec_")
-		if _, err := base64.StdEncoding.DecodeString(encoded); isEncoded && err != nil {
+		if _, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(encoded, "=")); isEncoded && err != nil {
 			return nil, n.Errorf("copy all of it, or take another key, which does not begin with whsec_", "what follows whsec_ is not base64")
 		}
 		return s, nil

@@ -69,7 +69,7 @@ func TestServe(t *testing.T) {
 	}
 	audit, handler, bare, never := s.Sinks[0], s.Sinks[1], s.Sinks[2], s.Sinks[5]
 	if audit.File.Path != "dir/log/signals.ndjson" || audit.Format != signal.FormatSignal || audit.Records != 10000 ||
-		audit.Bytes != 64<<20 || audit.WhenFull != router.DropOldest || audit.Exec != nil || audit.Webhook != nil {
+		audit.Bytes < 1<<50 || audit.WhenFull != router.DropOldest || audit.Exec != nil || audit.Webhook != nil {
 		t.Errorf("audit %+v", audit)
 	}
 	// From another directory, a relative program would not be found.
@@ -78,7 +78,7 @@ func TestServe(t *testing.T) {
 		handler.Records != 0 || handler.Bytes != 1<<20 || handler.WhenFull != router.DropNewest || handler.Format != signal.FormatPayload {
 		t.Errorf("handler %+v %+v", handler, handler.Exec)
 	}
-	if !slices.Equal(bare.Exec.Command, []string{"cat"}) || bare.Exec.Dir != "" || bare.Records != 5 || bare.Bytes != 64<<20 {
+	if !slices.Equal(bare.Exec.Command, []string{"cat"}) || bare.Exec.Dir != "" || bare.Records != 5 || bare.Bytes < 1<<50 {
 		t.Errorf("bare %+v %+v", bare, bare.Exec)
 	}
 	if never.Format != signal.FormatJido || !never.Discard || never.Stdout {
@@ -143,7 +143,7 @@ func TestServeWebhook(t *testing.T) {
 		t.Errorf("%+v", w)
 	}
 	w = mustServe(t, "sinks: {hook: {webhook: {url: http://h, headers: {A: {file: none}}, secret: {file: none}}}}").Sinks[0].Webhook
-	if w.MaxRetries != 10 {
+	if w.MaxRetries != 0 { // no limit
 		t.Errorf("retries %d", w.MaxRetries)
 	}
 	var read *exit.Error
@@ -176,12 +176,13 @@ func TestServeErrors(t *testing.T) {
 		{"sinks: {a: {webhook: {url: '${KEY}'}}}", "1:28: the value of webhook.url has another scheme than http or https"},
 		{"sinks: {a: {webhook: {url: 'https://'}}}", "1:28: the value of webhook.url has no host"},
 		{"sinks: {a: {webhook: {url: 'https://h', mode: batch}}}", `1:47: webhook.mode "batch" is none of structured, binary`},
-		{"sinks: {a: {webhook: {url: 'https://h', max_retries: -1}}}", `1:54: webhook.max_retries "-1" is not a number of retries: 0 or more`},
+		{"sinks: {a: {webhook: {url: 'https://h', max_retries: -2}}}", `1:54: webhook.max_retries "-2" is not a number of retries: -1 or more`},
+		{"sinks: {a: {discard: {}, queue: 67108864}}", `1:33: queue "67108864" is more signals than memory can hold; a size has a unit: 64MiB`},
 		{"sinks: {a: {webhook: {url: 'https://h', timeout_msec: 0}}}", `1:55: "0" is no time at all`},
 		{"sinks: {a: {webhook: {url: 'https://h', headers: {Content-Type: SECRET}}}}", "1:51: the header Content-Type belongs to the request itself"},
 		{"sinks: {a: {webhook: {url: 'https://h', headers: {ce-id: SECRET}}}}", "1:51: the header ce-id belongs to the request itself"},
 		{"sinks: {a: {webhook: {url: 'https://h', secret: ''}}}", "1:49: the secret is empty"},
-		{"sinks: {a: {webhook: {url: 'https://h', secret: whsec_SECRET}}}", "1:49: what follows whsec_ is not base64"},
+		{"sinks: {a: {webhook: {url: 'https://h', secret: whsec_SECR!T}}}", "1:49: what follows whsec_ is not base64"},
 		{"sinks: {a: {webhook: {url: 'https://h', secret: {env: NONE}}}}", "1:55: the variable NONE is not set, or empty"},
 		{"sinks: {a: {webhook: {url: 'https://h'}, format: jido}}", "1:50: a webhook is sent CloudEvents, and no other format"},
 		{"sinks: {a: {discard: {}, format: xml}}", `1:34: format "xml" is none of signal, cloudevents, jido, payload`},
@@ -366,5 +367,27 @@ func sameEntry(t *testing.T, data []byte, e *Entry, raw []byte) {
 	}
 	if got, err := fingerprint(sent); err != nil || got != want {
 		t.Fatalf("%q is sent as %s, which is another: %v", data, raw, err)
+	}
+}
+
+// A number of signals is kept whatever their size, and what that may come to is told.
+func TestQueueOfSignals(t *testing.T) {
+	serve := mustServe(t, "sinks: {a: {discard: {}, queue: 300000}, b: {discard: {}, queue: 10000}, c: {discard: {}, queue: 1GiB}}\nroutes: [{to: [a, b, c]}]")
+	if q := serve.Sinks[0].QueueBound; q.Records != 300_000 || q.Bytes < 1<<50 {
+		t.Errorf("queue: 300000 is %+v", q)
+	}
+	if w := strings.Join(serve.Warnings, "\n"); strings.Count(w, "the queue of the sink") != 1 ||
+		!strings.Contains(w, "the queue of the sink a holds 300000 signals, which needs about 292 MiB") {
+		t.Errorf("the warnings are %s", w)
+	}
+}
+
+// The key of a webhook may lack the padding, as in a file.
+func TestSigningKeyWithoutPadding(t *testing.T) {
+	for _, key := range []string{"whsec_c2VjcmV0IQ==", "whsec_c2VjcmV0IQ"} {
+		w := mustServe(t, "sinks: {hook: {webhook: {url: http://h, secret: "+key+"}}}").Sinks[0].Webhook
+		if got, err := w.Secret(t.Context()); err != nil || string(got) != key {
+			t.Errorf("the secret %s is %q, %v", key, got, err)
+		}
 	}
 }

@@ -100,7 +100,7 @@ sinks:
           env: SECRET
       secret: '***'
       timeout_msec: 10000
-      max_retries: 10
+      max_retries: -1
     format: cloudevents
     queue: 10000
     when_full: drop-oldest

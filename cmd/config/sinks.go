@@ -107,8 +107,8 @@ func sinkOptions(s *Sink) []Option {
 			About: "Key to sign requests with (HMAC), as Standard Webhooks says. Read for every signal."},
 		{Key: "webhook.timeout_msec", Value: msecKind.To(&w.Timeout, "10s"),
 			About: "Milliseconds for one request."},
-		{Key: "webhook.max_retries", Value: timesKind.To(&w.MaxRetries, "10"), Example: "10",
-			About: "How often a request is sent again that failed in a way that may pass."},
+		{Key: "webhook.max_retries", Value: retriesKind.To(&w.MaxRetries, "-1"), Example: "10",
+			About: "How often a signal is posted again when there was no answer, or 429 or 5xx. -1: for as long as the queue has room."},
 		{Key: "stdout", Value: emptyKind.To(new(struct{}), ""),
 			About: "Write to stdout: {}."},
 		{Key: "discard", Value: emptyKind.To(new(struct{}), ""),
@@ -116,7 +116,7 @@ func sinkOptions(s *Sink) []Option {
 		{Key: "format", Value: formatKind.To(&s.Format, signal.FormatSignal.String()), Example: "cloudevents",
 			About: "How a signal is written. A webhook has cloudevents, and nothing else."},
 		{Key: "queue", Value: queueKind.To(&s.QueueBound, "10000"), Example: "10000, or a size: 16MiB",
-			About: "How much may wait for the sink: a number of signals, or a size with KiB, MiB or GiB."},
+			About: "How much may wait for the sink: a number of signals, of whatever size, or a size with KiB, MiB or GiB."},
 		{Key: "when_full", Value: policyKind.To(&s.WhenFull, router.DropOldest.String()), Example: "drop-oldest",
 			About: "What a full queue loses: what has waited longest, or what comes."},
 	}
@@ -138,9 +138,21 @@ func (r *serveReader) readSinks() {
 			continue
 		}
 		r.wrong.add(r.checkBeside(sink, field))
+		r.warnings.add(warnOfMemory(sink, field))
 		r.serve.Sinks = append(r.serve.Sinks, sink)
 		r.sinks = append(r.sinks, field.Key)
 	}
+}
+
+// warnOfMemory returns a warning about a queue that may need much memory, and how much that is.
+func warnOfMemory(s Sink, field strictyaml.Field) error {
+	const usual, much = 1 << 10, 128 << 20 // of a signal; of a queue
+	if need := s.Records * usual; need > much {
+		return field.Key.Errorf("a size instead of a number bounds the memory: queue: 64MiB",
+			"the queue of the sink %s holds %d signals, which needs about %d MiB when each has 1 KiB, and more when they are larger",
+			s.Name, s.Records, need>>20)
+	}
+	return nil
 }
 
 // checkBeside refuses a sink that would write where another one does.
@@ -256,8 +268,12 @@ func absolute(path string) string {
 
 // finish puts what was read into the fields that [router.WebhookOptions] has.
 func (w *WebhookSink) finish() {
-	if w.MaxRetries == 0 {
-		w.MaxRetries = -1 // never; 0 stands for the default there
+	// No limit is 0 there, and never is negative.
+	switch w.MaxRetries {
+	case -1:
+		w.MaxRetries = 0
+	case 0:
+		w.MaxRetries = -1
 	}
 	if len(w.headers) > 0 {
 		w.Headers = func(ctx context.Context) (http.Header, error) { return w.reader().Headers(ctx, w.headers) }
