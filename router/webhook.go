@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -199,10 +200,10 @@ func (d *WebhookDrain) mayNotRetry() bool {
 }
 
 // wait waits before the next attempt, of whatever record: 100 ms, doubled each time up to 30 s, and
-// jittered. What the server has asked for is a floor under that, or all clients would come back at
-// the same moment.
+// jittered. What the server has asked for is a floor, with up to half of it above, or all clients
+// would come back at the same moment.
 func (d *WebhookDrain) wait(ctx context.Context, f *failure) error {
-	delay := f.atLeast + d.backoff(d.failures)
+	delay := max(d.backoff(d.failures), time.Duration((1+rand.Float64()/2)*float64(f.atLeast)))
 	d.failures++
 	d.outage.failed("the webhook failed; it is tried again", "error", f.err, "delay", delay)
 	return pause(ctx, delay)
