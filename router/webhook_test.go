@@ -247,6 +247,9 @@ func TestWebhookTooSlow(t *testing.T) {
 					p.Flush()
 					time.Sleep(50 * time.Millisecond)
 				}
+				ctx, cancel := context.WithCancel(t.Context())
+				cancel()
+				_ = r.Shutdown(ctx)
 				// 120 s at 0.3 s a request are 400 requests.
 				if slow.events < 240 || slow.events < 370 && policy == router.DropOldest {
 					t.Errorf("%v, %d connections: of %d requests, only %d were signals", policy, connections, slow.requests, slow.events)
@@ -254,10 +257,6 @@ func TestWebhookTooSlow(t *testing.T) {
 				if slow.inARow > 1 {
 					t.Errorf("%v, %d connections: %d announcements came in a row", policy, connections, slow.inARow)
 				}
-				ctx, cancel := context.WithCancel(t.Context())
-				cancel()
-				_ = r.Shutdown(ctx)
-				t.Logf("%v, %d connections: %d requests, %d signals", policy, connections, slow.requests, slow.events)
 			})
 		}
 	}
