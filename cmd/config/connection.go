@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"phx/cmd/internal/endpoint"
 	"phx/cmd/internal/exit"
 	"phx/cmd/internal/secret"
 	"phx/phoenix"
@@ -17,8 +18,8 @@ import (
 type Connection struct {
 	// Name is the connection's name in signals.
 	Name string
-	// URI is the socket's address, which may hold secrets: show [Connection.Address].
-	URI string
+	// Endpoint is the server.
+	endpoint.Endpoint
 	// ConnectTimeout and ReplyTimeout bound a dial, and the wait for one reply.
 	ConnectTimeout, ReplyTimeout time.Duration
 	// Required says whether others count on the connection; false comes from a config file only.
@@ -31,8 +32,7 @@ type Connection struct {
 	Logger *slog.Logger
 
 	transport, vsn                      string
-	params, headers                     []secret.Named
-	joinParams, authToken               *secret.Source
+	joinParams                          *secret.Source
 	autoJoin                            []autoJoin
 	heartbeatInterval, heartbeatTimeout time.Duration
 	retry                               Retry
@@ -41,8 +41,7 @@ type Connection struct {
 	maxRetriesFrom, reconnectFrom       origin
 	reconnectAfter, rejoinAfter         []time.Duration
 	maxMessage                          int64
-	tls                                 secret.TLS
-	network                             networkOptions
+	compress, requireWSS                bool
 
 	options []Option
 }
@@ -58,7 +57,7 @@ type Retry struct {
 // NewConnection returns the defaults.
 func NewConnection(retry Retry) *Connection {
 	c := &Connection{retry: retry}
-	c.options = slices.Concat(c.identityOptions(), tlsOptions(&c.tls), c.network.options(), c.timingOptions())
+	c.options = slices.Concat(c.identityOptions(), tlsOptions(&c.TLS), c.networkOptions(), c.timingOptions())
 	return c
 }
 
@@ -94,16 +93,16 @@ func (c *Connection) identityOptions() []Option {
 		{Flag: "name", Key: "name", Value: nameKind.To(&c.Name, "default"), Example: "backend",
 			Usage: "`NAME` of the connection in signals",
 			About: "Name of the connection in signals: letters, digits, - and _. The default is the key that it stands under."},
-		{Flag: "param", Key: "params", Secret: true, Value: paramsKind.To(&c.params, ""), Example: "user_id=123",
+		{Flag: "param", Key: "params", Secret: true, Value: paramsKind.To(&c.Params, ""), Example: "user_id=123",
 			Usage: "param of connect/3 as `NAME=VALUE`; NAME=@FILE is read at every dial (repeat)",
 			About: "Params of connect/3. Secrets are read at every dial."},
-		{Flag: "header", Shorthand: "H", Key: "headers", Secret: true, Value: upgradeHeadersKind.To(&c.headers, ""),
+		{Flag: "header", Shorthand: "H", Key: "headers", Secret: true, Value: upgradeHeadersKind.To(&c.Headers, ""),
 			Usage:   "header of the upgrade request as `'NAME: VALUE'`; 'NAME: @FILE' is read at every dial (repeat)",
 			About:   "Headers of the upgrade request: a map, or a list of pairs of name and value. Secrets are read at every dial.",
 			Example: "'X-Api-Key: @key.txt'"},
 		{Flag: "join-params", Secret: true, Value: joinParamsKind.To(&c.joinParams, ""),
 			Usage: "params of the join: a `JSON` object, @FILE, or - for stdin", Example: `'{"user_id":123}'`},
-		{Flag: "auth-token-file", Env: "PHX_AUTH_TOKEN", Key: "auth_token", Value: tokenKind.To(&c.authToken, ""), Example: "token.txt",
+		{Flag: "auth-token-file", Env: "PHX_AUTH_TOKEN", Key: "auth_token", Value: tokenKind.To(&c.AuthToken, ""), Example: "token.txt",
 			Usage: "`FILE` with the auth token, read at every dial; - for stdin; the variable holds the token itself",
 			About: "The auth token, read at every dial."},
 		{Key: "auto_join_channels", Value: autoJoinKind.To(&c.autoJoin, ""),
@@ -184,9 +183,9 @@ func (c *Connection) Build(stdin *secret.Stdin) (phoenix.Options, error) {
 		RejoinAfter:       c.backoff(c.rejoinAfter),
 		MaxMessage:        c.maxMessage,
 		AnyTopic:          c.anyTopic,
-		Compress:          c.network.compress,
-		NetDial:           c.network.netDial(),
-		Proxy:             c.network.proxy(),
+		Compress:          c.compress,
+		NetDial:           c.NetDial(),
+		Proxy:             c.Proxy(),
 	}, nil
 }
 
@@ -217,14 +216,14 @@ func (c *Connection) check() error {
 			"--heartbeat-timeout %v is longer than --heartbeat-interval %v", c.heartbeatTimeout, c.heartbeatInterval)
 	case !c.reconnect && c.reconnectFrom == fromFlag && c.maxRetriesFrom == fromFlag && c.maxRetries != 0:
 		return exit.Usagef(leaveOut, "--no-reconnect contradicts --max-retries %d", c.maxRetries)
-	case c.network.origin != "" && slices.ContainsFunc(c.headers, isOrigin):
+	case c.Origin != "" && slices.ContainsFunc(c.Headers, isOrigin):
 		return exit.Usagef(leaveOut, "--origin contradicts --header Origin")
-	case c.network.proxyURL != "" && c.network.unixSocket != "":
+	case c.ProxyURL != "" && c.UnixSocket != "":
 		return exit.Usagef(leaveOut, "--proxy contradicts --unix-socket")
-	case c.network.requireWSS && c.cleartext():
+	case c.requireWSS && c.Cleartext():
 		return exit.Usagef("use wss://, or leave out --require-wss (require_wss in a config file)",
 			"the URI is one of ws, which is not encrypted, and --require-wss is set")
-	case c.tls.Key != nil && c.tls.Cert == nil:
+	case c.TLS.Key != nil && c.TLS.Cert == nil:
 		return exit.Usagef("give the certificate of the key with --cert FILE", "--key is given without --cert")
 	}
 	return nil
@@ -232,7 +231,7 @@ func (c *Connection) check() error {
 
 // sources returns every source of the connection itself, for the claims on the standard input.
 func (c *Connection) sources() []*secret.Source {
-	return append([]*secret.Source{c.tls.CA, c.tls.Cert, c.tls.Key, c.joinParams, c.authToken}, valuesOf(slices.Concat(c.params, c.headers))...)
+	return append([]*secret.Source{c.TLS.CA, c.TLS.Cert, c.TLS.Key, c.joinParams, c.AuthToken}, valuesOf(slices.Concat(c.Params, c.Headers))...)
 }
 
 func valuesOf(pairs []secret.Named) []*secret.Source {

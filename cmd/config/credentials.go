@@ -7,12 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"regexp"
-	"runtime/debug"
 	"slices"
 	"strings"
-	"sync"
 
 	"phx/cmd/internal/secret"
 	"phx/cmd/internal/strictyaml"
@@ -248,41 +245,7 @@ func (c *Connection) reader() secret.Reader {
 	return secret.Reader{Timeout: c.ConnectTimeout, Log: c.Logger}
 }
 
-// userAgent is phx with its version.
-var userAgent = sync.OnceValue(func() string {
-	version := "devel"
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		version = strings.Trim(info.Main.Version, "()")
-	}
-	return "phx/" + version
-})
-
 // credentials reads what a dial shows to the server.
-func (c *Connection) credentials(ctx context.Context) (creds phoenix.Credentials, err error) {
-	r := c.reader()
-	creds.Params = url.Values{}
-	for _, p := range c.params {
-		value, err := r.Text(ctx, p.Value)
-		if err != nil {
-			return creds, err
-		}
-		creds.Params.Add(p.Name, value)
-	}
-	if creds.Header, err = r.Headers(ctx, c.headers); err != nil {
-		return creds, err
-	}
-	if c.network.origin != "" {
-		creds.Header.Set("Origin", c.network.origin)
-	}
-	if len(creds.Header.Values("User-Agent")) == 0 {
-		creds.Header.Set("User-Agent", userAgent())
-	}
-	if c.authToken != nil {
-		if creds.AuthToken, err = r.Required(ctx, c.authToken, "token"); err != nil {
-			return creds, err
-		}
-		creds.HasAuthToken = true
-	}
-	creds.TLS, err = c.tls.Config(ctx, r)
-	return creds, err
+func (c *Connection) credentials(ctx context.Context) (phoenix.Credentials, error) {
+	return c.Endpoint.Credentials(ctx, c.reader())
 }

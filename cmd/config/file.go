@@ -273,14 +273,14 @@ func (e *Entry) check(c *Connection) error {
 	if !said {
 		wrong.add(e.at.Errorf("a right one: uri: ws://localhost:4000/socket, here or in defaults:", "the connection %q has no uri", e.Name))
 	}
-	if c.network.requireWSS && c.cleartext() {
+	if c.requireWSS && c.Cleartext() {
 		wrong.add(uri.Errorf("use wss://, or take require_wss: true out", "the uri is one of ws, which is not encrypted, and require_wss is true"))
 	}
 	if timeout, said := e.value("heartbeat_timeout_msec"); said && c.heartbeatTimeout > c.heartbeatInterval {
 		wrong.add(timeout.Errorf("make the timeout shorter, or the interval longer", "heartbeat_timeout_msec %d is longer than heartbeat_interval_msec %d",
 			c.heartbeatTimeout.Milliseconds(), c.heartbeatInterval.Milliseconds()))
 	}
-	if key, said := e.value("tls.key_file"); said && c.tls.Cert == nil {
+	if key, said := e.value("tls.key_file"); said && c.TLS.Cert == nil {
 		wrong.add(key.Errorf("give the certificate of the key: cert_file: client.pem", "tls has a key_file and no cert_file"))
 	}
 	if err := wrong.err(); err != nil {
@@ -296,7 +296,7 @@ func (e *Entry) check(c *Connection) error {
 func (e *Entry) Warnings(c *Connection) []string { return texts(e.warnings(c)) }
 
 func (e *Entry) warnings(c *Connection) []error {
-	if !c.cleartext() || !c.hasCredentials() {
+	if !c.Cleartext() || !c.HasCredentials() {
 		return nil
 	}
 	uri, _ := e.value("uri")

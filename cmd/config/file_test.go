@@ -460,11 +460,11 @@ func TestParseEntry(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if c.Name != "a" || e.Name != "a" || c.URI != "ws://h/value" || c.tls.CA.Path != "dir/ca.pem" {
+		if c.Name != "a" || e.Name != "a" || c.URI != "ws://h/value" || c.TLS.CA.Path != "dir/ca.pem" {
 			t.Errorf("%+v", c)
 		}
-		if len(c.params) > 0 && c.params[0].Value.Literal != "😀" {
-			t.Errorf("param %q", c.params[0].Value.Literal)
+		if len(c.Params) > 0 && c.Params[0].Value.Literal != "😀" {
+			t.Errorf("param %q", c.Params[0].Value.Literal)
 		}
 	}
 	for text, want := range map[string]string{

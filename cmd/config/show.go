@@ -5,10 +5,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"net/url"
 	"slices"
 	"strings"
 
+	"phx/cmd/internal/endpoint"
 	"phx/cmd/internal/strictyaml"
 	"phx/phoenix/rawjson"
 )
@@ -203,9 +203,6 @@ func (v Value) json(as style, values []strictyaml.Node) (json.RawMessage, error)
 	}
 }
 
-// mask stands for what may be secret.
-const mask = "***"
-
 // jsonOf returns the JSON of a value of ours, nil of nil.
 func jsonOf(value any) json.RawMessage {
 	if value == nil {
@@ -239,7 +236,7 @@ func plainText(n strictyaml.Node) (json.RawMessage, error) { return plainJSON(n,
 
 // masked hides each value: which of them are secret is not said.
 func masked(n strictyaml.Node) (json.RawMessage, error) {
-	return n.Write(func(strictyaml.Node) (json.RawMessage, error) { return jsonText(mask), nil })
+	return n.Write(func(strictyaml.Node) (json.RawMessage, error) { return jsonText(endpoint.Mask), nil })
 }
 
 // maskedSecret keeps the reference to a secret as written: a variable in it may hold one.
@@ -249,7 +246,7 @@ func maskedSecret(n strictyaml.Node) (json.RawMessage, error) {
 	}
 	text, err := n.Text()
 	if text != "" { // which says that there is none
-		text = mask
+		text = endpoint.Mask
 	}
 	return jsonText(text), err
 }
@@ -257,7 +254,7 @@ func maskedSecret(n strictyaml.Node) (json.RawMessage, error) {
 // maskedURL hides user, password, and the values of the query.
 func maskedURL(n strictyaml.Node) (json.RawMessage, error) {
 	text, err := n.Text()
-	return jsonText(maskURL(text)), err
+	return jsonText(endpoint.MaskURL(text)), err
 }
 
 // maskedProxy does so for a proxy, which may be without a scheme.
@@ -266,37 +263,7 @@ func maskedProxy(n strictyaml.Node) (json.RawMessage, error) {
 	if !strings.Contains(text, "://") {
 		text = "http://" + text
 	}
-	return jsonText(maskURL(text)), err
-}
-
-func maskURL(text string) string {
-	u, err := url.Parse(text)
-	if err != nil {
-		return mask
-	}
-	user := ""
-	if u.User != nil {
-		user = mask + "@"
-		if _, has := u.User.Password(); has {
-			user = mask + ":" + user
-		}
-		u.User = nil // which would escape the mask
-	}
-	if u.RawQuery != "" {
-		parts := strings.Split(u.RawQuery, "&")
-		for i, part := range parts {
-			name, _, hasValue := strings.Cut(part, "=")
-			switch {
-			case hasValue && name == "vsn":
-			case hasValue:
-				parts[i] = name + "=" + mask
-			default: // without a name it is a value, perhaps
-				parts[i] = mask
-			}
-		}
-		u.RawQuery = strings.Join(parts, "&")
-	}
-	return strings.Replace(u.String(), "://", "://"+user, 1)
+	return jsonText(endpoint.MaskURL(text)), err
 }
 
 // An object is a JSON object whose members keep their order.
