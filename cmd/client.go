@@ -413,7 +413,7 @@ func withoutDone(err error) error {
 		return err
 	}
 	var failures []error
-	for _, e := range flatten(err) {
+	for _, e := range exit.Flatten(err) {
 		if !errors.Is(e, errDone) {
 			failures = append(failures, e)
 		}

@@ -69,7 +69,7 @@ func configValidateRun(o *configValidateOptions) error {
 
 // wrongConfig makes one error of those joined in err, whose text has the hint of each behind it, and not only that of the first.
 func wrongConfig(err error) error {
-	all := flatten(err)
+	all := exit.Flatten(err)
 	if len(all) == 1 {
 		return err
 	}

@@ -78,7 +78,7 @@ func (f *factory) bind(c *cobra.Command, run func(ctx context.Context) error, gr
 func report(w io.Writer, err error, asJSON bool) {
 	code, hint := codeOf(err), hintOf(err)
 	var messages []string
-	for _, e := range flatten(err) {
+	for _, e := range exit.Flatten(err) {
 		if text := e.Error(); text != "" {
 			messages = append(messages, text)
 		}
@@ -103,19 +103,6 @@ func report(w io.Writer, err error, asJSON bool) {
 	}
 	// An error that cannot be written has nowhere to say so; the exit code remains.
 	_, _ = w.Write(text)
-}
-
-// flatten returns the errors that were joined, or err alone: an error whose cause is joined has a message of its own.
-func flatten(err error) []error {
-	joined, ok := err.(interface{ Unwrap() []error })
-	if !ok {
-		return []error{err}
-	}
-	var all []error
-	for _, e := range joined.Unwrap() {
-		all = append(all, flatten(e)...)
-	}
-	return all
 }
 
 // Streams are what a command sees of its process. Tests have their own.

@@ -248,7 +248,7 @@ func (s *server) handleHangups(ctx context.Context) {
 // reload takes a HUP. What is wrong is logged; serve goes on as before.
 func (s *server) reload(ctx context.Context) {
 	if err := s.bridge.Reload(ctx); err != nil {
-		for _, e := range flatten(err) {
+		for _, e := range exit.Flatten(err) {
 			s.log.Error("not reloaded: "+e.Error(), "hint", hintOf(e))
 		}
 	}

@@ -35,8 +35,8 @@ func Validate(name string, data []byte, lookupEnv func(string) (string, bool), c
 		c, err := e.Resolve(nil)
 		wrong.add(err)
 		if err == nil {
-			warnings.addAll(e.warnings(c))
-			warnings.addAll(warningsOf(c.allSources()))
+			warnings.add(e.warnings(c)...)
+			warnings.add(warningsOf(c.allSources())...)
 		}
 	}
 	serve, warned, err := f.readServe(compileWhere)
@@ -44,9 +44,9 @@ func Validate(name string, data []byte, lookupEnv func(string) (string, bool), c
 	if err := wrong.err(); err != nil {
 		return nil, err
 	}
-	warnings.addAll(warned)
+	warnings.add(warned...)
 	for _, s := range serve.Sinks {
-		warnings.addAll(s.missing())
+		warnings.add(s.missing()...)
 	}
 	findings := &Findings{Connections: len(f.Entries), Warnings: texts(warnings.ordered())}
 	for _, s := range serve.Sinks {
@@ -109,7 +109,7 @@ func (s *Sink) missing() []error {
 			warnings.add(missingDirectory(s.found["exec.dir"], s.Exec.Dir))
 		}
 	case s.Webhook != nil:
-		warnings.addAll(warningsOf(append(valuesOf(s.Webhook.headers), s.Webhook.secret)))
+		warnings.add(warningsOf(append(valuesOf(s.Webhook.headers), s.Webhook.secret))...)
 	}
 	return warnings.found
 }
@@ -144,29 +144,17 @@ func cause(err error) string {
 // there are none.
 func Join(errs ...error) error {
 	var wrong problems
-	wrong.addAll(errs)
+	wrong.add(errs...)
 	return wrong.err()
 }
 
 // problems collects all that is wrong with a file, so that it can be put right at once.
 type problems struct{ found []error }
 
-// add adds an error, or those that were joined in it. Nil is none.
-func (p *problems) add(err error) {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok {
-		for _, e := range joined.Unwrap() {
-			p.add(e)
-		}
-		return
-	}
-	if err != nil {
-		p.found = append(p.found, err)
-	}
-}
-
-func (p *problems) addAll(errs []error) {
+// add adds errors, or those that were joined in them. Nil is none.
+func (p *problems) add(errs ...error) {
 	for _, err := range errs {
-		p.add(err)
+		p.found = append(p.found, exit.Flatten(err)...)
 	}
 }
 

@@ -141,3 +141,20 @@ func SystemText(err error) string {
 	}
 	return err.Error()
 }
+
+// Flatten returns the errors that are joined in err, however deep, or err alone; none of nil. An
+// error whose cause is joined has a message of its own, and stays whole.
+func Flatten(err error) []error {
+	if err == nil {
+		return nil
+	}
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []error{err}
+	}
+	var all []error
+	for _, e := range joined.Unwrap() {
+		all = append(all, Flatten(e)...)
+	}
+	return all
+}
