@@ -3,6 +3,7 @@ package cmd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"strconv"
@@ -169,6 +170,8 @@ type session struct {
 	wasUp bool
 	// closing says that what ends from now on is ended by us.
 	closing bool
+	// away is since when the link is lost, if it is, and each channel that was joined.
+	away outages
 
 	cancel context.CancelFunc
 	served chan error
@@ -237,6 +240,7 @@ func (s *session) next(ctx context.Context) (*phoenix.Event, error) {
 	if _, up := ev.Detail.(*phoenix.Connected); up {
 		s.wasUp = true
 	}
+	s.away.note(ev)
 	if errored, ok := ev.Detail.(*phoenix.Errored); !ok || !s.closing || errored.Reason != phoenix.ErroredDisconnected {
 		logLifecycle(s.log, ev)
 	}
@@ -262,9 +266,54 @@ func (s *session) explain(err error) error {
 		// Credentials that could not be read have a message of their own.
 		return explained
 	case errors.As(err, &linkErr):
-		return linkFailure(s.address, linkErr, s.wasUp)
+		failure := linkFailure(s.address, linkErr, s.wasUp)
+		if s.wasUp {
+			s.away.explain(failure, s.away.link)
+		}
+		return failure
 	}
 	return err
+}
+
+// outages are when what was there was lost.
+type outages struct {
+	link time.Time
+	// channels has those that were joined, the zero time for one that is.
+	channels map[string]time.Time
+}
+
+// note takes an event.
+func (o *outages) note(ev *phoenix.Event) {
+	switch d := ev.Detail.(type) {
+	case *phoenix.Connected:
+		o.link = time.Time{}
+	case *phoenix.Disconnected:
+		if d.Uptime > 0 && o.link.IsZero() {
+			o.link = ev.Time
+		}
+	case *phoenix.Joined:
+		if o.channels == nil {
+			o.channels = map[string]time.Time{}
+		}
+		o.channels[ev.Topic] = time.Time{}
+	case *phoenix.Errored, *phoenix.Closed:
+		if since, joined := o.channels[ev.Topic]; joined && since.IsZero() {
+			o.channels[ev.Topic] = ev.Time
+		}
+	}
+}
+
+// explain makes of the last failure the end of an outage that began then: a first refusal and a later one are different facts.
+func (o *outages) explain(last *exit.Error, since time.Time) {
+	if since.IsZero() {
+		return
+	}
+	lasted := time.Since(since)
+	if lasted < time.Second { // it ended at once: there was no other failure
+		return
+	}
+	last.Message += fmt.Sprintf("; it was away for %v, and that was the last failure", lasted.Round(time.Second))
+	last.Hint += "; --max-outage and --max-retries allow more"
 }
 
 const (
@@ -438,12 +487,19 @@ func (c *client) follow(ctx context.Context, s *session, handle func(context.Con
 
 // lostForGood is the failure of a channel that ev says is lost and not joined again, else nil. A channel that is lost with its
 // connection is not: the end of that is explained instead.
-func lostForGood(ev *phoenix.Event) error {
+func (s *session) lostForGood(ev *phoenix.Event) error {
 	switch d := ev.Detail.(type) {
 	case *phoenix.JoinError:
-		if !d.Will {
-			return joinFailure(d)
+		if d.Will {
+			return nil
 		}
+		failure := joinFailure(d)
+		if since, joined := s.away.channels[ev.Topic]; joined && d.Err == nil {
+			failure.Code = exit.LinkLost
+			failure.Message = "cannot join again: " + failure.Message
+			s.away.explain(failure, since)
+		}
+		return failure
 	case *phoenix.Errored:
 		if !d.Will && d.Reason != phoenix.ErroredDisconnected {
 			return channelLost(ev, "crashed")

@@ -30,7 +30,7 @@ func TestEveryExitCode(t *testing.T) {
 			link(phoenix.StageUpgrade, phoenix.ReasonReset), link(phoenix.StageUpgrade, phoenix.ReasonEOF),
 			link(phoenix.StageUpgrade, phoenix.ReasonNotWebSocket), link(phoenix.StageTCP, "a reason of the future"),
 		},
-		exit.Refused: {link(phoenix.StageUpgrade, phoenix.ReasonRefused), linkFailure("", &phoenix.LinkError{Reason: phoenix.ReasonRefused, HTTPStatus: 403}, true)},
+		exit.Refused: {link(phoenix.StageUpgrade, phoenix.ReasonRefused), linkFailure("", &phoenix.LinkError{Reason: phoenix.ReasonRefused, HTTPStatus: 403}, false)},
 		exit.Write:   {writeError(syscall.ENOSPC)},
 		exit.Read:    {&exit.Error{Code: exit.Read}, &phoenix.LinkError{Stage: phoenix.StageCredentials, Err: &exit.Error{Code: exit.Read}}},
 		exit.Timeout: {
@@ -41,6 +41,9 @@ func TestEveryExitCode(t *testing.T) {
 		exit.LinkLost: {
 			link(phoenix.StageSession, phoenix.ReasonEOF), link(phoenix.StageSession, phoenix.ReasonHeartbeatTimeout),
 			linkFailure("", &phoenix.LinkError{Stage: phoenix.StageTCP, Reason: phoenix.ReasonConnectRefused}, true),
+			// A refusal that comes later is another fact than the first.
+			linkFailure("", &phoenix.LinkError{Reason: phoenix.ReasonRefused, HTTPStatus: 403}, true),
+			linkFailure("", &phoenix.LinkError{Stage: phoenix.StageTLS, Reason: phoenix.ReasonCertificate}, true),
 			pushFailure(&phoenix.PushError{Reason: phoenix.PushDisconnected}), &phoenix.PushError{Reason: phoenix.PushCancelled},
 		},
 		exit.Certificate: {link(phoenix.StageTLS, phoenix.ReasonCertificate)},

@@ -61,9 +61,8 @@ func explainLink(err *phoenix.LinkError, wasUp bool) cause {
 	if err.Proxy == "" {
 		c = explainDial(err, c)
 	}
-	// A refusal keeps its code, whenever it comes.
-	refusal := err.Reason == phoenix.ReasonRefused || err.Reason == phoenix.ReasonCertificate && err.Stage != phoenix.StageSession
-	if !refusal && (wasUp || err.Stage == phoenix.StageSession) {
+	// A refusal of what was up before is the last failure of an outage, and no answer to what was asked.
+	if wasUp || err.Stage == phoenix.StageSession {
 		c.code = exit.LinkLost
 	}
 	return c

@@ -42,7 +42,7 @@ func TestLinkFailureMessages(t *testing.T) {
 		{phoenix.LinkError{Stage: phoenix.StageTCP, Reason: phoenix.ReasonConnectRefused}, true,
 			"lost the link to ws://h: nobody listens there (stage: tcp)", "start the server"},
 		{phoenix.LinkError{Stage: phoenix.StageTLS, Reason: phoenix.ReasonCertificate}, true,
-			"cannot connect to ws://h: the certificate was not accepted (stage: tls)", "SSL_CERT_FILE"},
+			"lost the link to ws://h: the certificate was not accepted (stage: tls)", "SSL_CERT_FILE"},
 	}
 	for _, tt := range tests {
 		f := linkFailure("ws://h", &tt.err, tt.wasUp)

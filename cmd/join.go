@@ -81,6 +81,7 @@ func joinRun(ctx context.Context, o *joinOptions) error {
 		return err
 	}
 	answers := joinAnswers{topics: o.topics, out: o.out, waiting: map[string]phoenix.Event{}}
+	answers.session = s
 	err = answers.collect(ctx, s)
 	if err != nil || !o.stay {
 		s.close(ctx, err, answers.joined, nil)
@@ -96,6 +97,7 @@ func joinRun(ctx context.Context, o *joinOptions) error {
 
 // joinAnswers prints the answer to each join, in the order of the topics.
 type joinAnswers struct {
+	session *session
 	// topics is those whose answer has not been printed.
 	topics []string
 	out    *output
@@ -124,7 +126,7 @@ func (a *joinAnswers) collect(ctx context.Context, s *session) error {
 
 // handle prints what happens to connection and channels, up to the first channel that is lost for good.
 func (a *joinAnswers) handle(ctx context.Context, ev *phoenix.Event) error {
-	return firstError(a.out.print(ev), lostForGood(ev))
+	return firstError(a.out.print(ev), a.session.lostForGood(ev))
 }
 
 // isAnswer keeps ev if it is the last word about a topic.

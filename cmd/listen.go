@@ -32,8 +32,8 @@ type listenOptions struct {
 	ready            readiness
 }
 
-// listenRetries is how often listen tries again, once it has joined: before that a person is waiting to see it work.
-const listenRetries = 10
+// listenOutage is how long listen tries again, once it has joined: before that a person is waiting to see it work.
+const listenOutage = 15 * time.Minute
 
 // listenReadBuffer saves system calls on a fast stream.
 const listenReadBuffer = 64 << 10
@@ -41,7 +41,7 @@ const listenReadBuffer = 64 << 10
 func newListenCmd(f *factory) *cobra.Command {
 	o := &listenOptions{client: &client{
 		factory:    f,
-		connection: config.NewConnection(config.Retry{Max: listenRetries, FailFast: true}),
+		connection: config.NewConnection(config.Retry{Max: -1, MaxOutage: listenOutage, FailFast: true}),
 		normal:     slog.LevelInfo,
 	}}
 	c := &cobra.Command{
@@ -243,7 +243,7 @@ func (ln *listener) follow(ev *phoenix.Event) error {
 	case *phoenix.Closed:
 		return ln.closed(ev, d)
 	}
-	if err := lostForGood(ev); err != nil {
+	if err := ln.session.lostForGood(ev); err != nil {
 		return ln.lost(ev.Topic, err)
 	}
 	return nil
@@ -262,7 +262,7 @@ func (ln *listener) closed(ev *phoenix.Event, d *phoenix.Closed) error {
 			go func() { ln.session.logUnlessNil("leave failed", ln.session.conn.Leave(context.Background(), topic)) }()
 		}
 	case !d.Will:
-		return ln.lost(ev.Topic, lostForGood(ev))
+		return ln.lost(ev.Topic, ln.session.lostForGood(ev))
 	}
 	return nil
 }

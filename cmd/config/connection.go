@@ -38,7 +38,9 @@ type Connection struct {
 	retry                               Retry
 	maxRetries                          int
 	reconnect, jitter                   bool
+	maxOutage                           time.Duration
 	maxRetriesFrom, reconnectFrom       origin
+	maxOutageFrom                       origin
 	reconnectAfter, rejoinAfter         []time.Duration
 	maxMessage                          int64
 	compress, requireWSS                bool
@@ -50,6 +52,8 @@ type Connection struct {
 type Retry struct {
 	// Max is how many retries there are in a row.
 	Max int
+	// MaxOutage bounds how long they go on; 0: no bound.
+	MaxOutage time.Duration
 	// FailFast makes no use of them before everything has worked once.
 	FailFast bool
 }
@@ -139,7 +143,10 @@ func (c *Connection) timingOptions() []Option {
 			About: "Milliseconds for the answer to a heartbeat, at most the interval. The default is 10000, or the interval if that is shorter."},
 		{Flag: "max-retries", Key: "max_retries", Value: retriesKind.To(&c.maxRetries, strconv.Itoa(c.retry.Max)), from: &c.maxRetriesFrom,
 			Usage: "`N` retries in a row, of dials and of joins; -1: no limit", Example: "5",
-			About: "Retries in a row, of dials and of joins; -1: no limit."},
+			About: "Retries in a row, of dials and of joins; -1: no limit. Without it, max_outage_msec alone is the limit if that is given."},
+		{Flag: "max-outage", Key: "max_outage_msec", Value: msecKind.To(&c.maxOutage, c.retry.maxOutage()), from: &c.maxOutageFrom,
+			Usage: "longest `TIME` that the link, or a channel, may be away before it is given up", Example: "15m",
+			About: "Milliseconds that the link, or a channel, may be away before it is given up."},
 		{Flag: "reconnect-after", Key: "reconnect_after_msec", Value: msecsKind.To(&c.reconnectAfter, defaultReconnectAfter),
 			Usage: "delays before dials, as a `LIST`; the last repeats", Example: "100ms,1s,10s",
 			About: "Milliseconds before each dial that is a retry; the last repeats."},
@@ -169,6 +176,10 @@ func (c *Connection) Build(stdin *secret.Stdin) (phoenix.Options, error) {
 		}
 	}
 	retries, failFast := c.retries()
+	var maxOutage time.Duration
+	if retries != 0 {
+		maxOutage = c.outageLimit()
+	}
 	return phoenix.Options{
 		URL:               c.URI,
 		VSN:               c.vsn,
@@ -178,7 +189,9 @@ func (c *Connection) Build(stdin *secret.Stdin) (phoenix.Options, error) {
 		HeartbeatInterval: c.heartbeatInterval,
 		HeartbeatTimeout:  c.heartbeatTimeout,
 		MaxRetries:        retries,
+		MaxOutage:         maxOutage,
 		FailFast:          failFast,
+		NoJitter:          !c.jitter,
 		ReconnectAfter:    c.backoff(c.reconnectAfter),
 		RejoinAfter:       c.backoff(c.rejoinAfter),
 		MaxMessage:        c.maxMessage,
@@ -250,8 +263,26 @@ func (c *Connection) retries() (limit int, failFast bool) {
 		return 0, false
 	case c.maxRetriesFrom != fromDefault:
 		return c.maxRetries, false
+	case c.maxOutageFrom != fromDefault:
+		return -1, c.retry.FailFast
 	}
 	return c.retry.Max, c.retry.FailFast
+}
+
+// maxOutage returns the default of that option.
+func (r Retry) maxOutage() string {
+	if r.MaxOutage == 0 {
+		return ""
+	}
+	return r.MaxOutage.String()
+}
+
+// outageLimit returns the bound of an outage. Who says how often to try, and not for how long, gets that many tries.
+func (c *Connection) outageLimit() time.Duration {
+	if c.maxRetriesFrom != fromDefault && c.maxOutageFrom == fromDefault {
+		return 0
+	}
+	return c.maxOutage
 }
 
 func (c *Connection) backoff(delays []time.Duration) phoenix.Backoff {

@@ -114,6 +114,8 @@ var serverVerbs = map[string]struct {
 		s.Refuse(&phoenixtest.Refusal{Status: status, Body: args[1]})
 		return err
 	}},
+	// accept takes connections again.
+	"accept": {0, func(s *phoenixtest.Server, _ []string) error { s.Refuse(nil); return nil }},
 	// text TEXT sends a frame to everyone, whether it is a message or not.
 	"text": {1, func(s *phoenixtest.Server, args []string) error {
 		for _, c := range s.Conns() {
