@@ -67,9 +67,10 @@ func ctlListenRun(ctx context.Context, o *ctlListenOptions) error {
 	if err := o.stop.compile("", o.log); err != nil {
 		return err
 	}
-	if err := o.ready.clear(); err != nil {
+	if err := o.ready.prepare(); err != nil {
 		return err
 	}
+	defer o.ready.end(o.log)
 	ln := &ctlListener{options: o, view: newSignalView(o.output.Format), out: o.out}
 	defer ln.limits.stop()
 	o.out.watchReader()

@@ -95,6 +95,10 @@ func (o *listenOptions) ownOptions() []config.Option {
 
 func listenRun(ctx context.Context, o *listenOptions) error {
 	keepLittleGarbage()
+	if err := o.ready.prepare(); err != nil {
+		return err
+	}
+	defer o.ready.end(o.log)
 	options, err := o.options()
 	if err != nil {
 		return err
@@ -183,7 +187,7 @@ func newListener(o *listenOptions) (*listener, error) {
 	if err := o.stop.compile(o.connection.Name, o.log); err != nil {
 		return nil, err
 	}
-	return ln, o.ready.clear()
+	return ln, nil
 }
 
 // run listens until it is enough; errDone says that it ended as it should.

@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"strconv"
 
 	"phx/cmd/config"
 	"phx/cmd/internal/exit"
+	"phx/cmd/internal/proc"
 )
 
 // readyLine is what whoever waits for readiness reads.
@@ -18,20 +20,56 @@ const readyLine = "ready\n"
 type readiness struct {
 	file string
 	fd   int
+	// written says that the file is there, because of us.
+	written bool
 }
 
 // flags declares their options; when says when the command is ready.
 func (r *readiness) flags(when string) []config.Option {
 	return []config.Option{
 		{Flag: "ready-file", Value: config.Text(&r.file, ""),
-			Usage: "`FILE` to write once " + when + "; one left over is removed at the start", Example: "ready"},
-		{Flag: "ready-fd", Value: config.Count(&r.fd, ""),
+			Usage: "`FILE` to write once " + when + "; it is removed at the end", Example: "ready"},
+		{Flag: "ready-fd", Value: config.Checked(&r.fd, "", parseReadyFD),
 			Usage: "number `N` of an open file to write a line to, and close, once " + when, Example: "3"},
 	}
 }
 
-// clear removes a file that an earlier run left: it would say "ready" too early.
-func (r *readiness) clear() error {
+// parseReadyFD reads the number of a file that the caller has opened, and is not one of those that have another use.
+func parseReadyFD(text string) (int, error) {
+	if text == "" {
+		return 0, nil
+	}
+	fd, err := strconv.Atoi(text)
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("%q is not a number", text)
+	case fd <= 2:
+		return 0, errors.New("0 to 2 are stdin, stdout and stderr: open another one, for example 3>ready")
+	}
+	return fd, nil
+}
+
+// prepare checks what is asked for before anything is opened, and removes a file that an earlier run left: it would say "ready" too
+// early.
+func (r *readiness) prepare() error {
+	if r.fd > 0 && !proc.Inherited(r.fd) {
+		return exit.Usagef(fmt.Sprintf("open it for phx, for example: phx listen room:lobby --ready-fd %d %d>ready", r.fd, r.fd),
+			"--ready-fd %d: no file is open for writing under this number", r.fd)
+	}
+	return r.removeFile()
+}
+
+// end removes the file: it does not outlive what it tells of.
+func (r *readiness) end(log *slog.Logger) {
+	if !r.written {
+		return
+	}
+	if err := r.removeFile(); err != nil {
+		log.Warn(err.Error())
+	}
+}
+
+func (r *readiness) removeFile() error {
 	if r.file == "" {
 		return nil
 	}
@@ -44,6 +82,7 @@ func (r *readiness) clear() error {
 // notify writes to both that the command is ready.
 func (r *readiness) notify() error {
 	if r.file != "" {
+		r.written = true
 		if err := writeReadyFile(r.file); err != nil {
 			return err
 		}

@@ -94,9 +94,10 @@ func serveRun(ctx context.Context, o *serveOptions) error {
 	hangups, stopHangups := catchHangups()
 	defer stopHangups()
 	o.notifier = serve.NewNotifier(o.log)
-	if err := o.ready.clear(); err != nil {
+	if err := o.ready.prepare(); err != nil {
 		return err
 	}
+	defer o.ready.end(o.log)
 	b, err := serve.New(o.bridgeOptions())
 	if err != nil {
 		return wrongConfig(err)

@@ -14,3 +14,6 @@ func waitHangup(_, wake *os.File) bool {
 	wake.Read(make([]byte, 1))
 	return false
 }
+
+// Inherited reports whether the file with that number was opened for us by whoever started the process. Here nobody can tell.
+func Inherited(int) bool { return true }

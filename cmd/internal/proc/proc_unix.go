@@ -67,3 +67,18 @@ func descriptor(f *os.File) int32 {
 	}
 	return fd
 }
+
+// Inherited reports whether the file with that number was opened for us by whoever started the process, and may be written to; from
+// then on no child inherits it. What the process has opened itself, its runtime included, is closed at exec, and so it is told apart.
+func Inherited(fd int) bool {
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+	if err != nil || flags&unix.FD_CLOEXEC != 0 {
+		return false
+	}
+	mode, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	if err != nil || mode&unix.O_ACCMODE == unix.O_RDONLY {
+		return false
+	}
+	unix.CloseOnExec(fd)
+	return true
+}
