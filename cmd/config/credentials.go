@@ -197,7 +197,7 @@ func headersKind(owner string, patterns ...string) Kind[[]secret.Named] {
 			case taken(name):
 				return secret.Named{}, fmt.Errorf("sets %s, which belongs to %s", name, owner)
 			}
-			value = strings.Trim(value, " \t")
+			value = strings.Trim(secret.Trim(value), " \t")
 			return secret.Named{Name: name, Value: secret.Parse("--header "+name, value)}, secret.CheckHeaderValue(value)
 		}),
 	})

@@ -468,8 +468,12 @@ func (k Kind[T]) with(s shape) Kind[T] {
 // url.Parse may hold part of a password.
 func urlKind(what, list string, schemes ...string) Kind[string] {
 	return Kind[string]{Name: "URL", Show: maskedURL, Parse: func(text string) (string, error) {
+		text = secret.Trim(text)
 		u, err := url.Parse(text)
+		invisible := secret.CheckVisible(text, false)
 		switch {
+		case invisible != nil:
+			return "", invisible
 		case err != nil:
 			return "", errors.New("is not a " + what)
 		case what == "URI" && (u.Scheme == "" || u.Opaque != ""):

@@ -82,8 +82,11 @@ func TestSecretCommand(t *testing.T) {
 		name, key, token, err, logged string
 	}{
 		{"prints", script("echo SECRET"), "SECRET", "", ""},
-		{"complains and prints", script("echo careful >&2; echo SECRET"), "SECRET", "", "level=INFO msg=careful command=sh"},
-		{"fails", script("echo SECRET; echo locked >&2; exit 3"), "", "the command sh for auth_token (", "level=WARN msg=locked command=sh"},
+		{"complains and prints", script("echo careful >&2; echo SECRET"), "SECRET", "", `level=INFO msg="the command of a secret wrote to stderr, which is not shown" bytes=8 command=sh`},
+		{"fails", script("echo SECRET; echo locked >&2; exit 3"), "", "the command sh for auth_token (", `level=WARN msg="the command of a secret wrote to stderr, which is not shown" bytes=7 command=sh`},
+		{"tells its secret", script("echo SECRET >&2; echo SECRET"), "SECRET", "", "bytes=7"},
+		{"leaves a child", script("sleep 60 & echo SECRET"), "SECRET", "", ""},
+		{"prints line ends", script("printf 'SECRET\\\\r\\\\n\\\\n'"), "SECRET", "", ""},
 		{"prints nothing", script("true"), "", "there is no token in the output of the command for auth_token (", ""},
 		{"prints too much", script("head -c 1100000 /dev/zero"), "", "it printed more than 1048576 bytes", ""},
 		{"is not there", "auth_token: {command: [no-such-program-at-all]}", "", "executable file not found in $PATH", ""},
@@ -169,5 +172,67 @@ func TestJoinParamsOptionFirst(t *testing.T) {
 	}
 	if params, err := channels[0].Params(t.Context()); err != nil || string(params.Data) != `{"n":2}` {
 		t.Errorf("params %s, %v", params.Data, err)
+	}
+}
+
+// What nobody can see at the ends of a text is taken off, and named anywhere else, without the text.
+func TestInvisibleCharacters(t *testing.T) {
+	for _, tt := range []struct{ text, token, err string }{
+		{"QXZ\n", "QXZ", ""},
+		{"QXZ\r\n\r\n\n", "QXZ", ""},
+		{"\ufeffQXZ\n", "QXZ", ""},
+		{"QX\nZ", "", "has a line break as character 3"},
+		{"QX\rZ\n", "", "has a line break as character 3"},
+		{"Q\u00f6\x00XZ", "", "has a NUL as character 3"},
+		{"QXZ\x1b", "", "has the control character U+001B as character 4"},
+		{"Q\u200bXZ", "", "has the invisible character U+200B as character 2"},
+		{"\ufeff\ufeffQXZ", "", "has the invisible character U+FEFF as character 1"},
+		{"Q\tXZ", "", "has a tab as character 2"},
+	} {
+		file, dir := configDir(t, "auth_token: {file: token}, headers: {A: b}")
+		if err := os.WriteFile(filepath.Join(dir, "token"), []byte(tt.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		variable := NewConnection(Retry{})
+		set := NewSet(variable.Options())
+		if err := set.Resolve(environment(map[string]string{"PHX_AUTH_TOKEN": tt.text, "PHX_URI": "ws://h/socket"})); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range []*Connection{file, variable} {
+			creds, err := c.credentials(t.Context())
+			switch {
+			case tt.err == "" && (err != nil || creds.AuthToken != tt.token):
+				t.Errorf("%q: token %q, error %v", tt.text, creds.AuthToken, err)
+			case tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err) || strings.Contains(err.Error(), "XZ")):
+				t.Errorf("%q: error %v, want %s", tt.text, err, tt.err)
+			}
+		}
+	}
+	for text, want := range map[string]string{"ws://h/socket\r": "", "\ufeffws://h/socket\r\n": "", "ws://h/so\u200bcket": "U+200B", "ws://h\x00/": "a NUL"} {
+		c := NewConnection(Retry{})
+		err := NewSet(c.Options()).Resolve(environment(map[string]string{"PHX_URI": text}))
+		if want == "" && (err != nil || c.URI != "ws://h/socket") || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%q: %q, error %v", text, c.URI, err)
+		}
+	}
+}
+
+// The default config file may be in the home of somebody else; who asks for nothing of it does not need it.
+func TestUnreadableDefaultFile(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "phx", "phx.yaml"), 0o700); err != nil { // which root cannot read, either
+		t.Fatal(err)
+	}
+	for _, args := range []map[string]string{{}, {"PHX_CONNECTION": "backend"}, {"PHX_CONFIG": filepath.Join(dir, "phx", "phx.yaml")}} {
+		var s Selection
+		args["XDG_CONFIG_HOME"] = dir
+		set := NewSet(s.Options())
+		if err := set.Resolve(environment(args)); err != nil {
+			t.Fatal(err)
+		}
+		entry, err := s.Choose(environment(args), nil)
+		if wanted := len(args) > 1; (err != nil) != wanted || entry != nil || !wanted && s.NoChoice() == nil {
+			t.Errorf("%v: %v, error %v, %v", args, entry, err, s.NoChoice())
+		}
 	}
 }

@@ -22,6 +22,8 @@ type Selection struct {
 	name     string
 	nameFrom origin
 	file     *File
+	// unreadable is why the default file could not be read, if nobody has asked for it.
+	unreadable error
 }
 
 // Options declares the options that select. They are to be resolved before those of the connection.
@@ -59,6 +61,10 @@ const noFileHint = "give one with --config or in PHX_CONFIG; the default is $XDG
 // Choose reads the config file and returns the connection to use, nil if there is none.
 func (s *Selection) Choose(lookupEnv func(string) (string, bool), stdin *secret.Stdin) (*Entry, error) {
 	data, err := s.read(lookupEnv, stdin)
+	if err != nil && s.pathFrom == fromDefault && s.name == "" {
+		s.unreadable = err // HOME may be somebody else's, and nobody has asked for the file
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -82,9 +88,12 @@ func (s *Selection) Choose(lookupEnv func(string) (string, bool), stdin *secret.
 	return entry, nil
 }
 
-// NoChoice is the error that says why none of several connections was chosen. Nil: there are
-// none.
+// NoChoice is the error that says why none of several connections was chosen, or why the default
+// config file could not be read. Nil: there are none.
 func (s *Selection) NoChoice() error {
+	if s.unreadable != nil {
+		return s.unreadable
+	}
 	if s.file == nil || len(s.file.Entries) == 0 {
 		return nil
 	}

@@ -239,10 +239,24 @@ func masked(n strictyaml.Node) (json.RawMessage, error) {
 	return n.Write(func(strictyaml.Node) (json.RawMessage, error) { return jsonText(endpoint.Mask), nil })
 }
 
-// maskedSecret keeps the reference to a secret as written: a variable in it may hold one.
+// maskedSecret keeps the reference to a secret as written: a variable in it may hold one. Of a
+// command only the program is shown: the secret may be among its arguments.
 func maskedSecret(n strictyaml.Node) (json.RawMessage, error) {
 	if n.IsMap() {
-		return n.RawTexts()
+		fields, err := n.Fields()
+		if err != nil || len(fields) != 1 || fields[0].Name != "command" {
+			return n.RawTexts()
+		}
+		items, err := fields[0].Value.Items()
+		words := make([]json.RawMessage, len(items))
+		for i, item := range items {
+			if words[i] = jsonText(mask); i == 0 {
+				words[i], err = item.RawTexts()
+			}
+		}
+		var o object
+		o.add("command", jsonList(words))
+		return o.json(), err
 	}
 	text, err := n.Text()
 	if text != "" { // which says that there is none

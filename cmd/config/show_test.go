@@ -49,7 +49,7 @@ connections:
       two:
         file: secrets/two
       three:
-        command: [cat, '${SECRET}', "010"]
+        command: [cat, '***', '***']
       four: ""
       five: '***'
     headers:

@@ -105,7 +105,7 @@ func (e *Endpoint) Address() string {
 func (e *Endpoint) Credentials(ctx context.Context, r secret.Reader) (creds phoenix.Credentials, err error) {
 	creds.Params = url.Values{}
 	for _, p := range e.Params {
-		value, err := r.Text(ctx, p.Value)
+		value, err := r.Visible(ctx, p.Value, true)
 		if err != nil {
 			return creds, err
 		}

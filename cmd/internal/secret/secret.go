@@ -6,6 +6,7 @@
 package secret
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"phx/cmd/internal/exit"
 	"phx/cmd/internal/strictyaml"
@@ -82,8 +84,8 @@ func (r Reader) note(level slog.Level, message string, args ...any) {
 	}
 }
 
-// Text returns the text of s, without the line break at the end of a file. The error is an
-// [*exit.Error] or the cause of ctx.
+// Text returns the text of s as [Trim] leaves it. The error is an [*exit.Error] or the cause of
+// ctx.
 func (r Reader) Text(ctx context.Context, s *Source) (string, error) {
 	switch {
 	case s.Command != nil:
@@ -91,7 +93,7 @@ func (r Reader) Text(ctx context.Context, s *Source) (string, error) {
 		defer cancel()
 		return r.run(ctx, s)
 	case s.Path == "":
-		return s.Literal, nil
+		return Trim(s.Literal), nil
 	}
 	if s.Path != StdinPath {
 		info, err := os.Stat(s.Path)
@@ -139,11 +141,53 @@ func (s *Source) whole(data []byte, err error) (string, error) {
 	if err != nil {
 		return "", ReadError(s.Option, s.Path, err)
 	}
-	return trimLineBreak(string(data)), nil
+	return Trim(string(data)), nil
 }
 
-func trimLineBreak(text string) string {
-	return strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r")
+// Trim returns text without a byte order mark at its beginning and line breaks at its end: editors,
+// echo and copied lines add them.
+func Trim(text string) string {
+	const byteOrderMark = "\ufeff"
+	return strings.TrimRight(strings.TrimPrefix(text, byteOrderMark), "\r\n")
+}
+
+// CheckVisible returns what is in text and cannot be seen, and where: a predicate. It says nothing
+// else of the text. Tabs and the joiners that some scripts need are allowed where joiners is set.
+func CheckVisible(text string, joiners bool) error {
+	at := 0
+	for _, r := range text {
+		at++
+		what := ""
+		switch {
+		case joiners && (r == '\t' || r == '\u200c' || r == '\u200d'):
+		case r == 0:
+			what = "a NUL"
+		case r == '\n' || r == '\r' || r == '\u2028' || r == '\u2029':
+			what = "a line break"
+		case r == '\t':
+			what = "a tab"
+		case unicode.IsControl(r):
+			what = fmt.Sprintf("the control character %U", r)
+		case unicode.Is(unicode.Cf, r):
+			what = fmt.Sprintf("the invisible character %U", r)
+		}
+		if what != "" {
+			return fmt.Errorf("has %s as character %d", what, at)
+		}
+	}
+	return nil
+}
+
+// Visible reads a text in which everything can be seen; see [CheckVisible].
+func (r Reader) Visible(ctx context.Context, s *Source, joiners bool) (string, error) {
+	text, err := r.Text(ctx, s)
+	if err != nil {
+		return "", err
+	}
+	if err := CheckVisible(text, joiners); err != nil {
+		return "", exit.Usagef("write it anew, without", "the value of %s %v, which nobody can see", cmp.Or(s.Option, "the token"), err)
+	}
+	return text, nil
 }
 
 // ReadError is the error of a file, or of the standard input, that an option names.
@@ -155,22 +199,25 @@ func ReadError(option, path string, err error) error {
 }
 
 const (
-	// maxSecret bounds the output of a command in bytes, maxStderr what is logged of its stderr.
+	// maxSecret bounds the output of a command in bytes.
 	maxSecret = 1 << 20
-	maxStderr = 4 << 10
-	// commandGrace bounds how long a child of a killed command can hold its output open.
+	// commandGrace bounds how long a child of a command can hold its output open after its end.
 	commandGrace = 100 * time.Millisecond
 )
 
-// run runs the command of s without a shell and returns its output without the last line break.
-// It logs stderr, but neither stdout nor the arguments, which may hold the secret.
+// run runs the command of s without a shell and returns its output without the last line breaks.
+// It logs how much the command writes to stderr, and nothing of that, of stdout and of the
+// arguments, which may all hold the secret. What its children print after its end does not count.
 func (r Reader) run(ctx context.Context, s *Source) (string, error) {
 	program := s.Command[0]
 	command := exec.CommandContext(ctx, program, s.Command[1:]...)
 	command.WaitDelay = commandGrace
-	stdout, stderr := &limitedBuffer{limit: maxSecret}, &limitedBuffer{limit: maxStderr}
+	stdout, stderr := &limitedBuffer{limit: maxSecret}, new(limitedBuffer)
 	command.Stdout, command.Stderr = stdout, stderr
 	err := command.Run()
+	if errors.Is(err, exec.ErrWaitDelay) {
+		err = nil
+	}
 	if err == nil && stdout.overflown {
 		err = fmt.Errorf("it printed more than %d bytes", maxSecret)
 	}
@@ -178,8 +225,8 @@ func (r Reader) run(ctx context.Context, s *Source) (string, error) {
 	if err != nil {
 		level = slog.LevelWarn
 	}
-	for line := range strings.Lines(string(stderr.kept)) {
-		r.note(level, strings.TrimRight(line, "\r\n"), "command", program, "for", s.Option)
+	if stderr.size > 0 {
+		r.note(level, "the command of a secret wrote to stderr, which is not shown", "bytes", stderr.size, "command", program, "for", s.Option)
 	}
 	switch {
 	case ctx.Err() != nil:
@@ -194,19 +241,21 @@ func (r Reader) run(ctx context.Context, s *Source) (string, error) {
 			Message: fmt.Sprintf("the command %s for %s failed: %v", program, s.Option, cause),
 		}
 	}
-	return trimLineBreak(string(stdout.kept)), nil
+	return Trim(string(stdout.kept)), nil
 }
 
 // A limitedBuffer keeps the beginning of what is written to it.
 type limitedBuffer struct {
 	kept      []byte
 	limit     int
+	size      int
 	overflown bool
 }
 
 // Write implements [io.Writer]. It accepts everything, because a program may fail when its output
 // is cut off.
 func (b *limitedBuffer) Write(data []byte) (int, error) {
+	b.size += len(data)
 	room := b.limit - len(b.kept)
 	if len(data) > room {
 		b.overflown = true
@@ -274,7 +323,11 @@ func (r Reader) Headers(ctx context.Context, headers []Named) (http.Header, erro
 		if err != nil {
 			return nil, err
 		}
-		if err := CheckHeaderValue(value); err != nil {
+		err = CheckHeaderValue(value)
+		if err == nil {
+			err = CheckVisible(value, true)
+		}
+		if err != nil {
 			return nil, exit.Usagef("a header is a single line: check what is in "+p.Value.Name(), "the value of %s %v", p.Value.Option, err)
 		}
 		header.Add(p.Name, value)
@@ -284,7 +337,7 @@ func (r Reader) Headers(ctx context.Context, headers []Named) (http.Header, erro
 
 // Required reads a text that must not be empty; what is the name of such a text.
 func (r Reader) Required(ctx context.Context, s *Source, what string) (string, error) {
-	text, err := r.Text(ctx, s)
+	text, err := r.Visible(ctx, s, false)
 	if err == nil && text == "" {
 		err = exit.Usagef("write the "+what+" to it, as one line", "there is no %s in %s", what, s.Name())
 	}

@@ -272,11 +272,14 @@ func makeDir(path string) error {
 	return checkShared(path)
 }
 
-// checkShared refuses the default directory where everybody may make directories, if somebody else has made it: who owns it can put
-// a socket there. Other directories are the choice of whoever configured them.
+// checkShared refuses the default directory, in the runtime directory or where everybody may make directories, if somebody else has
+// made it, or can write in it: who can, can put a socket there. Other directories are the choice of whoever configured them.
 func checkShared(path string) error {
 	dir := filepath.Dir(path)
-	if filepath.Base(dir) != sharedDirPrefix+strconv.Itoa(os.Getuid()) {
+	others := fs.FileMode(0o077)
+	if runtimeDir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(runtimeDir) && dir == filepath.Join(runtimeDir, "phx") {
+		others = 0o022
+	} else if filepath.Base(dir) != sharedDirPrefix+strconv.Itoa(os.Getuid()) {
 		return nil
 	}
 	info, err := os.Lstat(dir)
@@ -292,7 +295,7 @@ func checkShared(path string) error {
 		what = "is no directory"
 	case !ours(info):
 		what = "belongs to somebody else"
-	case info.Mode().Perm()&0o077 != 0:
+	case info.Mode().Perm()&others != 0:
 		what = fmt.Sprintf("is open to others (mode %04o)", info.Mode().Perm())
 	default:
 		return nil

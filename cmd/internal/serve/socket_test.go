@@ -207,6 +207,17 @@ func TestTheSharedDirectory(t *testing.T) {
 	if got := DefaultPath(lookup(map[string]string{"XDG_RUNTIME_DIR": "/run/user/7"})); got != "/run/user/7/phx/control.sock" {
 		t.Error(got)
 	}
+	t.Setenv("XDG_RUNTIME_DIR", temp)
+	inRuntimeDir := DefaultPath(lookup(map[string]string{"XDG_RUNTIME_DIR": temp}))
+	if err := os.Mkdir(filepath.Dir(inRuntimeDir), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(filepath.Dir(inRuntimeDir), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Listen(inRuntimeDir); codeOf(err) != exit.Failure || !strings.Contains(err.Error(), "is open to others (mode 0777)") {
+		t.Errorf("open to others in the runtime directory: %v", err)
+	}
 	l, err := Listen(path)
 	if err != nil {
 		t.Fatal(err)

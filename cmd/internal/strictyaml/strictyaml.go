@@ -45,7 +45,7 @@ func Parse(file string, data []byte, lookup func(string) (string, bool)) (Node, 
 	case errors.Is(err, io.EOF):
 		return Node{doc: doc, n: &yaml.Node{Kind: yaml.MappingNode, Line: 1, Column: 1}}, nil
 	case err != nil:
-		return Node{}, doc.syntaxError(err)
+		return Node{}, doc.syntaxError(data, err)
 	}
 	top := Node{doc: doc, n: root.Content[0]}
 	if top.IsNull() {
@@ -56,15 +56,17 @@ func Parse(file string, data []byte, lookup func(string) (string, bool)) (Node, 
 	case errors.Is(err, io.EOF):
 		return top, top.check()
 	case err != nil:
-		return Node{}, doc.syntaxError(err)
+		return Node{}, doc.syntaxError(data, err)
 	}
 	return Node{}, Node{doc: doc, n: &second}.Errorf("make it one: take the line --- out", "a second document begins here")
 }
 
 var syntaxLine = regexp.MustCompile(`^yaml: line (\d+): `)
 
+var tabIndent = regexp.MustCompile(`^ *\t`)
+
 // syntaxError makes an error of the parser's, which knows the line at best.
-func (d *document) syntaxError(err error) error {
+func (d *document) syntaxError(data []byte, err error) error {
 	line, message := 1, strings.TrimPrefix(err.Error(), "yaml: ")
 	if match := syntaxLine.FindStringSubmatch(err.Error()); match != nil {
 		line, _ = strconv.Atoi(match[1]) // it is digits
@@ -72,6 +74,9 @@ func (d *document) syntaxError(err error) error {
 	}
 	if strings.HasPrefix(message, "unknown anchor") {
 		message = "an alias (*name) without its anchor" // the name may be a secret that begins with a star
+	}
+	if lines := bytes.Split(data, []byte("\n")); line <= len(lines) && tabIndent.Match(lines[line-1]) {
+		return d.errorf(line, 0, "write spaces in its place", "this is not YAML: a tab indents the line")
 	}
 	return d.errorf(line, 0, "check the indentation, and quote strings that hold : # { [ & or *", "this is not YAML: %s", message)
 }

@@ -70,7 +70,7 @@ func TestParseErrors(t *testing.T) {
 		{"list as key", "[a]: b", "f.yaml:1:1: a key is a map, a list or an alias"},
 		{"two documents", "a: 1\n---\nb: 1", "f.yaml:2:1: a second document begins here"},
 		{"indentation", "a:\n  b: 1\n c: 2", "f.yaml:2: this is not YAML: did not find expected key"},
-		{"tab", "a:\n\tb: 1", "f.yaml:2: this is not YAML: found character that cannot start any token"},
+		{"tab", "a:\n\tb: 1", "f.yaml:2: this is not YAML: a tab indents the line"},
 		{"unknown alias", "token: *SECRET", "f.yaml:1: this is not YAML: an alias (*name) without its anchor"},
 	}
 	for _, tt := range tests {
