@@ -27,7 +27,7 @@ type Connection struct {
 	// Presence says whether presence signals are wanted; only a config file sets it.
 	Presence bool
 	anyTopic bool
-	// Logger gets the stderr of commands of secrets, and warnings about their files. Nil: no
+	// Logger gets how much commands of secrets write to stderr, and warnings about their files. Nil: no
 	// logging.
 	Logger *slog.Logger
 

@@ -63,7 +63,7 @@ type WebhookSink struct {
 	Secret     func(ctx context.Context) ([]byte, error)
 	Timeout    time.Duration
 	MaxRetries int
-	// Logger gets the stderr of commands of secrets, and warnings about their files; set it
+	// Logger gets how much commands of secrets write to stderr, and warnings about their files; set it
 	// before Headers and Secret are called. Nil: no logging.
 	Logger *slog.Logger
 

@@ -74,7 +74,7 @@ func (s *Source) Name() string {
 type Reader struct {
 	// Timeout bounds a command.
 	Timeout time.Duration
-	// Log gets what commands write to stderr, and warnings about files of secrets; nil: nothing.
+	// Log gets how much commands write to stderr, and warnings about files of secrets; nil: nothing.
 	Log *slog.Logger
 }
 
