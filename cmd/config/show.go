@@ -250,13 +250,11 @@ func maskedSecret(n strictyaml.Node) (json.RawMessage, error) {
 		items, err := fields[0].Value.Items()
 		words := make([]json.RawMessage, len(items))
 		for i, item := range items {
-			if words[i] = jsonText(mask); i == 0 {
+			if words[i] = jsonText(endpoint.Mask); i == 0 {
 				words[i], err = item.RawTexts()
 			}
 		}
-		var o object
-		o.add("command", jsonList(words))
-		return o.json(), err
+		return jsonOf(map[string]any{"command": words}), err
 	}
 	text, err := n.Text()
 	if text != "" { // which says that there is none
