@@ -727,7 +727,11 @@ func (r *reference) overdueDeadlines() (any []time.Time, latest time.Time) {
 	// A message of which a part has come holds a verdict up, from a time on at which it could have been given.
 	judged := func(t time.Time) bool { return !t.After(r.now) }
 	if u := r.cause.underWay; !u.since.IsZero() && slices.ContainsFunc(any, judged) {
-		b.holds = append(b.holds, r.clock.at(u.since.Add(time.Second)), r.clock.at(u.last.Add(r.cfg.heartbeatTimeout)))
+		until := u.last.Add(r.cfg.heartbeatTimeout)
+		if young := u.since.Add(time.Second); young.After(r.now) {
+			until = young // it may be one of many small ones
+		}
+		b.holds = append(b.holds, r.clock.at(until))
 		r.tally("heartbeat waits for a message")
 	}
 	for _, until := range b.holds {

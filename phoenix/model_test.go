@@ -499,6 +499,10 @@ func (d *modelDriver) drained() {
 	if d.rng.IntN(5) == 0 {
 		c.underWay.last = c.at.Add(-time.Duration(d.rng.Int64N(int64(20 * time.Second))))
 		c.underWay.since = c.underWay.last.Add(-time.Duration(d.rng.Int64N(int64(3 * time.Second))))
+		if d.rng.IntN(2) == 0 { // one of many small ones
+			c.underWay.last = c.at.Add(-time.Duration(d.rng.Int64N(int64(300 * time.Millisecond))))
+			c.underWay.since = c.underWay.last.Add(-time.Duration(d.rng.Int64N(int64(time.Second))))
+		}
 	}
 	d.draining = false
 	d.do(c, func() { d.m.drained(c.at, c.underWay) })
