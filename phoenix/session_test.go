@@ -7,8 +7,11 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net"
+	"os"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -348,5 +351,27 @@ func TestOutboxWakesWriter(t *testing.T) {
 		if ok := <-took; ok != (name != "end") {
 			t.Errorf("%s: took something: %v", name, ok)
 		}
+	}
+}
+
+// A deadline that is not the drain's ends a read, whoever has set it: gorilla sets one for its handshake.
+func TestDeadlineEndsARead(t *testing.T) {
+	for name, set := range map[string]func(w *wire, at time.Time) error{
+		"both": (*wire).SetDeadline, "reads": (*wire).SetReadDeadline,
+		"under the wire": func(w *wire, at time.Time) error { return w.Conn.SetDeadline(at) },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			ours, theirs := net.Pipe()
+			defer ours.Close()
+			defer theirs.Close()
+			w := &wire{Conn: ours}
+			if err := set(w, time.Now().Add(time.Second)); err != nil {
+				t.Fatal(err)
+			}
+			begun := time.Now()
+			if _, err := w.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(begun) != time.Second {
+				t.Errorf("%s: error %v after %v, want that of the deadline after 1s", name, err, time.Since(begun))
+			}
+		})
 	}
 }

@@ -314,11 +314,11 @@ func (w *wire) probe() bool {
 func (w *wire) wokenByDrain(probing bool) bool {
 	w.reading.Lock()
 	now := time.Now()
-	if !w.deadline.IsZero() && !w.deadline.After(now) {
+	if w.draining == 0 || !w.deadline.IsZero() && !w.deadline.After(now) {
 		w.reading.Unlock()
 		return false
 	}
-	if probing && w.draining > 0 {
+	if probing {
 		w.endDrain(now, true)
 		return true
 	}
@@ -345,6 +345,11 @@ func (w *wire) drain() {
 		w.draining = maxDrainReads
 		_ = w.Conn.SetReadDeadline(time.Unix(1, 0))
 	}
+}
+
+// SetDeadline sets the deadlines of reads and of writes. gorilla does that during the handshake.
+func (w *wire) SetDeadline(t time.Time) error {
+	return errors.Join(w.SetReadDeadline(t), w.Conn.SetWriteDeadline(t))
 }
 
 // SetReadDeadline sets the deadline of reads.
