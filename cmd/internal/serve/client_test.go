@@ -256,7 +256,9 @@ func TestPatience(t *testing.T) {
 		{3, false, func(ctx context.Context, c *Client) ([]byte, error) { return c.Reload(ctx) }, 34 * time.Second, exit.Timeout},
 		{9, true, func(ctx context.Context, c *Client) ([]byte, error) { return c.Push(ctx, "a", Push{}) }, 72 * time.Second, 0},
 		// A wait has the time that it was given, and as long as it likes without.
-		{0, false, func(ctx context.Context, c *Client) ([]byte, error) { return c.Connection(ctx, "a", StateJoined, time.Minute) }, 70 * time.Second, exit.Timeout},
+		{0, false, func(ctx context.Context, c *Client) ([]byte, error) {
+			return c.Connection(ctx, "a", StateJoined, time.Minute)
+		}, 70 * time.Second, exit.Timeout},
 		{60, true, func(ctx context.Context, c *Client) ([]byte, error) { return c.Connection(ctx, "a", StateJoined, 0) }, 480 * time.Second, 0},
 	}
 	for i, tt := range tests {
