@@ -40,8 +40,8 @@ func newServeCmd(f *factory) *cobra.Command {
 		Use:   "serve",
 		Short: "Many named connections, supervised, routed",
 		Long: `Keeps the connections of a config file up, and takes their signals to its sinks: stdout, files, programs,
-webhooks. It runs until it is told to stop; HUP makes it read the config again and open its files anew. While it
-runs, phx ctl shows and steers it.`,
+webhooks. It runs until it is told to stop; HUP makes it read the config again and open its files anew, and its
+control socket, if that is gone; also under nohup. While it runs, phx ctl shows and steers it.`,
 		Example: `  phx serve -f phx.yaml
   phx serve -f phx.yaml --log-format json 2>> serve.log | jq -r .type
   kill -HUP $(pidof phx)    # or: phx ctl reload`,
@@ -140,7 +140,8 @@ type server struct {
 	hangups <-chan os.Signal
 
 	// control and web are where the control API and the HTTP server listen, web nil if there is none.
-	control, web net.Listener
+	control *serve.Listener
+	web     net.Listener
 	// servers are the goroutines that run until serving ends.
 	servers     sync.WaitGroup
 	serving     context.Context
@@ -239,10 +240,22 @@ func (s *server) handleHangups(ctx context.Context) {
 		select {
 		case <-s.hangups:
 			s.bridge.Reopen()
+			s.renewControl()
 			s.reload(ctx)
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// renewControl makes the control socket anew, if it is gone.
+func (s *server) renewControl() {
+	renewed, err := s.control.Renew()
+	switch {
+	case err != nil:
+		s.log.Error("the control socket is gone, and could not be made anew: "+err.Error(), "hint", exit.HintOf(err))
+	case renewed:
+		s.log.Info("the control socket was gone, and has been made anew", "control", s.control.Addr())
 	}
 }
 
@@ -323,13 +336,12 @@ var ctlJoinHints = map[phoenix.JoinReason]string{
 	phoenix.JoinTimeout: "allow more with reply_timeout_msec in the config, or see what the server's join/3 is doing",
 }
 
-// catchHangups catches HUP, unless we were started to ignore it: from the start, in case somebody is quick, and to the end, which
-// a late one must not cut short. Several that nobody has taken yet are one.
+// catchHangups catches HUP, also if we were started to ignore it, as by nohup: it does not end serve, which is all that nohup is for.
+// It does so from the start, in case somebody is quick, and to the end, which a late one must not cut short. Several that nobody has
+// taken yet are one.
 func catchHangups() (hangups <-chan os.Signal, stop func()) {
 	received := make(chan os.Signal, 1)
-	if !ossignal.Ignored(syscall.SIGHUP) {
-		ossignal.Notify(received, syscall.SIGHUP)
-	}
+	ossignal.Notify(received, syscall.SIGHUP)
 	return received, func() { ossignal.Stop(received) }
 }
 

@@ -88,6 +88,17 @@ func (m *machine) join(now time.Time, want Channel) error {
 	return nil
 }
 
+// rewant has the next join of a topic read its params anew, as a want says. It does nothing about a topic that nobody wants.
+func (m *machine) rewant(want Channel) {
+	switch c := m.channels[want.Topic]; {
+	case c == nil:
+	case c.again != nil:
+		c.again = &want
+	case c.state != channelLeaving:
+		c.Channel = want
+	}
+}
+
 // A sentJoin is a join that was written.
 type sentJoin struct {
 	channel *channel

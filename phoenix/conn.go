@@ -15,7 +15,9 @@ import (
 // its retries are used up. Its methods may be called from any goroutine. Those that talk to the server wait for Serve or
 // Start, if they are called before it.
 type Conn struct {
+	// opts are those of the start; current returns those that may have changed since.
 	opts     Options
+	changed  atomic.Pointer[Options]
 	endpoint *endpoint
 	// commands wait while much is still to be written, urgent ones do not.
 	commands, urgent chan command
@@ -60,8 +62,16 @@ func New(o Options) (*Conn, error) {
 	}, nil
 }
 
+// current returns the options with which what begins now is done: timeouts, retries and credentials may change while a connection runs.
+func (c *Conn) current() *Options {
+	if o := c.changed.Load(); o != nil {
+		return o
+	}
+	return &c.opts
+}
+
 func (c *Conn) machineConfig() machineConfig {
-	o := &c.opts
+	o := c.current()
 	return machineConfig{
 		uri: c.endpoint.public(), codec: c.endpoint.codec, sessions: c.hooks.session,
 		replyTimeout: o.ReplyTimeout, heartbeatInterval: o.HeartbeatInterval, heartbeatTimeout: o.HeartbeatTimeout,
@@ -334,7 +344,7 @@ func (c *Conn) join(ctx context.Context, want Channel, first bool) (Event, error
 	if err := want.check(); err != nil {
 		return Event{}, &InvalidError{err}
 	}
-	w := c.watch(c.opts.ReplyTimeout)
+	w := c.watch(c.current().ReplyTimeout)
 	defer w.end()
 	result := make(chan answer, 1)
 	err := c.do(ctx, w, c.urgent, func(l *loop, now time.Time) {
@@ -352,7 +362,7 @@ func (c *Conn) join(ctx context.Context, want Channel, first bool) (Event, error
 // meanwhile; a *JoinError when the join has failed and is not retried; the *LinkError when the connection ended first; an
 // *UnreadError as Join does.
 func (c *Conn) WaitJoined(ctx context.Context, topic string) error {
-	w := c.watch(c.opts.ReplyTimeout)
+	w := c.watch(c.current().ReplyTimeout)
 	defer w.end()
 	result := make(chan answer, 1)
 	err := c.do(ctx, w, c.urgent, func(l *loop, _ time.Time) {
@@ -388,7 +398,7 @@ func awaitEvent(ctx context.Context, c *Conn, w *unreadWatch, result <-chan answ
 // without a join; an *UnreadError when the confirmation may be behind events that nobody has taken for ReplyTimeout: then the
 // leave goes on without a waiter.
 func (c *Conn) Leave(ctx context.Context, topic string) error {
-	w := c.watch(c.opts.ReplyTimeout)
+	w := c.watch(c.current().ReplyTimeout)
 	defer w.end()
 	result, err := c.leave(ctx, w, topic)
 	if err != nil {
@@ -402,7 +412,7 @@ func (c *Conn) Leave(ctx context.Context, topic string) error {
 
 // LeaveEvent leaves like Leave and returns the Left event, a clone. It is an error if there is none.
 func (c *Conn) LeaveEvent(ctx context.Context, topic string) (Event, error) {
-	w := c.watch(c.opts.ReplyTimeout)
+	w := c.watch(c.current().ReplyTimeout)
 	defer w.end()
 	result, err := c.leave(ctx, w, topic)
 	return awaitEvent(ctx, c, w, result, err)
@@ -480,7 +490,7 @@ func (c *Conn) watchPush(p *Push) *unreadWatch {
 	if p.Timeout > 0 {
 		return c.watch(p.Timeout)
 	}
-	return c.watch(c.opts.ReplyTimeout)
+	return c.watch(c.current().ReplyTimeout)
 }
 
 // send makes a push; register says what waits for it.
@@ -499,7 +509,7 @@ func (c *Conn) send(ctx context.Context, w *unreadWatch, p Push, register func(w
 // before the answer, with a *HeartbeatError when the answer is another than "ok", and with an *UnreadError when it may be
 // behind events that nobody has taken for HeartbeatTimeout.
 func (c *Conn) Heartbeat(ctx context.Context) (time.Duration, error) {
-	w := c.watch(c.opts.HeartbeatTimeout)
+	w := c.watch(c.current().HeartbeatTimeout)
 	defer w.end()
 	result := make(chan beatResult, 1)
 	err := c.do(ctx, w, c.commands, func(l *loop, now time.Time) {

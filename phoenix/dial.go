@@ -41,7 +41,7 @@ var writeBuffers = new(sync.Pool)
 
 // dial opens a session's transport. It takes ConnectTimeout at most.
 func (c *Conn) dial(ctx context.Context, onControl func(kind, data string)) (transport, Timings, *LinkError) {
-	ctx, cancel := context.WithTimeout(ctx, c.opts.ConnectTimeout)
+	ctx, cancel := context.WithTimeout(ctx, c.current().ConnectTimeout)
 	defer cancel()
 	var stages stageClock
 	stages.begin(StageCredentials)
@@ -82,7 +82,7 @@ func (c *Conn) dial(ctx context.Context, onControl func(kind, data string)) (tra
 		// It writes the request, and nothing else.
 		WriteBufferPool: writeBuffers,
 		// A context that ends must end a dial that waits for the server's answer, too.
-		HandshakeTimeout:  c.opts.ConnectTimeout,
+		HandshakeTimeout:  c.current().ConnectTimeout,
 		EnableCompression: c.opts.Compress,
 	}
 	url, header := c.endpoint.request(credentials)
@@ -157,7 +157,7 @@ func (c *Conn) dialError(ctx context.Context, stage Stage, resp *http.Response, 
 		err = fmt.Errorf("%w: it compresses in a way that was not offered", ErrHandshake)
 	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) {
-		err = &dialTimeout{c.opts.ConnectTimeout}
+		err = &dialTimeout{c.current().ConnectTimeout}
 	}
 	return classify(stage, err)
 }
@@ -189,11 +189,11 @@ func (t Timings) attrs(failed Stage) []any {
 }
 
 func (c *Conn) credentials(ctx context.Context) (Credentials, error) {
-	if c.opts.Credentials == nil {
+	if c.current().Credentials == nil {
 		return Credentials{}, nil
 	}
 	defer namePanic(inCredentials)
-	return c.opts.Credentials(ctx)
+	return c.current().Credentials(ctx)
 }
 
 // A stageClock follows a dial through its stages. The resolver and the dialer may call it from goroutines of their own.
@@ -506,10 +506,10 @@ func (r *route) dialTCP(ctx context.Context, network, addr string) (net.Conn, er
 	}
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, network, addr)
-	if tcp, ok := conn.(*net.TCPConn); ok && err == nil && r.conn.opts.HeartbeatInterval != NoHeartbeat {
+	if tcp, ok := conn.(*net.TCPConn); ok && err == nil && r.conn.current().HeartbeatInterval != NoHeartbeat {
 		// While reads are paused, no answer to a heartbeat is missed; the kernel sees that it is not even acknowledged. The
 		// option is set this late because it would bound the connect, too.
-		if err := setUserTimeout(tcp, r.conn.opts.HeartbeatInterval+r.conn.opts.HeartbeatTimeout); err != nil {
+		if err := setUserTimeout(tcp, r.conn.current().HeartbeatInterval+r.conn.current().HeartbeatTimeout); err != nil {
 			r.conn.opts.Logger.Debug("TCP_USER_TIMEOUT could not be set", "error", err)
 		}
 	}

@@ -393,7 +393,7 @@ func (l *loop) drop() {
 func (l *loop) prepare(p prepare) {
 	l.helpers.Go(func() {
 		defer l.conn.recoverPanic(inParams)
-		ctx, cancel := context.WithTimeout(l.ctx, l.conn.opts.ReplyTimeout)
+		ctx, cancel := context.WithTimeout(l.ctx, l.conn.current().ReplyTimeout)
 		defer cancel()
 		params, err := p.channel.Params(ctx)
 		if err == nil {

@@ -84,6 +84,19 @@ type machineConfig struct {
 	presenceLimit int
 }
 
+// reconfigure takes over what can change while a session is up. It counts from the next time on that something is begun, a retry or the
+// wait for an answer; the next heartbeat comes after the new interval.
+func (m *machine) reconfigure(now time.Time, to machineConfig) {
+	from := m.machineConfig
+	to.uri, to.codec, to.sessions = from.uri, from.codec, from.sessions
+	to.presence, to.presenceLimit, to.anyTopic = from.presence, from.presenceLimit, from.anyTopic
+	m.machineConfig = to
+	if to.heartbeatInterval != from.heartbeatInterval && m.phase == up {
+		m.beat.tick.stop()
+		m.beat.start(now)
+	}
+}
+
 // phase is what the link is doing.
 type phase uint8
 

@@ -177,6 +177,64 @@ func (m *managedConn) replace(spec Spec, public string) error {
 	return m.start()
 }
 
+func (m *managedConn) update(spec Spec, public string, rejoin []string) error {
+	m.sup.mu.Lock()
+	before := m.spec.Options.Channels
+	m.take(spec, public)
+	m.notify()
+	m.sup.mu.Unlock()
+	if m.run == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(m.sup.life, leaveTimeout)
+	defer cancel()
+	err := m.run.conn.reconfigure(ctx, spec.Options, before, rejoin)
+	if err != nil && ctx.Err() == nil {
+		return nil // the run is over; the next one has the spec
+	}
+	return err
+}
+
+// reconfigure changes what Update promises: before are the channels that were configured.
+func (c *Conn) reconfigure(ctx context.Context, o Options, before []Channel, rejoin []string) error {
+	c.changed.Store(&o)
+	has := func(list []Channel, topic string) bool {
+		return slices.ContainsFunc(list, func(other Channel) bool { return other.Topic == topic })
+	}
+	changed := make(chan struct{}, 1)
+	err := c.do(ctx, nil, c.urgent, func(l *loop, now time.Time) {
+		l.m.reconfigure(now, c.machineConfig())
+		leave := func(topic string) bool {
+			if l.m.leave(now, topic) != nil {
+				return false // it was left already
+			}
+			l.waiters.joinFailed(topic, ErrNotJoined)
+			return true
+		}
+		for _, old := range before {
+			if !has(o.Channels, old.Topic) {
+				leave(old.Topic)
+			}
+		}
+		for _, want := range o.Channels {
+			switch known := has(before, want.Topic); {
+			case !known:
+				_ = l.m.join(now, want) // else it is joined already, or the connection ends
+			case slices.Contains(rejoin, want.Topic) && leave(want.Topic):
+				_ = l.m.join(now, want)
+			default:
+				l.m.rewant(want)
+			}
+		}
+		changed <- struct{}{}
+	})
+	if err != nil {
+		return err
+	}
+	_, err = await(ctx, c, nil, changed)
+	return err
+}
+
 func (m *managedConn) remove() error {
 	m.halt()
 	s := m.sup

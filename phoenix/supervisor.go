@@ -131,6 +131,18 @@ func (s *Supervisor) Replace(ctx context.Context, spec Spec) error {
 	return s.request(ctx, spec.Name, "replaced", mayStart, func(m *managedConn) error { return m.replace(spec, public) })
 }
 
+// Update gives the connection of this name another spec, and keeps its socket. Of Options.Channels, those that are new are joined, and
+// those that are gone are left, which it does not wait for; rejoin names topics that are left and joined again, because their params
+// have changed. Timeouts, retries, backoffs, Credentials and the Params of channels count from their next use on; all else of the
+// Options, and Consume, from the next run on: whoever changes these calls Replace. It does not start a connection.
+func (s *Supervisor) Update(ctx context.Context, spec Spec, rejoin ...string) error {
+	spec, public, err := spec.checked()
+	if err != nil {
+		return err
+	}
+	return s.request(ctx, spec.Name, "changed", mayNotStart, func(m *managedConn) error { return m.update(spec, public, rejoin) })
+}
+
 // Start starts a connection, and does not wait until it is connected. It does nothing if the connection is running. While
 // something else is asked of the connection that takes its time, it returns at once, and the start comes after that.
 func (s *Supervisor) Start(name string) error {

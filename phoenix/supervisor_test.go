@@ -1134,3 +1134,54 @@ func TestNoDescriptors(t *testing.T) {
 		}
 	}
 }
+
+// Update changes what needs no new socket, while the link is up and while it is away.
+func TestUpdate(t *testing.T) {
+	bubble(t, phoenixtest.Demo(), func(t *testing.T, srv *phoenixtest.Server) {
+		s := supervise(t, phoenix.SupervisorOptions{})
+		o := patient("room:1", "room:2")
+		log := add(t, s, srv, "a", o)
+		must(t, s.Start("a"))
+		settle(time.Second)
+		o.Channels = []phoenix.Channel{{Topic: "room:2"}, {Topic: "room:3"}}
+		o.MaxRetries, o.ReconnectAfter = 2, phoenix.Steps(3*time.Second)
+		o.HeartbeatInterval, o.HeartbeatTimeout = 5*time.Second, time.Second
+		dialed := errors.New("dialed")
+		o.Credentials = func(context.Context) (phoenix.Credentials, error) { return phoenix.Credentials{}, dialed }
+		must(t, s.Update(t.Context(), phoenix.Spec{Name: "a", Required: true, Options: to(srv, o), Consume: log.consume}))
+		settle(0)
+		st := status(t, s, "a")
+		if st.Session != 1 || !st.Required || len(st.Channels) != 2 || st.Channels[0].Topic != "room:2" || st.Channels[1].State != "joined" {
+			t.Errorf("%+v", st)
+		}
+		settle(7 * time.Second)
+		must(t, s.Update(t.Context(), phoenix.Spec{Name: "a", Options: to(srv, o), Consume: log.consume}, "room:2"))
+		settle(0)
+		if st := status(t, s, "a"); st.Session != 1 || len(st.Channels) != 2 || time.Since(st.Channels[1].JoinedAt) > time.Second {
+			t.Errorf("%+v", st)
+		}
+		srv.Conns()[0].Drop()
+		settle(time.Minute)
+		if st := status(t, s, "a"); !errors.Is(st.Err, dialed) || st.Link != phoenix.StatusDisconnected {
+			t.Errorf("%+v", st)
+		}
+		var exhausted *phoenix.ReconnectExhausted
+		for _, e := range log.all() {
+			if d, ok := e.Detail.(*phoenix.ReconnectExhausted); ok {
+				exhausted = d
+			}
+		}
+		if exhausted == nil || exhausted.MaxAttempts != 2 {
+			t.Errorf("%+v", exhausted)
+		}
+		must(t, s.Update(t.Context(), phoenix.Spec{Name: "a", Options: to(srv, patient("room:4"))})) // it stays as it is
+		if err := s.Update(t.Context(), phoenix.Spec{Name: "b", Options: to(srv, o)}); !errors.Is(err, phoenix.ErrUnknownConnection) {
+			t.Error(err)
+		}
+		must(t, s.Start("a"))
+		settle(time.Second)
+		if st := status(t, s, "a"); st.Session != 2 || len(st.Channels) != 1 || st.Channels[0].Topic != "room:4" {
+			t.Errorf("%+v", st)
+		}
+	})
+}

@@ -5,6 +5,7 @@ import (
 	"net/textproto"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"phx/cmd/internal/endpoint"
@@ -291,6 +292,45 @@ func (c *Connection) backoff(delays []time.Duration) phoenix.Backoff {
 		return b
 	}
 	return phoenix.Jittered(b)
+}
+
+// liveKeys are those whose change needs no new socket: what they say counts from the next time on that it is looked at.
+var liveKeys = []string{
+	"connect_timeout_msec", "reply_timeout_msec", "heartbeat_interval_msec", "heartbeat_timeout_msec", "max_retries", "reconnect",
+	"reconnect_after_msec", "rejoin_after_msec", "jitter", "required", "auth_token", "auto_join_channels",
+}
+
+// SocketFingerprint is a hash that is equal for settings between which one can change without a new socket. Of params and headers,
+// it has the names and the literal texts: where the others come from counts from the next dial on.
+func (c *Connection) SocketFingerprint() string {
+	settings := []any{"params", canonicalLiterals(c.Params), "headers", canonicalLiterals(c.Headers)}
+	for _, o := range c.keyed() {
+		if o.Key != "params" && o.Key != "headers" && !slices.Contains(liveKeys, o.Key) {
+			settings = append(settings, o.Key, o.Value.canonical())
+		}
+	}
+	return hashOf(settings)
+}
+
+// ChannelFingerprints returns for each topic of the connection's auto_join_channels a hash that is equal for params between which one
+// can change without joining again.
+func (c *Connection) ChannelFingerprints() map[string]string {
+	prints := map[string]string{}
+	for _, channel := range c.autoJoin {
+		prints[channel.topic] = hashOf([]any{canonicalJSON(channel.params), canonicalLiterals(channel.secrets)})
+	}
+	return prints
+}
+
+// canonicalLiterals is canonicalPairs without where the texts come from that are read each time.
+func canonicalLiterals(pairs []secret.Named) any {
+	literals := slices.Clone(pairs)
+	for i, p := range literals {
+		if !p.Value.IsLiteral() {
+			literals[i].Value = nil
+		}
+	}
+	return canonicalPairs(literals, strings.ToLower)
 }
 
 // Fingerprint is a hash that is equal for equal effective settings, however they are written.

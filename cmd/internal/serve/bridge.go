@@ -238,7 +238,7 @@ func (b *Bridge) planConnection(entry *config.Entry) (planned, error) {
 	if p.options, err = c.Build(nil); err != nil {
 		return planned{}, err
 	}
-	p.fingerprint = c.Fingerprint()
+	p.fingerprint, p.socketFingerprint = c.Fingerprint(), c.SocketFingerprint()
 	return p, nil
 }
 

@@ -310,6 +310,10 @@ func (c *Client) explain(ctx context.Context, err error) error {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		e.Message = "no phx serve is running: nobody listens on " + c.path
 		e.Hint = "start one: phx serve -f FILE; if it has another socket, name that with --control or PHX_CONTROL"
+		if pid, ok := lockedBy(lockPath(c.path)); ok {
+			e.Message = fmt.Sprintf("phx serve is running (process %d), and its control socket is gone: %s", pid, c.path)
+			e.Hint = fmt.Sprintf("kill -HUP %d makes it anew", pid)
+		}
 	case errors.Is(err, fs.ErrPermission):
 		e.Hint = "its socket is for the user alone who runs it"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):

@@ -24,8 +24,8 @@ type connection struct {
 type settings struct {
 	connection *config.Connection
 	options    phoenix.Options
-	// fingerprint is equal for equal settings.
-	fingerprint string
+	// fingerprint is equal for equal settings; socketFingerprint for those between which a running connection can change.
+	fingerprint, socketFingerprint string
 	// added says that they came by the control API, and not from the config file.
 	added atomic.Bool
 }

@@ -17,6 +17,12 @@ func lock(string) (*fileLock, error) { return &fileLock{}, nil }
 
 func (*fileLock) release() {}
 
+func (*fileLock) abandon() {}
+
+func (*fileLock) there() bool { return true }
+
+func lockedBy(string) (pid int, ok bool) { return 0, false }
+
 func ours(fs.FileInfo) bool { return true }
 
 func restrictSocket(int) {}

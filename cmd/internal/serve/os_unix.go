@@ -4,6 +4,8 @@ package serve
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"runtime"
@@ -33,6 +35,10 @@ func lock(path string) (*fileLock, error) {
 		// Whoever had it before may have removed the file while we waited to open it: then ours locks nothing.
 		if opened, err := file.Stat(); err == nil {
 			if there, err := os.Lstat(path); err == nil && os.SameFile(opened, there) {
+				// Who finds no socket learns from it who is to make it anew.
+				if err := file.Truncate(0); err == nil {
+					_, _ = fmt.Fprintln(file, os.Getpid())
+				}
 				return &fileLock{file}, nil
 			}
 		}
@@ -52,6 +58,34 @@ func flock(file *os.File) error {
 		}
 	}
 }
+
+// there reports whether the file of the lock is still in its place.
+func (l *fileLock) there() bool {
+	held, err := l.file.Stat()
+	if err != nil {
+		return false
+	}
+	info, err := os.Lstat(l.file.Name())
+	return err == nil && os.SameFile(info, held)
+}
+
+// lockedBy returns the process that holds the lock of the file at path, as far as that can be found out.
+func lockedBy(path string) (pid int, ok bool) {
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return 0, false
+	}
+	defer file.Close()
+	if _, err := fmt.Fscan(io.LimitReader(file, 32), &pid); err != nil || pid <= 0 || syscall.Kill(pid, 0) != nil {
+		return 0, false
+	}
+	// A shared lock, for a moment: nobody takes ours for that of a server, but one that starts at this moment at a path that had one.
+	err = syscall.Flock(int(file.Fd()), syscall.LOCK_SH|syscall.LOCK_NB)
+	return pid, errors.Is(err, syscall.EWOULDBLOCK)
+}
+
+// abandon gives back a lock whose file is gone; another one may be in its place.
+func (l *fileLock) abandon() { _ = l.file.Close() }
 
 // release gives the lock back, and removes its file.
 func (l *fileLock) release() {

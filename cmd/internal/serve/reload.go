@@ -14,8 +14,8 @@ import (
 )
 
 // Reload reads the configuration again and puts it into effect: what is wrong with it is found first, and then nothing changes.
-// Connections whose settings are the same are not touched; changed ones are closed and started anew, and so run on with the
-// numbers of their signals. Routes are swapped without losing a signal. It returns when all that is done, which is before new
+// Connections whose settings are the same are not touched. Changed ones join and leave channels on the socket that they have, if that
+// can carry the new settings; else they are closed and started anew, and so run on with the numbers of their signals. Routes are swapped without losing a signal. It returns when all that is done, which is before new
 // connections are up, or why it is not.
 func (b *Bridge) Reload(ctx context.Context) error {
 	ctx, unlock, err := b.lockForChange(ctx)
@@ -89,8 +89,12 @@ func (b *Bridge) connectBy(ctx context.Context, p *plan) (change, error) {
 			c.settings.Load().added.Store(false) // the file has it now
 		default:
 			did.started++
-			c.settings.Store(next.settings)
-			closing = append(closing, func() error { return b.replace(ctx, c) })
+			old := c.settings.Swap(next.settings)
+			if old.socketFingerprint == next.socketFingerprint {
+				closing = append(closing, func() error { return b.update(ctx, c, old) })
+			} else {
+				closing = append(closing, func() error { return b.replace(ctx, c) })
+			}
 		}
 	}
 	return did, errors.Join(all, allAtOnce(closing))
@@ -99,14 +103,30 @@ func (b *Bridge) connectBy(ctx context.Context, p *plan) (change, error) {
 // replace puts changed settings into effect. A connection that is over gets another chance with them; one that somebody has
 // stopped stays stopped.
 func (b *Bridge) replace(ctx context.Context, c *connection) error {
-	err := b.supervisor.Replace(ctx, b.specOf(c))
+	return b.afterChange(ctx, c, "replaced", b.supervisor.Replace(ctx, b.specOf(c)))
+}
+
+// update is replace for settings that need no new socket.
+func (b *Bridge) update(ctx context.Context, c *connection, old *settings) error {
+	var rejoin []string
+	before := old.connection.ChannelFingerprints()
+	for topic, print := range c.settings.Load().connection.ChannelFingerprints() {
+		if was, known := before[topic]; known && was != print {
+			rejoin = append(rejoin, topic)
+		}
+	}
+	return b.afterChange(ctx, c, "changed", b.supervisor.Update(ctx, b.specOf(c), rejoin...))
+}
+
+// afterChange starts a connection that is over, and returns the error of a change.
+func (b *Bridge) afterChange(ctx context.Context, c *connection, participle string, err error) error {
 	var status phoenix.ConnectionStatus
 	if err == nil {
 		status, err = b.supervisor.Status(ctx, c.name)
 	}
 	switch {
 	case err != nil && ctx.Err() != nil:
-		return stillBeing("replaced", c.name)
+		return stillBeing(participle, c.name)
 	case err == nil && status.Err != nil && status.Link == phoenix.StatusDisconnected:
 		return b.supervisor.Start(c.name)
 	}

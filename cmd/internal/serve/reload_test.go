@@ -51,13 +51,105 @@ func TestReloadLeavesAloneWhatIsUnchanged(t *testing.T) {
 	}
 }
 
-// A changed connection is closed and started anew, and its signals are numbered as if it were one run.
+// single is a config with a connection, of which more is to be said.
+const single = `connections: {a: {uri: "${URI}", auto_join_channels: [room:a, {topic: room:b, params: {n: 1}}], %s}}`
+
+// What needs no new socket is changed on the one that there is; channels that are not concerned stay joined.
+func TestReloadKeepsTheSocket(t *testing.T) {
+	changes := map[string]string{
+		"retries":        fmt.Sprintf(single, "max_retries: 3, reconnect_after_msec: [7], rejoin_after_msec: [8], jitter: false"),
+		"no reconnect":   fmt.Sprintf(single, "reconnect: false"),
+		"timeouts":       fmt.Sprintf(single, "connect_timeout_msec: 7, reply_timeout_msec: 20, heartbeat_interval_msec: 9000, heartbeat_timeout_msec: 8000"),
+		"not required":   fmt.Sprintf(single, "required: false"),
+		"token source":   fmt.Sprintf(single, "params: {t: {file: other}}, headers: {X-Key: {file: other}}, auth_token: {file: other}"),
+		"a topic more":   strings.ReplaceAll(fmt.Sprintf(single, ""), "[room:a,", "[room:a, room:more,"),
+		"a topic less":   strings.ReplaceAll(fmt.Sprintf(single, ""), `, {topic: room:b, params: {n: 1}}`, ""),
+		"another topic":  strings.ReplaceAll(fmt.Sprintf(single, ""), "room:b", "room:c"),
+		"other params":   strings.ReplaceAll(fmt.Sprintf(single, ""), "n: 1", "n: 2"),
+		"another secret": strings.ReplaceAll(fmt.Sprintf(single, ""), "params: {n: 1}", "params: {n: 1}, secret_params: {}"),
+		"another order":  strings.ReplaceAll(fmt.Sprintf(single, ""), "[room:a, {topic: room:b, params: {n: 1}}]", "[{topic: room:b, params: {n: 1}}, room:a]"),
+	}
+	for name, config := range changes {
+		t.Run(name, func(t *testing.T) {
+			was := fmt.Sprintf(single, "")
+			if name == "token source" {
+				was = fmt.Sprintf(single, "params: {t: {file: token}}, headers: {X-Key: {command: [echo, x]}}, auth_token: {file: token}")
+			}
+			s := stageOf(t, was)
+			must(t, os.WriteFile(filepath.Join(s.dir, "token"), []byte("x"), 0o600))
+			must(t, s.StartAll())
+			before := s.await("a", StateJoined)
+			s.reload(config)
+			s.until(func() bool { // what is left needs the server's answer
+				c, err := s.Await(patient(t), "a", StateJoined)
+				return err == nil && !slices.ContainsFunc(c.Channels, func(c Channel) bool { return c.State != "joined" })
+			})
+			after := s.is("a")
+			if after.Session != 1 || !after.Since.Equal(before.Since) || after.Counters["disconnects"] != 0 || !after.Channels[0].JoinedAt.Equal(before.Channels[0].JoinedAt) {
+				t.Errorf("it was %+v and is %+v", before, after)
+			}
+			want := slices.Sorted(slices.Values(s.connection("a").settings.Load().connection.AutoJoin()))
+			var topics []string
+			for _, c := range after.Channels {
+				topics = append(topics, c.Topic)
+			}
+			slices.Sort(topics)
+			if !slices.Equal(topics, want) {
+				t.Errorf("topics %q, want %q", topics, want)
+			}
+			if after.Required == (name == "not required") {
+				t.Errorf("required: %t", after.Required)
+			}
+			rejoined := len(before.Channels) == len(after.Channels) && !after.Channels[1].JoinedAt.Equal(before.Channels[1].JoinedAt)
+			if want := name == "other params" || name == "another topic"; rejoined != want {
+				t.Errorf("the second channel was joined anew: %t, want %t", rejoined, want)
+			}
+			if name == "timeouts" {
+				answer, err := s.Push(t.Context(), "a", Push{Topic: "room:a", Event: "silent", Payload: []byte("{}")})
+				if err != nil || answer.Err == nil || answer.Err.Message != "20ms" {
+					t.Errorf("a push without an answer: %+v, %v", answer.Err, err)
+				}
+			}
+		})
+	}
+}
+
+// What the socket was opened with needs a new one.
+func TestReloadWithANewSocket(t *testing.T) {
+	for _, change := range []string{"vsn: 1.0.0", "params: {user: b}", "headers: {X-A: b}", "presence: true", "max_message: 1MiB", "tls: {server_name: other}"} {
+		s := started(t, fmt.Sprintf(single, ""))
+		s.await("a", StateJoined)
+		s.reload(fmt.Sprintf(single, change))
+		if c := s.await("a", StateJoined); c.Session != 2 {
+			t.Errorf("%s: session %d", change, c.Session)
+		}
+	}
+}
+
+// What a connection was told while it is stopped counts when it is started.
+func TestReloadOfWhatIsStopped(t *testing.T) {
+	s := started(t, two)
+	s.await("a", StateJoined)
+	s.stop("a")
+	s.reload(strings.ReplaceAll(two, "room:a", "room:a, room:more"))
+	if c := s.is("a"); c.Status != string(phoenix.StatusDisconnected) {
+		t.Errorf("%+v", c)
+	}
+	_, err := s.Start(t.Context(), "a")
+	must(t, err)
+	if c := s.await("a", StateJoined); len(c.Channels) != 2 {
+		t.Errorf("%+v", c)
+	}
+}
+
+// A connection that is changed so that it needs another socket is closed and started anew, and its signals are numbered as if it
+// were one run.
 func TestReloadRestartsWhatIsChanged(t *testing.T) {
 	s := stageOf(t, two)
 	signals := s.subscribe(SubscribeRequest{Subscribe: "jido.protocol.phoenix.a.**"})
 	must(t, s.StartAll())
 	s.await("a", StateJoined)
-	s.reload(strings.ReplaceAll(two, "room:a", "room:changed"))
+	s.reload(strings.ReplaceAll(two, "[room:a]", "[room:changed], vsn: 1.0.0"))
 	var joined []string
 	seen := signals.until(func(sig said) bool {
 		if sig.Type == "phoenix.channel.joined" {

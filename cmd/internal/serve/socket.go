@@ -44,50 +44,111 @@ const (
 // Listen listens on the Unix socket at path, which only this user can connect to. It makes the directory, for this user alone, if there
 // is none. A socket file that a dead server left is taken over; a living server there is an [*exit.Error] with exit code 1, and so is all else
 // that stands in the way; a path that cannot be a socket's is one with exit code 2. Closing the listener removes the socket, if it is still its own.
-func Listen(path string) (net.Listener, error) {
-	address, err := addressOf(path)
-	if err != nil {
+func Listen(path string) (*Listener, error) {
+	l := &Listener{path: path}
+	if err := l.open(); err != nil {
 		return nil, err
 	}
-	if err := makeDir(path); err != nil {
-		return nil, err
-	}
-	held, err := lock(path + ".lock")
-	if err != nil {
-		if errors.Is(err, errLocked) {
-			return nil, errLiving(path)
-		}
-		return nil, listenError(path, err)
-	}
-	l, err := bind(path, address)
-	if err != nil {
-		held.release()
-		return nil, err
-	}
-	l.held = held
 	return l, nil
 }
 
-// A listener is a socket with the lock that makes it ours.
-type listener struct {
-	net.Listener
+// A Listener is a socket with the lock that makes it ours. It implements [net.Listener].
+type Listener struct {
 	path string
-	info fs.FileInfo
-	held *fileLock
-	once sync.Once
-	err  error
+
+	mu     sync.Mutex // it guards what follows
+	held   *fileLock
+	socket net.Listener
+	info   fs.FileInfo
+	closed bool
 }
 
-// Close closes the socket, and removes it unless somebody has put another one in its place.
-func (l *listener) Close() error {
-	l.once.Do(func() {
-		if info, err := os.Lstat(l.path); err == nil && os.SameFile(info, l.info) {
-			l.err = os.Remove(l.path)
+// lockPath is where the lock of the socket at path is.
+func lockPath(path string) string { return path + ".lock" }
+
+// open takes the lock, unless it is held, and makes the socket.
+func (l *Listener) open() error {
+	address, err := addressOf(l.path)
+	if err != nil {
+		return err
+	}
+	if err := makeDir(l.path); err != nil {
+		return err
+	}
+	held := l.held
+	if held == nil || !held.there() {
+		held, err = lock(lockPath(l.path))
+		if errors.Is(err, errLocked) {
+			return errLiving(l.path)
 		}
-		l.err = errors.Join(l.err, l.Listener.Close())
-		l.held.release()
-	})
-	return l.err
+		if err != nil {
+			return listenError(l.path, err)
+		}
+	}
+	socket, info, err := bind(l.path, address)
+	if err != nil {
+		if held != l.held {
+			held.release()
+		}
+		return err
+	}
+	if l.held != nil && held != l.held {
+		l.held.abandon()
+	}
+	l.held, l.socket, l.info = held, socket, info
+	return nil
+}
+
+// Renew makes the socket anew if somebody has removed it, and reports whether it did. Calls that have been accepted go on.
+func (l *Listener) Renew() (renewed bool, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if info, err := os.Lstat(l.path); l.closed || err == nil && os.SameFile(info, l.info) {
+		return false, nil
+	}
+	old := l.socket
+	if err := l.open(); err != nil {
+		return false, err
+	}
+	_ = old.Close() // Accept goes on with the new one
+	return true, nil
+}
+
+// Accept waits for a call, and takes no notice of a renewal.
+func (l *Listener) Accept() (net.Conn, error) {
+	for {
+		socket := l.current()
+		conn, err := socket.Accept()
+		if err == nil || l.current() == socket {
+			return conn, err
+		}
+	}
+}
+
+func (l *Listener) current() net.Listener {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.socket
+}
+
+// Addr returns the address of the socket.
+func (l *Listener) Addr() net.Addr { return l.current().Addr() }
+
+// Close closes the socket, and removes it unless somebody has put another one in its place.
+func (l *Listener) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil
+	}
+	l.closed = true
+	var err error
+	if info, failed := os.Lstat(l.path); failed == nil && os.SameFile(info, l.info) {
+		err = os.Remove(l.path)
+	}
+	err = errors.Join(err, l.socket.Close())
+	l.held.release()
+	return err
 }
 
 // A reserve is a listener with a descriptor in reserve: when the process has run out of them, it gives that one up to accept who comes,
@@ -176,25 +237,25 @@ func refuse(conn net.Conn) {
 }
 
 // bind makes the socket. The caller holds the lock, so that no other server does the same.
-func bind(path, address string) (*listener, error) {
+func bind(path, address string) (net.Listener, fs.FileInfo, error) {
 	if err := removeStale(path, address); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	config := net.ListenConfig{Control: restrict}
 	socket, err := listenRestricted(&config, address)
 	if err != nil {
-		return nil, listenError(path, err)
+		return nil, nil, listenError(path, err)
 	}
 	socket.(*net.UnixListener).SetUnlinkOnClose(false) // we do that ourselves, and look before
-	l := &listener{Listener: socket, path: path}
+	var info fs.FileInfo
 	if err = os.Chmod(path, 0o600); err == nil {
-		l.info, err = os.Lstat(path)
+		info, err = os.Lstat(path)
 	}
 	if err != nil {
 		_ = socket.Close()
-		return nil, listenError(path, err)
+		return nil, nil, listenError(path, err)
 	}
-	return l, nil
+	return socket, info, nil
 }
 
 // removeStale removes a socket on which nobody listens.

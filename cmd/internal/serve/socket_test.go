@@ -2,9 +2,12 @@ package serve
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -294,5 +297,54 @@ func TestCallsWithoutDescriptors(t *testing.T) {
 	<-ended
 	if n := strings.Count(log.String(), "run out of file descriptors"); n != 1 {
 		t.Errorf("%d lines:\n%s", n, log)
+	}
+}
+
+// A socket that somebody has removed is made anew, its directory and its lock as well; until then, ctl tells whom to ask.
+func TestRenew(t *testing.T) {
+	path := socketPath(t)
+	l, err := Listen(path)
+	must(t, err)
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "{}") })}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = server.Serve(l)
+	}()
+	if renewed, err := l.Renew(); renewed || err != nil {
+		t.Errorf("it is there: %t, %v", renewed, err)
+	}
+	for _, gone := range []string{path, filepath.Dir(path)} {
+		must(t, os.RemoveAll(gone))
+		_, err := NewClient(path).Reload(t.Context())
+		want := "no phx serve is running"
+		if gone == path {
+			want = fmt.Sprintf("phx serve is running (process %d), and its control socket is gone: %s", os.Getpid(), path)
+		}
+		if codeOf(err) != exit.Connect || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("without %s: %v", gone, err)
+		}
+		if renewed, err := l.Renew(); !renewed || err != nil {
+			t.Errorf("without %s: %t, %v", gone, renewed, err)
+		}
+		client := NewClient(path)
+		if _, err := client.Reload(t.Context()); err != nil {
+			t.Errorf("anew: %v", err)
+		}
+		client.Close()
+		if _, err := Listen(path); codeOf(err) != exit.Failure {
+			t.Errorf("a second server: %v", err)
+		}
+	}
+	// What somebody else has put in its place stays.
+	must(t, os.Remove(path))
+	must(t, os.WriteFile(path, nil, 0o600))
+	if renewed, err := l.Renew(); renewed || codeOf(err) != exit.Failure {
+		t.Errorf("something else: %t, %v", renewed, err)
+	}
+	must(t, server.Close())
+	<-ended
+	if entries, err := os.ReadDir(filepath.Dir(path)); err != nil || len(entries) != 1 {
+		t.Errorf("%v, %v", entries, err)
 	}
 }
