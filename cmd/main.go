@@ -45,7 +45,12 @@ func run(ctx context.Context, args []string, s *Streams, die func(syscall.Signal
 	f := &factory{streams: s, stdin: secret.NewStdin(s.In), die: die}
 	root := newRootCmd(f)
 	root.SetArgs(args)
+	shown := &checkedWriter{w: s.Out}
+	root.SetOut(shown)
 	command, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		err = writeError(shown.err)
+	}
 	if err == nil {
 		return int(exit.OK)
 	}
@@ -59,6 +64,27 @@ func run(ctx context.Context, args []string, s *Streams, die func(syscall.Signal
 	report(s.Err, err, f.logJSON)
 	return int(codeOf(err))
 }
+
+// A checkedWriter remembers the first error: nobody looks at those of writing a help text.
+type checkedWriter struct {
+	w   io.Writer
+	err error
+}
+
+// Write implements [io.Writer].
+func (c *checkedWriter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	if c.err == nil {
+		c.err = err
+	}
+	return n, err
+}
+
+// A closedWriter is a standard output that is closed.
+type closedWriter struct{}
+
+// Write implements [io.Writer].
+func (closedWriter) Write([]byte) (int, error) { return 0, syscall.EBADF }
 
 // bind adds options to a command, and run as what it does once they are resolved.
 func (f *factory) bind(c *cobra.Command, run func(ctx context.Context) error, groups ...[]config.Option) *config.Set {
@@ -118,9 +144,13 @@ type Streams struct {
 // SystemStreams returns those of this process.
 func SystemStreams() *Streams {
 	isTerminal := func(f *os.File) bool { return isatty.IsTerminal(f.Fd()) }
+	var out io.Writer = os.Stdout
+	if proc.StdoutClosed() {
+		out = closedWriter{}
+	}
 	return &Streams{
 		In:          os.Stdin,
-		Out:         os.Stdout,
+		Out:         out,
 		Err:         os.Stderr,
 		InTerminal:  isTerminal(os.Stdin),
 		OutTerminal: isTerminal(os.Stdout),

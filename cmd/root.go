@@ -34,7 +34,6 @@ channels, pushes events, and prints what the server sends as signals, one JSON o
 		CompletionOptions:          cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
 	root.SetIn(f.streams.In)
-	root.SetOut(f.streams.Out)
 	root.SetErr(f.streams.Err)
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(
