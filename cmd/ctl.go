@@ -200,20 +200,45 @@ func (c *ctl) list(ctx context.Context) error {
 	return c.print(ctx, texts...)
 }
 
+// A ctlWait is the options of commands that wait for a connection to be in a state.
+type ctlWait struct {
+	wait    string
+	timeout time.Duration
+}
+
+func (w *ctlWait) options() []config.Option {
+	return []config.Option{
+		{Flag: "wait", Value: config.Checked(&w.wait, "", parseState),
+			Usage: "wait until it is in the `STATE` connected or joined: connected, and all its channels joined", Example: "joined"},
+		{Flag: "timeout", Value: config.Duration(&w.timeout, ""),
+			Usage: "`TIME` that --wait may take; not there by then: exit 28", Example: "30s"},
+	}
+}
+
+func (w *ctlWait) check() error {
+	if w.timeout > 0 && w.wait == "" {
+		return exit.Usagef("for example: --wait joined --timeout 30s", "--timeout needs --wait")
+	}
+	return nil
+}
+
+// after returns the answer of a call that has started a connection: with --wait, the connection once it is in the state.
+func (w *ctlWait) after(ctx context.Context, client *serve.Client, name string, answer []byte, err error) ([]byte, error) {
+	if err != nil || w.wait == "" {
+		return answer, err
+	}
+	return client.Connection(ctx, name, w.wait, w.timeout)
+}
+
 type ctlStatusOptions struct {
 	ctl
-	name, wait string
-	timeout    time.Duration
+	ctlWait
+	name string
 }
 
 func newCtlStatusCmd(f *factory, s *ctlSocket) *cobra.Command {
 	o := &ctlStatusOptions{ctl: ctl{factory: f, socket: s}}
-	o.own = []config.Option{
-		{Flag: "wait", Value: config.Checked(&o.wait, "", parseState),
-			Usage: "wait until it is in the `STATE` connected or joined: connected, and all its channels joined", Example: "joined"},
-		{Flag: "timeout", Value: config.Duration(&o.timeout, ""),
-			Usage: "`TIME` that --wait may take; not there by then: exit 28", Example: "30s"},
-	}
+	o.own = o.options()
 	return o.bind(&cobra.Command{
 		Use:     "status [NAME]",
 		Short:   "Print a connection, or every one; wait for it to be up",
@@ -237,8 +262,8 @@ func parseState(text string) (string, error) {
 }
 
 func ctlStatusRun(ctx context.Context, o *ctlStatusOptions) error {
-	if o.timeout > 0 && o.wait == "" {
-		return exit.Usagef("for example: --wait joined --timeout 30s", "--timeout needs --wait")
+	if err := o.check(); err != nil {
+		return err
 	}
 	if o.name != "" {
 		text, err := o.client.Connection(ctx, o.name, o.wait, o.timeout)
@@ -288,27 +313,38 @@ func (o *ctlStatusOptions) names(ctx context.Context) ([]string, error) {
 }
 
 func newCtlStopCmd(f *factory, s *ctlSocket) *cobra.Command {
-	return newCtlNameCmd(f, s, "stop", "Leave a connection's channels and close it, until it is started again", (*serve.Client).Stop)
+	return newCtlNameCmd(f, s, "stop", "Leave a connection's channels and close it, until it is started again", (*serve.Client).Stop, nil)
 }
 
 func newCtlRestartCmd(f *factory, s *ctlSocket) *cobra.Command {
-	return newCtlNameCmd(f, s, "restart", "Stop a connection and start it", (*serve.Client).Restart)
+	return newCtlNameCmd(f, s, "restart", "Stop a connection and start it", (*serve.Client).Restart, &ctlWait{})
 }
 
 func newCtlRemoveCmd(f *factory, s *ctlSocket) *cobra.Command {
-	return newCtlNameCmd(f, s, "remove", "Stop a connection and forget it, until phx serve is started anew", (*serve.Client).Remove)
+	return newCtlNameCmd(f, s, "remove", "Stop a connection and forget it, until phx serve is started anew", (*serve.Client).Remove, nil)
 }
 
-// newCtlNameCmd returns a command that does one thing with one connection.
-func newCtlNameCmd(f *factory, s *ctlSocket, verb, short string, call func(*serve.Client, context.Context, string) ([]byte, error)) *cobra.Command {
+// newCtlNameCmd returns a command that does one thing with one connection, and may wait for what comes of it; nil: it does not.
+func newCtlNameCmd(
+	f *factory, s *ctlSocket, verb, short string, call func(*serve.Client, context.Context, string) ([]byte, error), wait *ctlWait,
+) *cobra.Command {
 	c, name := &ctl{factory: f, socket: s}, ""
+	if wait == nil {
+		wait = &ctlWait{}
+	} else {
+		c.own = wait.options()
+	}
 	return c.bind(&cobra.Command{
 		Use:     verb + " NAME",
 		Short:   short,
 		Example: "  phx ctl " + verb + " backend",
 		Args:    ctlArgs("backend", []string{"NAME"}, &name),
 	}, func(ctx context.Context) error {
+		if err := wait.check(); err != nil {
+			return err
+		}
 		text, err := call(c.client, ctx, name)
+		text, err = wait.after(ctx, c.client, name, text, err)
 		return c.printAnswer(ctx, text, err)
 	})
 }
@@ -327,29 +363,34 @@ func newCtlReloadCmd(f *factory, s *ctlSocket) *cobra.Command {
 
 type ctlStartOptions struct {
 	ctl
+	ctlWait
 	name, file string
 }
 
 func newCtlStartCmd(f *factory, s *ctlSocket) *cobra.Command {
 	o := &ctlStartOptions{ctl: ctl{factory: f, socket: s}}
-	o.own = []config.Option{
+	o.own = append([]config.Option{
 		{Flag: "config", Shorthand: "f", Value: config.Checked(&o.file, "", notEmpty),
 			Usage: "config `FILE` with the connection, which phx serve does not know yet; - for stdin", Example: "phx.yaml"},
-	}
+	}, o.options()...)
 	return o.bind(&cobra.Command{
 		Use:   "start NAME",
 		Short: "Start a connection, with -f a new one",
 		Long: `Starts a connection that phx serve knows, because it is in its config and was stopped, or has given up. With -f it
 starts a new one, from a config file: with the defaults of that file, and variables as phx serve has them.`,
-		Example: `  phx ctl start backend
+		Example: `  phx ctl start backend --wait joined --timeout 30s
   phx ctl start staging -f staging.yaml`,
 		Args: ctlArgs("backend", []string{"NAME"}, &o.name),
 	}, func(ctx context.Context) error { return ctlStartRun(ctx, o) })
 }
 
 func ctlStartRun(ctx context.Context, o *ctlStartOptions) error {
+	if err := o.check(); err != nil {
+		return err
+	}
 	if o.file == "" {
 		text, err := o.client.Start(ctx, o.name)
+		text, err = o.after(ctx, o.client, o.name, text, err)
 		return o.printAnswer(ctx, text, err)
 	}
 	entry, dir, err := o.entry()
@@ -357,6 +398,7 @@ func ctlStartRun(ctx context.Context, o *ctlStartOptions) error {
 		return err
 	}
 	text, err := o.client.Add(ctx, entry, dir)
+	text, err = o.after(ctx, o.client, o.name, text, err)
 	return o.printAnswer(ctx, text, err)
 }
 

@@ -317,6 +317,9 @@ func explainAnswer(ev *phoenix.Event) *exit.Error {
 		if hint, ok := ctlJoinHints[d.Reason]; ok && d.Err == nil {
 			f.Hint = hint
 		}
+		if d.Retry.Will {
+			f.Hint += "; phx serve goes on trying, until: phx ctl leave NAME " + ev.Topic
+		}
 		return f
 	case *phoenix.PushReply:
 		if d.Status != "ok" {

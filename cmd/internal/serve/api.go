@@ -23,6 +23,7 @@ import (
 
 	"phx/cmd/config"
 	"phx/cmd/internal/exit"
+	"phx/router"
 	"phx/signal"
 )
 
@@ -389,11 +390,16 @@ func (c *call) answerSignal(a Answer, err error) error {
 	}
 	c.settled()
 	if a.Err != nil {
-		text, _ := json.Marshal(wireError{a.Err.Message, a.Err.Hint, a.Err.Code})                       // strings and a number
-		c.w.Header().Set(errorHeader, string(bytes.ReplaceAll(text, []byte("\x7f"), []byte(`\u007f`)))) // the one control character that JSON allows
+		c.w.Header().Set(errorHeader, headerText(a.Err))
 	}
 	c.write(a.Status, bytes.TrimSuffix(a.Line, []byte("\n")))
 	return nil
+}
+
+// headerText returns an error as the value of errorHeader.
+func headerText(e *exit.Error) string {
+	text, _ := json.Marshal(wireError{e.Message, e.Hint, e.Code})           // strings and a number
+	return string(bytes.ReplaceAll(text, []byte("\x7f"), []byte(`\u007f`))) // the one control character that JSON allows
 }
 
 // write writes the answer: text in a line of its own. A caller that has gone, or does not read, misses it.
@@ -733,6 +739,13 @@ func streamSignals(c *call) error {
 		chunk, err := subscription.Take(ctx)
 		c.extend() // also for the end of the body
 		if err != nil {
+			if ctx.Err() == nil && !errors.Is(err, io.EOF) && !errors.Is(err, router.ErrClosed) {
+				// The header is gone; a trailer says why there is no more.
+				c.w.Header().Set(http.TrailerPrefix+errorHeader, headerText(&exit.Error{
+					Code: exit.JQRun, Message: err.Error(), Hint: "write a where that ends sooner, or filter with --jq",
+				}))
+				c.server.log.Warn("a subscriber of signals was cut off", "error", err)
+			}
 			return nil // the stream has ended, for everybody or for this one
 		}
 		_, err = c.w.Write(chunk.Bytes())

@@ -605,3 +605,25 @@ func TestASubscriberThatStopsReading(t *testing.T) {
 	_, err = api.client.Connections(t.Context())
 	must(t, err)
 }
+
+// A subscriber whose where does not end is cut off, and told why.
+func TestSignalsWithAWhereThatDoesNotEnd(t *testing.T) {
+	s := newStage(t, phoenixtest.Demo(), one)
+	s.where = func(string) (func(context.Context, []byte) (bool, error), error) {
+		return func(ctx context.Context, _ []byte) (bool, error) { <-ctx.Done(); return false, ctx.Err() }, nil
+	}
+	s.open()
+	api := s.serve()
+	stream, err := api.client.Signals(t.Context(), SubscribeRequest{Where: "repeat(1)"})
+	must(t, err)
+	must(t, s.StartAll())
+	for err == nil {
+		_, err = stream.Next()
+	}
+	if codeOf(err) != exit.JQRun || !strings.Contains(err.Error(), "it took longer than a second") || !strings.Contains(exit.HintOf(err), "where") {
+		t.Errorf("code %d, %v", codeOf(err), err)
+	}
+	if c := s.await("a", StateJoined); c.Session != 1 { // the connection has gone on
+		t.Errorf("%+v", c)
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"phx/cmd/config"
@@ -91,7 +92,11 @@ func (b *Bridge) Add(ctx context.Context, entry []byte, dir string) (Connection,
 	if dir == "" {
 		dir = b.opts.Dir()
 	}
-	e, err := config.ParseEntry(filepath.Join(dir, "connection"), entry, b.opts.LookupEnv)
+	file := filepath.Join(dir, "connection") // there is none: relative paths begin beside it
+	badEntry := func(err error) error {
+		return badRequest(exit.HintOf(err), "%s", strings.ReplaceAll(err.Error(), file+":", "the sent connection:"))
+	}
+	e, err := config.ParseEntry(file, entry, b.opts.LookupEnv)
 	if err != nil {
 		return Connection{}, badEntry(err)
 	}
@@ -114,9 +119,6 @@ func (b *Bridge) Add(ctx context.Context, entry []byte, dir string) (Connection,
 	}
 	return b.Start(ctx, p.name)
 }
-
-// badEntry is the error of a call with a connection that is configured wrongly.
-func badEntry(err error) error { return badRequest(exit.HintOf(err), "%v", err) }
 
 // Remove stops a connection and forgets it. Its name is free then.
 func (b *Bridge) Remove(ctx context.Context, name string) error {

@@ -394,6 +394,10 @@ func (s *Stream) ended(err error) error {
 	if s.ctx.Err() != nil {
 		return context.Cause(s.ctx)
 	}
+	var failure wireError
+	if text := s.response.Trailer.Get(errorHeader); text != "" && json.Unmarshal([]byte(text), &failure) == nil {
+		return failure.error()
+	}
 	message := "phx serve has ended the stream of signals"
 	if !errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		message = "lost the stream of signals from phx serve"

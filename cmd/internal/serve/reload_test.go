@@ -543,13 +543,16 @@ func TestAddRefused(t *testing.T) {
 		"no uri":          {`{"name": "c"}`, http.StatusBadRequest, 2, "uri"},
 		"an unknown key":  {`{"name": "c", "uri": "${URI}", "timeout": 3}`, http.StatusBadRequest, 2, `"timeout"`},
 		"a bad value":     {`{"name": "c", "uri": "${URI}", "vsn": "3.0.0"}`, http.StatusBadRequest, 2, "vsn"},
-		"no JSON":         {`{"name": `, http.StatusBadRequest, 2, "connection:1"},
+		"no JSON":         {`{"name": `, http.StatusBadRequest, 2, "the sent connection:1"},
 		"no encryption":   {`{"name": "c", "uri": "ws://phoenix.test/socket"}`, http.StatusBadRequest, 2, "require_wss"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			s := started(t, "require_wss: true\n"+two)
 			_, err := s.Add(t.Context(), []byte(c.entry), "")
 			wantError(t, err, c.status, c.code, c.says)
+			if strings.Contains(err.Error(), s.dir) {
+				t.Errorf("it names a file that does not exist: %v", err)
+			}
 			if names := s.names(); len(names) != 2 {
 				t.Errorf("connections %q", names)
 			}
