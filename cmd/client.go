@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -60,6 +61,9 @@ func (c *client) bind(command *cobra.Command, run func(ctx context.Context) erro
 		if err := c.resolve(); err != nil {
 			return err
 		}
+		if command.Flags().Changed("cert") && isCleartext(c.connection.URI) {
+			return exit.Usagef("use wss://, or leave out --cert", "--cert is for TLS, and the URI is one of ws, which goes without")
+		}
 		p, err := c.printing()
 		if err != nil {
 			return err
@@ -69,6 +73,12 @@ func (c *client) bind(command *cobra.Command, run func(ctx context.Context) erro
 			return run(ctx)
 		})
 	}
+}
+
+// isCleartext reports whether a URI is one without TLS.
+func isCleartext(uri string) bool {
+	scheme, _, _ := strings.Cut(strings.ToLower(uri), ":")
+	return scheme == "ws" || scheme == "http"
 }
 
 // printing returns what there is to say about the output.

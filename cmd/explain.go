@@ -55,6 +55,9 @@ func explainLink(err *phoenix.LinkError, wasUp bool) cause {
 		c.hint = explainRefusal(err, c.hint)
 	case err.Reason == phoenix.ReasonTLS, err.Reason == phoenix.ReasonCertificate:
 		c.hint = tlsHint(err, c.hint)
+	case err.Stage == phoenix.StageSession && (err.Reason == phoenix.ReasonEOF || err.Reason == phoenix.ReasonReset):
+		// The upgrade had succeeded: the port and the scheme are right.
+		c.hint = "see the server's log: did it restart, or does a proxy between cut what is idle? --heartbeat-interval makes it less idle"
 	default:
 		c.hint = networkHint(err, c.hint)
 	}

@@ -63,6 +63,9 @@ func (o *pushSource) open(f *factory) (*pushInput, error) {
 	case o.binary:
 		return nil, errLiteral("--binary", "bytes")
 	default:
+		if err := checkPayload(o.payload); err != nil {
+			return nil, err
+		}
 		r, in.name = strings.NewReader(o.payload), "PAYLOAD"
 	}
 	switch {
@@ -74,6 +77,25 @@ func (o *pushSource) open(f *factory) (*pushInput, error) {
 		in.next = in.values(jsonstream.New(r, maxInput))
 	}
 	return in, nil
+}
+
+// checkPayload refuses an argument that is not JSON before anything is dialed.
+func checkPayload(text string) error {
+	values := jsonstream.New(strings.NewReader(text), maxInput)
+	for {
+		_, err := values.Next()
+		switch syntax := (*jsonstream.SyntaxError)(nil); {
+		case errors.Is(err, io.EOF):
+			return nil
+		case errors.As(err, &syntax):
+			return &exit.Error{
+				Code: exit.Usage, Message: "bad input in PAYLOAD: " + syntax.Error(), Err: err,
+				Hint: `PAYLOAD is JSON, for example '{"body":"hello"}' or '"hello"'; @FILE and - read it, --lines KEY takes text`,
+			}
+		case err != nil:
+			return err
+		}
+	}
 }
 
 func (o *pushSource) openStdin(f *factory) (io.Reader, error) {

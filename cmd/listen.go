@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -66,9 +67,9 @@ Without a TOPIC it joins the auto_join_channels of the connection in the config 
 
 func (o *listenOptions) ownOptions() []config.Option {
 	return slices.Concat([]config.Option{
-		{Flag: "event", Value: config.Repeated(&o.events, glob.Compile),
+		{Flag: "event", Value: config.Repeated(&o.events, compileEvents),
 			Usage: "print only messages whose event matches the `GLOB` (repeat)", Example: "'new_*'"},
-		{Flag: "exclude-event", Value: config.Repeated(&o.excluded, glob.Compile),
+		{Flag: "exclude-event", Value: config.Repeated(&o.excluded, compileEvents),
 			Usage: "do not print messages whose event matches the `GLOB` (repeat)", Example: "presence_diff"},
 		{Flag: "count", Shorthand: "c", Value: config.Count(&o.count, ""),
 			Usage: "end after `N` records; signals of --lifecycle do not count", Example: "3"},
@@ -93,6 +94,24 @@ func (o *listenOptions) ownOptions() []config.Option {
 	})
 }
 
+// compileEvents compiles a glob of events, none of which is empty.
+func compileEvents(pattern string) (glob.Glob, error) {
+	if pattern == "" {
+		return glob.Glob{}, errEmpty
+	}
+	return glob.Compile(pattern)
+}
+
+// warnOfWildcards says that a topic with an asterisk is one topic.
+func (o *listenOptions) warnOfWildcards() {
+	for _, topic := range o.topics {
+		if strings.Contains(topic, "*") {
+			o.log.Warn("Phoenix has no wildcards: this joins the topic of that very name; name each topic, or use phx ctl listen --topic", "topic", topic)
+			return
+		}
+	}
+}
+
 func listenRun(ctx context.Context, o *listenOptions) error {
 	keepLittleGarbage()
 	if err := o.ready.prepare(); err != nil {
@@ -108,6 +127,7 @@ func listenRun(ctx context.Context, o *listenOptions) error {
 			return exit.Usagef("for example: phx listen room:lobby; or give the connection auto_join_channels in a config file", "there is no TOPIC to join")
 		}
 	}
+	o.warnOfWildcards()
 	options.ReadBuffer = listenReadBuffer
 	options.Skip = o.skip()
 	options.Presence = o.presence

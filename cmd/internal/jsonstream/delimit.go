@@ -165,7 +165,12 @@ func invalidCharacter(rest []byte, place string) string {
 	return "invalid character " + strconv.QuoteRune(r) + " " + place
 }
 
-func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\r' || c == '\t' }
+func isSpace(c byte) bool {
+	return c == ' ' || c == '\n' || c == '\r' || c == '\t' || c == recordSeparator
+}
+
+// recordSeparator stands before each value of a JSON text sequence (RFC 7464).
+const recordSeparator = 0x1e
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 

@@ -49,6 +49,9 @@ func (r *Reader) Next() (Value, error) {
 func (r *Reader) Rest() io.Reader { return r.src.rest() }
 
 func (r *Reader) next() (Value, error) {
+	if r.index == 0 {
+		r.skipBOM()
+	}
 	if err := r.skipSpace(); err != nil {
 		return Value{}, err
 	}
@@ -70,6 +73,23 @@ func (r *Reader) next() (Value, error) {
 		r.bare = true
 	}
 	return v, nil
+}
+
+// byteOrderMark is what some editors put before a text.
+var byteOrderMark = []byte("\uFEFF")
+
+// skipBOM consumes a byte order mark at the beginning. What fails to be read fails again.
+func (r *Reader) skipBOM() {
+	for {
+		text := r.src.pending()
+		switch {
+		case bytes.HasPrefix(text, byteOrderMark):
+			r.src.consume(len(byteOrderMark))
+			return
+		case !bytes.HasPrefix(byteOrderMark, text) || !r.src.fill():
+			return
+		}
+	}
 }
 
 // skipSpace consumes the white space before a value.

@@ -354,3 +354,27 @@ func length(s string) int {
 	}
 	return 0
 }
+
+// A byte order mark before the first value, and the separators of JSON text sequences, are white space that nobody sees.
+func TestInvisibleSpace(t *testing.T) {
+	for input, want := range map[string]string{
+		"\uFEFF{\"a\":1} 2":           `{"a":1}|2`,
+		"\uFEFF":                      "",
+		"\x1e{\"a\":1}\n\x1e3\n\x1e4": `{"a":1}|3|4`,
+	} {
+		for _, r := range []io.Reader{strings.NewReader(input), iotest.OneByteReader(strings.NewReader(input))} {
+			var got []string
+			reader := jsonstream.New(r, 100)
+			v, err := reader.Next()
+			for ; err == nil; v, err = reader.Next() {
+				got = append(got, string(v.Raw))
+			}
+			if strings.Join(got, "|") != want || err != io.EOF {
+				t.Errorf("%q: got %q, %v", input, got, err)
+			}
+		}
+	}
+	if _, err := jsonstream.New(strings.NewReader("1 \uFEFF"), 100).Next(); err != nil {
+		t.Error(err)
+	}
+}
