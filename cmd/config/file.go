@@ -2,9 +2,11 @@ package config
 
 import (
 	"log/slog"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 
 	"phx/cmd/internal/exit"
 	"phx/cmd/internal/strictyaml"
@@ -22,6 +24,34 @@ type File struct {
 	defaults fields
 	// serve holds the values of serveKeys that there are.
 	serve fields
+	// variables are those that were looked up for the file; mu guards them.
+	mu        sync.Mutex
+	variables map[string]bool
+}
+
+// ordinary are variables that no secret comes from, and without which programs do not work well.
+var ordinary = []string{
+	"HOME", "HOSTNAME", "LANG", "LOGNAME", "PATH", "PWD", "SHELL", "TERM", "TMPDIR", "TZ", "USER", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR",
+}
+
+// Variables returns the names of the variables that the file refers to, as ${V} or as {env: V}, sorted: secrets come from these.
+// It leaves out some that everybody has, such as HOME. What is not read yet of the file is not among them.
+func (f *File) Variables() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Sorted(maps.Keys(f.variables))
+}
+
+// noting returns lookup, which then notes for Variables what it is asked for.
+func (f *File) noting(lookup func(string) (string, bool)) func(string) (string, bool) {
+	return func(name string) (string, bool) {
+		if !slices.Contains(ordinary, name) {
+			f.mu.Lock()
+			f.variables[name] = true
+			f.mu.Unlock()
+		}
+		return lookup(name)
+	}
 }
 
 // An Entry is a connection of a config file.
@@ -57,7 +87,8 @@ func ParseFile(name string, data []byte, lookupEnv func(string) (string, bool)) 
 
 // parseFile is ParseFile that returns what could be understood, too, nil if nothing.
 func parseFile(name string, data []byte, lookupEnv func(string) (string, bool)) (*File, error) {
-	root, err := strictyaml.Parse(name, data, lookupEnv)
+	f, keys := &File{Name: name, defaults: fields{}, serve: fields{}, variables: map[string]bool{}}, connectionKeys()
+	root, err := strictyaml.Parse(name, data, f.noting(lookupEnv))
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +96,6 @@ func parseFile(name string, data []byte, lookupEnv func(string) (string, bool)) 
 	if err != nil {
 		return nil, err
 	}
-	f, keys := &File{Name: name, defaults: fields{}, serve: fields{}}, connectionKeys()
 	said := fields{}
 	var wrong problems
 	for _, field := range top {

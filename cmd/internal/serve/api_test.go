@@ -175,7 +175,7 @@ func TestCalls(t *testing.T) {
 		{"POST", c + "/x/channels", `{"topic":"room:a"}`, 404, unknownJSON, ""},
 		{"DELETE", c + "/x", "", 404, unknownJSON, ""},
 		{"POST", c, `{"name":"backend","uri":"ws://localhost/socket"}`, 409, `{"error":{"message":"serve has a connection \"backend\" already","hint":"give the new one another name, or ` + "`phx ctl remove`" + ` the old one","exit_code":1}}`, ""},
-		{"POST", c + "?dir=/etc/a%20b", `{"name":"b"}`, 400, `{"error":{"message":"/etc/a b/connection:1:1: the connection \"b\" has no uri","hint":"a right one: uri: ws://localhost:4000/socket, here or in defaults:","exit_code":2}}`, ""},
+		{"POST", c + "?dir=/etc/a%20b", `{"name":"b"}`, 400, `{"error":{"message":"the sent connection:1:1: the connection \"b\" has no uri","hint":"a right one: uri: ws://localhost:4000/socket, here or in defaults:","exit_code":2}}`, ""},
 		{"POST", c + "/backend/channels", `{"topic":"a/../?%"}`, 200, joinedSignal("a/../?%", `{}`), ""},
 		{"POST", c + "/backend/channels", `{"topic":"a/b//c","params":{"a":1.0}}`, 200, joinedSignal("a/b//c", `{"a":1.0}`), ""},
 		{"POST", c + "/backend/channels", `{"topic":".."}`, 200, joinedSignal("..", `{}`), ""},

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -293,10 +294,14 @@ func (b *Bridge) routeBy(p *plan) error {
 	for _, s := range b.router.Stats() {
 		dead[s.Sink] = dead[s.Sink] || s.Err != nil
 	}
+	secrets := p.file.Variables()
 	for _, wanted := range p.serve.Sinks {
+		if wanted.Exec != nil { // whose program does not get them
+			wanted.Fingerprint += " " + strings.Join(secrets, " ")
+		}
 		s, ok := b.runningSink(wanted)
 		if !ok || dead[wanted.Name] {
-			drain := b.newDrain(wanted)
+			drain := b.newDrain(wanted, secrets)
 			if err := open(wanted.Name, drain); err != nil {
 				return err
 			}
@@ -354,7 +359,7 @@ func (b *Bridge) newSink(s config.Sink, d router.Drain) *router.Sink {
 	})
 }
 
-func (b *Bridge) newDrain(s config.Sink) router.Drain {
+func (b *Bridge) newDrain(s config.Sink, secrets []string) router.Drain {
 	log := b.log.With("sink", s.Name)
 	switch {
 	case s.Stdout:
@@ -362,7 +367,7 @@ func (b *Bridge) newDrain(s config.Sink) router.Drain {
 	case s.File != nil:
 		return router.NewFileDrain(s.File.Path, log)
 	case s.Exec != nil:
-		return router.NewExecDrain(router.ExecOptions{Command: s.Exec.Command, Dir: s.Exec.Dir, Logger: log})
+		return router.NewExecDrain(router.ExecOptions{Command: s.Exec.Command, Dir: s.Exec.Dir, Hide: secrets, Logger: log})
 	case s.Webhook != nil:
 		w := s.Webhook
 		w.Logger = log
