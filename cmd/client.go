@@ -15,6 +15,7 @@ import (
 
 	"phx/cmd/config"
 	"phx/cmd/internal/exit"
+	"phx/cmd/internal/option"
 	"phx/phoenix"
 	"phx/router"
 )
@@ -29,12 +30,12 @@ type client struct {
 	logging    loggingOptions
 	maxTime    time.Duration
 	// own is the options of the command itself.
-	own []config.Option
+	own []option.Option
 	// normal is the level from which on the command logs by default.
 	normal slog.Level
 
-	choice   *config.Set
-	set      *config.Set
+	choice   *option.Set
+	set      *option.Set
 	log      *slog.Logger
 	renderer *renderer
 	// buffer and whenFull are those of the output.
@@ -52,8 +53,8 @@ func newOneShot(f *factory) *client {
 // context that ends at a process signal and at --max-time, its cause the error that the command then returns.
 func (c *client) bind(command *cobra.Command, run func(ctx context.Context) error) {
 	command.Flags().SortFlags = false
-	c.set = config.NewSet(c.own, c.connection.Options(), c.output.Options(), c.logging.Options(), []config.Option{maxTimeOption(&c.maxTime)})
-	c.choice = config.NewSet(c.selection.Options())
+	c.set = option.NewSet(c.own, c.connection.Options(), c.output.Options(), c.logging.Options(), []option.Option{maxTimeOption(&c.maxTime)})
+	c.choice = option.NewSet(c.selection.Options())
 	c.choice.Bind(command.Flags())
 	c.set.Bind(command.Flags())
 	completeConnections(command, c.factory, c.choice, &c.selection)
@@ -95,8 +96,8 @@ func (c *client) printing() (p printing, err error) {
 }
 
 // maxTimeOption declares --max-time.
-func maxTimeOption(v *time.Duration) config.Option {
-	return config.Option{Flag: "max-time", Value: config.Duration(v, ""), Example: "30s",
+func maxTimeOption(v *time.Duration) option.Option {
+	return option.Option{Flag: "max-time", Value: option.Duration(v, ""), Example: "30s",
 		Usage: "`TIME` for the whole command; not finished by then: exit 28"}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"phx/cmd/config"
 	"phx/cmd/internal/exit"
+	"phx/cmd/internal/option"
 	"phx/cmd/internal/secret"
 	"phx/cmd/internal/serve"
 )
@@ -112,7 +113,7 @@ func (s *ctlSocket) connections(ctx context.Context) []serve.Connection {
 
 // completeConnections completes --connection by the names in the config file that the command line, or the environment, has chosen.
 // The standard input is left alone.
-func completeConnections(c *cobra.Command, f *factory, set *config.Set, selection *config.Selection) {
+func completeConnections(c *cobra.Command, f *factory, set *option.Set, selection *config.Selection) {
 	complete := func(*cobra.Command, []string, string) (names []string, _ cobra.ShellCompDirective) {
 		if set.Resolve(f.streams.LookupEnv) != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp

@@ -11,6 +11,7 @@ import (
 
 	"phx/cmd/config"
 	"phx/cmd/internal/exit"
+	"phx/cmd/internal/option"
 	"phx/cmd/internal/strictyaml"
 )
 
@@ -43,8 +44,8 @@ FILE:LINE:COLUMN, and the exit code is 2. What is allowed, and hardly wanted, is
 		Example: `  phx config validate -f phx.yaml && systemctl reload phx`,
 		Args:    cobra.NoArgs,
 	}
-	f.bind(c, func(context.Context) error { return configValidateRun(o) }, o.selection.FileOptions(), []config.Option{
-		{Flag: "verbose", Shorthand: "v", Value: config.Switch(&o.verbose), Usage: "say what was checked"},
+	f.bind(c, func(context.Context) error { return configValidateRun(o) }, o.selection.FileOptions(), []option.Option{
+		{Flag: "verbose", Shorthand: "v", Value: option.Switch(&o.verbose), Usage: "say what was checked"},
 	})
 	return c
 }
@@ -105,9 +106,9 @@ sinks and routes. What may be secret is ***, and where a secret is to be found s
   phx config show --json | jq -r '.connections[].uri'`,
 		Args: cobra.NoArgs,
 	}
-	set := f.bind(c, func(context.Context) error { return configShowRun(o) }, o.selection.FileOptions(), []config.Option{
-		{Flag: "connection", Shorthand: "n", Value: config.Text(&o.name, ""), Usage: "only the connection `NAME`", Example: "backend"},
-		{Flag: "json", Value: config.Switch(&o.asJSON), Usage: "print a JSON object, not YAML"},
+	set := f.bind(c, func(context.Context) error { return configShowRun(o) }, o.selection.FileOptions(), []option.Option{
+		{Flag: "connection", Shorthand: "n", Value: option.Text(&o.name, ""), Usage: "only the connection `NAME`", Example: "backend"},
+		{Flag: "json", Value: option.Switch(&o.asJSON), Usage: "print a JSON object, not YAML"},
 	})
 	completeConnections(c, f, set, &o.selection)
 	return c

@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"phx/cmd/config"
 	"phx/cmd/internal/exit"
+	"phx/cmd/internal/option"
 	"phx/phoenix"
 )
 
@@ -42,12 +42,12 @@ summary on stderr. With --hold it stays until it is stopped, and prints what hap
   phx connect --hold --max-retries -1`,
 		Args: cobra.NoArgs,
 	}
-	o.own = []config.Option{
-		{Flag: "count", Shorthand: "c", Value: config.Count(&o.count, ""),
+	o.own = []option.Option{
+		{Flag: "count", Shorthand: "c", Value: option.Count(&o.count, ""),
 			Usage: "measure `N` heartbeats, the first one included, and print a signal for each", Example: "5"},
-		{Flag: "interval", Value: config.Duration(&o.interval, ""),
+		{Flag: "interval", Value: option.Duration(&o.interval, ""),
 			Usage: "`TIME` between the heartbeats of --count (default 1s)", Example: "200ms"},
-		{Flag: "hold", Value: config.Switch(&o.hold),
+		{Flag: "hold", Value: option.Switch(&o.hold),
 			Usage: "stay, and print the signals of the connection, until stopped"},
 	}
 	o.bind(c, func(ctx context.Context) error { return connectRun(ctx, o) })

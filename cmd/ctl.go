@@ -18,6 +18,7 @@ import (
 
 	"phx/cmd/config"
 	"phx/cmd/internal/exit"
+	"phx/cmd/internal/option"
 	"phx/cmd/internal/serve"
 	"phx/signal"
 )
@@ -39,8 +40,8 @@ It gives up after 10 s without a sign of life of phx serve (exit 28); --max-time
 		RunE:                       func(c *cobra.Command, _ []string) error { return c.Help() },
 		SuggestionsMinimumDistance: 2,
 	}
-	s.set = config.NewSet([]config.Option{{
-		Flag: "control", Env: "PHX_CONTROL", Value: config.Checked(&s.path, "", notEmpty), Example: "/run/phx/control.sock",
+	s.set = option.NewSet([]option.Option{{
+		Flag: "control", Env: "PHX_CONTROL", Value: option.Checked(&s.path, "", notEmpty), Example: "/run/phx/control.sock",
 		Usage: "`PATH` of the socket of phx serve (default $XDG_RUNTIME_DIR/phx/control.sock, or phx-UID/control.sock in the temp dir)",
 	}})
 	s.set.Bind(c.PersistentFlags())
@@ -55,7 +56,7 @@ It gives up after 10 s without a sign of life of phx serve (exit 28); --max-time
 
 // A ctlSocket is the option that says whom all subcommands of ctl talk to.
 type ctlSocket struct {
-	set  *config.Set
+	set  *option.Set
 	path string
 }
 
@@ -78,7 +79,7 @@ type ctl struct {
 	logging loggingOptions
 	maxTime time.Duration
 	// own is the options of the subcommand itself; choosesFormat says that --output is one of its options.
-	own           []config.Option
+	own           []option.Option
 	choosesFormat bool
 	// payloadOnly prints only the payload of a signal that answers a call.
 	payloadOnly bool
@@ -98,7 +99,7 @@ func (c *ctl) bind(command *cobra.Command, run func(ctx context.Context) error) 
 		shown = only(shown, func(flag string) bool { return flag != "output" })
 	}
 	logging := only(c.logging.Options(), func(flag string) bool { return flag == "log-format" })
-	set := config.NewSet(c.own, shown, logging, []config.Option{maxTimeOption(&c.maxTime)})
+	set := option.NewSet(c.own, shown, logging, []option.Option{maxTimeOption(&c.maxTime)})
 	set.Bind(command.Flags())
 	command.RunE = func(command *cobra.Command, _ []string) error {
 		if err := c.resolve(set); err != nil {
@@ -115,11 +116,11 @@ func (c *ctl) bind(command *cobra.Command, run func(ctx context.Context) error) 
 }
 
 // only returns the options whose flags are kept.
-func only(options []config.Option, keep func(flag string) bool) []config.Option {
-	return slices.DeleteFunc(options, func(o config.Option) bool { return !keep(o.Flag) })
+func only(options []option.Option, keep func(flag string) bool) []option.Option {
+	return slices.DeleteFunc(options, func(o option.Option) bool { return !keep(o.Flag) })
 }
 
-func (c *ctl) resolve(set *config.Set) error {
+func (c *ctl) resolve(set *option.Set) error {
 	lookupEnv := c.factory.streams.LookupEnv
 	if err := errors.Join(c.socket.resolve(lookupEnv), set.Resolve(lookupEnv)); err != nil {
 		return err
@@ -206,11 +207,11 @@ type ctlWait struct {
 	timeout time.Duration
 }
 
-func (w *ctlWait) options() []config.Option {
-	return []config.Option{
-		{Flag: "wait", Value: config.Checked(&w.wait, "", parseState),
+func (w *ctlWait) options() []option.Option {
+	return []option.Option{
+		{Flag: "wait", Value: option.Checked(&w.wait, "", parseState),
 			Usage: "wait until it is in the `STATE` connected or joined: connected, and all its channels joined", Example: "joined"},
-		{Flag: "timeout", Value: config.Duration(&w.timeout, ""),
+		{Flag: "timeout", Value: option.Duration(&w.timeout, ""),
 			Usage: "`TIME` that --wait may take; not there by then: exit 28", Example: "30s"},
 	}
 }
@@ -369,8 +370,8 @@ type ctlStartOptions struct {
 
 func newCtlStartCmd(f *factory, s *ctlSocket) *cobra.Command {
 	o := &ctlStartOptions{ctl: ctl{factory: f, socket: s}}
-	o.own = append([]config.Option{
-		{Flag: "config", Shorthand: "f", Value: config.Checked(&o.file, "", notEmpty),
+	o.own = append([]option.Option{
+		{Flag: "config", Shorthand: "f", Value: option.Checked(&o.file, "", notEmpty),
 			Usage: "config `FILE` with the connection, which phx serve does not know yet; - for stdin", Example: "phx.yaml"},
 	}, o.options()...)
 	return o.bind(&cobra.Command{
@@ -438,8 +439,8 @@ type ctlJoinOptions struct {
 
 func newCtlJoinCmd(f *factory, s *ctlSocket) *cobra.Command {
 	o := &ctlJoinOptions{ctl: ctl{factory: f, socket: s}}
-	o.own = []config.Option{
-		{Flag: "params", Value: config.Checked(&o.params, "", notEmpty), Secret: true,
+	o.own = []option.Option{
+		{Flag: "params", Value: option.Checked(&o.params, "", notEmpty), Secret: true,
 			Usage: "`JSON`, @FILE or - for the join's params (default those in the config of phx serve)", Example: `'{"user_id":123}'`},
 		o.answerFormat(),
 	}
@@ -520,12 +521,12 @@ type ctlPushOptions struct {
 
 func newCtlPushCmd(f *factory, s *ctlSocket) *cobra.Command {
 	o := &ctlPushOptions{ctl: ctl{factory: f, socket: s}}
-	o.own = []config.Option{
-		{Flag: "timeout", Value: config.Duration(&o.timeout, ""),
+	o.own = []option.Option{
+		{Flag: "timeout", Value: option.Duration(&o.timeout, ""),
 			Usage: "`TIME` to wait for the reply (default as configured for the connection)", Example: "5s"},
-		{Flag: "no-reply", Value: config.Switch(&o.noReply),
+		{Flag: "no-reply", Value: option.Switch(&o.noReply),
 			Usage: "wait for no reply, and print the ref of the push"},
-		{Flag: "binary", Value: config.Switch(&o.binary),
+		{Flag: "binary", Value: option.Switch(&o.binary),
 			Usage: "push the whole input as one binary payload"},
 		o.answerFormat(),
 	}
@@ -594,11 +595,11 @@ func (o *ctlPushOptions) readPayload() ([]byte, error) {
 }
 
 // answerFormat declares --output for calls that a signal answers, which phx serve writes in the default format.
-func (c *ctl) answerFormat() config.Option {
+func (c *ctl) answerFormat() option.Option {
 	names := []string{signal.FormatSignal.String(), signal.FormatPayload.String()}
-	return config.Option{
+	return option.Option{
 		Flag: "output", Shorthand: "o", Usage: "`FORMAT` of the answer: " + strings.Join(names, " or "), Example: names[1],
-		Value: config.Checked(&c.payloadOnly, names[0], func(text string) (bool, error) {
+		Value: option.Checked(&c.payloadOnly, names[0], func(text string) (bool, error) {
 			if !slices.Contains(names, text) {
 				return false, errors.New("is neither " + strings.Join(names, " nor "))
 			}

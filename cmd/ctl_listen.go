@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"phx/cmd/config"
+	"phx/cmd/internal/option"
 	"phx/cmd/internal/serve"
 	"phx/signal"
 )
@@ -41,24 +41,24 @@ serve does.`,
 	}, func(ctx context.Context) error { return ctlListenRun(ctx, o) })
 }
 
-func (o *ctlListenOptions) ownOptions() []config.Option {
-	return slices.Concat([]config.Option{
-		{Flag: "match", Value: config.Checked(&o.request.Match, "", notEmpty),
+func (o *ctlListenOptions) ownOptions() []option.Option {
+	return slices.Concat([]option.Option{
+		{Flag: "match", Value: option.Checked(&o.request.Match, "", notEmpty),
 			Usage: "only signals whose type matches the `PATTERN`: * is one segment, ** any number", Example: "'phoenix.backend.**'"},
-		{Flag: "subscribe", Value: config.Checked(&o.request.Subscribe, "", notEmpty),
+		{Flag: "subscribe", Value: option.Checked(&o.request.Subscribe, "", notEmpty),
 			Usage: "only signals of which a bus topic matches the `PATTERN`", Example: "'jido.protocol.phoenix.backend.*'"},
-		{Flag: "topic", Value: config.Repeated(&o.request.Topic, notEmpty),
+		{Flag: "topic", Value: option.Repeated(&o.request.Topic, notEmpty),
 			Usage: "only signals whose topic matches the `GLOB` (repeat)", Example: "'room:*'"},
-		{Flag: "event", Value: config.Repeated(&o.request.Event, notEmpty),
+		{Flag: "event", Value: option.Repeated(&o.request.Event, notEmpty),
 			Usage: "only signals whose event matches the `GLOB` (repeat)", Example: "'new_*'"},
-		{Flag: "where", Value: config.Checked(&o.request.Where, "", notEmpty),
+		{Flag: "where", Value: option.Checked(&o.request.Where, "", notEmpty),
 			Usage: "only signals of which the jq `EXPR` is true; phx serve runs it", Example: "'.data.payload.total > 100'"},
-		{Flag: "count", Shorthand: "c", Value: config.Count(&o.count, ""),
+		{Flag: "count", Shorthand: "c", Value: option.Count(&o.count, ""),
 			Usage: "end after `N` signals; those about connections and channels do not count, unless --match is given", Example: "3"},
-	}, o.stop.flags(), []config.Option{
-		{Flag: "duration", Value: config.Duration(&o.duration, ""),
+	}, o.stop.flags(), []option.Option{
+		{Flag: "duration", Value: option.Duration(&o.duration, ""),
 			Usage: "end after this `TIME`", Example: "1m"},
-		{Flag: "idle-timeout", Value: config.Duration(&o.idle, ""),
+		{Flag: "idle-timeout", Value: option.Duration(&o.idle, ""),
 			Usage: "end when no signal that --count counts has come for this `TIME`", Example: "30s"},
 	}, o.ready.flags("no signal is missed any more"))
 }

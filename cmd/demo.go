@@ -19,8 +19,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"phx/cmd/config"
 	"phx/cmd/internal/exit"
+	"phx/cmd/internal/option"
 	"phx/phoenix/phoenixtest"
 )
 
@@ -48,10 +48,10 @@ Any token but "bad" is accepted, as --param token=... or --auth-token-file.`,
   phx demo --listen 127.0.0.1:0 --tls`,
 		Args: cobra.NoArgs,
 	}
-	f.bind(c, func(ctx context.Context) error { return demoRun(ctx, o) }, []config.Option{
-		{Flag: "listen", Value: config.Listen(&o.listen, "127.0.0.1:4000"),
+	f.bind(c, func(ctx context.Context) error { return demoRun(ctx, o) }, []option.Option{
+		{Flag: "listen", Value: option.Listen(&o.listen, "127.0.0.1:4000"),
 			Usage: "`ADDRESS` to listen on; port 0 takes a free one", Example: "127.0.0.1:4000"},
-		{Flag: "tls", Value: config.Switch(&o.tls),
+		{Flag: "tls", Value: option.Switch(&o.tls),
 			Usage: "speak TLS; the certificate of its CA is written to a file, and removed at the end"},
 	})
 	return c

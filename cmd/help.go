@@ -11,8 +11,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"phx/cmd/config"
 	"phx/cmd/internal/exit"
+	"phx/cmd/internal/option"
 )
 
 // A helpTopic returns a page of `phx help` that is not about a command. As far as it can be, it is made of what root declares.
@@ -131,10 +131,10 @@ func (p *page) wrap(indent int, text string) {
 }
 
 // visitOptions calls visit for every option of every command below root, with the command's name.
-func visitOptions(root *cobra.Command, visit func(command string, o config.Option)) {
+func visitOptions(root *cobra.Command, visit func(command string, o option.Option)) {
 	for _, c := range root.Commands() {
 		c.LocalFlags().VisitAll(func(f *pflag.Flag) {
-			if o, ok := config.OptionOf(f); ok {
+			if o, ok := option.OptionOf(f); ok {
 				visit(strings.TrimPrefix(c.CommandPath(), c.Root().Name()+" "), o)
 			}
 		})

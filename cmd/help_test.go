@@ -22,6 +22,7 @@ import (
 
 	"phx/cmd/config"
 	"phx/cmd/internal/exit"
+	"phx/cmd/internal/option"
 	"phx/phoenix"
 	"phx/signal"
 )
@@ -140,7 +141,7 @@ func eachProperty(schema any, visit func(name string, property map[string]any)) 
 func TestHelpConfigHasEveryFlag(t *testing.T) {
 	lines := strings.Split(helpPage(t, "config"), "\n")
 	flags := 0
-	visitOptions(newRootCmd(testFactory()), func(_ string, o config.Option) {
+	visitOptions(newRootCmd(testFactory()), func(_ string, o option.Option) {
 		if o.Key == "" {
 			return
 		}
@@ -225,7 +226,7 @@ func TestHelpEnvironmentIsWhole(t *testing.T) {
 	for _, name := range foreignVariables {
 		read[name] = true
 	}
-	visitOptions(root, func(command string, o config.Option) {
+	visitOptions(root, func(command string, o option.Option) {
 		if o.Env == "" {
 			return
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"phx/cmd/config"
+	"phx/cmd/internal/option"
 	"phx/phoenix"
 	"phx/signal"
 )
@@ -75,7 +76,7 @@ func configHelp(root *cobra.Command) string {
 }
 
 // keys adds what there is to know about keys.
-func (p *page) keys(keys []config.Key, settings map[string]string) {
+func (p *page) keys(keys []option.Key, settings map[string]string) {
 	for _, key := range keys {
 		p.gap()
 		line := fmt.Sprintf("%-26s %-35s %s", key.Path, key.Type, settings[key.Path])
@@ -94,7 +95,7 @@ func (p *page) keys(keys []config.Key, settings map[string]string) {
 // settingsByKey are the flags and variables that set what keys of a connection set, and those at the top.
 func settingsByKey(root *cobra.Command) map[string]string {
 	settings := map[string]string{}
-	visitOptions(root, func(command string, o config.Option) {
+	visitOptions(root, func(command string, o option.Option) {
 		key := o.Key
 		if command == "serve" && o.Flag == "control" {
 			key = "control.socket" // it reads that key itself: options have keys of connections
@@ -157,8 +158,8 @@ const variableColumn = 20
 
 // settingVariables are those of the options, by name. What several commands have, the first explains.
 func settingVariables(root *cobra.Command) []variable {
-	found, commands := map[string]config.Option{}, map[string][]string{}
-	visitOptions(root, func(command string, o config.Option) {
+	found, commands := map[string]option.Option{}, map[string][]string{}
+	visitOptions(root, func(command string, o option.Option) {
 		if o.Env == "" {
 			return
 		}
@@ -219,7 +220,7 @@ func formattingHelp() string {
 	p.heading("Options of the commands that print records")
 	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
 	flags.SortFlags = false
-	config.NewSet((&outputOptions{}).Options()).Bind(flags)
+	option.NewSet((&outputOptions{}).Options()).Bind(flags)
 	flags.VisitAll(p.option)
 	p.paragraph("--jq sees what --output would print. `phx ctl` prints what phx serve answers, with the same options.")
 	p.heading("Formats, each with the same message, indented")

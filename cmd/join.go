@@ -7,8 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"phx/cmd/config"
 	"phx/cmd/internal/exit"
+	"phx/cmd/internal/option"
 	"phx/phoenix"
 )
 
@@ -31,8 +31,8 @@ is stopped, and prints what happens to the link and the channels; their messages
   phx join room:lobby user:123 --join-params @params.json -o payload`,
 		Args: someTopicArgs(&o.topics),
 	}
-	o.own = []config.Option{
-		{Flag: "stay", Value: config.Switch(&o.stay),
+	o.own = []option.Option{
+		{Flag: "stay", Value: option.Switch(&o.stay),
 			Usage: "stay joined, and print the signals of connection and channels, until stopped"},
 	}
 	o.bind(c, func(ctx context.Context) error { return joinRun(ctx, o) })

@@ -12,8 +12,8 @@ import (
 
 	"github.com/itchyny/gojq"
 
-	"phx/cmd/config"
 	"phx/cmd/internal/exit"
+	"phx/cmd/internal/option"
 	"phx/phoenix"
 	"phx/signal"
 )
@@ -144,11 +144,11 @@ type stopConditions struct {
 }
 
 // flags declares both options.
-func (s *stopConditions) flags() []config.Option {
-	return []config.Option{
-		{Flag: "until", Value: config.Text(&s.untilExpr, ""),
+func (s *stopConditions) flags() []option.Option {
+	return []option.Option{
+		{Flag: "until", Value: option.Text(&s.untilExpr, ""),
 			Usage: "end when the jq `EXPR` is true of a signal that is printed", Example: "'.data.payload.n >= 3'"},
-		{Flag: "fail-on", Value: config.Text(&s.failOnExpr, ""),
+		{Flag: "fail-on", Value: option.Text(&s.failOnExpr, ""),
 			Usage: "end with exit code 1 when the jq `EXPR` is true of a signal that is printed", Example: "'.data.payload.error'"},
 	}
 }

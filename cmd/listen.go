@@ -13,6 +13,7 @@ import (
 
 	"phx/cmd/config"
 	"phx/cmd/internal/exit"
+	"phx/cmd/internal/option"
 	"phx/phoenix"
 	"phx/router"
 	"phx/router/glob"
@@ -65,31 +66,31 @@ Without a TOPIC it joins the auto_join_channels of the connection in the config 
 	return c
 }
 
-func (o *listenOptions) ownOptions() []config.Option {
-	return slices.Concat([]config.Option{
-		{Flag: "event", Value: config.Repeated(&o.events, compileEvents),
+func (o *listenOptions) ownOptions() []option.Option {
+	return slices.Concat([]option.Option{
+		{Flag: "event", Value: option.Repeated(&o.events, compileEvents),
 			Usage: "print only messages whose event matches the `GLOB` (repeat)", Example: "'new_*'"},
-		{Flag: "exclude-event", Value: config.Repeated(&o.excluded, compileEvents),
+		{Flag: "exclude-event", Value: option.Repeated(&o.excluded, compileEvents),
 			Usage: "do not print messages whose event matches the `GLOB` (repeat)", Example: "presence_diff"},
-		{Flag: "count", Shorthand: "c", Value: config.Count(&o.count, ""),
+		{Flag: "count", Shorthand: "c", Value: option.Count(&o.count, ""),
 			Usage: "end after `N` records; signals of --lifecycle do not count", Example: "3"},
-	}, o.stop.flags(), []config.Option{
-		{Flag: "duration", Value: config.Duration(&o.duration, ""),
+	}, o.stop.flags(), []option.Option{
+		{Flag: "duration", Value: option.Duration(&o.duration, ""),
 			Usage: "end after this `TIME`, counted from when every topic is joined", Example: "1m"},
-		{Flag: "idle-timeout", Value: config.Duration(&o.idle, ""),
+		{Flag: "idle-timeout", Value: option.Duration(&o.idle, ""),
 			Usage: "end when no message has come for this `TIME`", Example: "30s"},
-		{Flag: "lifecycle", Value: config.Switch(&o.lifecycle),
+		{Flag: "lifecycle", Value: option.Switch(&o.lifecycle),
 			Usage: "print the signals of connection and channels, too"},
-		{Flag: "presence", Key: "presence", Value: config.Switch(&o.presence),
+		{Flag: "presence", Key: "presence", Value: option.Switch(&o.presence),
 			Usage: "print who comes, who goes and who is there, too, behind the presence messages that say so"},
-		{Flag: "keep-going", Value: config.Switch(&o.keepGoing),
+		{Flag: "keep-going", Value: option.Switch(&o.keepGoing),
 			Usage: "go on with the other topics when one cannot be joined, or is lost for good"},
-		{Flag: "exit-on-close", Value: config.Switch(&o.exitOnClose),
+		{Flag: "exit-on-close", Value: option.Switch(&o.exitOnClose),
 			Usage: "do not join again what the server closes; end with 0 when it has closed every topic"},
-	}, o.ready.flags("every topic is joined"), []config.Option{
-		{Flag: "buffer", Value: config.Size(&o.buffer, "64MiB"),
+	}, o.ready.flags("every topic is joined"), []option.Option{
+		{Flag: "buffer", Value: option.Size(&o.buffer, "64MiB"),
 			Usage: "`SIZE` of what may wait for the reader of stdout", Example: "64MiB"},
-		{Flag: "when-full", Value: config.Checked(&o.whenFull, router.Block.String(), router.ParsePolicy),
+		{Flag: "when-full", Value: option.Checked(&o.whenFull, router.Block.String(), router.ParsePolicy),
 			Usage: "what then: `POLICY` is block, drop-newest, drop-oldest or fail", Example: "drop-oldest"},
 	})
 }

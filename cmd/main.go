@@ -17,8 +17,8 @@ import (
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 
-	"phx/cmd/config"
 	"phx/cmd/internal/exit"
+	"phx/cmd/internal/option"
 	"phx/cmd/internal/proc"
 	"phx/cmd/internal/secret"
 )
@@ -87,8 +87,8 @@ type closedWriter struct{}
 func (closedWriter) Write([]byte) (int, error) { return 0, syscall.EBADF }
 
 // bind adds options to a command, and run as what it does once they are resolved.
-func (f *factory) bind(c *cobra.Command, run func(ctx context.Context) error, groups ...[]config.Option) *config.Set {
-	set := config.NewSet(groups...)
+func (f *factory) bind(c *cobra.Command, run func(ctx context.Context) error, groups ...[]option.Option) *option.Set {
+	set := option.NewSet(groups...)
 	set.Bind(c.Flags())
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if err := set.Resolve(f.streams.LookupEnv); err != nil {

@@ -3,8 +3,8 @@ package cmd
 import (
 	"strings"
 
-	"phx/cmd/config"
 	"phx/cmd/internal/exit"
+	"phx/cmd/internal/option"
 	"phx/signal"
 )
 
@@ -32,21 +32,21 @@ const (
 )
 
 // Options declares the options of printing.
-func (o *outputOptions) Options() []config.Option {
-	return []config.Option{
-		{Flag: "output", Shorthand: "o", Value: config.Checked(&o.Format, signal.FormatSignal.String(), signal.ParseFormat),
+func (o *outputOptions) Options() []option.Option {
+	return []option.Option{
+		{Flag: "output", Shorthand: "o", Value: option.Checked(&o.Format, signal.FormatSignal.String(), signal.ParseFormat),
 			Usage: "`FORMAT` of a record: " + strings.Join(signal.Formats(), ", "), Example: "payload"},
-		{Flag: "jq", Shorthand: "q", Value: config.Text(&o.Filter, ""),
+		{Flag: "jq", Shorthand: "q", Value: option.Text(&o.Filter, ""),
 			Usage: "print what the jq `EXPR` makes of each record, one result a line; files and environment are out of its reach", Example: ".data.payload"},
-		{Flag: "raw-output", Shorthand: "r", Value: config.Switch(&o.Raw),
+		{Flag: "raw-output", Shorthand: "r", Value: option.Switch(&o.Raw),
 			Usage: "print strings without quotes"},
-		{Flag: "exit-status", Shorthand: "e", Value: config.Switch(&o.ExitStatus),
+		{Flag: "exit-status", Shorthand: "e", Value: option.Switch(&o.ExitStatus),
 			Usage: "exit 1 if the last value printed is false or null, 4 if there is none"},
-		{Flag: "pretty", Value: config.Switch(&o.Pretty),
+		{Flag: "pretty", Value: option.Switch(&o.Pretty),
 			Usage: "indent JSON (default on a terminal)"},
-		{Flag: "compact", Value: config.Switch(&o.Compact),
+		{Flag: "compact", Value: option.Switch(&o.Compact),
 			Usage: "print JSON on one line (default elsewhere)"},
-		{Flag: "color", Value: config.Choice(&o.Color, colorAuto, colorAlways, colorNever),
+		{Flag: "color", Value: option.Choice(&o.Color, colorAuto, colorAlways, colorNever),
 			Usage: "colour JSON: `WHEN` is auto, always or never [$NO_COLOR, $CLICOLOR_FORCE]", Example: colorNever},
 	}
 }
@@ -76,15 +76,15 @@ const (
 )
 
 // Options declares the options of logging.
-func (l *loggingOptions) Options() []config.Option {
-	return []config.Option{
-		{Flag: "verbose", Shorthand: "v", Value: config.Switch(&l.Verbose),
+func (l *loggingOptions) Options() []option.Option {
+	return []option.Option{
+		{Flag: "verbose", Shorthand: "v", Value: option.Switch(&l.Verbose),
 			Usage: "log what happens on the connection"},
-		{Flag: "quiet", Value: config.Switch(&l.Quiet),
+		{Flag: "quiet", Value: option.Switch(&l.Quiet),
 			Usage: "log nothing but errors"},
-		{Flag: "log-format", Value: config.Choice(&l.Format, logText, logJSON),
+		{Flag: "log-format", Value: option.Choice(&l.Format, logText, logJSON),
 			Usage: "`FORMAT` of the log: text or json", Example: logJSON},
-		{Flag: "trace", Value: config.Switch(&l.Trace),
+		{Flag: "trace", Value: option.Switch(&l.Trace),
 			Usage: "log every frame with its payload"},
 	}
 }

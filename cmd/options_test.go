@@ -7,8 +7,8 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"phx/cmd/config"
 	"phx/cmd/internal/exit"
+	"phx/cmd/internal/option"
 )
 
 func TestWrongOptions(t *testing.T) {
@@ -17,7 +17,7 @@ func TestWrongOptions(t *testing.T) {
 		{"--color", "blue", `--color "blue" is none of auto, always, never`, "a right one: --color never"},
 	}
 	for _, tt := range tests {
-		set := config.NewSet(slices.Concat((&outputOptions{}).Options(), (&loggingOptions{}).Options()))
+		set := option.NewSet(slices.Concat((&outputOptions{}).Options(), (&loggingOptions{}).Options()))
 		flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
 		set.Bind(flags)
 		if err := flags.Parse([]string{tt.flag, tt.value}); err != nil {

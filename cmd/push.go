@@ -10,8 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"phx/cmd/config"
 	"phx/cmd/internal/exit"
+	"phx/cmd/internal/option"
 	"phx/phoenix"
 )
 
@@ -42,14 +42,14 @@ complete. It ends at the first push that fails; what came before a bad value is 
   phx push room:lobby broadcast '{"n":1}' --until '.metadata.phoenix_event == "broadcast"'`,
 		Args: func(_ *cobra.Command, args []string) error { return o.takeArgs(args) },
 	}
-	o.own = []config.Option{
-		{Flag: "lines", Value: config.Checked(&o.lines, "", notEmpty),
+	o.own = []option.Option{
+		{Flag: "lines", Value: option.Checked(&o.lines, "", notEmpty),
 			Usage: "push each line of the input as the string {`KEY`: line}", Example: "text"},
-		{Flag: "binary", Value: config.Switch(&o.binary),
+		{Flag: "binary", Value: option.Switch(&o.binary),
 			Usage: "push the whole input as one binary payload"},
-		{Flag: "max-inflight", Value: config.Count(&o.maxInflight, defaultInflight),
+		{Flag: "max-inflight", Value: option.Count(&o.maxInflight, defaultInflight),
 			Usage: "`N` pushes may wait for their replies; output stays in input order", Example: "32"},
-		{Flag: "until", Value: config.Text(&o.stop.untilExpr, ""),
+		{Flag: "until", Value: option.Text(&o.stop.untilExpr, ""),
 			Usage: "after the replies, stay and print the channel's messages until the jq `EXPR` is true of one; those that came earlier count", Example: "'.data.payload.done'"},
 	}
 	o.bind(c, func(ctx context.Context) error { return pushRun(ctx, o) })

@@ -8,8 +8,8 @@ import (
 	"os"
 	"strconv"
 
-	"phx/cmd/config"
 	"phx/cmd/internal/exit"
+	"phx/cmd/internal/option"
 	"phx/cmd/internal/proc"
 )
 
@@ -25,11 +25,11 @@ type readiness struct {
 }
 
 // flags declares their options; when says when the command is ready.
-func (r *readiness) flags(when string) []config.Option {
-	return []config.Option{
-		{Flag: "ready-file", Value: config.Text(&r.file, ""),
+func (r *readiness) flags(when string) []option.Option {
+	return []option.Option{
+		{Flag: "ready-file", Value: option.Text(&r.file, ""),
 			Usage: "`FILE` to write once " + when + "; it is removed at the end", Example: "ready"},
-		{Flag: "ready-fd", Value: config.Checked(&r.fd, "", parseReadyFD),
+		{Flag: "ready-fd", Value: option.Checked(&r.fd, "", parseReadyFD),
 			Usage: "number `N` of an open file to write a line to, and close, once " + when, Example: "3"},
 	}
 }

@@ -19,6 +19,7 @@ import (
 
 	"phx/cmd/config"
 	"phx/cmd/internal/exit"
+	"phx/cmd/internal/option"
 	"phx/cmd/internal/serve"
 	"phx/phoenix"
 )
@@ -79,9 +80,9 @@ func (o *serveOptions) queueLog() (end func()) {
 	}
 }
 
-func (o *serveOptions) options() []config.Option {
-	return append([]config.Option{
-		{Flag: "control", Env: "PHX_CONTROL", Value: config.Text(&o.control, ""),
+func (o *serveOptions) options() []option.Option {
+	return append([]option.Option{
+		{Flag: "control", Env: "PHX_CONTROL", Value: option.Text(&o.control, ""),
 			Usage: "Unix socket at `PATH` for phx ctl (default the config's control.socket, else $XDG_RUNTIME_DIR/phx/control.sock)", Example: "/run/phx/control.sock"},
 	}, o.ready.flags("every required connection is connected and joined")...)
 }

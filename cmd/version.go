@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"phx/cmd/config"
+	"phx/cmd/internal/option"
 )
 
 // A versionInfo is what `phx version --json` prints.
@@ -33,8 +33,8 @@ func newVersionCmd(f *factory) *cobra.Command {
 	f.bind(c, func(context.Context) error {
 		info, _ := debug.ReadBuildInfo()
 		return versionRun(f, newVersionInfo(info), asJSON)
-	}, []config.Option{
-		{Flag: "json", Value: config.Switch(&asJSON), Usage: "print a JSON object"},
+	}, []option.Option{
+		{Flag: "json", Value: option.Switch(&asJSON), Usage: "print a JSON object"},
 	})
 	return c
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"phx/cmd/internal/exit"
+	"phx/cmd/internal/option"
 	"phx/cmd/internal/secret"
 	"phx/cmd/internal/strictyaml"
 	"phx/phoenix"
@@ -66,7 +67,7 @@ func (c *Connection) readJoinParams(ctx context.Context) (phoenix.Payload, error
 }
 
 // joinParamsKind is a JSON object, @FILE, @- or -.
-var joinParamsKind = Kind[*secret.Source]{Parse: func(text string) (*secret.Source, error) {
+var joinParamsKind = option.Kind[*secret.Source]{Parse: func(text string) (*secret.Source, error) {
 	if text == secret.StdinPath {
 		text = "@" + secret.StdinPath
 	}
@@ -103,19 +104,19 @@ func (c *Connection) AutoJoin() []string {
 }
 
 // channelKeys declares what the map of a channel can have.
-func channelKeys(c *autoJoin) []Option {
-	return []Option{
+func channelKeys(c *autoJoin) []option.Option {
+	return []option.Option{
 		{Key: "topic", Value: topicKind.To(&c.topic, ""), Required: true},
 		{Key: "params", Value: dataKind.To(&c.params, "")},
-		{Key: "secret_params", Value: secretMap.kind(Kind[[]secret.Named]{
-			Schema: shape{"type": "object", "additionalProperties": refTo("secret")},
+		{Key: "secret_params", Value: secretMap.kind(option.Kind[[]secret.Named]{
+			Schema: option.Shape{"type": "object", "additionalProperties": option.RefTo("secret")},
 		}).To(&c.secrets, "")},
 	}
 }
 
 // topicKind is a text that can be joined.
-var topicKind = Kind[string]{
-	Schema: shape{"type": textTypes, "minLength": 1, "not": shape{"const": "phoenix"}},
+var topicKind = option.Kind[string]{
+	Schema: option.Shape{"type": option.TextTypes, "minLength": 1, "not": option.Shape{"const": "phoenix"}},
 	Read: func(_ string, n strictyaml.Node) (string, error) {
 		topic, err := n.Text()
 		switch {
@@ -130,42 +131,42 @@ var topicKind = Kind[string]{
 }
 
 // dataKind is a map of any data.
-var dataKind = Kind[json.RawMessage]{
-	Schema: shape{"type": "object"},
+var dataKind = option.Kind[json.RawMessage]{
+	Schema: option.Shape{"type": "object"},
 	Read: func(_ string, n strictyaml.Node) (json.RawMessage, error) {
 		if !n.IsMap() {
 			return nil, n.Errorf("a right one: {user_id: 123}", "params are a map")
 		}
 		return n.JSON()
 	},
-	Parts: func(as style, values []strictyaml.Node) (json.RawMessage, error) { return as.data(values[0]) },
+	Parts: func(as option.Style, values []strictyaml.Node) (json.RawMessage, error) { return as.Data(values[0]) },
 }
 
 // autoJoinKind is a list of topics, or of maps with a topic and its params.
-var autoJoinKind = Kind[[]autoJoin]{
-	Name: "list", Schema: shape{"type": "array", "items": shape{"anyOf": []shape{topicKind.Schema, mapShape(channelKeys(&autoJoin{}))}}},
+var autoJoinKind = option.Kind[[]autoJoin]{
+	Name: "list", Schema: option.Shape{"type": "array", "items": option.Shape{"anyOf": []option.Shape{topicKind.Schema, mapShape(channelKeys(&autoJoin{}))}}},
 	Read: func(_ string, n strictyaml.Node) ([]autoJoin, error) {
 		items, err := n.Items()
-		var wrong problems
-		wrong.add(err)
+		var wrong option.Problems
+		wrong.Add(err)
 		var channels []autoJoin
 		for _, item := range items {
 			channel, err := readAutoJoin(item)
 			if err == nil && slices.ContainsFunc(channels, func(c autoJoin) bool { return c.topic == channel.topic }) {
 				err = item.Errorf("name each topic once", "the topic %q is given twice", channel.topic)
 			}
-			wrong.add(err)
+			wrong.Add(err)
 			channels = append(channels, channel)
 		}
-		return channels, wrong.err()
+		return channels, wrong.Err()
 	},
-	Parts: func(as style, values []strictyaml.Node) (json.RawMessage, error) {
+	Parts: func(as option.Style, values []strictyaml.Node) (json.RawMessage, error) {
 		items, err := values[0].Items()
-		channels := make(list, len(items))
+		channels := make(option.List, len(items))
 		for i := 0; i < len(items) && err == nil; i++ {
 			channels[i], err = autoJoinJSON(items[i], as)
 		}
-		return channels.json(), err
+		return channels.JSON(), err
 	},
 	Canonical: func(channels []autoJoin) any {
 		list := make([][]any, len(channels))
@@ -182,7 +183,7 @@ func readAutoJoin(n strictyaml.Node) (channel autoJoin, err error) {
 		channel.topic, err = topicKind.Read("", n)
 		return channel, err
 	}
-	found, err := readOptions(n, channelKeys(&channel))
+	found, err := option.ReadMap(n, channelKeys(&channel))
 	if _, said := found["topic"]; err == nil && !said {
 		err = n.Errorf("a right one: {topic: room:lobby}", "the topic is missing")
 	}
@@ -202,23 +203,23 @@ func readAutoJoin(n strictyaml.Node) (channel autoJoin, err error) {
 }
 
 // autoJoinJSON writes a topic, or a map with its keys in their order.
-func autoJoinJSON(n strictyaml.Node, as style) (json.RawMessage, error) {
+func autoJoinJSON(n strictyaml.Node, as option.Style) (json.RawMessage, error) {
 	if !n.IsMap() {
-		return as.text(n)
+		return as.Text(n)
 	}
 	list, err := n.Fields()
 	if err != nil {
 		return nil, err
 	}
-	var keys []Option
+	var keys []option.Option
 	for _, field := range list {
-		i := slices.IndexFunc(channelKeys(&autoJoin{}), func(o Option) bool { return o.Key == field.Name })
+		i := slices.IndexFunc(channelKeys(&autoJoin{}), func(o option.Option) bool { return o.Key == field.Name })
 		if i < 0 {
 			return n.RawTexts() // whoever reads it says what is wrong
 		}
 		keys = append(keys, channelKeys(&autoJoin{})[i])
 	}
-	return mapJSON(as, n, keys)
+	return option.MapJSON(as, n, keys)
 }
 
 // read returns the params with the secrets as they are now.

@@ -10,11 +10,12 @@ import (
 
 	"phx/cmd/internal/endpoint"
 	"phx/cmd/internal/exit"
+	"phx/cmd/internal/option"
 	"phx/cmd/internal/secret"
 	"phx/phoenix"
 )
 
-// Connection is what the options say about one connection: the defaults until [Set.Resolve] has
+// Connection is what the options say about one connection: the defaults until [option.Set.Resolve] has
 // run.
 type Connection struct {
 	// Name is the connection's name in signals.
@@ -40,13 +41,13 @@ type Connection struct {
 	maxRetries                          int
 	reconnect, jitter                   bool
 	maxOutage                           time.Duration
-	maxRetriesFrom, reconnectFrom       origin
-	maxOutageFrom                       origin
+	maxRetriesFrom, reconnectFrom       option.Origin
+	maxOutageFrom                       option.Origin
 	reconnectAfter, rejoinAfter         []time.Duration
 	maxMessage                          int64
 	compress, requireWSS                bool
 
-	options []Option
+	options []option.Option
 }
 
 // Retry is what a command does about failures unless it is told otherwise.
@@ -67,11 +68,11 @@ func NewConnection(retry Retry) *Connection {
 }
 
 // Options declares the options of the connection.
-func (c *Connection) Options() []Option { return slices.Clone(c.options) }
+func (c *Connection) Options() []option.Option { return slices.Clone(c.options) }
 
 // keyed returns the options that a connection of a config file has a key for.
-func (c *Connection) keyed() []Option {
-	return slices.DeleteFunc(c.Options(), func(o Option) bool { return o.Key == "" || slices.Contains(sharedKeys, o.Key) })
+func (c *Connection) keyed() []option.Option {
+	return slices.DeleteFunc(c.Options(), func(o option.Option) bool { return o.Key == "" || slices.Contains(sharedKeys, o.Key) })
 }
 
 // builtIn is what package phoenix does unless it is told otherwise.
@@ -89,8 +90,8 @@ const (
 	defaultRejoinAfter    = "100ms,500ms,1s,2s,5s,10s"
 )
 
-func (c *Connection) identityOptions() []Option {
-	return []Option{
+func (c *Connection) identityOptions() []option.Option {
+	return []option.Option{
 		{Flag: "uri", Shorthand: "u", Env: "PHX_URI", Key: "uri", Secret: true, Value: uriKind.To(&c.URI, ""),
 			Usage:   "`URI` of the socket: ws, wss, http or https; /websocket is appended",
 			About:   "URI of the socket: ws, wss, http or https; /websocket is appended.",
@@ -113,54 +114,54 @@ func (c *Connection) identityOptions() []Option {
 		{Key: "auto_join_channels", Value: autoJoinKind.To(&c.autoJoin, ""),
 			About: "Channels to join and stay in: topics, or maps of a topic with params and secret_params, which are read at every join."},
 		// It is an option of listen, too; the other commands tell nothing of presence.
-		{Key: "presence", Value: boolKind.To(&c.Presence, "false"),
+		{Key: "presence", Value: option.BoolKind.To(&c.Presence, "false"),
 			About: "Emit the signals of who is there: phoenix.presence.join, leave and sync."},
-		{Flag: "any-topic", Key: "any_topic", Value: boolKind.To(&c.anyTopic, "false"),
+		{Flag: "any-topic", Key: "any_topic", Value: option.BoolKind.To(&c.anyTopic, "false"),
 			Usage: "take messages on topics that nobody joined, too",
 			About: "Take messages on topics that nobody joined, too, as the data of GraphQL subscriptions by Absinthe comes."},
-		{Key: "required", Value: boolKind.To(&c.Required, "true"),
+		{Key: "required", Value: option.BoolKind.To(&c.Required, "true"),
 			About: "Whether others count on the connection: it gates readiness, and phx serve ends when its retries are exhausted."},
 		{Key: "transport", Value: transportKind.To(&c.transport, "websocket"), Example: "websocket",
 			About: "How frames travel."},
-		{Flag: "vsn", Key: "vsn", Value: Choice(&c.vsn, builtIn.VSN, "1.0.0"), Example: "2.0.0",
+		{Flag: "vsn", Key: "vsn", Value: option.Choice(&c.vsn, builtIn.VSN, "1.0.0"), Example: "2.0.0",
 			Usage: "`VERSION` of the wire format: 2.0.0 or 1.0.0",
 			About: "Version of the wire format."},
 	}
 }
 
-func (c *Connection) timingOptions() []Option {
-	return []Option{
-		{Flag: "connect-timeout", Key: "connect_timeout_msec", Value: msecKind.To(&c.ConnectTimeout, builtIn.ConnectTimeout.String()), Example: "5s",
+func (c *Connection) timingOptions() []option.Option {
+	return []option.Option{
+		{Flag: "connect-timeout", Key: "connect_timeout_msec", Value: option.MsecKind.To(&c.ConnectTimeout, builtIn.ConnectTimeout.String()), Example: "5s",
 			Usage: "`TIME` for a dial, from DNS to upgrade",
 			About: "Milliseconds for a dial, from DNS to upgrade."},
-		{Flag: "timeout", Key: "reply_timeout_msec", Value: msecKind.To(&c.ReplyTimeout, builtIn.ReplyTimeout.String()), Example: "5s",
+		{Flag: "timeout", Key: "reply_timeout_msec", Value: option.MsecKind.To(&c.ReplyTimeout, builtIn.ReplyTimeout.String()), Example: "5s",
 			Usage: "`TIME` for the reply to one join or push",
 			About: "Milliseconds for the reply to one join or push."},
-		{Flag: "heartbeat-interval", Key: "heartbeat_interval_msec", Value: msecKind.To(&c.heartbeatInterval, builtIn.HeartbeatInterval.String()), Example: "30s",
+		{Flag: "heartbeat-interval", Key: "heartbeat_interval_msec", Value: option.MsecKind.To(&c.heartbeatInterval, builtIn.HeartbeatInterval.String()), Example: "30s",
 			Usage: "`TIME` between heartbeats",
 			About: "Milliseconds between heartbeats."},
-		{Flag: "heartbeat-timeout", Key: "heartbeat_timeout_msec", Value: msecKind.To(&c.heartbeatTimeout, ""), Example: "10s",
+		{Flag: "heartbeat-timeout", Key: "heartbeat_timeout_msec", Value: option.MsecKind.To(&c.heartbeatTimeout, ""), Example: "10s",
 			Usage: "`TIME` for the answer to a heartbeat (default 10s, or the interval if that is shorter)",
 			About: "Milliseconds for the answer to a heartbeat, at most the interval. The default is 10000, or the interval if that is shorter."},
-		{Flag: "max-retries", Key: "max_retries", Value: retriesKind.To(&c.maxRetries, strconv.Itoa(c.retry.Max)), from: &c.maxRetriesFrom,
+		{Flag: "max-retries", Key: "max_retries", Value: retriesKind.To(&c.maxRetries, strconv.Itoa(c.retry.Max)), From: &c.maxRetriesFrom,
 			Usage: "`N` retries in a row, of dials and of joins; -1: no limit", Example: "5",
 			About: "Retries in a row, of dials and of joins; -1: no limit. Without it, max_outage_msec alone is the limit if that is given."},
-		{Flag: "max-outage", Key: "max_outage_msec", Value: msecKind.To(&c.maxOutage, c.retry.maxOutage()), from: &c.maxOutageFrom,
+		{Flag: "max-outage", Key: "max_outage_msec", Value: option.MsecKind.To(&c.maxOutage, c.retry.maxOutage()), From: &c.maxOutageFrom,
 			Usage: "longest `TIME` that the link, or a channel, may be away before it is given up", Example: "15m",
 			About: "Milliseconds that the link, or a channel, may be away before it is given up."},
-		{Flag: "reconnect-after", Key: "reconnect_after_msec", Value: msecsKind.To(&c.reconnectAfter, defaultReconnectAfter),
+		{Flag: "reconnect-after", Key: "reconnect_after_msec", Value: option.MsecsKind.To(&c.reconnectAfter, defaultReconnectAfter),
 			Usage: "delays before dials, as a `LIST`; the last repeats", Example: "100ms,1s,10s",
 			About: "Milliseconds before each dial that is a retry; the last repeats."},
-		{Flag: "rejoin-after", Key: "rejoin_after_msec", Value: msecsKind.To(&c.rejoinAfter, defaultRejoinAfter),
+		{Flag: "rejoin-after", Key: "rejoin_after_msec", Value: option.MsecsKind.To(&c.rejoinAfter, defaultRejoinAfter),
 			Usage: "delays before joins, as a `LIST`; the last repeats", Example: "100ms,1s,10s",
 			About: "Milliseconds before each join that is a retry; the last repeats."},
-		{Flag: "no-reconnect", Key: "reconnect", Value: offKind.To(&c.reconnect, "false"), from: &c.reconnectFrom,
+		{Flag: "no-reconnect", Key: "reconnect", Value: option.OffKind.To(&c.reconnect, "false"), From: &c.reconnectFrom,
 			Usage: "do not retry anything (--max-retries 0)",
 			About: "Whether anything is retried."},
-		{Flag: "no-jitter", Key: "jitter", Value: offKind.To(&c.jitter, "false"),
+		{Flag: "no-jitter", Key: "jitter", Value: option.OffKind.To(&c.jitter, "false"),
 			Usage: "wait exactly the given delays, not a random half to whole of them",
 			About: "Wait a random half to whole of the delays."},
-		{Flag: "max-message", Key: "max_message", Value: sizeKind.To(&c.maxMessage, sizeText(builtIn.MaxMessage)), Example: "64MiB",
+		{Flag: "max-message", Key: "max_message", Value: option.SizeKind.To(&c.maxMessage, option.SizeText(builtIn.MaxMessage)), Example: "64MiB",
 			Usage: "`SIZE` of the largest message accepted",
 			About: "Size of the largest message accepted: bytes, or a number with KiB, MiB or GiB."},
 	}
@@ -228,7 +229,7 @@ func (c *Connection) check() error {
 	case c.heartbeatTimeout > c.heartbeatInterval:
 		return exit.Usagef("make the timeout shorter, or the interval longer",
 			"--heartbeat-timeout %v is longer than --heartbeat-interval %v", c.heartbeatTimeout, c.heartbeatInterval)
-	case !c.reconnect && c.reconnectFrom == fromFlag && c.maxRetriesFrom == fromFlag && c.maxRetries != 0:
+	case !c.reconnect && c.reconnectFrom == option.FromFlag && c.maxRetriesFrom == option.FromFlag && c.maxRetries != 0:
 		return exit.Usagef(leaveOut, "--no-reconnect contradicts --max-retries %d", c.maxRetries)
 	case c.Origin != "" && slices.ContainsFunc(c.Headers, isOrigin):
 		return exit.Usagef(leaveOut, "--origin contradicts --header Origin")
@@ -260,11 +261,11 @@ func valuesOf(pairs []secret.Named) []*secret.Source {
 // given limit retries from the start. A flag counts before both keys.
 func (c *Connection) retries() (limit int, failFast bool) {
 	switch {
-	case !c.reconnect && (c.reconnectFrom == fromFlag || c.maxRetriesFrom != fromFlag):
+	case !c.reconnect && (c.reconnectFrom == option.FromFlag || c.maxRetriesFrom != option.FromFlag):
 		return 0, false
-	case c.maxRetriesFrom != fromDefault:
+	case c.maxRetriesFrom != option.FromDefault:
 		return c.maxRetries, false
-	case c.maxOutageFrom != fromDefault:
+	case c.maxOutageFrom != option.FromDefault:
 		return -1, c.retry.FailFast
 	}
 	return c.retry.Max, c.retry.FailFast
@@ -280,7 +281,7 @@ func (r Retry) maxOutage() string {
 
 // outageLimit returns the bound of an outage. Who says how often to try, and not for how long, gets that many tries.
 func (c *Connection) outageLimit() time.Duration {
-	if c.maxRetriesFrom != fromDefault && c.maxOutageFrom == fromDefault {
+	if c.maxRetriesFrom != option.FromDefault && c.maxOutageFrom == option.FromDefault {
 		return 0
 	}
 	return c.maxOutage
@@ -306,10 +307,10 @@ func (c *Connection) SocketFingerprint() string {
 	settings := []any{"params", canonicalLiterals(c.Params), "headers", canonicalLiterals(c.Headers)}
 	for _, o := range c.keyed() {
 		if o.Key != "params" && o.Key != "headers" && !slices.Contains(liveKeys, o.Key) {
-			settings = append(settings, o.Key, o.Value.canonical())
+			settings = append(settings, o.Key, o.Value.Canonical())
 		}
 	}
-	return hashOf(settings)
+	return option.Hash(settings)
 }
 
 // ChannelFingerprints returns for each topic of the connection's auto_join_channels a hash that is equal for params between which one
@@ -317,7 +318,7 @@ func (c *Connection) SocketFingerprint() string {
 func (c *Connection) ChannelFingerprints() map[string]string {
 	prints := map[string]string{}
 	for _, channel := range c.autoJoin {
-		prints[channel.topic] = hashOf([]any{canonicalJSON(channel.params), canonicalLiterals(channel.secrets)})
+		prints[channel.topic] = option.Hash([]any{canonicalJSON(channel.params), canonicalLiterals(channel.secrets)})
 	}
 	return prints
 }
@@ -339,8 +340,8 @@ func (c *Connection) Fingerprint() string {
 	settings := []any{"retries", retries}
 	for _, o := range c.keyed() {
 		if o.Key != "reconnect" && o.Key != "max_retries" {
-			settings = append(settings, o.Key, o.Value.canonical())
+			settings = append(settings, o.Key, o.Value.Canonical())
 		}
 	}
-	return hashOf(settings)
+	return option.Hash(settings)
 }

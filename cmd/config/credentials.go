@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"phx/cmd/internal/option"
 	"phx/cmd/internal/secret"
 	"phx/cmd/internal/strictyaml"
 	"phx/phoenix"
@@ -40,8 +41,8 @@ type pairList struct {
 }
 
 // kind completes the kind of the pairs.
-func (l pairList) kind(k Kind[[]secret.Named]) Kind[[]secret.Named] {
-	k.Join = joined[secret.Named]
+func (l pairList) kind(k option.Kind[[]secret.Named]) option.Kind[[]secret.Named] {
+	k.Join = option.Joined[secret.Named]
 	k.Merge = func(list, less []secret.Named) []secret.Named {
 		return addMissing(list, less, func(p secret.Named) string { return l.canonical(p.Name) })
 	}
@@ -51,16 +52,16 @@ func (l pairList) kind(k Kind[[]secret.Named]) Kind[[]secret.Named] {
 		if err != nil {
 			return nil, err
 		}
-		var wrong problems
+		var wrong option.Problems
 		var pairs []secret.Named
 		for _, field := range list {
 			p, err := l.read(key, field)
-			wrong.add(err)
+			wrong.Add(err)
 			pairs = append(pairs, p)
 		}
-		return pairs, wrong.err()
+		return pairs, wrong.Err()
 	}
-	k.Parts = func(as style, values []strictyaml.Node) (json.RawMessage, error) {
+	k.Parts = func(as option.Style, values []strictyaml.Node) (json.RawMessage, error) {
 		var merged []namedNode
 		for _, n := range values {
 			list, err := l.fields(n)
@@ -69,7 +70,7 @@ func (l pairList) kind(k Kind[[]secret.Named]) Kind[[]secret.Named] {
 			}
 			merged = addMissing(merged, list, func(n namedNode) string { return l.canonical(n.name) })
 		}
-		return pairsJSON(merged, l.canonical, as.secret)
+		return pairsJSON(merged, l.canonical, as.Secret)
 	}
 	return k
 }
@@ -85,9 +86,9 @@ func canonicalPairs(pairs []secret.Named, canonical func(string) string) any {
 }
 
 // pairsJSON writes pairs as a map, or as a list of pairs if one is there several times.
-func pairsJSON(pairs []namedNode, canonical func(string) string, as form) (json.RawMessage, error) {
-	var o object
-	var entries list
+func pairsJSON(pairs []namedNode, canonical func(string) string, as option.Form) (json.RawMessage, error) {
+	var o option.Object
+	var entries option.List
 	several := false
 	for i, p := range pairs {
 		several = several || slices.ContainsFunc(pairs[:i], func(other namedNode) bool { return canonical(other.name) == canonical(p.name) })
@@ -95,13 +96,13 @@ func pairsJSON(pairs []namedNode, canonical func(string) string, as form) (json.
 		if err != nil {
 			return nil, err
 		}
-		o.add(p.name, value)
-		entries = append(entries, list{jsonText(p.name), value}.json())
+		o.Add(p.name, value)
+		entries = append(entries, option.List{option.JSONText(p.name), value}.JSON())
 	}
 	if several {
-		return entries.json(), nil
+		return entries.JSON(), nil
 	}
-	return o.json(), nil
+	return o.JSON(), nil
 }
 
 func sameName(name string) string { return name }
@@ -123,10 +124,10 @@ var secretMap = pairList{canonical: sameName, fields: mapFields, read: func(key 
 }}
 
 // paramsKind is the params of connect/3.
-var paramsKind = func() Kind[[]secret.Named] {
-	k := secretMap.kind(Kind[[]secret.Named]{
-		Name: "map", Parse: oneOf(parseParam),
-		Schema: shape{"type": "object", "propertyNames": shape{"not": shape{"const": "vsn"}}, "additionalProperties": refTo("secret")},
+var paramsKind = func() option.Kind[[]secret.Named] {
+	k := secretMap.kind(option.Kind[[]secret.Named]{
+		Name: "map", Parse: option.OneOf(parseParam),
+		Schema: option.Shape{"type": "object", "propertyNames": option.Shape{"not": option.Shape{"const": "vsn"}}, "additionalProperties": option.RefTo("secret")},
 	})
 	read := k.Read
 	k.Read = func(key string, n strictyaml.Node) ([]secret.Named, error) {
@@ -162,9 +163,9 @@ var (
 const headersHint = "a right one: {X-Api-Key: value}, or a list of pairs: [[X-Api-Key, value]]"
 
 // headersKind is headers. Those that one of the patterns matches belong to owner.
-func headersKind(owner string, patterns ...string) Kind[[]secret.Named] {
+func headersKind(owner string, patterns ...string) option.Kind[[]secret.Named] {
 	taken := regexp.MustCompile("(?i)^(" + strings.Join(patterns, "|") + ")$").MatchString
-	name := shape{"type": textTypes, "pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$", "not": shape{"type": "string", "pattern": "^(" + anyCase(patterns) + ")$"}}
+	name := option.Shape{"type": option.TextTypes, "pattern": "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$", "not": option.Shape{"type": "string", "pattern": "^(" + option.AnyCase(patterns) + ")$"}}
 	list := pairList{canonical: http.CanonicalHeaderKey, fields: headerFields, read: func(key string, h namedNode) (secret.Named, error) {
 		switch {
 		case taken(h.name):
@@ -181,15 +182,15 @@ func headersKind(owner string, patterns ...string) Kind[[]secret.Named] {
 		}
 		return secret.Named{Name: h.name, Value: value}, nil
 	}}
-	return list.kind(Kind[[]secret.Named]{
+	return list.kind(option.Kind[[]secret.Named]{
 		Name: "map or list of pairs",
-		Schema: shape{"anyOf": []shape{
-			{"type": "object", "propertyNames": name, "additionalProperties": refTo("header")},
-			{"type": "array", "items": shape{
-				"type": "array", "minItems": 2, "maxItems": 2, "prefixItems": []shape{anyOf(name), refTo("header")},
+		Schema: option.Shape{"anyOf": []option.Shape{
+			{"type": "object", "propertyNames": name, "additionalProperties": option.RefTo("header")},
+			{"type": "array", "items": option.Shape{
+				"type": "array", "minItems": 2, "maxItems": 2, "prefixItems": []option.Shape{option.AnyOf(name), option.RefTo("header")},
 			}},
 		}},
-		Parse: oneOf(func(text string) (secret.Named, error) {
+		Parse: option.OneOf(func(text string) (secret.Named, error) {
 			name, value, ok := strings.Cut(text, ":")
 			switch {
 			case !ok || !isHeaderName(name):
@@ -216,21 +217,21 @@ func headerFields(n strictyaml.Node) ([]namedNode, error) {
 		return nil, err
 	}
 	var headers []namedNode
-	var wrong problems
+	var wrong option.Problems
 	for _, item := range list {
 		two, err := item.Items()
 		if err == nil && len(two) != 2 {
 			err = item.Errorf(headersHint, "this is not a pair of name and value")
 		}
 		if err != nil {
-			wrong.add(err)
+			wrong.Add(err)
 			continue
 		}
 		name, err := two[0].Text()
-		wrong.add(err)
+		wrong.Add(err)
 		headers = append(headers, namedNode{name, two[0], two[1]})
 	}
-	return headers, wrong.err()
+	return headers, wrong.Err()
 }
 
 // isHeaderName reports whether name can be that of a header (RFC 9110, section 5.6.2).

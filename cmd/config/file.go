@@ -1,3 +1,18 @@
+// Package config is everything that can be set in a connection and in a config file. Each
+// [option.Option] is declared once: flag, environment variable, key in a config file, kind of value,
+// default and help. Flags, parser, `config show`, `config schema`, the help pages and the fingerprint
+// loop over options and ask the kind.
+//
+// A [File] holds named connections. A [Selection] chooses one, an [Entry], and an [option.Set]
+// resolves options with it. The options of a connection end in a [Connection], which builds the
+// [phoenix.Options].
+//
+// A server uses [File.Serve] and, for each connection, [Entry.Resolve]. [Validate] does both;
+// [File.Show] writes the result. These report every error at once, each with its place, and name
+// keys instead of flags.
+//
+// Errors are [*exit.Error]s, or several joined. They never contain the text of an option marked
+// Secret.
 package config
 
 import (
@@ -9,6 +24,7 @@ import (
 	"sync"
 
 	"phx/cmd/internal/exit"
+	"phx/cmd/internal/option"
 	"phx/cmd/internal/strictyaml"
 	"phx/signal"
 )
@@ -21,9 +37,9 @@ type File struct {
 	// Entries are its connections, in the order of the file.
 	Entries []*Entry
 
-	defaults fields
+	defaults option.Fields
 	// serve holds the values of serveKeys that there are.
-	serve fields
+	serve option.Fields
 	// variables are those that were looked up for the file; mu guards them.
 	mu        sync.Mutex
 	variables map[string]bool
@@ -60,7 +76,7 @@ type Entry struct {
 	Name string
 	// named says that it was asked for by its name, and not only found in the file.
 	named         bool
-	own, defaults fields
+	own, defaults option.Fields
 	// key is what it stands under, and at is where that is.
 	key string
 	at  strictyaml.Node
@@ -87,7 +103,7 @@ func ParseFile(name string, data []byte, lookupEnv func(string) (string, bool)) 
 
 // parseFile is ParseFile that returns what could be understood, too, nil if nothing.
 func parseFile(name string, data []byte, lookupEnv func(string) (string, bool)) (*File, error) {
-	f, keys := &File{Name: name, defaults: fields{}, serve: fields{}, variables: map[string]bool{}}, connectionKeys()
+	f, keys := &File{Name: name, defaults: option.Fields{}, serve: option.Fields{}, variables: map[string]bool{}}, connectionKeys()
 	root, err := strictyaml.Parse(name, data, f.noting(lookupEnv))
 	if err != nil {
 		return nil, err
@@ -96,8 +112,8 @@ func parseFile(name string, data []byte, lookupEnv func(string) (string, bool)) 
 	if err != nil {
 		return nil, err
 	}
-	said := fields{}
-	var wrong problems
+	said := option.Fields{}
+	var wrong option.Problems
 	for _, field := range top {
 		switch {
 		case field.Name == "connections", field.Name == "defaults", slices.Contains(sharedKeys, field.Name):
@@ -106,12 +122,12 @@ func parseFile(name string, data []byte, lookupEnv func(string) (string, bool)) 
 			f.serve[field.Name] = field.Value
 		default:
 			known := slices.Concat([]string{"connections", "defaults"}, sharedKeys, serveKeys)
-			wrong.add(unknownKey(field, known...))
+			wrong.Add(option.UnknownKey(field, known...))
 		}
 	}
 	if defaults, given := said["defaults"]; given {
-		f.defaults, err = collect(defaults, keys)
-		wrong.add(err)
+		f.defaults, err = option.Collect(defaults, keys)
+		wrong.Add(err)
 	}
 	for _, key := range sharedKeys {
 		if value, given := said[key]; given {
@@ -119,33 +135,33 @@ func parseFile(name string, data []byte, lookupEnv func(string) (string, bool)) 
 		}
 	}
 	if connections, given := said["connections"]; given {
-		wrong.add(f.addEntries(connections, keys))
+		wrong.Add(f.addEntries(connections, keys))
 	}
-	return f, wrong.err()
+	return f, wrong.Err()
 }
 
-func (f *File) addEntries(connections strictyaml.Node, keys []Option) error {
+func (f *File) addEntries(connections strictyaml.Node, keys []option.Option) error {
 	list, err := connections.Fields()
 	if err != nil {
 		return err
 	}
-	var wrong problems
+	var wrong option.Problems
 	for _, field := range list {
-		own, err := collect(field.Value, keys)
-		wrong.add(err)
+		own, err := option.Collect(field.Value, keys)
+		wrong.Add(err)
 		e := &Entry{own: own, defaults: f.defaults, key: field.Name, at: field.Key}
 		where, err := e.findName(field)
 		if err == nil && f.entry(e.Name) != nil {
 			err = where.Errorf("give each its own name", "a second connection is called %q", e.Name)
 		}
 		if err != nil {
-			wrong.add(err)
+			wrong.Add(err)
 			continue
 		}
 		e.own["name"] = where
 		f.Entries = append(f.Entries, e)
 	}
-	return wrong.err()
+	return wrong.Err()
 }
 
 // findName sets the name of the entry, which stands under the key of field, and returns where it
@@ -176,17 +192,17 @@ func ParseEntry(file string, data []byte, lookupEnv func(string) (string, bool))
 	if err != nil {
 		return nil, err
 	}
-	var wrong problems
-	own, err := collect(root, connectionKeys())
-	wrong.add(err)
+	var wrong option.Problems
+	own, err := option.Collect(root, connectionKeys())
+	wrong.Add(err)
 	e := &Entry{own: own, at: root}
 	if _, named := e.own["name"]; named {
 		_, err = e.findName(strictyaml.Field{})
-		wrong.add(err)
+		wrong.Add(err)
 	} else if root.IsMap() {
-		wrong.add(root.Errorf(`a right one: {"name": "backend", "uri": "ws://localhost:4000/socket"}`, "the connection has no name"))
+		wrong.Add(root.Errorf(`a right one: {"name": "backend", "uri": "ws://localhost:4000/socket"}`, "the connection has no name"))
 	}
-	if err := wrong.err(); err != nil {
+	if err := wrong.Err(); err != nil {
 		return nil, err
 	}
 	return e, nil
@@ -201,26 +217,27 @@ func (e *Entry) Under(f *File) {
 	}
 }
 
-// values returns what the file says about a key: in the connection, then in the defaults.
-func (e *Entry) values(key string) []strictyaml.Node {
+// Values returns what the file says about a key: in the connection, then in the defaults. An entry
+// that is nil has none.
+func (e *Entry) Values(key string) []strictyaml.Node {
 	if e == nil {
 		return nil
 	}
-	return append(e.own.values(key), e.defaults.values(key)...)
+	return append(e.own.Values(key), e.defaults.Values(key)...)
 }
 
 // value returns the first of them.
 func (e *Entry) value(key string) (n strictyaml.Node, said bool) {
-	if values := e.values(key); len(values) > 0 {
+	if values := e.Values(key); len(values) > 0 {
 		return values[0], true
 	}
 	return n, false
 }
 
-// ranksBeforeEnv reports whether the entry's own value of a key counts before the environment.
+// RanksBeforeEnv reports whether the entry's own value of a key counts before the environment.
 // Whoever names a connection wants that one, whatever variables are set.
-func (e *Entry) ranksBeforeEnv(key string) bool {
-	return e != nil && e.named && len(e.own.values(key)) > 0
+func (e *Entry) RanksBeforeEnv(key string) bool {
+	return e != nil && e.named && len(e.own.Values(key)) > 0
 }
 
 // entry returns the connection of a name, nil if there is none.
@@ -289,31 +306,31 @@ func (e *Entry) Resolve(log *slog.Logger) (*Connection, error) {
 func (e *Entry) read(log *slog.Logger) (*Connection, error) {
 	c := NewConnection(Retry{Max: ServeRetries})
 	c.Logger = log
-	var wrong problems
+	var wrong option.Problems
 	for _, o := range c.options {
-		wrong.add(o.readKey(e.values(o.Key)...))
+		wrong.Add(o.ReadKey(e.Values(o.Key)...))
 	}
-	return c, wrong.err()
+	return c, wrong.Err()
 }
 
 // check checks the values against each other, as [Connection.Build] does, but says where they are.
 func (e *Entry) check(c *Connection) error {
-	var wrong problems
+	var wrong option.Problems
 	uri, said := e.value("uri")
 	if !said {
-		wrong.add(e.at.Errorf("a right one: uri: ws://localhost:4000/socket, here or in defaults:", "the connection %q has no uri", e.Name))
+		wrong.Add(e.at.Errorf("a right one: uri: ws://localhost:4000/socket, here or in defaults:", "the connection %q has no uri", e.Name))
 	}
 	if c.requireWSS && c.Cleartext() {
-		wrong.add(uri.Errorf("use wss://, or take require_wss: true out", "the uri is one of ws, which is not encrypted, and require_wss is true"))
+		wrong.Add(uri.Errorf("use wss://, or take require_wss: true out", "the uri is one of ws, which is not encrypted, and require_wss is true"))
 	}
 	if timeout, said := e.value("heartbeat_timeout_msec"); said && c.heartbeatTimeout > c.heartbeatInterval {
-		wrong.add(timeout.Errorf("make the timeout shorter, or the interval longer", "heartbeat_timeout_msec %d is longer than heartbeat_interval_msec %d",
+		wrong.Add(timeout.Errorf("make the timeout shorter, or the interval longer", "heartbeat_timeout_msec %d is longer than heartbeat_interval_msec %d",
 			c.heartbeatTimeout.Milliseconds(), c.heartbeatInterval.Milliseconds()))
 	}
 	if key, said := e.value("tls.key_file"); said && c.TLS.Cert == nil {
-		wrong.add(key.Errorf("give the certificate of the key: cert_file: client.pem", "tls has a key_file and no cert_file"))
+		wrong.Add(key.Errorf("give the certificate of the key: cert_file: client.pem", "tls has a key_file and no cert_file"))
 	}
-	if err := wrong.err(); err != nil {
+	if err := wrong.Err(); err != nil {
 		return err
 	}
 	if err := c.complete(); err != nil {
@@ -337,7 +354,7 @@ func (e *Entry) warnings(c *Connection) []error {
 // named go to another server than its own. --uri and PHX_URI count before the file, and whoever
 // gives one may not think of the file.
 func (e *Entry) WarnOtherServer(c *Connection) string {
-	hasCredentials := func(key string) bool { return len(e.values(key)) > 0 }
+	hasCredentials := func(key string) bool { return len(e.Values(key)) > 0 }
 	if e == nil || e.named || !slices.ContainsFunc([]string{"auth_token", "params", "headers"}, hasCredentials) {
 		return ""
 	}

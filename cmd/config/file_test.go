@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"phx/cmd/internal/exit"
+	"phx/cmd/internal/option"
 	"phx/cmd/internal/secret"
 	"phx/phoenix"
 )
@@ -30,7 +31,7 @@ func resolveFile(text, named string, args []string, vars map[string]string) (*Co
 		}
 	}
 	c := NewConnection(Retry{})
-	set := NewSet(c.Options())
+	set := option.NewSet(c.Options())
 	set.Use(entry)
 	flags := pflag.NewFlagSet("test", pflag.ContinueOnError)
 	flags.SetOutput(io.Discard)
@@ -571,8 +572,8 @@ func TestRawIsJSON(t *testing.T) {
 }
 
 func TestServeRetriesAreTheDefault(t *testing.T) {
-	i := slices.IndexFunc(NewConnection(Retry{Max: ServeRetries}).Options(), func(o Option) bool { return o.Key == "max_retries" })
-	if def := NewConnection(Retry{Max: ServeRetries}).Options()[i].Value.defJSON; string(def) != "10" {
+	i := slices.IndexFunc(NewConnection(Retry{Max: ServeRetries}).Options(), func(o option.Option) bool { return o.Key == "max_retries" })
+	if def := NewConnection(Retry{Max: ServeRetries}).Options()[i].Value.DefJSON; string(def) != "10" {
 		t.Errorf("default %s", def)
 	}
 }

@@ -5,23 +5,24 @@ import (
 	"net/url"
 	"strings"
 
+	"phx/cmd/internal/option"
 	"phx/cmd/internal/secret"
 )
 
 // networkOptions declares the options about the way to the server.
-func (c *Connection) networkOptions() []Option {
-	return []Option{
-		{Flag: "origin", Value: Checked(&c.Origin, "", parseOrigin),
+func (c *Connection) networkOptions() []option.Option {
+	return []option.Option{
+		{Flag: "origin", Value: option.Checked(&c.Origin, "", parseOrigin),
 			Usage: "`URL` to send as the Origin header (default none: Phoenix accepts that)", Example: "https://example.com"},
-		{Flag: "unix-socket", Value: Checked(&c.UnixSocket, "", parsePath),
+		{Flag: "unix-socket", Value: option.Checked(&c.UnixSocket, "", parsePath),
 			Usage: "connect to the Unix socket at `PATH`; --uri still names host and path of the request", Example: "/run/backend.sock"},
 		{Flag: "proxy", Key: "proxy", Secret: true, Value: proxyKind.To(&c.ProxyURL, ""),
 			Usage:   "connect through the proxy at `URL`: http, socks5 or socks5h, user:password@ included (default as $HTTPS_PROXY, $HTTP_PROXY and $NO_PROXY say)",
 			About:   "URL of a proxy: http, socks5 or socks5h. The default is as $HTTPS_PROXY, $HTTP_PROXY and $NO_PROXY say.",
 			Example: "http://proxy.example.com:3128"},
-		{Flag: "compress", Value: Switch(&c.compress),
+		{Flag: "compress", Value: option.Switch(&c.compress),
 			Usage: "offer compression (permessage-deflate) to the server: less on the wire, more work"},
-		{Flag: "require-wss", Key: "require_wss", Value: Switch(&c.requireWSS),
+		{Flag: "require-wss", Key: "require_wss", Value: option.Switch(&c.requireWSS),
 			Usage: "refuse a ws:// URI, unless it is that of this machine",
 			About: "Refuse a ws:// URI, which is not encrypted, unless it is that of this machine. Without it, credentials on such a link are warned of."},
 	}
@@ -45,8 +46,8 @@ func (c *Connection) Warning() string {
 }
 
 // tlsOptions are read at every dial, so that certificates can be renewed.
-func tlsOptions(t *secret.TLS) []Option {
-	return []Option{
+func tlsOptions(t *secret.TLS) []option.Option {
+	return []option.Option{
 		{Flag: "cacert", Key: "tls.ca_file", Value: fileKind("--cacert").To(&t.CA, ""), Example: "ca.pem",
 			Usage: "`FILE` with the certificates (PEM) to trust in place of the system's [$SSL_CERT_FILE], read at every dial",
 			About: "The certificates to trust in place of the system's."},
@@ -56,7 +57,7 @@ func tlsOptions(t *secret.TLS) []Option {
 		{Flag: "key", Key: "tls.key_file", Value: fileKind("--key").To(&t.Key, ""), Example: "client.key",
 			Usage: "`FILE` with the private key (PEM) of --cert, read at every dial (default the file of --cert)",
 			About: "The private key of the client certificate. The default is the file of the certificate."},
-		{Flag: "insecure", Shorthand: "k", Key: "tls.insecure_skip_verify", Value: Switch(&t.Insecure),
+		{Flag: "insecure", Shorthand: "k", Key: "tls.insecure_skip_verify", Value: option.Switch(&t.Insecure),
 			Usage: "accept any certificate of the server, whatever --cacert says: whoever stands between can read and change everything",
 			About: "Accept any certificate of the server: whoever stands between can read and change everything."},
 		{Flag: "server-name", Key: "tls.server_name", Value: hostKind.To(&t.ServerName, ""), Example: "example.com",

@@ -3,43 +3,42 @@ package config
 import (
 	"bytes"
 	"encoding/json"
-	"maps"
 	"slices"
-	"strings"
-	"unicode"
+
+	"phx/cmd/internal/option"
 )
 
 // topKeys declares the keys at the top of a file. [ParseFile] and [File.Serve] read what is below
 // them.
-func topKeys() []Option {
-	kinds := map[string]shape{}
+func topKeys() []option.Option {
+	kinds := map[string]option.Shape{}
 	for _, name := range builtInSinks {
-		kinds[name] = shape{"allOf": []shape{refTo("sink"), {"required": []string{name}}}}
+		kinds[name] = option.Shape{"allOf": []option.Shape{option.RefTo("sink"), {"required": []string{name}}}}
 	}
-	connections := shape{"type": "object", "additionalProperties": refTo("connection")}
-	sinks := shape{
-		"type": "object", "propertyNames": shape{"pattern": "^[A-Za-z0-9_-]+$"},
-		"properties": kinds, "additionalProperties": refTo("sink"),
+	connections := option.Shape{"type": "object", "additionalProperties": option.RefTo("connection")}
+	sinks := option.Shape{
+		"type": "object", "propertyNames": option.Shape{"pattern": "^[A-Za-z0-9_-]+$"},
+		"properties": kinds, "additionalProperties": option.RefTo("sink"),
 	}
-	shared := slices.DeleteFunc(NewConnection(Retry{}).Options(), func(o Option) bool { return !slices.Contains(sharedKeys, o.Key) })
-	return slices.Concat(shared, []Option{
-		{Key: "defaults", Value: described("map", refTo("connection")),
+	shared := slices.DeleteFunc(NewConnection(Retry{}).Options(), func(o option.Option) bool { return !slices.Contains(sharedKeys, o.Key) })
+	return slices.Concat(shared, []option.Option{
+		{Key: "defaults", Value: option.Described("map", option.RefTo("connection")),
 			About: "What connections have that say nothing else. Params and headers add up, by name."},
-		{Key: "connections", Value: described("map", connections),
+		{Key: "connections", Value: option.Described("map", connections),
 			About: "The connections, each under a key that is its name unless it has a name of its own."},
-		{Key: "sinks", Value: described("map", sinks),
+		{Key: "sinks", Value: option.Described("map", sinks),
 			About: "Where routes lead to. stdout and discard are there anyway."},
-		{Key: "routes", Value: described("list of maps", shape{"type": "array", "items": refTo("route")}),
+		{Key: "routes", Value: option.Described("list of maps", option.Shape{"type": "array", "items": option.RefTo("route")}),
 			About: "Which signals go to which sinks. A signal goes to the sinks of every route that wants it, to each sink once. Without routes, all go to stdout."},
 	}, below("control", controlOptions(new(string))), below("http", httpOptions(new(string))))
 }
 
 // connectionKeys are those of a connection, with the defaults of a server.
-func connectionKeys() []Option { return NewConnection(Retry{Max: ServeRetries}).keyed() }
+func connectionKeys() []option.Option { return NewConnection(Retry{Max: ServeRetries}).keyed() }
 
-func sinkKeys() []Option { return sinkOptions(&Sink{}) }
+func sinkKeys() []option.Option { return sinkOptions(&Sink{}) }
 
-func routeKeys() []Option { return routeOptions(&Route{}, nil) }
+func routeKeys() []option.Option { return routeOptions(&Route{}, nil) }
 
 // aboutMaps says what the maps are about that keys with dots are in.
 var aboutMaps = map[string]string{
@@ -52,51 +51,35 @@ var aboutMaps = map[string]string{
 }
 
 // below returns the options with keys that are in the map of a key.
-func below(key string, options []Option) []Option {
+func below(key string, options []option.Option) []option.Option {
 	for i := range options {
 		options[i].Key = key + "." + options[i].Key
 	}
 	return options
 }
 
-// A Key is what a config file can say, for people to read about.
-type Key struct {
-	// Path is the key; a dot divides those of nested maps.
-	Path string
-	// Type says in a few words what the value looks like.
-	Type string
-	// Default is what is built in, as JSON; nil: nothing.
-	Default json.RawMessage
-	// Required says that the key must be there, where the map is that it belongs to.
-	Required bool
-	// About says what the key does.
-	About string
+// describe and mapShape describe a map with the keys of the options, for people and for editors.
+func describe(options []option.Option) []option.Key {
+	return option.Describe("", options, aboutMaps)
 }
+
+func mapShape(options []option.Option) option.Shape { return option.MapShape(options, aboutMaps) }
 
 // Keys are those of a config file, in the order in which they are declared.
 type Keys struct {
 	// Top are those at the top, control and http with what is in them.
-	Top []Key
+	Top []option.Key
 	// Connection holds the keys of a connection and of the defaults, Secret those of a map in
 	// place of a secret.
-	Connection, Sink, Route, Secret []Key
+	Connection, Sink, Route, Secret []option.Key
 }
 
 // DescribeKeys returns every key there is.
 func DescribeKeys() Keys {
 	return Keys{
-		Top: describe("", topKeys()), Connection: describe("", connectionKeys()), Sink: describe("", sinkKeys()),
-		Route: describe("", routeKeys()), Secret: describe("", secretKeys),
+		Top: describe(topKeys()), Connection: describe(connectionKeys()), Sink: describe(sinkKeys()),
+		Route: describe(routeKeys()), Secret: describe(secretKeys),
 	}
-}
-
-func describe(prefix string, options []Option) []Key {
-	var keys []Key
-	for _, b := range branches(options) {
-		keys = append(keys, Key{Path: prefix + b.Key, Type: b.Value.name, Default: b.Value.defJSON, Required: b.Required, About: b.About})
-		keys = append(keys, describe(prefix+b.Key+".", b.below)...)
-	}
-	return keys
 }
 
 // Schema returns a JSON Schema of config files, for editors, made of the options of the parser.
@@ -120,112 +103,37 @@ func Schema() []byte {
 	return out.Bytes()
 }
 
-// A shape is the JSON Schema of a value. The parser takes texts; a shape also allows the number
-// or boolean that such a text can be written as, and any text that refers to variables.
-type shape map[string]any
-
-// mapShape is the shape of a map that has the keys of the options.
-func mapShape(options []Option) shape {
-	properties, required := shape{}, []string{}
-	for _, b := range branches(options) {
-		s := b.Value.schema
-		if b.below != nil {
-			s = mapShape(b.below)
-		}
-		s = withAbout(b.About, s)
-		if b.Value.defJSON != nil {
-			s["default"] = b.Value.defJSON
-		}
-		properties[b.Key] = s
-		if b.Required {
-			required = append(required, b.Key)
-		}
-	}
-	s := shape{"type": "object", "additionalProperties": false, "properties": properties}
-	if len(required) > 0 {
-		s["required"] = required
-	}
-	return s
-}
-
-// withAbout is a copy of a shape with a description for editors.
-func withAbout(text string, s shape) shape {
-	with := maps.Clone(s)
-	if text != "" {
-		with["description"] = text
-	}
-	return with
-}
-
 // definitions are the shapes that others refer to.
-func definitions() shape {
+func definitions() option.Shape {
 	source := mapShape(secretKeys)
 	source["minProperties"], source["maxProperties"] = 1, 1
-	secret := func(text shape) shape { return shape{"anyOf": []shape{text, source}} }
-	return shape{
-		"reference":  withAbout("Variables are filled in: ${VAR}, ${VAR:-default}, ${VAR:?message}; $$ is a dollar sign.", textLike(`\$\{`)),
-		"text":       withAbout("A text, in which variables are filled in: ${VAR}, ${VAR:-default}, ${VAR:?message}; $$ is a dollar sign.", shape{"type": textTypes}),
-		"secret":     withAbout("A text, or where to find it: {env: VARIABLE}, {file: PATH} or {command: [PROGRAM, ARGUMENT]}.", secret(textShape)),
-		"key":        withAbout("A text that is not empty, or where to find it: {env: VARIABLE}, {file: PATH} or {command: [PROGRAM, ARGUMENT]}.", secret(wordShape)),
-		"header":     withAbout("The value of a header, on one line, or where to find it: {env: VARIABLE}, {file: PATH} or {command: [PROGRAM, ARGUMENT]}.", secret(shape{"type": textTypes, "pattern": `^[^\x00-\x08\x0a-\x1f\x7f]*$`})),
+	secret := func(text option.Shape) option.Shape { return option.Shape{"anyOf": []option.Shape{text, source}} }
+	return option.Shape{
+		"reference":  option.WithAbout("Variables are filled in: ${VAR}, ${VAR:-default}, ${VAR:?message}; $$ is a dollar sign.", option.TextLike(`\$\{`)),
+		"text":       option.WithAbout("A text, in which variables are filled in: ${VAR}, ${VAR:-default}, ${VAR:?message}; $$ is a dollar sign.", option.Shape{"type": option.TextTypes}),
+		"secret":     option.WithAbout("A text, or where to find it: {env: VARIABLE}, {file: PATH} or {command: [PROGRAM, ARGUMENT]}.", secret(option.TextShape)),
+		"key":        option.WithAbout("A text that is not empty, or where to find it: {env: VARIABLE}, {file: PATH} or {command: [PROGRAM, ARGUMENT]}.", secret(option.WordShape)),
+		"header":     option.WithAbout("The value of a header, on one line, or where to find it: {env: VARIABLE}, {file: PATH} or {command: [PROGRAM, ARGUMENT]}.", secret(option.Shape{"type": option.TextTypes, "pattern": `^[^\x00-\x08\x0a-\x1f\x7f]*$`})),
 		"connection": mapShape(connectionKeys()),
 		"sink":       sinkShape(),
 		"route":      routeShape(),
 	}
 }
 
-func sinkShape() shape {
+func sinkShape() option.Shape {
 	s := mapShape(sinkKeys())
-	var kinds []shape
+	var kinds []option.Shape
 	for _, kind := range sinkKinds {
-		kinds = append(kinds, shape{"required": []string{kind}})
+		kinds = append(kinds, option.Shape{"required": []string{kind}})
 	}
 	s["oneOf"] = kinds
-	s["if"] = shape{"required": []string{"webhook"}}
-	s["then"] = shape{"properties": shape{"format": choiceShape("cloudevents")}}
+	s["if"] = option.Shape{"required": []string{"webhook"}}
+	s["then"] = option.Shape{"properties": option.Shape{"format": option.ChoiceShape("cloudevents")}}
 	return s
 }
 
-func routeShape() shape {
+func routeShape() option.Shape {
 	s := mapShape(routeKeys())
-	s["not"] = shape{"required": []string{"match", "subscribe"}}
+	s["not"] = option.Shape{"required": []string{"match", "subscribe"}}
 	return s
-}
-
-// refTo is the shape of the definition of a name, see [definitions].
-func refTo(name string) shape { return shape{"$ref": "#/$defs/" + name} }
-
-// anyOf is any of the shapes, or a text with variables.
-func anyOf(shapes ...shape) shape {
-	return shape{"anyOf": append(slices.Clone(shapes), refTo("reference"))}
-}
-
-func textLike(pattern string) shape { return shape{"type": "string", "pattern": pattern} }
-
-// textTypes are what a text can be written as.
-var textTypes = []string{"string", "number", "boolean"}
-
-var (
-	textShape = refTo("text")
-	// wordShape is a text that is not empty.
-	wordShape    = shape{"type": textTypes, "minLength": 1}
-	commandShape = shape{"type": "array", "minItems": 1, "prefixItems": []shape{wordShape}, "items": textShape}
-)
-
-// anyCase returns a pattern that ignores the case of names: JSON Schema has no option for that.
-func anyCase(names []string) string {
-	var pattern strings.Builder
-	for i, name := range names {
-		if i > 0 {
-			pattern.WriteByte('|')
-		}
-		for _, r := range name {
-			if unicode.IsLetter(r) {
-				pattern.WriteString("[" + string(unicode.ToLower(r)) + string(unicode.ToUpper(r)) + "]")
-				continue
-			}
-			pattern.WriteRune(r)
-		}
-	}
-	return pattern.String()
 }

@@ -10,8 +10,9 @@ import (
 	"testing"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
-	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
+
+	"phx/cmd/internal/option"
 )
 
 // compiledSchema compiles the schema, which must be a right one.
@@ -166,9 +167,9 @@ func beyondSchema(byParser error, isReference bool) bool {
 	if byParser == nil {
 		return false
 	}
-	var all problems
-	all.add(byParser)
-	for _, err := range all.found {
+	var all option.Problems
+	all.Add(byParser)
+	for _, err := range all.Found {
 		known := slices.ContainsFunc(onlyParser, func(message string) bool { return strings.Contains(err.Error(), message) })
 		if !known && !isReference {
 			return false
@@ -251,19 +252,19 @@ func TestSchemaAgreesOn(t *testing.T) {
 // TestAbout: everything that can be written is explained, named and described, and nothing else is.
 func TestAbout(t *testing.T) {
 	unused := maps.Clone(aboutMaps)
-	var check func(prefix string, options []Option)
-	check = func(prefix string, options []Option) {
-		for _, b := range branches(options) {
-			if b.About == "" || b.Value.name == "" || b.below == nil && len(b.Value.schema) == 0 {
+	var check func(prefix string, options []option.Option)
+	check = func(prefix string, options []option.Option) {
+		for _, b := range option.Branches(options, aboutMaps) {
+			if b.About == "" || b.Value.Name == "" || b.Below == nil && len(b.Value.Schema) == 0 {
 				t.Errorf("%s%s: %+v", prefix, b.Key, b)
 			}
-			if b.below != nil {
+			if b.Below != nil {
 				delete(unused, b.Key)
-				check(prefix+b.Key+".", b.below)
+				check(prefix+b.Key+".", b.Below)
 			}
 		}
 	}
-	for name, options := range map[string][]Option{
+	for name, options := range map[string][]option.Option{
 		"": topKeys(), "connection ": connectionKeys(), "sink ": sinkKeys(), "route ": routeKeys(), "secret ": secretKeys,
 	} {
 		check(name, options)
@@ -317,7 +318,7 @@ func mutate(v any, path string, try func(path, how string)) {
 func TestDescribeKeys(t *testing.T) {
 	keys := DescribeKeys()
 	tests := []struct {
-		in        []Key
+		in        []option.Key
 		path, typ string
 		def       string
 		required  bool
@@ -350,7 +351,7 @@ func TestDescribeKeys(t *testing.T) {
 		{keys.Secret, "command", "list of texts", "", false},
 	}
 	for _, tt := range tests {
-		i := slices.IndexFunc(tt.in, func(k Key) bool { return k.Path == tt.path })
+		i := slices.IndexFunc(tt.in, func(k option.Key) bool { return k.Path == tt.path })
 		if i < 0 {
 			t.Errorf("%s is missing", tt.path)
 			continue
@@ -372,7 +373,7 @@ func TestDescribeKeysIsWhole(t *testing.T) {
 	}
 	keys := DescribeKeys()
 	for name, tt := range map[string]struct {
-		got        []Key
+		got        []option.Key
 		properties map[string]property
 	}{
 		"top": {keys.Top, schema.Properties}, "connection": {keys.Connection, schema.Defs["connection"].Properties},
@@ -404,18 +405,5 @@ func collectPaths(prefix string, properties map[string]property, into map[string
 	for name, p := range properties {
 		into[prefix+name] = true
 		collectPaths(prefix+name+".", p.Properties, into)
-	}
-}
-
-func TestOptionOf(t *testing.T) {
-	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
-	flags.Bool("other", false, "")
-	var format string
-	NewSet([]Option{{Flag: "format", Env: "FORMAT", Value: Choice(&format, "a", "b")}}).Bind(flags)
-	if o, ok := OptionOf(flags.Lookup("format")); !ok || o.Env != "FORMAT" {
-		t.Errorf("%+v, %v", o, ok)
-	}
-	if o, ok := OptionOf(flags.Lookup("other")); ok {
-		t.Errorf("an option of somebody else: %+v", o)
 	}
 }

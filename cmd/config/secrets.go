@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"phx/cmd/internal/option"
 	"phx/cmd/internal/secret"
 	"phx/cmd/internal/strictyaml"
 )
@@ -26,14 +27,14 @@ func canonicalSource(s *secret.Source) any {
 const secretHint = "right ones: a text, {env: VARIABLE}, {file: PATH} or {command: [PROGRAM, ARGUMENT]}"
 
 // secretKeys are those of a map that says where a secret is.
-var secretKeys = []Option{
-	{Key: "env", Value: described("text", wordShape), About: "Name of an environment variable, which must be set."},
-	{Key: "file", Value: described("text", wordShape), About: "File with the secret, read again each time; a relative path begins beside the config file."},
-	{Key: "command", Value: described("list of texts", commandShape), About: "Program with its arguments that prints the secret, run again each time, without a shell."},
+var secretKeys = []option.Option{
+	{Key: "env", Value: option.Described("text", option.WordShape), About: "Name of an environment variable, which must be set."},
+	{Key: "file", Value: option.Described("text", option.WordShape), About: "File with the secret, read again each time; a relative path begins beside the config file."},
+	{Key: "command", Value: option.Described("list of texts", option.CommandShape), About: "Program with its arguments that prints the secret, run again each time, without a shell."},
 }
 
 // tokenKind is a file by its flag, the token itself by its variable, and any secret by its key.
-var tokenKind = Kind[*secret.Source]{Name: "secret", Schema: refTo("secret"), Show: maskedSecret, Canonical: canonicalSource,
+var tokenKind = option.Kind[*secret.Source]{Name: "secret", Schema: option.RefTo("secret"), Show: maskedSecret, Canonical: canonicalSource,
 	Parse: fileKind("--auth-token-file").Parse,
 	Env:   func(text string) (*secret.Source, error) { return &secret.Source{Literal: text}, nil },
 	Read: func(key string, n strictyaml.Node) (*secret.Source, error) {
@@ -45,7 +46,7 @@ var tokenKind = Kind[*secret.Source]{Name: "secret", Schema: refTo("secret"), Sh
 	}}
 
 // signingKind is a key to sign with, a secret that is not empty.
-var signingKind = Kind[*secret.Source]{Name: "secret", Schema: refTo("key"), Show: maskedSecret, Canonical: canonicalSource,
+var signingKind = option.Kind[*secret.Source]{Name: "secret", Schema: option.RefTo("key"), Show: maskedSecret, Canonical: canonicalSource,
 	Read: func(key string, n strictyaml.Node) (*secret.Source, error) {
 		s, err := readSecret(key, n)
 		if err != nil || !s.IsLiteral() {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"phx/cmd/internal/exit"
+	"phx/cmd/internal/option"
 )
 
 // configDir writes a config file with one connection and returns the connection and the directory of the file.
@@ -23,7 +24,7 @@ func configDir(t *testing.T, key string) (*Connection, string) {
 		t.Fatal(err)
 	}
 	c := NewConnection(Retry{})
-	set := NewSet(c.Options())
+	set := option.NewSet(c.Options())
 	set.Use(f.Default())
 	if err := set.Resolve(environment(nil)); err != nil {
 		t.Fatal(err)
@@ -194,7 +195,7 @@ func TestInvisibleCharacters(t *testing.T) {
 			t.Fatal(err)
 		}
 		variable := NewConnection(Retry{})
-		set := NewSet(variable.Options())
+		set := option.NewSet(variable.Options())
 		if err := set.Resolve(environment(map[string]string{"PHX_AUTH_TOKEN": tt.text, "PHX_URI": "ws://h/socket"})); err != nil {
 			t.Fatal(err)
 		}
@@ -210,7 +211,7 @@ func TestInvisibleCharacters(t *testing.T) {
 	}
 	for text, want := range map[string]string{"ws://h/socket\r": "", "\ufeffws://h/socket\r\n": "", "ws://h/so\u200bcket": "U+200B", "ws://h\x00/": "a NUL"} {
 		c := NewConnection(Retry{})
-		err := NewSet(c.Options()).Resolve(environment(map[string]string{"PHX_URI": text}))
+		err := option.NewSet(c.Options()).Resolve(environment(map[string]string{"PHX_URI": text}))
 		if want == "" && (err != nil || c.URI != "ws://h/socket") || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%q: %q, error %v", text, c.URI, err)
 		}
@@ -226,7 +227,7 @@ func TestUnreadableDefaultFile(t *testing.T) {
 	for _, args := range []map[string]string{{}, {"PHX_CONNECTION": "backend"}, {"PHX_CONFIG": filepath.Join(dir, "phx", "phx.yaml")}} {
 		var s Selection
 		args["XDG_CONFIG_HOME"] = dir
-		set := NewSet(s.Options())
+		set := option.NewSet(s.Options())
 		if err := set.Resolve(environment(args)); err != nil {
 			t.Fatal(err)
 		}

@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"phx/cmd/internal/exit"
+	"phx/cmd/internal/option"
 	"phx/cmd/internal/secret"
 )
 
@@ -17,31 +18,31 @@ import (
 type Selection struct {
 	// path is the file's; without pathFrom it is the default one.
 	path     string
-	pathFrom origin
+	pathFrom option.Origin
 	// name is the connection's. One from the environment chooses, but ranks with it.
 	name     string
-	nameFrom origin
+	nameFrom option.Origin
 	file     *File
 	// unreadable is why the default file could not be read, if nobody has asked for it.
 	unreadable error
 }
 
 // Options declares the options that select. They are to be resolved before those of the connection.
-func (s *Selection) Options() []Option {
-	return []Option{
+func (s *Selection) Options() []option.Option {
+	return []option.Option{
 		s.fileOption("config `FILE` with named connections; - for stdin (default $XDG_CONFIG_HOME/phx/phx.yaml, if there is one)"),
-		{Flag: "connection", Shorthand: "n", Env: "PHX_CONNECTION", Value: Checked(&s.name, "", notEmpty("is not the name of a connection")), from: &s.nameFrom,
+		{Flag: "connection", Shorthand: "n", Env: "PHX_CONNECTION", Value: option.Checked(&s.name, "", notEmpty("is not the name of a connection")), From: &s.nameFrom,
 			Usage: "`NAME` of the connection in the config file (default the one called default, or the only one)", Example: "backend"},
 	}
 }
 
 // FileOptions declares the options of commands that are about a config file as a whole: which one.
-func (s *Selection) FileOptions() []Option {
-	return []Option{s.fileOption("config `FILE`; - for stdin (default $XDG_CONFIG_HOME/phx/phx.yaml)")}
+func (s *Selection) FileOptions() []option.Option {
+	return []option.Option{s.fileOption("config `FILE`; - for stdin (default $XDG_CONFIG_HOME/phx/phx.yaml)")}
 }
 
-func (s *Selection) fileOption(usage string) Option {
-	return Option{Flag: "config", Shorthand: "f", Env: "PHX_CONFIG", Value: Checked(&s.path, "", parsePath), from: &s.pathFrom,
+func (s *Selection) fileOption(usage string) option.Option {
+	return option.Option{Flag: "config", Shorthand: "f", Env: "PHX_CONFIG", Value: option.Checked(&s.path, "", parsePath), From: &s.pathFrom,
 		Usage: usage, Example: "phx.yaml"}
 }
 
@@ -61,7 +62,7 @@ const noFileHint = "give one with --config or in PHX_CONFIG; the default is $XDG
 // Choose reads the config file and returns the connection to use, nil if there is none.
 func (s *Selection) Choose(lookupEnv func(string) (string, bool), stdin *secret.Stdin) (*Entry, error) {
 	data, err := s.read(lookupEnv, stdin)
-	if err != nil && s.pathFrom == fromDefault && s.name == "" {
+	if err != nil && s.pathFrom == option.FromDefault && s.name == "" {
 		s.unreadable = err // HOME may be somebody else's, and nobody has asked for the file
 		return nil, nil
 	}
@@ -84,7 +85,7 @@ func (s *Selection) Choose(lookupEnv func(string) (string, bool), stdin *secret.
 	if err != nil {
 		return nil, err
 	}
-	entry.named = s.nameFrom == fromFlag
+	entry.named = s.nameFrom == option.FromFlag
 	return entry, nil
 }
 
@@ -147,7 +148,7 @@ func (s *Selection) Dir() string {
 
 // read returns what is in the file. Without a path there is none.
 func (s *Selection) read(lookupEnv func(string) (string, bool), stdin *secret.Stdin) ([]byte, error) {
-	from := map[origin]string{fromFlag: "--config", fromEnv: "PHX_CONFIG", fromDefault: "the default of --config"}[s.pathFrom]
+	from := map[option.Origin]string{option.FromFlag: "--config", option.FromEnv: "PHX_CONFIG", option.FromDefault: "the default of --config"}[s.pathFrom]
 	if s.path == secret.StdinPath {
 		r, err := stdin.Claim(from)
 		if err != nil {
@@ -169,7 +170,7 @@ func (s *Selection) read(lookupEnv func(string) (string, bool), stdin *secret.St
 	switch {
 	case err == nil:
 		return data, nil
-	case s.pathFrom == fromDefault && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)):
+	case s.pathFrom == option.FromDefault && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)):
 		s.path = ""
 		return nil, nil
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"phx/cmd/internal/option"
 	"phx/cmd/internal/strictyaml"
 	"phx/router"
 	"phx/signal"
@@ -32,30 +33,30 @@ type Route = router.Route
 type Where = func(ctx context.Context, line []byte) (bool, error)
 
 // controlOptions declares what the map control has: the path of the control API's socket.
-func controlOptions(path *string) []Option {
-	return []Option{{Key: "socket", Value: pathKind.To(path, ""), Example: "/run/phx/control.sock",
+func controlOptions(path *string) []option.Option {
+	return []option.Option{{Key: "socket", Value: option.PathKind.To(path, ""), Example: "/run/phx/control.sock",
 		About: "Path of the Unix socket; a relative one begins beside the config file. The default is phx/control.sock in $XDG_RUNTIME_DIR."}}
 }
 
 // httpOptions declares what the map http has: the address of health and metrics.
-func httpOptions(addr *string) []Option {
-	return []Option{{Key: "listen", Value: listenKind.To(addr, ""), Example: "127.0.0.1:9464",
+func httpOptions(addr *string) []option.Option {
+	return []option.Option{{Key: "listen", Value: option.ListenKind.To(addr, ""), Example: "127.0.0.1:9464",
 		About: "HOST:PORT to listen at, for /healthz, /readyz and /metrics."}}
 }
 
-func routeOptions(route *Route, compileWhere func(expr string) (Where, error)) []Option {
-	return []Option{
+func routeOptions(route *Route, compileWhere func(expr string) (Where, error)) []option.Option {
+	return []option.Option{
 		{Key: "match", Value: patternKind.To(&route.Match, ""), Example: `"phoenix.backend.**"`,
 			About: "Pattern of the type. Segments are divided by dots; * is one, ** any number."},
 		{Key: "subscribe", Value: patternKind.To(&route.Subscribe, ""), Example: `"jido.protocol.phoenix.backend.**"`,
 			About: "Pattern of a bus topic. Segments are divided by dots; * is one, ** any number."},
-		{Key: "topic", Value: globsKind("room:*").To(&route.Topic, ""),
+		{Key: "topic", Value: option.GlobsKind("room:*").To(&route.Topic, ""),
 			About: "Glob, or list of globs, one of which the raw topic must match: * is any run of characters, ? one."},
-		{Key: "event", Value: globsKind("refund_*").To(&route.Event, ""),
+		{Key: "event", Value: option.GlobsKind("refund_*").To(&route.Event, ""),
 			About: "Glob, or list of globs, one of which the raw event must match: * is any run of characters, ? one."},
 		{Key: "where", Value: whereKind(compileWhere).To(&route.Where, ""),
 			About: "jq expression that must be true of the signal."},
-		{Key: "to", Value: textsKind.To(&route.To, ""), Required: true,
+		{Key: "to", Value: option.TextsKind.To(&route.To, ""), Required: true,
 			About: "Name of a sink, or a list of names."},
 	}
 }
@@ -74,18 +75,18 @@ func (f *File) Serve(compileWhere func(expr string) (Where, error)) (*Serve, err
 func (f *File) readServe(compileWhere func(expr string) (Where, error)) (serve *Serve, warnings []error, err error) {
 	r := &serveReader{file: f, compileWhere: compileWhere, serve: &Serve{}, used: map[string]bool{}}
 	// A wrong default is wrong, even where every connection has its own.
-	_, err = (&Entry{own: fields{}, defaults: f.defaults}).read(nil)
-	r.wrong.add(err)
+	_, err = (&Entry{own: option.Fields{}, defaults: f.defaults}).read(nil)
+	r.wrong.Add(err)
 	r.readSinks()
 	r.readRoutes()
 	for i, at := range r.sinks {
 		if name := r.serve.Sinks[i].Name; !r.used[name] {
-			r.warnings.add(at.Errorf("", "no route leads to the sink %s", name))
+			r.warnings.Add(at.Errorf("", "no route leads to the sink %s", name))
 		}
 	}
 	r.readMap("control", controlOptions(&r.serve.ControlSocket))
 	r.readMap("http", httpOptions(&r.serve.HTTPListen))
-	return r.serve, r.warnings.ordered(), r.wrong.err()
+	return r.serve, r.warnings.Ordered(), r.wrong.Err()
 }
 
 // A serveReader reads what a file says to a server.
@@ -93,8 +94,8 @@ type serveReader struct {
 	file         *File
 	compileWhere func(expr string) (Where, error)
 	serve        *Serve
-	wrong        problems
-	warnings     problems
+	wrong        option.Problems
+	warnings     option.Problems
 	// sinks are where the sinks of serve are named, in their order.
 	sinks []strictyaml.Node
 	// broken are the names of sinks that something is wrong with: routes may lead to them.
@@ -104,10 +105,10 @@ type serveReader struct {
 }
 
 // readMap reads the map of a key.
-func (r *serveReader) readMap(key string, options []Option) {
+func (r *serveReader) readMap(key string, options []option.Option) {
 	if n, said := r.file.serve[key]; said {
-		_, err := readOptions(n, options)
-		r.wrong.add(err)
+		_, err := option.ReadMap(n, options)
+		r.wrong.Add(err)
 	}
 }
 
@@ -117,7 +118,7 @@ func (r *serveReader) readRoutes() {
 	if n, said := r.file.serve["routes"]; said {
 		var err error
 		if items, err = n.Items(); err != nil {
-			r.wrong.add(err)
+			r.wrong.Add(err)
 			return
 		}
 	}
@@ -132,25 +133,25 @@ func (r *serveReader) readRoutes() {
 
 func (r *serveReader) readRoute(n strictyaml.Node) {
 	var route Route
-	found, err := readOptions(n, routeOptions(&route, r.compileWhere))
-	r.wrong.add(err)
+	found, err := option.ReadMap(n, routeOptions(&route, r.compileWhere))
+	r.wrong.Add(err)
 	match, matches := found["match"]
 	subscribe, subscribes := found["subscribe"]
 	if matches && subscribes {
-		r.wrong.add(subscribe.Errorf("make two routes of it", "a route has match or subscribe, not both"))
+		r.wrong.Add(subscribe.Errorf("make two routes of it", "a route has match or subscribe, not both"))
 	}
 	to, leads := found["to"]
 	switch {
 	case leads:
 		r.checkTargets(to)
 	case n.IsMap():
-		r.wrong.add(n.Errorf("say where it leads: to: [stdout]", "the route leads nowhere"))
+		r.wrong.Add(n.Errorf("say where it leads: to: [stdout]", "the route leads nowhere"))
 	}
 	if route.Match != nil {
-		r.warnings.add(r.neverMatches(match, route.Match.String(), "phoenix"))
+		r.warnings.Add(r.neverMatches(match, route.Match.String(), "phoenix"))
 	}
 	if route.Subscribe != nil {
-		r.warnings.add(r.neverMatches(subscribe, route.Subscribe.String(), "jido", "protocol", "phoenix"))
+		r.warnings.Add(r.neverMatches(subscribe, route.Subscribe.String(), "jido", "protocol", "phoenix"))
 	}
 	r.serve.Routes = append(r.serve.Routes, route)
 }
@@ -167,11 +168,11 @@ func (r *serveReader) checkTargets(n strictyaml.Node) {
 		switch {
 		case err != nil || name == "": // it was said already
 		case name == "stdout" && r.stdoutSink() != name:
-			r.wrong.add(item.Errorf("lead the route to "+r.stdoutSink(), "stdout is the sink %s already", r.stdoutSink()))
+			r.wrong.Add(item.Errorf("lead the route to "+r.stdoutSink(), "stdout is the sink %s already", r.stdoutSink()))
 		case slices.Contains(names, name):
 			r.use(name)
 		default:
-			r.wrong.add(item.Errorf("there are: "+strings.Join(names, ", "), "there is no sink %q", item.Raw()))
+			r.wrong.Add(item.Errorf("there are: "+strings.Join(names, ", "), "there is no sink %q", item.Raw()))
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"phx/cmd/internal/exit"
+	"phx/cmd/internal/option"
 	"phx/cmd/internal/strictyaml"
 	"phx/router"
 	"phx/signal"
@@ -296,9 +297,9 @@ func TestPatternWarnings(t *testing.T) {
 // positioned fails if one of the errors joined in err says not where it is.
 func positioned(t *testing.T, data []byte, err error) {
 	t.Helper()
-	var all problems
-	all.add(err)
-	for _, one := range all.found {
+	var all option.Problems
+	all.Add(err)
+	for _, one := range all.Found {
 		var e *exit.Error
 		if !errors.As(one, &e) || e.Line < 1 || !strings.HasPrefix(e.Message, "phx.yaml:") || e.Message == "" || e.Hint == "" {
 			t.Fatalf("%q: %#v", data, one)
@@ -320,12 +321,12 @@ func FuzzServe(f *testing.F) {
 			positioned(t, data, err)
 			return
 		}
-		var wrong problems
+		var wrong option.Problems
 		_, err = file.Serve(compileAny)
-		wrong.add(err)
+		wrong.Add(err)
 		for _, e := range file.Entries {
 			_, err := e.Resolve(nil)
-			wrong.add(err)
+			wrong.Add(err)
 			raw, rawErr := e.Raw()
 			positioned(t, data, rawErr)
 			if rawErr == nil && !json.Valid(raw) {
@@ -335,10 +336,10 @@ func FuzzServe(f *testing.F) {
 				sameEntry(t, data, e, raw)
 			}
 		}
-		positioned(t, data, wrong.err())
+		positioned(t, data, wrong.Err())
 		shown, err := file.Show("", compileAny)
-		if (err == nil) != (wrong.err() == nil) {
-			t.Fatalf("%q: %v, but shown: %v", data, wrong.err(), err)
+		if (err == nil) != (wrong.Err() == nil) {
+			t.Fatalf("%q: %v, but shown: %v", data, wrong.Err(), err)
 		}
 		if err != nil {
 			positioned(t, data, err)

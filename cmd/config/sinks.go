@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"phx/cmd/internal/option"
 	"phx/cmd/internal/secret"
 	"phx/cmd/internal/strictyaml"
 	"phx/router"
@@ -34,7 +35,7 @@ type Sink struct {
 	// kind is which of sinkKinds the sink is.
 	kind string
 	// found are the keys that the file has; nil for a built-in sink.
-	found fields
+	found option.Fields
 }
 
 // A QueueBound bounds the queue of a sink: 0 is no bound of its own.
@@ -86,16 +87,16 @@ const (
 )
 
 // sinkOptions declares the options of a sink, of every kind. [Sink.keep] drops the other kinds.
-func sinkOptions(s *Sink) []Option {
+func sinkOptions(s *Sink) []option.Option {
 	file, exec, w := &FileSink{}, &ExecSink{}, &WebhookSink{}
 	s.File, s.Exec, s.Webhook = file, exec, w
-	modeKind := choiceKind(func(text string) (bool, error) { return text == webhookBinary, nil }, webhookStructured, webhookBinary)
-	return []Option{
-		{Key: "file.path", Value: pathKind.To(&file.Path, ""), Required: true,
+	modeKind := option.ChoiceKind(func(text string) (bool, error) { return text == webhookBinary, nil }, webhookStructured, webhookBinary)
+	return []option.Option{
+		{Key: "file.path", Value: option.PathKind.To(&file.Path, ""), Required: true,
 			About: "The file; a relative path begins beside the config file."},
 		{Key: "exec.command", Value: commandKind.To(&exec.Command, ""), Required: true,
 			About: "The program and its arguments, run without a shell. With a slash in it, a relative name begins beside the config file."},
-		{Key: "exec.dir", Value: pathKind.To(&exec.Dir, ""),
+		{Key: "exec.dir", Value: option.PathKind.To(&exec.Dir, ""),
 			About: "Where the program runs; a relative path begins beside the config file. The default is where phx serve runs."},
 		{Key: "webhook.url", Secret: true, Value: hookKind.To(&w.URL, ""), Required: true, Example: "https://example.com/hook",
 			About: "Where to post: http or https."},
@@ -105,13 +106,13 @@ func sinkOptions(s *Sink) []Option {
 			About: "Headers of the requests: a map, or a list of pairs of name and value. Secrets are read for every signal."},
 		{Key: "webhook.secret", Value: signingKind.To(&w.secret, ""),
 			About: "Key to sign requests with (HMAC), as Standard Webhooks says. Read for every signal."},
-		{Key: "webhook.timeout_msec", Value: msecKind.To(&w.Timeout, "10s"),
+		{Key: "webhook.timeout_msec", Value: option.MsecKind.To(&w.Timeout, "10s"),
 			About: "Milliseconds for one request."},
 		{Key: "webhook.max_retries", Value: retriesKind.To(&w.MaxRetries, "-1"), Example: "10",
 			About: "How often a signal is posted again when there was no answer, or 429 or 5xx. -1: for as long as the queue has room."},
-		{Key: "stdout", Value: emptyKind.To(new(struct{}), ""),
+		{Key: "stdout", Value: option.EmptyKind.To(new(struct{}), ""),
 			About: "Write to stdout: {}."},
-		{Key: "discard", Value: emptyKind.To(new(struct{}), ""),
+		{Key: "discard", Value: option.EmptyKind.To(new(struct{}), ""),
 			About: "Throw away: {}."},
 		{Key: "format", Value: formatKind.To(&s.Format, signal.FormatSignal.String()), Example: "cloudevents",
 			About: "How a signal is written. A webhook has cloudevents, and nothing else."},
@@ -129,16 +130,16 @@ func (r *serveReader) readSinks() {
 		return
 	}
 	list, err := n.Fields()
-	r.wrong.add(err)
+	r.wrong.Add(err)
 	for _, field := range list {
 		sink, err := readSink(field)
 		if err != nil {
-			r.wrong.add(err)
+			r.wrong.Add(err)
 			r.broken = append(r.broken, field.Name)
 			continue
 		}
-		r.wrong.add(r.checkBeside(sink, field))
-		r.warnings.add(warnOfMemory(sink, field))
+		r.wrong.Add(r.checkBeside(sink, field))
+		r.warnings.Add(warnOfMemory(sink, field))
 		r.serve.Sinks = append(r.serve.Sinks, sink)
 		r.sinks = append(r.sinks, field.Key)
 	}
@@ -179,7 +180,7 @@ func readSink(field strictyaml.Field) (Sink, error) {
 		return s, err
 	}
 	options := sinkOptions(&s)
-	found, err := readOptions(field.Value, options)
+	found, err := option.ReadMap(field.Value, options)
 	if err != nil {
 		return s, err
 	}
@@ -226,7 +227,7 @@ func sinkKind(field strictyaml.Field) (string, error) {
 }
 
 // keep forgets what belongs to other kinds, and completes the sink. The options are its own.
-func (s *Sink) keep(kind string, options []Option) {
+func (s *Sink) keep(kind string, options []option.Option) {
 	s.kind, s.Stdout, s.Discard = kind, kind == "stdout", kind == "discard"
 	if kind != "file" {
 		s.File = nil
@@ -243,9 +244,9 @@ func (s *Sink) keep(kind string, options []Option) {
 	}
 	settings := []any{s.Name, kind}
 	for _, o := range options {
-		settings = append(settings, o.Key, o.Value.canonical())
+		settings = append(settings, o.Key, o.Value.Canonical())
 	}
-	s.Fingerprint = hashOf(settings)
+	s.Fingerprint = option.Hash(settings)
 	if s.Webhook != nil {
 		s.Webhook.finish()
 	}

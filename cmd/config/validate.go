@@ -1,15 +1,14 @@
 package config
 
 import (
-	"cmp"
 	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"syscall"
 
 	"phx/cmd/internal/exit"
+	"phx/cmd/internal/option"
 	"phx/cmd/internal/secret"
 	"phx/cmd/internal/strictyaml"
 )
@@ -29,26 +28,26 @@ func Validate(name string, data []byte, lookupEnv func(string) (string, bool), c
 	if f == nil {
 		return nil, err
 	}
-	var wrong, warnings problems
-	wrong.add(err)
+	var wrong, warnings option.Problems
+	wrong.Add(err)
 	for _, e := range f.Entries {
 		c, err := e.Resolve(nil)
-		wrong.add(err)
+		wrong.Add(err)
 		if err == nil {
-			warnings.add(e.warnings(c)...)
-			warnings.add(warningsOf(c.allSources())...)
+			warnings.Add(e.warnings(c)...)
+			warnings.Add(warningsOf(c.allSources())...)
 		}
 	}
 	serve, warned, err := f.readServe(compileWhere)
-	wrong.add(err)
-	if err := wrong.err(); err != nil {
+	wrong.Add(err)
+	if err := wrong.Err(); err != nil {
 		return nil, err
 	}
-	warnings.add(warned...)
+	warnings.Add(warned...)
 	for _, s := range serve.Sinks {
-		warnings.add(s.missing()...)
+		warnings.Add(s.missing()...)
 	}
-	findings := &Findings{Connections: len(f.Entries), Warnings: texts(warnings.ordered())}
+	findings := &Findings{Connections: len(f.Entries), Warnings: texts(warnings.Ordered())}
 	for _, s := range serve.Sinks {
 		if s.found != nil {
 			findings.Sinks++
@@ -79,39 +78,39 @@ func texts(errs []error) []string {
 
 // warningsOf says what is not there, or for others to read.
 func warningsOf(sources []*secret.Source) []error {
-	var warnings problems
+	var warnings option.Problems
 	for _, s := range sources {
 		switch {
 		case s == nil:
 		case s.Command != nil:
-			warnings.add(missingProgram(s.At, s.Command[0]))
+			warnings.Add(missingProgram(s.At, s.Command[0]))
 		case s.Path != "":
 			info, err := os.Stat(s.Path)
 			if err != nil {
-				warnings.add(s.At.Errorf("", "there is no file %s now: %v", filepath.Clean(s.Path), cause(err)))
+				warnings.Add(s.At.Errorf("", "there is no file %s now: %v", filepath.Clean(s.Path), cause(err)))
 			} else if s.Secret && secret.OthersCanRead(info) {
-				warnings.add(s.At.Errorf("", "others can read the file of a secret: chmod o-r %s", filepath.Clean(s.Path)))
+				warnings.Add(s.At.Errorf("", "others can read the file of a secret: chmod o-r %s", filepath.Clean(s.Path)))
 			}
 		}
 	}
-	return warnings.found
+	return warnings.Found
 }
 
 // missing says what a sink will not find.
 func (s *Sink) missing() []error {
-	var warnings problems
+	var warnings option.Problems
 	switch {
 	case s.File != nil:
-		warnings.add(missingDirectory(s.found["file.path"], filepath.Dir(s.File.Path)))
+		warnings.Add(missingDirectory(s.found["file.path"], filepath.Dir(s.File.Path)))
 	case s.Exec != nil:
-		warnings.add(missingProgram(s.found["exec.command"], s.Exec.Command[0]))
+		warnings.Add(missingProgram(s.found["exec.command"], s.Exec.Command[0]))
 		if s.Exec.Dir != "" {
-			warnings.add(missingDirectory(s.found["exec.dir"], s.Exec.Dir))
+			warnings.Add(missingDirectory(s.found["exec.dir"], s.Exec.Dir))
 		}
 	case s.Webhook != nil:
-		warnings.add(warningsOf(append(valuesOf(s.Webhook.headers), s.Webhook.secret))...)
+		warnings.Add(warningsOf(append(valuesOf(s.Webhook.headers), s.Webhook.secret))...)
 	}
-	return warnings.found
+	return warnings.Found
 }
 
 func missingDirectory(at strictyaml.Node, dir string) error {
@@ -143,50 +142,7 @@ func cause(err error) string {
 // Join returns the errors of one file as one, in the order of the file, without duplicates. Nil:
 // there are none.
 func Join(errs ...error) error {
-	var wrong problems
-	wrong.add(errs...)
-	return wrong.err()
-}
-
-// problems collects all that is wrong with a file, so that it can be put right at once.
-type problems struct{ found []error }
-
-// add adds errors, or those that were joined in them. Nil is none.
-func (p *problems) add(errs ...error) {
-	for _, err := range errs {
-		p.found = append(p.found, exit.Flatten(err)...)
-	}
-}
-
-// ordered returns the errors in the order of the file, without duplicates: each connection finds
-// the errors of the defaults.
-func (p *problems) ordered() []error {
-	slices.SortStableFunc(p.found, comparePlaces)
-	p.found = slices.CompactFunc(p.found, func(a, b error) bool { return a.Error() == b.Error() })
-	return p.found
-}
-
-// err returns what was found as one error, nil if that is nothing.
-func (p *problems) err() error {
-	switch found := p.ordered(); len(found) {
-	case 0:
-		return nil
-	case 1:
-		return found[0]
-	default:
-		return errors.Join(found...)
-	}
-}
-
-// comparePlaces compares where in a file the errors are. One without a place comes last.
-func comparePlaces(a, b error) int {
-	at := func(err error) (line, column int) {
-		if e := (*exit.Error)(nil); errors.As(err, &e) && e.Line > 0 {
-			return e.Line, e.Column
-		}
-		return int(^uint(0) >> 1), 0
-	}
-	aLine, aColumn := at(a)
-	bLine, bColumn := at(b)
-	return cmp.Or(cmp.Compare(aLine, bLine), cmp.Compare(aColumn, bColumn))
+	var wrong option.Problems
+	wrong.Add(errs...)
+	return wrong.Err()
 }

@@ -21,8 +21,8 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"phx/cmd/config"
 	"phx/cmd/internal/exit"
+	"phx/cmd/internal/option"
 	"phx/router"
 	"phx/signal"
 )
@@ -557,7 +557,7 @@ func await(c *call, state, timeout string) error {
 	var limit time.Duration
 	if timeout != "" {
 		var err error
-		if limit, err = config.ParseDuration(timeout); err != nil {
+		if limit, err = option.ParseDuration(timeout); err != nil {
 			return badRequest("for example: timeout=30s", "timeout %q %v", timeout, err)
 		}
 		ctx, cancel = context.WithTimeout(ctx, limit)

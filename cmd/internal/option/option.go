@@ -1,22 +1,13 @@
-// Package config is the model of everything that can be set. Each [Option] is declared once:
-// flag, environment variable, key in a config file, kind of value, default and help. Flags,
-// parser, `config show`, `config schema`, the help pages and the fingerprint loop over options
-// and ask the kind.
-//
-// A [File] holds named connections. A [Selection] chooses one, an [Entry], and a [Set] resolves
-// options with it. The options of a connection end in a [Connection], which builds the
-// [phoenix.Options].
-//
-// A server uses [File.Serve] and, for each connection, [Entry.Resolve]. [Validate] does both;
-// [File.Show] writes the result. These report every error at once, each with its place, and name
-// keys instead of flags.
+// Package option is the mechanism of options: what an [Option] and the [Kind] of its values are, and
+// how options are set from flags, variables and a config file, shown, described as a JSON Schema and
+// compared. Package config and the commands declare which options there are; this package knows none
+// of them.
 //
 // Errors are [*exit.Error]s, or several joined. They never contain the text of an option marked
 // Secret.
-package config
+package option
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -48,35 +39,52 @@ type Option struct {
 	// Value is the variable that the option sets, with the kind of its values and the default.
 	Value Value
 
-	// from, if set, is told where the value came from.
-	from *origin
+	// From, if set, is told where the value came from.
+	From *Origin
 }
 
-// An origin is where a value came from.
-type origin int
+// An Origin is where a value came from.
+type Origin int
 
+// The places of a value, the one that counts least first. A connection that was named counts before
+// the environment.
 const (
-	fromDefault origin = iota
-	fromKey
-	fromEnv
-	fromFlag
+	FromDefault Origin = iota
+	FromKey
+	FromEnv
+	FromFlag
 )
 
-func (o *Option) note(from origin) {
-	if o.from != nil {
-		*o.from = from
+func (o *Option) note(from Origin) {
+	if o.From != nil {
+		*o.From = from
 	}
 }
 
 // A Set is the options of one command.
 type Set struct {
 	settings []*setting
-	entry    *Entry
+	source   Source
 }
+
+// A Source has values for keys: a connection of a config file. This package does not know what
+// such a file is made of.
+type Source interface {
+	// Values returns those of a key, the one that counts most first; none if the key is empty.
+	Values(key string) []strictyaml.Node
+	// RanksBeforeEnv reports whether the value of a key counts before the environment.
+	RanksBeforeEnv(key string) bool
+}
+
+// noSource has no values.
+type noSource struct{}
+
+func (noSource) Values(string) []strictyaml.Node { return nil }
+func (noSource) RanksBeforeEnv(string) bool      { return false }
 
 // NewSet returns the set of the given options.
 func NewSet(groups ...[]Option) *Set {
-	s := &Set{}
+	s := &Set{source: noSource{}}
 	for _, group := range groups {
 		for _, o := range group {
 			s.settings = append(s.settings, &setting{Option: o})
@@ -103,15 +111,15 @@ func (s *Set) Bind(fs *pflag.FlagSet) {
 	}
 }
 
-// Use takes a connection of a config file into account; nil is none.
-func (s *Set) Use(entry *Entry) { s.entry = entry }
+// Use takes the values of source into account.
+func (s *Set) Use(source Source) { s.source = source }
 
 // Resolve sets each option from the first of: its flags, the connection of [Set.Use] if it was
 // named, the environment, the connection if it was not named, the defaults of its file. Params
 // and headers of several places add up, by name.
 func (s *Set) Resolve(lookupEnv func(string) (string, bool)) error {
 	for _, o := range s.settings {
-		if err := o.resolve(lookupEnv, s.entry); err != nil {
+		if err := o.resolve(lookupEnv, s.source); err != nil {
 			return err
 		}
 	}
@@ -124,20 +132,20 @@ type setting struct {
 	texts []string
 }
 
-func (o *setting) resolve(lookupEnv func(string) (string, bool), entry *Entry) error {
+func (o *setting) resolve(lookupEnv func(string) (string, bool), source Source) error {
 	switch text := ""; {
 	case len(o.texts) > 0:
 		if err := o.parseFlags(); err != nil || !o.Value.merges {
 			return err
 		}
-	case entry.ranksBeforeEnv(o.Key):
+	case source.RanksBeforeEnv(o.Key):
 	case o.Env != "":
 		if text, _ = lookupEnv(o.Env); text != "" {
-			o.note(fromEnv)
-			return o.wrong(o.Env, text, o.Env+"="+o.Example, o.Value.parse(fromEnv, text))
+			o.note(FromEnv)
+			return o.wrong(o.Env, text, o.Env+"="+o.Example, o.Value.parse(FromEnv, text))
 		}
 	}
-	return o.readKey(entry.values(o.Key)...)
+	return o.ReadKey(source.Values(o.Key)...)
 }
 
 func (o *setting) parseFlags() error {
@@ -146,11 +154,11 @@ func (o *setting) parseFlags() error {
 		texts = texts[len(texts)-1:]
 	}
 	for _, text := range texts {
-		if err := o.Value.parse(fromFlag, text); err != nil {
+		if err := o.Value.parse(FromFlag, text); err != nil {
 			return o.wrong("--"+o.Flag, text, "--"+o.Flag+" "+o.Example, err)
 		}
 	}
-	o.note(fromFlag)
+	o.note(FromFlag)
 	return nil
 }
 
@@ -169,13 +177,13 @@ func (o *Option) wrong(from, text, example string, err error) error {
 	return exit.Usagef(hint, "%s %q %v", from, text, err)
 }
 
-// readKey sets the option from the values of its key, the one that counts most first. Without any
+// ReadKey sets the option from the values of its key, the one that counts most first. Without any
 // it does nothing.
-func (o *Option) readKey(values ...strictyaml.Node) error {
+func (o *Option) ReadKey(values ...strictyaml.Node) error {
 	if len(values) == 0 {
 		return nil
 	}
-	o.note(fromKey)
+	o.note(FromKey)
 	return o.Value.read(o, values)
 }
 
@@ -216,92 +224,4 @@ func OptionOf(f *pflag.Flag) (Option, bool) {
 		return Option{}, false
 	}
 	return o.Option, true
-}
-
-// A branch is a key of a map, with those below it if it is the key of one.
-type branch struct {
-	Option
-	below []Option
-}
-
-// branches returns the keys of the map that has the keys of the options.
-func branches(options []Option) []branch {
-	var list []branch
-	for _, o := range options {
-		group, rest, dotted := strings.Cut(o.Key, ".")
-		if !dotted {
-			list = append(list, branch{Option: o})
-			continue
-		}
-		o.Key = rest
-		i := slices.IndexFunc(list, func(b branch) bool { return b.Key == group })
-		if i < 0 {
-			i = len(list)
-			list = append(list, branch{Option: Option{Key: group, About: aboutMaps[group], Value: described("map", nil)}})
-		}
-		list[i].below = append(list[i].below, o)
-	}
-	return list
-}
-
-// fields are values of a config file by key. Keys of nested maps have dots: tls.ca_file.
-type fields map[string]strictyaml.Node
-
-// values returns those of a key, of which there is one at most.
-func (f fields) values(key string) []strictyaml.Node {
-	if n, said := f[key]; said {
-		return []strictyaml.Node{n}
-	}
-	return nil
-}
-
-// readOptions reads a map that has the keys of the options, and returns those that were found.
-func readOptions(n strictyaml.Node, options []Option) (fields, error) {
-	var wrong problems
-	found, err := collect(n, options)
-	wrong.add(err)
-	for _, o := range options {
-		wrong.add(o.readKey(found.values(o.Key)...))
-	}
-	return found, wrong.err()
-}
-
-// collect returns the fields of a map that may have the keys of the options. Any other key is an
-// error.
-func collect(n strictyaml.Node, options []Option) (fields, error) {
-	found := fields{}
-	list, err := n.Fields()
-	if err != nil {
-		return found, err
-	}
-	var wrong problems
-	known := branches(options)
-	for _, field := range list {
-		i := slices.IndexFunc(known, func(b branch) bool { return b.Key == field.Name })
-		switch {
-		case i < 0:
-			wrong.add(unknownKey(field, keysOf(known)...))
-		case known[i].below == nil:
-			found[field.Name] = field.Value
-		default:
-			below, err := collect(field.Value, known[i].below)
-			wrong.add(err)
-			for key, value := range below {
-				found[field.Name+"."+key] = value
-			}
-		}
-	}
-	return found, wrong.err()
-}
-
-func keysOf(list []branch) []string {
-	names := make([]string, len(list))
-	for i, b := range list {
-		names[i] = b.Key
-	}
-	return names
-}
-
-func unknownKey(field strictyaml.Field, known ...string) error {
-	return field.Key.Errorf("known here: "+strings.Join(known, ", "), "the key %q is not known here", field.Name)
 }
