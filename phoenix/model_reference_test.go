@@ -87,8 +87,6 @@ type refStep struct {
 	events int
 	// sent are the pushes written.
 	sent []sentPush
-	// drain says that answers are due, and what has arrived has to be read.
-	drain bool
 }
 
 // answersClock is the clock of what the server owes us: it stands still while reads are paused (rule 21).

@@ -180,7 +180,7 @@ func writeProxy(t *testing.T, repository, proxy string) {
 		if err != nil {
 			return err
 		}
-		_, err = io.WriteString(w, string(text))
+		_, err = w.Write(text)
 		return err
 	})
 	if err := archive.Close(); err != nil {
