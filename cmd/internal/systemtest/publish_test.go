@@ -3,7 +3,6 @@ package systemtest
 import (
 	"archive/zip"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/exec"
