@@ -220,8 +220,9 @@ func (s *soak) compare(t *testing.T, rounds int) {
 	if s.tenth.total() == 0 {
 		t.Error("tenth got nothing")
 	}
-	for _, connection := range []string{"alpha", "beta", "gamma"} {
-		if got, want := s.audit.count(connection, "phoenix.connection.connected", ""), rounds+1; got != want {
+	// Each round cuts the links of alpha and gamma. A reload changes the channels of beta on the socket that it has.
+	for connection, want := range map[string]int{"alpha": rounds + 1, "beta": 1, "gamma": rounds + 1} {
+		if got := s.audit.count(connection, "phoenix.connection.connected", ""); got != want {
 			t.Errorf("%s connected %d times, want %d", connection, got, want)
 		}
 	}
