@@ -130,7 +130,7 @@ var mutants = []mutant{
 	},
 	{
 		"a gap begins when the loss of the link is noticed", "channel.go",
-		"c.lost = m.link.known\n\t\t\tm.emit(now,", "c.lost = moment{now, m.slept}\n\t\t\tm.emit(now,",
+		"c.lost = m.link.known\n\t\t\tbegin(", "c.lost = moment{now, m.slept}\n\t\t\tbegin(",
 	},
 	{
 		"a gap begins when the crash of the channel is read", "channel.go",
