@@ -495,8 +495,9 @@ func (c *Conn) cut(o order) {
 	if o == orderReset {
 		reset(c.nc)
 	}
-	c.end()
+	// The connection goes before c.ended: a callback that c.ended wakes answers once more, and the answer must find no one.
 	c.nc.Close()
+	c.end()
 }
 
 // reset makes the end of a connection a reset, where the connection can do that.
