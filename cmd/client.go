@@ -123,12 +123,12 @@ func (c *client) resolve() error {
 	if err := errors.Join(c.logging.Check(), c.output.Check()); err != nil {
 		return err
 	}
+	c.logging.suit(c.output.Color, c.factory)
 	c.log = newLogger(c.factory.streams.Err, c.logging, c.normal)
 	c.connection.Logger = c.log
 	if warning := entry.WarnOtherServer(c.connection); warning != "" {
 		c.log.Warn(warning)
 	}
-	c.factory.logJSON = c.logging.Format == logJSON
 	c.renderer, err = newRenderer(c.output, c.connection.Name, c.factory.streams, c.log)
 	return err
 }
@@ -166,7 +166,7 @@ func (c *client) options() (phoenix.Options, error) {
 	}
 	o.Logger = c.log
 	if c.logging.Trace {
-		o.Trace = newTracer(c.factory.streams.Err, c.logging.Format, "")
+		o.Trace = newTracer(c.factory.streams.Err, c.logging, "")
 	}
 	return o, nil
 }
@@ -412,7 +412,7 @@ func logLifecycle(log *slog.Logger, ev *phoenix.Event) {
 	case *phoenix.Connecting:
 		log.Info("connecting", "uri", d.URI, "attempt", d.Attempt)
 	case *phoenix.Connected:
-		log.Info("connected", "took", d.Took, "session", ev.Session)
+		log.Info("connected", "connect", d.Took, "session", ev.Session)
 	case *phoenix.Disconnected:
 		logDisconnected(log, d)
 	case *phoenix.Reconnecting:
@@ -420,7 +420,7 @@ func logLifecycle(log *slog.Logger, ev *phoenix.Event) {
 	case *phoenix.ReconnectExhausted:
 		log.Info("no more attempts to connect", "attempts", d.Attempts)
 	case *phoenix.Heartbeat:
-		log.Debug("heartbeat", "rtt", d.RTT)
+		log.Debug("heartbeat", micros("rtt", d.RTT))
 	case *phoenix.HeartbeatTimeout:
 		log.Info("no answer to a heartbeat", "timeout", d.Timeout)
 	default:
@@ -445,7 +445,7 @@ func logChannel(log *slog.Logger, ev *phoenix.Event) {
 			log.Info("joined again", "gap", d.Gap)
 			return
 		}
-		log.Info("joined", "took", d.Took)
+		log.Info("joined", "join", d.Took)
 	case *phoenix.JoinError:
 		log.Info("join failed", retryAttrs(d.Retry, "reason", string(d.Reason))...)
 	case *phoenix.Left:

@@ -60,7 +60,10 @@ func configValidateRun(o *configValidateOptions) error {
 	if err != nil {
 		return wrongConfig(err)
 	}
-	log := newLogger(o.factory.streams.Err, loggingOptions{Verbose: o.verbose}, slog.LevelWarn)
+	logging := loggingOptions{Verbose: o.verbose}
+	logging.suit(colorAuto, o.factory)
+	logging.style.stamped = false // what is true of a file is so at any time
+	log := newLogger(o.factory.streams.Err, logging, slog.LevelWarn)
 	for _, warning := range findings.Warnings {
 		log.Warn(warning)
 	}

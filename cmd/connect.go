@@ -201,7 +201,7 @@ func (w *connectWatch) summarize() {
 	attrs := []any{"answered", w.answered, "lost", w.unanswered}
 	if w.answered > 0 {
 		average := w.total / time.Duration(w.answered)
-		attrs = append(attrs, "min", w.fastest, "avg", average, "max", w.slowest)
+		attrs = append(attrs, micros("min", w.fastest), micros("avg", average), micros("max", w.slowest))
 	}
 	newLogger(w.options.factory.streams.Err, w.options.logging, slog.LevelInfo).Info("heartbeats", attrs...)
 }

@@ -128,8 +128,8 @@ func (c *ctl) resolve(set *option.Set) error {
 	if err := c.output.Check(); err != nil {
 		return err
 	}
+	c.logging.suit(c.output.Color, c.factory)
 	c.log = newLogger(c.factory.streams.Err, c.logging, slog.LevelWarn)
-	c.factory.logJSON = c.logging.Format == logJSON
 	c.client = serve.NewClient(c.socket.path)
 	if c.maxTime > 0 {
 		c.client.Patience = 0 // --max-time says how long

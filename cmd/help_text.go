@@ -131,6 +131,7 @@ var otherVariables = []variable{
 	{"NOTIFY_SOCKET", "Where phx serve tells systemd that it is ready, reloads or stops. Its children do not get it."},
 	{"WATCHDOG_USEC", "How often systemd's watchdog wants to hear from phx serve, in microseconds. Its children do not get it."},
 	{"WATCHDOG_PID", "Which process it wants to hear from. Its children do not get it."},
+	{"JOURNAL_STREAM", "By it phx notices that stderr is the systemd journal: then lines of the log have no time of their own."},
 	{"PATH", "Where the programs of secrets and of exec sinks are looked for."},
 }
 

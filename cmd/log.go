@@ -10,9 +10,53 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"phx/phoenix"
 )
+
+// A logStyle is how lines for people look, as it suits stderr.
+type logStyle struct {
+	// stamped lines have a time: neither a terminal, where they are seen as they come, nor the journal, which keeps the time itself.
+	stamped bool
+	// coloured lines stand apart from the records that share the terminal: faint, and warnings and errors are marked.
+	coloured bool
+}
+
+// newLogStyle returns the style for stderr. color is the value of --color, which cannot force colours on a log that goes to a file.
+func newLogStyle(color string, s *Streams) logStyle {
+	return logStyle{stamped: s.ErrStamped, coloured: s.ErrTerminal && s.coloured(color, true)}
+}
+
+// stampLayout is how the time of a log line is written: UTC, as the time of signals.
+const stampLayout = "2006-01-02T15:04:05.000Z "
+
+// start begins a line of that level.
+func (s logStyle) start(level slog.Level, at time.Time) []byte {
+	var line []byte
+	switch {
+	case !s.coloured:
+		line = append(line, linePrefix...)
+	case level >= slog.LevelError:
+		line = append(line, colorError+"phx:"+colorReset+" "...)
+	case level >= slog.LevelWarn:
+		line = append(line, colorWarning+"phx:"+colorReset+" "...)
+	default:
+		line = append(line, colorFaint+linePrefix...)
+	}
+	if s.stamped {
+		line = at.UTC().AppendFormat(line, stampLayout)
+	}
+	return line
+}
+
+// end ends a line of that level.
+func (s logStyle) end(line []byte, level slog.Level) []byte {
+	if s.coloured && level < slog.LevelWarn {
+		line = append(line, colorReset...)
+	}
+	return append(line, '\n')
+}
 
 // newLogger returns the log on stderr. From normal on things are logged, unless the options say otherwise.
 func newLogger(w io.Writer, o loggingOptions, normal slog.Level) *slog.Logger {
@@ -24,9 +68,11 @@ func newLogger(w io.Writer, o loggingOptions, normal slog.Level) *slog.Logger {
 		level = slog.LevelError
 	}
 	if o.Format == logJSON {
-		return slog.New(slog.NewJSONHandler(jsonEscaper{w}, &slog.HandlerOptions{Level: level}))
+		return slog.New(slog.NewJSONHandler(jsonEscaper{w}, &slog.HandlerOptions{
+			Level: level, ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr { return withUnit(a) },
+		}))
 	}
-	return slog.New(&textHandler{w: w, mu: new(sync.Mutex), level: level})
+	return slog.New(&textHandler{w: w, mu: new(sync.Mutex), level: level, style: o.style})
 }
 
 // A textHandler writes log records for people: "phx: message key=value".
@@ -34,6 +80,7 @@ type textHandler struct {
 	w     io.Writer
 	mu    *sync.Mutex // shared with the handlers derived from this one
 	level slog.Level
+	style logStyle
 	// attrs is what WithAttrs added, ready to be written; group is what WithGroup puts before keys.
 	attrs []byte
 	group string
@@ -44,13 +91,13 @@ func (h *textHandler) Enabled(_ context.Context, level slog.Level) bool { return
 
 // Handle implements [slog.Handler]. A record is one write.
 func (h *textHandler) Handle(_ context.Context, r slog.Record) error {
-	line := appendVisible([]byte(linePrefix), r.Message)
+	line := appendVisible(h.style.start(r.Level, r.Time), r.Message)
 	line = append(line, h.attrs...)
 	r.Attrs(func(a slog.Attr) bool {
 		line = appendAttr(line, h.group, a)
 		return true
 	})
-	line = append(line, '\n')
+	line = h.style.end(line, r.Level)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	_, err := h.w.Write(line)
@@ -91,6 +138,7 @@ func appendAttr(dst []byte, group string, a slog.Attr) []byte {
 		}
 		return dst
 	}
+	a = withUnit(a)
 	dst = append(dst, ' ')
 	dst = appendVisible(dst, group+a.Key)
 	dst = append(dst, '=')
@@ -99,6 +147,19 @@ func appendAttr(dst []byte, group string, a slog.Attr) []byte {
 		return strconv.AppendQuote(dst, text)
 	}
 	return append(dst, text...)
+}
+
+// withUnit returns an attribute that is a time with its unit in its name, as signals have it.
+func withUnit(a slog.Attr) slog.Attr {
+	if a.Value.Kind() != slog.KindDuration {
+		return a
+	}
+	return slog.Int64(a.Key+"_ms", a.Value.Duration().Round(time.Millisecond).Milliseconds())
+}
+
+// micros returns an attribute that is a time too short for milliseconds, a round trip for example.
+func micros(key string, d time.Duration) slog.Attr {
+	return slog.Int64(key+"_us", d.Round(time.Microsecond).Microseconds())
 }
 
 func needsQuotes(r rune) bool {
@@ -121,11 +182,11 @@ func (e jsonEscaper) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// newTracer returns what writes every frame to w, in the format of the log, with the name of the connection if that is not empty.
+// newTracer returns what writes every frame to w as a line of the log, with the name of the connection if that is not empty.
 // It is safe for concurrent use.
-func newTracer(w io.Writer, format, connection string) func(phoenix.TraceFrame) {
+func newTracer(w io.Writer, o loggingOptions, connection string) func(phoenix.TraceFrame) {
 	var mu sync.Mutex
-	if format == logJSON {
+	if o.Format == logJSON {
 		log := slog.New(slog.NewJSONHandler(jsonEscaper{w}, nil))
 		if connection != "" {
 			log = log.With("connection", connection)
@@ -139,13 +200,13 @@ func newTracer(w io.Writer, format, connection string) func(phoenix.TraceFrame) 
 		if f.Out {
 			direction = "> "
 		}
-		line := append([]byte(linePrefix), direction...)
+		line := append(o.style.start(slog.LevelDebug, time.Now()), direction...)
 		if connection != "" {
 			line = append(append(line, connection...), ' ')
 		}
 		line = append(line, f.Kind...)
 		line = append(line, ' ')
-		line = append(appendVisible(line, string(withoutSecrets(f))), '\n')
+		line = o.style.end(appendVisible(line, string(withoutSecrets(f))), slog.LevelDebug)
 		mu.Lock()
 		defer mu.Unlock()
 		// A trace that cannot be written has nowhere to say so.

@@ -18,12 +18,49 @@ func TestTextLog(t *testing.T) {
 	log.Info("connected", "took", time.Second, "empty", "", "spaced", "a b", "quote", `"`, "none", nil)
 	log.With("topic", "room:a").WithGroup("g").Info("joined", "n", 1, slog.Group("h", "m", 2), slog.Attr{})
 	log.WithGroup("").Warn("evil \x1b[2J\u009b2J\nline", "key\x1b", "\x1b[2J", "c1", "\u009b", "bytes", "\xff\x9b")
-	want := `phx: connected took=1s empty="" spaced="a b" quote="\"" none=<nil>
+	want := `phx: connected took_ms=1000 empty="" spaced="a b" quote="\"" none=<nil>
 phx: joined topic=room:a g.n=1 g.h.m=2
 phx: evil \x1b[2J\u009b2J\nline key\x1b="\x1b[2J" c1="\u009b" bytes="\xff\x9b"
 `
 	if out.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", out.String(), want)
+	}
+}
+
+// TestLogStyles: what stands before a line, and around it, says nothing else than when it was and how grave.
+func TestLogStyles(t *testing.T) {
+	at := time.Date(2026, 2, 7, 13, 0, 6, 7_900_000, time.FixedZone("", 3600))
+	tests := []struct {
+		style logStyle
+		level slog.Level
+		want  string
+	}{
+		{logStyle{}, slog.LevelInfo, "phx: m a=1\n"},
+		{logStyle{stamped: true}, slog.LevelInfo, "phx: 2026-02-07T12:00:06.007Z m a=1\n"},
+		{logStyle{coloured: true}, slog.LevelInfo, "\x1b[2mphx: m a=1\x1b[0m\n"},
+		{logStyle{coloured: true}, slog.LevelWarn, "\x1b[33mphx:\x1b[0m m a=1\n"},
+		{logStyle{coloured: true}, slog.LevelError, "\x1b[31mphx:\x1b[0m m a=1\n"},
+	}
+	for _, tt := range tests {
+		var out bytes.Buffer
+		record := slog.NewRecord(at, tt.level, "m", 0)
+		record.Add("a", 1)
+		log := newLogger(&out, loggingOptions{style: tt.style}, slog.LevelInfo)
+		if err := log.Handler().Handle(t.Context(), record); err != nil || out.String() != tt.want {
+			t.Errorf("%+v, %v: %q, %v, want %q", tt.style, tt.level, out.String(), err, tt.want)
+		}
+	}
+}
+
+// TestLogUnits: a time has the unit of the signals in its name, in both formats.
+func TestLogUnits(t *testing.T) {
+	for format, want := range map[string]string{logText: " retry_in_ms=1500 g.rtt_us=412", logJSON: `"retry_in_ms":1500,"g":{"rtt_us":412}`} {
+		var out bytes.Buffer
+		log := newLogger(&out, loggingOptions{Format: format}, slog.LevelInfo)
+		log.Info("m", "retry_in", 1500*time.Millisecond, slog.Group("g", micros("rtt", 412*time.Microsecond)))
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%s: %s lacks %s", format, out.String(), want)
+		}
 	}
 }
 
@@ -103,17 +140,17 @@ func TestLifecycleLog(t *testing.T) {
 		{Topic: "t", Detail: &phoenix.PushReply{}},
 	}
 	want := `phx: connecting uri=ws://h attempt=1
-phx: connected took=1s session=1
+phx: connected connect_ms=1000 session=1
 phx: disconnected reason=eof detail="evil x" will_reconnect=true
 phx: disconnected reason=closed_by_us will_reconnect=false
-phx: waiting to connect again delay=1s attempt=1 max_attempts=10
+phx: waiting to connect again delay_ms=1000 attempt=1 max_attempts=10
 phx: no more attempts to connect attempts=10
-phx: heartbeat rtt=1ms
-phx: no answer to a heartbeat timeout=1s
+phx: heartbeat rtt_us=1000
+phx: no answer to a heartbeat timeout_ms=1000
 phx: joining topic=t attempt=1
-phx: joined topic=t took=1s
-phx: joined again topic=t gap=1s
-phx: join failed topic=t reason=timeout retry_in=1s
+phx: joined topic=t join_ms=1000
+phx: joined again topic=t gap_ms=1000
+phx: join failed topic=t reason=timeout retry_in_ms=1000
 phx: left topic=t
 phx: the server closed the channel topic=t
 phx: the channel was lost topic=t reason=phx_error
@@ -149,7 +186,7 @@ phx: < text [null,null,"room:a","phx_join","\x7f"]
 phx: < binary \x00a\x1b
 `
 	var text, asJSON bytes.Buffer
-	traceText, traceJSON := newTracer(&text, logText, ""), newTracer(&asJSON, logJSON, "")
+	traceText, traceJSON := newTracer(&text, loggingOptions{}, ""), newTracer(&asJSON, loggingOptions{Format: logJSON}, "")
 	for _, f := range frames {
 		traceText(f)
 		traceJSON(f)

@@ -13,6 +13,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
@@ -31,6 +32,8 @@ type factory struct {
 	die func(syscall.Signal)
 	// logJSON says that errors are reported as JSON, too.
 	logJSON bool
+	// reportStyle is how errors are reported otherwise.
+	reportStyle logStyle
 	// running says that the command line was understood: from then on errors are not about it.
 	running bool
 }
@@ -61,7 +64,7 @@ func run(ctx context.Context, args []string, s *Streams, die func(syscall.Signal
 	if !f.running && codeOf(err) == exit.Failure {
 		err = exit.Usagef("see `"+command.CommandPath()+" --help`", "%v", err)
 	}
-	report(s.Err, err, f.logJSON)
+	report(s.Err, err, f.logJSON, f.reportStyle)
 	return int(codeOf(err))
 }
 
@@ -101,7 +104,7 @@ func (f *factory) bind(c *cobra.Command, run func(ctx context.Context) error, gr
 
 // report writes an error on stderr: what happened, then what to do about it. Errors joined are reported one after the other,
 // with the hint of the first.
-func report(w io.Writer, err error, asJSON bool) {
+func report(w io.Writer, err error, asJSON bool, style logStyle) {
 	code, hint := codeOf(err), hintOf(err)
 	var messages []string
 	for _, e := range exit.Flatten(err) {
@@ -118,14 +121,17 @@ func report(w io.Writer, err error, asJSON bool) {
 		return
 	}
 	var text []byte
-	for _, message := range append(messages, hint) {
-		if message == "" {
-			continue
-		}
+	add := func(level slog.Level, message string) {
 		for line := range strings.SplitSeq(message, "\n") {
-			text = append(text, linePrefix...)
-			text = append(appendVisible(text, line), '\n')
+			text = append(text, style.start(level, time.Time{})...)
+			text = style.end(appendVisible(text, line), level)
 		}
+	}
+	for _, message := range messages {
+		add(slog.LevelError, message)
+	}
+	if hint != "" {
+		add(slog.LevelInfo, hint)
 	}
 	// An error that cannot be written has nowhere to say so; the exit code remains.
 	_, _ = w.Write(text)
@@ -137,6 +143,8 @@ type Streams struct {
 	Out, Err io.Writer
 	// InTerminal, OutTerminal and ErrTerminal say that a person is at the other end.
 	InTerminal, OutTerminal, ErrTerminal bool
+	// ErrStamped says that nobody else notes when a line came on Err.
+	ErrStamped bool
 	// LookupEnv returns an environment variable.
 	LookupEnv func(name string) (value string, ok bool)
 }
@@ -155,6 +163,7 @@ func SystemStreams() *Streams {
 		InTerminal:  isTerminal(os.Stdin),
 		OutTerminal: isTerminal(os.Stdout),
 		ErrTerminal: isTerminal(os.Stderr),
+		ErrStamped:  !isTerminal(os.Stderr) && !proc.IsJournal(os.Stderr, os.Getenv("JOURNAL_STREAM")),
 		LookupEnv:   os.LookupEnv,
 	}
 }
@@ -163,6 +172,21 @@ func SystemStreams() *Streams {
 func (s *Streams) env(name string) string {
 	value, _ := s.LookupEnv(name)
 	return value
+}
+
+// coloured reports whether a stream gets colours: as --color says, then the environment (no-color.org, bixense.com/clicolors), then
+// whether it is a terminal.
+func (s *Streams) coloured(color string, terminal bool) bool {
+	forced := s.env("CLICOLOR_FORCE")
+	switch {
+	case color == colorAlways:
+		return true
+	case color == colorNever, s.env("NO_COLOR") != "":
+		return false
+	case forced != "" && forced != "0":
+		return true
+	}
+	return terminal && s.env("TERM") != "dumb"
 }
 
 // endingSignals are the process signals that end a command.

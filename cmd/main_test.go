@@ -128,8 +128,8 @@ func TestReport(t *testing.T) {
 	}
 	for _, tt := range tests {
 		var text, asJSON bytes.Buffer
-		report(&text, tt.err, false)
-		report(&asJSON, tt.err, true)
+		report(&text, tt.err, false, logStyle{})
+		report(&asJSON, tt.err, true, logStyle{})
 		if text.String() != tt.text {
 			t.Errorf("got\n%s\nwant\n%s", text.String(), tt.text)
 		}
@@ -152,7 +152,7 @@ func TestReportKeepsTheMessageOfAJoinedCause(t *testing.T) {
 		{fmt.Errorf("wrapped: %w", cause), "phx: wrapped: first\nphx: second\n"},
 	} {
 		var text bytes.Buffer
-		report(&text, tt.err, false)
+		report(&text, tt.err, false, logStyle{})
 		if text.String() != tt.want {
 			t.Errorf("got\n%s\nwant\n%s", text.String(), tt.want)
 		}

@@ -67,6 +67,14 @@ type loggingOptions struct {
 	Format string
 	// Trace prints every frame.
 	Trace bool
+
+	style logStyle
+}
+
+// suit suits the log to stderr, and so what is reported at the end. color is the value of --color.
+func (l *loggingOptions) suit(color string, f *factory) {
+	l.style = newLogStyle(color, f.streams)
+	f.logJSON, f.reportStyle = l.Format == logJSON, logStyle{coloured: l.style.coloured}
 }
 
 // The values of --log-format.

@@ -21,38 +21,30 @@ type jsonStyle struct {
 	escape bool
 }
 
-// newJSONStyle returns the style of the output, from the options, then the environment (no-color.org, bixense.com/clicolors),
-// then whether it is a terminal.
+// newJSONStyle returns the style of the output, from the options, then the environment, then whether it is a terminal.
 func newJSONStyle(o outputOptions, streams *Streams) jsonStyle {
-	s := jsonStyle{indent: streams.OutTerminal, color: streams.OutTerminal, escape: streams.OutTerminal}
+	s := jsonStyle{indent: streams.OutTerminal, color: streams.coloured(o.Color, streams.OutTerminal), escape: streams.OutTerminal}
 	switch {
 	case o.Pretty:
 		s.indent = true
 	case o.Compact:
 		s.indent = false
 	}
-	forced := streams.env("CLICOLOR_FORCE")
-	switch {
-	case o.Color == colorAlways:
-		s.color = true
-	case o.Color == colorNever, streams.env("NO_COLOR") != "":
-		s.color = false
-	case forced != "" && forced != "0":
-		s.color = true
-	case streams.env("TERM") == "dumb":
-		s.color = false
-	}
 	return s
 }
 
-// The colours of gojq, for those who know them from there.
+// Colours and styles that can be read on light and dark backgrounds, whatever the sixteen colours of the terminal are: no black, white
+// or grey, one of which is the background somewhere.
 const (
-	colorReset  = "\x1b[0m"
-	colorNull   = "\x1b[90m"
-	colorBool   = "\x1b[33m"
-	colorNumber = "\x1b[36m"
-	colorString = "\x1b[32m"
-	colorKey    = "\x1b[34;1m"
+	colorReset   = "\x1b[0m"
+	colorFaint   = "\x1b[2m"
+	colorError   = "\x1b[31m"
+	colorWarning = "\x1b[33m"
+	colorNull    = colorFaint
+	colorBool    = "\x1b[35m"
+	colorNumber  = "\x1b[36m"
+	colorString  = "\x1b[32m"
+	colorKey     = "\x1b[34;1m"
 )
 
 // append appends one valid JSON text and a line break.

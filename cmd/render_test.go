@@ -34,8 +34,8 @@ func TestJSONStyleOfTexts(t *testing.T) {
 }
 `},
 		{"coloured", jsonStyle{color: true}, `{"a":[1,"s",{"b":null}],"c":true}`,
-			"{\x1b[34;1m\"a\"\x1b[0m:[\x1b[36m1\x1b[0m,\x1b[32m\"s\"\x1b[0m,{\x1b[34;1m\"b\"\x1b[0m:\x1b[90mnull\x1b[0m}]," +
-				"\x1b[34;1m\"c\"\x1b[0m:\x1b[33mtrue\x1b[0m}\n"},
+			"{\x1b[34;1m\"a\"\x1b[0m:[\x1b[36m1\x1b[0m,\x1b[32m\"s\"\x1b[0m,{\x1b[34;1m\"b\"\x1b[0m:\x1b[2mnull\x1b[0m}]," +
+				"\x1b[34;1m\"c\"\x1b[0m:\x1b[35mtrue\x1b[0m}\n"},
 		{"a scalar", jsonStyle{indent: true}, "1.50", "1.50\n"},
 		{"a string", jsonStyle{indent: true}, ` "s" `, "\"s\"\n"},
 	}

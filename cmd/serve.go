@@ -53,9 +53,9 @@ control socket, if that is gone; also under nohup. While it runs, phx ctl shows 
 		if err := o.logging.Check(); err != nil {
 			return err
 		}
+		o.logging.suit(colorAuto, f)
 		defer o.queueLog()()
 		o.log = newLogger(f.streams.Err, o.logging, slog.LevelInfo)
-		f.logJSON = o.logging.Format == logJSON
 		return serveRun(ctx, o)
 	}, o.selection.FileOptions(), o.options(), o.logging.Options())
 	return c
@@ -127,7 +127,7 @@ func (o *serveOptions) bridgeOptions() serve.Options {
 	}
 	if o.logging.Trace {
 		options.Trace = func(connection string) func(phoenix.TraceFrame) {
-			return newTracer(o.factory.streams.Err, o.logging.Format, connection)
+			return newTracer(o.factory.streams.Err, o.logging, connection)
 		}
 	}
 	return options

@@ -3,6 +3,7 @@
 package proc
 
 import (
+	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -81,4 +82,15 @@ func Inherited(fd int) bool {
 	}
 	unix.CloseOnExec(fd)
 	return true
+}
+
+// IsJournal reports whether f is the stream to the systemd journal that the variable JOURNAL_STREAM names: its device and inode, with a
+// colon between (systemd.exec(5)). A process that inherits the variable, and not the stream, has another one.
+func IsJournal(f *os.File, journalStream string) bool {
+	info, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return ok && fmt.Sprintf("%d:%d", stat.Dev, stat.Ino) == journalStream
 }
