@@ -394,7 +394,7 @@ func signalSamples() []phoenix.Event {
 func typesOfSamples(t *testing.T) map[string]map[string]bool {
 	t.Helper()
 	encoder := signal.NewEncoder(signal.FormatSignal, "backend")
-	lines := encoder.AppendDropped(nil, signal.Dropped{}, exampleMessage.Time)
+	lines := encoder.AppendDropped(nil, signal.Dropped{Sink: "hook"}, exampleMessage.Time)
 	for _, ev := range signalSamples() {
 		lines = encoder.Append(lines, &ev)
 	}

@@ -312,7 +312,7 @@ var signalTypes = []signalType{
 	{"phoenix.presence.join", "key, metas, fields, remaining, update", "Presences of a key came. These three only with presence: phx listen --presence."},
 	{"phoenix.presence.leave", "key, metas, fields, remaining, update", "Presences of a key went."},
 	{"phoenix.presence.sync", "state", "Who is present, after the joins and leaves of one message."},
-	{"phoenix.signal.dropped", "count, policy, first_seq, last_seq", "Signals were lost, because a reader or a sink was too slow; only what lost them gets this."},
+	{"phoenix.signal.dropped", "count, policy, first_seq, last_seq, sink", "Signals were lost, because a reader or a sink was too slow; only what lost them gets this, and the sink of its on_loss, where sink names it."},
 }
 
 // A reasonGroup is what one member of data can be.

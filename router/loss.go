@@ -71,6 +71,7 @@ const (
 	behind         // at the gap behind what is being given back
 	refused        // announced in vain
 	untaken        // for TakeLosses
+	unsent         // to be announced at the sink of OnLoss, guarded by lossReporter.reporting
 	lists
 )
 
@@ -78,7 +79,7 @@ const (
 // each.
 type losses struct {
 	list []Loss
-	name int // front, pending, back, behind, refused or untaken
+	name int // front, pending, back, behind, refused, untaken or unsent
 }
 
 // find returns the index of the loss of o, or -1.
@@ -157,56 +158,124 @@ func (ls *losses) clear() {
 }
 
 // appendDropped appends the signal phoenix.signal.dropped for a loss in a queue with that policy.
-// A loss without an origin belongs to no connection and has no signal.
-func appendDropped(dst []byte, format signal.Format, policy Policy, l Loss) []byte {
+// A loss without an origin belongs to no connection and has no signal. sink is the name of the sink
+// that lost something, if another one is told.
+func appendDropped(dst []byte, format signal.Format, policy Policy, l Loss, sink string) []byte {
 	if l.Origin == nil {
 		return dst
 	}
 	return signal.NewEncoder(format, l.Origin.Connection).AppendDropped(dst, signal.Dropped{
-		Count: l.Count, Policy: policy.String(), FirstSeq: l.FirstSeq, LastSeq: l.LastSeq,
+		Count: l.Count, Policy: policy.String(), FirstSeq: l.FirstSeq, LastSeq: l.LastSeq, Sink: sink,
 	}, time.Now())
 }
 
-// lossLogInterval is the shortest time between two logs of a sink's losses: a sink that is too
-// slow loses all the time.
-const lossLogInterval = 10 * time.Second
+// lossReportInterval is the shortest time between two reports of a sink's losses: a sink that is
+// too slow loses all the time.
+const lossReportInterval = 10 * time.Second
 
-// A lossLog logs what the queue of a sink loses: the first loss at once, later ones together. It
-// logs on a goroutine of its own, because a loss happens with the queue locked, and a log can
-// block.
-type lossLog struct {
-	log    *slog.Logger
-	policy Policy
-	queue  *Queue
+// A lossReporter reports what the queue of a sink loses, to the log and to the sink of
+// [SinkOptions.OnLoss]: the first loss at once, later ones together. It works on a goroutine of its
+// own, because a loss happens with the queue locked, and a log can block.
+type lossReporter struct {
+	log     *slog.Logger
+	options *SinkOptions
+	queue   *Queue
+	// onLoss is the sink that is told, too; nil: none.
+	onLoss atomic.Pointer[Sink]
 
-	// logging holds a token while losses are logged, so that flush returns after the lines of all
-	// earlier losses.
-	logging chan struct{}
+	// reporting holds a token while losses are reported, so that flush returns after the lines of
+	// all earlier losses. It guards unsent and ended.
+	reporting chan struct{}
+	unsent    losses // for which the sink of OnLoss had no room
+	ended     bool   // the end of the sink is logged, and tells what becomes of later records
 
-	mu   sync.Mutex
-	next time.Time // the earliest time of the next lines
+	mu        sync.Mutex
+	scheduled bool
+	next      time.Time // the earliest time of the next report
+}
+
+func newLossReporter(s *Sink) *lossReporter {
+	return &lossReporter{
+		log: s.log, options: &s.options, queue: s.queue, reporting: make(chan struct{}, 1), unsent: losses{name: unsent},
+	}
 }
 
 // schedule schedules a flush. The queue calls it with its lock held, before the loss can be taken.
-func (l *lossLog) schedule() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	time.AfterFunc(time.Until(l.next), l.flush)
+func (r *lossReporter) schedule() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.scheduled {
+		r.scheduled = true
+		time.AfterFunc(time.Until(r.next), r.flush)
+	}
 }
 
-// flush logs the losses that are not logged yet.
-func (l *lossLog) flush() {
-	l.logging <- struct{}{}
-	defer func() { <-l.logging }()
+// flush reports the losses that are not reported yet.
+func (r *lossReporter) flush() { r.report(false) }
+
+// flushLast is flush at the end of the sink.
+func (r *lossReporter) flushLast() { r.report(true) }
+
+func (r *lossReporter) report(last bool) {
+	r.reporting <- struct{}{}
+	defer func() { <-r.reporting }()
 	// This is set before the losses are taken, because the first loss after that schedules the next
 	// flush by it.
-	l.mu.Lock()
-	l.next = time.Now().Add(lossLogInterval)
-	l.mu.Unlock()
-	lost := slices.DeleteFunc(l.queue.TakeLosses(), func(l Loss) bool { return l.Origin == nil })
-	slices.SortStableFunc(lost, func(a, b Loss) int { return strings.Compare(a.Origin.Connection, b.Origin.Connection) })
+	r.mu.Lock()
+	r.scheduled, r.next = false, time.Now().Add(lossReportInterval)
+	r.mu.Unlock()
+	lost := r.queue.TakeLosses()
+	slices.SortStableFunc(lost, func(a, b Loss) int { return strings.Compare(a.connection(), b.connection()) })
 	for _, loss := range lost {
-		l.log.Warn("signals were lost", "connection", loss.Origin.Connection, "count", loss.Count, "policy", l.policy.String(),
-			"first_seq", loss.FirstSeq, "last_seq", loss.LastSeq)
+		if !r.ended {
+			r.logLoss(loss)
+		}
+	}
+	r.tell(lost)
+	r.ended = r.ended || last
+	if len(r.unsent.list) > 0 && !last {
+		r.schedule()
+	}
+}
+
+func (l *Loss) connection() string {
+	if l.Origin == nil {
+		return ""
+	}
+	return l.Origin.Connection
+}
+
+func (r *lossReporter) logLoss(l Loss) {
+	if l.Origin == nil {
+		r.log.Warn("announcements of what other sinks have lost were lost", "count", l.Count)
+		return
+	}
+	r.log.Warn("signals were lost", "connection", l.Origin.Connection, "count", l.Count, "policy", r.options.Policy.String(),
+		"first_seq", l.FirstSeq, "last_seq", l.LastSeq)
+}
+
+// tell announces losses at the sink of OnLoss, as far as that has room: an announcement displaces no
+// data there. What it has no room for is announced later, together with what is lost meanwhile. The
+// announcements have no origin: they are none of the signals that are counted, and a loss of them is
+// logged, and announced nowhere.
+func (r *lossReporter) tell(lost []Loss) {
+	s := r.onLoss.Load()
+	if s == nil {
+		r.unsent.clear()
+		return
+	}
+	for _, l := range lost {
+		if l.Origin != nil {
+			r.unsent.add(l)
+		}
+	}
+	for len(r.unsent.list) > 0 {
+		l := r.unsent.list[0]
+		c := s.queue.Chunk()
+		c.Commit(appendDropped(c.Buffer(), s.options.Format, r.options.Policy, l, r.options.Name), l.LastSeq)
+		if !s.queue.putSpare(c) {
+			return
+		}
+		r.unsent.remove(0)
 	}
 }

@@ -195,10 +195,38 @@ func (q *Queue) offer(c *Chunk) (done bool, err error) {
 	return true, nil
 }
 
+// putSpare puts a chunk if there is room for all of it, so that nothing is lost for it, and reports
+// whether it did. Otherwise the chunk is gone, and is not counted.
+func (q *Queue) putSpare(c *Chunk) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.abortErr != nil || q.inputErr != nil || len(q.back.list) > 0 || !q.fits(c.weight()) {
+		q.pool.put(c)
+		return false
+	}
+	if c.Len() == 0 {
+		q.pool.put(c)
+		return true
+	}
+	q.enqueue(c)
+	wake(q.ready)
+	return true
+}
+
 // refuse counts a chunk as lost that does not get in.
 func (q *Queue) refuse(c *Chunk) {
-	c.tally(0, c.Len(), (*Origin).dropped)
+	q.loseAll(c)
 	q.pool.put(c)
+}
+
+// loseAll counts the records of a chunk as lost, for which there is no announcement here any more.
+func (q *Queue) loseAll(c *Chunk) {
+	c.tally(0, c.Len(), (*Origin).dropped)
+	for i := range c.Len() {
+		if l, announced := c.lossOf(i); !announced {
+			q.reportLoss(l)
+		}
+	}
 }
 
 // admit takes in the chunk's records as far as the policy lets it. The caller has made sure that
@@ -263,6 +291,11 @@ func (q *Queue) joinGaps() {
 func (q *Queue) lose(place *losses, l Loss) {
 	l.Origin.dropped(1)
 	place.add(l)
+	q.reportLoss(l)
+}
+
+// reportLoss adds a loss to those for TakeLosses.
+func (q *Queue) reportLoss(l Loss) {
 	if q.onLoss == nil {
 		return
 	}
@@ -733,7 +766,7 @@ func (q *Queue) Abort(err error) (dropped int) {
 	for q.head != nil {
 		c := q.pop()
 		q.used = q.used.minus(c.charged)
-		c.tally(0, c.Len(), (*Origin).dropped)
+		q.loseAll(c)
 	}
 	close(q.dead)
 	return dropped
@@ -744,8 +777,8 @@ func (q *Queue) Abort(err error) (dropped int) {
 // to be called before the queue is used.
 func (q *Queue) OnLoss(f func()) { q.onLoss = f }
 
-// TakeLosses returns what the policy and the consumer have lost since the last call, one [Loss] an
-// origin, announced or not: a consumer that stands still gets no announcement. Without
+// TakeLosses returns what was lost since the last call, one [Loss] an origin, announced or not: a
+// consumer that stands still gets no announcement, nor does one that has given up. Without
 // [Queue.OnLoss] it returns nothing.
 func (q *Queue) TakeLosses() []Loss {
 	q.mu.Lock()

@@ -21,6 +21,10 @@ const DefaultGrace = 5 * time.Second
 // lastChance is how long a drain has to return after its ctx has ended.
 const lastChance = time.Second
 
+// lastTold is how long a sink that is told of the losses of others has, of lastChance, to deliver
+// the last of those when the time for the end has passed.
+const lastTold = 250 * time.Millisecond
+
 // ErrShutDown is what [Router.Apply] returns after [Router.Shutdown].
 var ErrShutDown = errors.New("the router is shut down")
 
@@ -34,7 +38,7 @@ type Router struct {
 	log   *slog.Logger
 	table atomic.Pointer[table]
 
-	// ctx ends all drains.
+	// ctx ends the time of sinks that were taken away.
 	ctx    context.Context
 	cancel context.CancelFunc
 
@@ -90,6 +94,11 @@ func (r *Router) Apply(sinks []*Sink, routes []Route) error {
 		return err
 	}
 	next.subscriptions = r.table.Load().subscriptions
+	for s := range r.live { // also for one that was taken away: it still may lose something
+		if to := next.sink(s.options.OnLoss); to != nil {
+			s.losses.onLoss.Store(to)
+		}
+	}
 	old := r.swap(next)
 	for _, s := range old.sinks {
 		if !slices.Contains(sinks, s) {
@@ -117,7 +126,7 @@ func (r *Router) arriving(sinks []*Sink) ([]*running, error) {
 		}
 	}
 	for _, a := range arriving {
-		a.ctx, a.cancel = context.WithCancel(r.ctx)
+		a.ctx, a.cancel = context.WithCancel(context.Background()) // finish ends it
 		r.live[a.sink] = a
 	}
 	return arriving, nil
@@ -166,14 +175,28 @@ func (r *Router) retire(s *running, old *table) {
 
 // finish ends a sink's input and waits until everything is delivered. When ctx ends before, the
 // drain is stopped, and the rest is lost. It reports whether everything was delivered.
+//
+// A sink that is told of the losses of others outlives them: their last ones come at their end.
 func (r *Router) finish(ctx context.Context, s *running) bool {
+	chance := lastChance
+	if told := r.telling(s.sink); len(told) > 0 {
+		for _, other := range told {
+			<-other.gone
+		}
+		if ctx.Err() != nil {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), lastTold)
+			defer cancel()
+			chance -= lastTold
+		}
+	}
 	s.sink.end()
 	select {
 	case <-s.sink.done:
 	case <-ctx.Done():
 	}
 	s.cancel()
-	timer := time.NewTimer(lastChance)
+	timer := time.NewTimer(chance)
 	defer timer.Stop()
 	select {
 	case <-s.sink.done:
@@ -182,9 +205,22 @@ func (r *Router) finish(ctx context.Context, s *running) bool {
 	}
 	waiting, _ := s.sink.queue.Len()
 	s.sink.queue.Abort(errStuck)
-	s.sink.losses.flush()
+	s.sink.losses.flushLast()
 	r.log.Error("a sink is stuck and was given up; what waits for it is lost", "sink", s.sink.Name(), "waiting", waiting)
 	return false
+}
+
+// telling returns the sinks whose losses a sink is told of.
+func (r *Router) telling(of *Sink) []*running {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var found []*running
+	for _, s := range r.live {
+		if s.sink.losses.onLoss.Load() == of {
+			found = append(found, s)
+		}
+	}
+	return found
 }
 
 var errStuck = errors.New("the sink is stuck")
@@ -227,6 +263,7 @@ func (r *Router) Shutdown(ctx context.Context) error {
 				delivered = s.sink.hasEnded() && s.sink.err == nil
 			} else {
 				delivered = r.finish(ctx, s)
+				close(s.gone)
 			}
 			if !delivered {
 				failed[i] = s.sink.Name()
@@ -307,6 +344,11 @@ func newTable(sinks []*Sink, routes []Route) (*table, error) {
 		}
 		byName[s.Name()] = s
 	}
+	for _, s := range sinks {
+		if err := checkOnLoss(s, byName); err != nil {
+			return nil, err
+		}
+	}
 	t := &table{sinks: slices.Clone(sinks), idle: make(chan struct{})}
 	for i, route := range routes {
 		r := &rule{Filter: route.Filter, name: fmt.Sprintf("route %d", i+1)}
@@ -320,6 +362,34 @@ func newTable(sinks []*Sink, routes []Route) (*table, error) {
 		t.routes = append(t.routes, r)
 	}
 	return t, nil
+}
+
+// checkOnLoss refuses a sink whose losses would be told to none, or, over others, to itself.
+func checkOnLoss(s *Sink, byName map[string]*Sink) error {
+	at := s
+	for range byName {
+		to := at.options.OnLoss
+		if to == "" {
+			return nil
+		}
+		if at = byName[to]; at == nil {
+			return fmt.Errorf("the losses of sink %q are for %q, and there is no sink of that name", s.Name(), to)
+		}
+		if at == s {
+			return fmt.Errorf("the losses of sink %q lead back to it", s.Name())
+		}
+	}
+	return nil // the cycle is one of others
+}
+
+// sink returns the sink of a name; nil: there is none.
+func (t *table) sink(name string) *Sink {
+	for _, s := range t.sinks {
+		if s.Name() == name {
+			return s
+		}
+	}
+	return nil
 }
 
 // with returns a table that differs in its subscriptions.

@@ -49,6 +49,9 @@ type SinkOptions struct {
 	// Policy is DropOldest or DropNewest. The others would let the sink hold up or end its
 	// producers.
 	Policy Policy
+	// OnLoss is the name of a sink that is told of losses, too, as far as it has room for that; empty:
+	// none. It may lead to no cycle.
+	OnLoss string
 	// Drain is where the records go.
 	Drain Drain
 	// Logger logs losses and the end of the drain. It may be nil.
@@ -61,7 +64,7 @@ type Sink struct {
 	options SinkOptions
 	log     *slog.Logger
 	queue   *Queue
-	losses  lossLog
+	losses  *lossReporter
 
 	mu      sync.Mutex
 	origins map[string]*Origin
@@ -86,7 +89,7 @@ func NewSink(o SinkOptions) *Sink {
 	}
 	s.queue = NewQueue(o.Bytes, o.Policy, s.announce)
 	s.queue.LimitRecords(o.Records)
-	s.losses = lossLog{log: s.log, policy: o.Policy, queue: s.queue, logging: make(chan struct{}, 1)}
+	s.losses = newLossReporter(s)
 	s.queue.OnLoss(s.losses.schedule)
 	return s
 }
@@ -140,7 +143,7 @@ func (s *Sink) forget(connection string) {
 // announce appends the signal of a loss for the queue, several times perhaps if the loss grows
 // meanwhile.
 func (s *Sink) announce(dst []byte, l Loss) []byte {
-	return appendDropped(dst, s.options.Format, s.options.Policy, l)
+	return appendDropped(dst, s.options.Format, s.options.Policy, l, "")
 }
 
 // start runs the drain on a goroutine of its own, until the input has ended and everything is
@@ -153,7 +156,7 @@ func (s *Sink) start(ctx context.Context) {
 		if s.err != nil {
 			s.queue.Abort(s.err)
 		}
-		s.losses.flush()
+		s.losses.flushLast()
 		if s.err != nil {
 			s.log.Error("the sink has ended before it delivered everything; what waits or comes for it is lost",
 				"error", s.err, "waiting", waiting)

@@ -104,5 +104,5 @@ func (s *Subscription) origin(connection string) *Origin {
 
 // announce is the queue's: it appends the signal of a loss.
 func (s *Subscription) announce(dst []byte, l Loss) []byte {
-	return appendDropped(dst, s.format, DropOldest, l)
+	return appendDropped(dst, s.format, DropOldest, l, "")
 }

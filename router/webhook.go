@@ -211,7 +211,7 @@ func (d *WebhookDrain) wait(ctx context.Context, f *failure) error {
 
 // logLost logs one of the losses in an interval, and how many there were.
 func (d *WebhookDrain) logLost(err error, seq uint64) {
-	if n, ok := d.lost.pick(lossLogInterval); ok {
+	if n, ok := d.lost.pick(lossReportInterval); ok {
 		d.log.Warn("the webhook did not take a signal, which is lost", "error", err, "seq", seq, "lost", n)
 	}
 }

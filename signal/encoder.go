@@ -101,6 +101,8 @@ type Dropped struct {
 	// FirstSeq and LastSeq are the seq of the first and the last one lost. Signals between them may
 	// have been delivered, so Count can be less than their distance.
 	FirstSeq, LastSeq uint64
+	// Sink is the sink that lost them, where another one is told; empty: the one that reads this.
+	Sink string
 }
 
 // AppendDropped appends the signal phoenix.signal.dropped for d as one line. at is when the loss
@@ -123,6 +125,9 @@ func (e *Encoder) appendDroppedSignal(dst []byte, d Dropped, at time.Time) []byt
 	dst = appendText(dst, "policy", d.Policy)
 	dst = appendUint(dst, "first_seq", d.FirstSeq)
 	dst = appendUint(dst, "last_seq", d.LastSeq)
+	if d.Sink != "" {
+		dst = appendText(dst, "sink", d.Sink)
+	}
 	dst = append(dst, t.tail...)
 	return append(dst, e.templates.layout.end...)
 }

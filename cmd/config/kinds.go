@@ -69,6 +69,17 @@ var queueKind = option.Kind[QueueBound]{
 	},
 }
 
+// sinkNameKind is the name of a sink.
+var sinkNameKind = option.Kind[string]{
+	Name: "text", Schema: option.WordShape,
+	Parse: func(text string) (string, error) {
+		if text == "" {
+			return "", errors.New("is not the name of a sink")
+		}
+		return text, nil
+	},
+}
+
 // retriesKind is a number of retries, or -1 for no limit.
 var retriesKind = option.Kind[int]{
 	Name: "number", Schema: option.AnyOf(option.Shape{"type": "integer", "minimum": -1}, option.TextLike(`^(-0*1|[+]?[0-9]+|-0+)$`)),

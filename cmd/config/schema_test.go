@@ -107,7 +107,7 @@ connections:
 
 const rightServe = `
 sinks:
-  audit: {file: {path: signals.ndjson}, format: jido, queue: 64 KiB, when_full: drop-newest}
+  audit: {file: {path: signals.ndjson}, format: jido, queue: 64 KiB, when_full: drop-newest, on_loss: out}
   handler: {exec: {command: [./handle.sh, -v], dir: work}, queue: 10}
   hook:
     webhook: {url: "https://example.com/hook", mode: binary, headers: {X-Key: {file: key}}, secret: {env: KEY}, timeout_msec: 500, max_retries: 0}

@@ -78,6 +78,7 @@ func (f *File) readServe(compileWhere func(expr string) (Where, error)) (serve *
 	_, err = (&Entry{own: option.Fields{}, defaults: f.defaults}).read(nil)
 	r.wrong.Add(err)
 	r.readSinks()
+	r.checkOnLoss()
 	r.readRoutes()
 	for i, at := range r.sinks {
 		if name := r.serve.Sinks[i].Name; !r.used[name] {
@@ -100,7 +101,7 @@ type serveReader struct {
 	sinks []strictyaml.Node
 	// broken are the names of sinks that something is wrong with: routes may lead to them.
 	broken []string
-	// used are the names of sinks that a route leads to.
+	// used are the names of sinks that a route, or the on_loss of another sink, leads to.
 	used map[string]bool
 }
 
@@ -162,19 +163,27 @@ func (r *serveReader) checkTargets(n strictyaml.Node) {
 	if n.IsList() {
 		items, _ = n.Items() // it is one
 	}
-	names := r.sinkNames()
 	for _, item := range items {
-		name, err := item.Text()
-		switch {
-		case err != nil || name == "": // it was said already
-		case name == "stdout" && r.stdoutSink() != name:
-			r.wrong.Add(item.Errorf("lead the route to "+r.stdoutSink(), "stdout is the sink %s already", r.stdoutSink()))
-		case slices.Contains(names, name):
-			r.use(name)
-		default:
-			r.wrong.Add(item.Errorf("there are: "+strings.Join(names, ", "), "there is no sink %q", item.Raw()))
-		}
+		r.checkTarget(item, "lead the route to ")
 	}
+}
+
+// checkTarget returns the name of a sink that there is, and is used from now on. Advice comes before the
+// name of the sink that is stdout.
+func (r *serveReader) checkTarget(n strictyaml.Node, advice string) string {
+	names := r.sinkNames()
+	name, err := n.Text()
+	switch {
+	case err != nil || name == "": // it was said already
+	case name == "stdout" && r.stdoutSink() != name:
+		r.wrong.Add(n.Errorf(advice+r.stdoutSink(), "stdout is the sink %s already", r.stdoutSink()))
+	case slices.Contains(names, name):
+		r.use(name)
+		return name
+	default:
+		r.wrong.Add(n.Errorf("there are: "+strings.Join(names, ", "), "there is no sink %q", n.Raw()))
+	}
+	return ""
 }
 
 // sinkNames are the names that routes can lead to.

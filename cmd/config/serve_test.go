@@ -47,7 +47,7 @@ func mustServe(t *testing.T, text string) *Serve {
 const everySink = `
 sinks:
   audit:   {file: {path: log/signals.ndjson}}
-  handler: {exec: {command: [./handle.sh, -v], dir: work}, format: payload, queue: 1MiB, when_full: drop-newest}
+  handler: {exec: {command: [./handle.sh, -v], dir: work}, format: payload, queue: 1MiB, when_full: drop-newest, on_loss: audit}
   bare:    {exec: {command: [cat]}, queue: 5}
   hook:    {webhook: {url: "https://h/hook", mode: binary, headers: {X-Key: {env: KEY}}, secret: "${KEY}", timeout_msec: 500, max_retries: 3}}
   out:     {stdout: {}}
@@ -76,7 +76,7 @@ func TestServe(t *testing.T) {
 	// From another directory, a relative program would not be found.
 	script, _ := filepath.Abs("dir/handle.sh")
 	if want := []string{script, "-v"}; !slices.Equal(handler.Exec.Command, want) || handler.Exec.Dir != "dir/work" ||
-		handler.Records != 0 || handler.Bytes != 1<<20 || handler.WhenFull != router.DropNewest || handler.Format != signal.FormatPayload {
+		handler.Records != 0 || handler.OnLoss != "audit" || handler.Bytes != 1<<20 || handler.WhenFull != router.DropNewest || handler.Format != signal.FormatPayload {
 		t.Errorf("handler %+v %+v", handler, handler.Exec)
 	}
 	if !slices.Equal(bare.Exec.Command, []string{"cat"}) || bare.Exec.Dir != "" || bare.Records != 5 || bare.Bytes < 1<<50 {
@@ -194,6 +194,12 @@ func TestServeErrors(t *testing.T) {
 		{"sinks: {a: {discard: {}, when_full: block}}", `1:37: when_full "block" is not for sinks: a slow one would hold up all the others, and the connections; a full one can only lose signals, and tells which`},
 		{"sinks: {a: {discard: {}, when_full: fail}}", `1:37: when_full "fail" is not for sinks: a slow one would end all the others; a full one can only lose signals, and tells which`},
 		{"sinks: {a: {discard: {}, when_full: later}}", `1:37: when_full "later" is none of drop-oldest, drop-newest`},
+		{"sinks: {a: {discard: {}, on_loss: b}}", `1:35: there is no sink "b"`},
+		{"sinks: {a: {discard: {}, on_loss: a}}", "1:35: the sink a would have to tell itself what it loses"},
+		{"sinks: {a: {discard: {}, on_loss: ''}}", `1:35: on_loss "" is not the name of a sink`},
+		{"sinks: {a: {discard: {}, on_loss: [b]}}", "1:35: this is a map or a list, and should be one value"},
+		{"sinks: {a: {discard: {}, on_loss: stdout}, out: {stdout: {}}}", "1:35: stdout is the sink out already"},
+		{"sinks: {a: {discard: {}, on_loss: b}, b: {discard: {}, format: payload}}", "1:35: the sink b has the format payload, which has no announcements of losses"},
 		{"sinks: {stdout: {discard: {}}}", "1:9: the sink stdout is of the kind discard, and its name stands for another"},
 		{"sinks: {discard: {file: {path: x}}}", "1:9: the sink discard is of the kind file, and its name stands for another"},
 		{"sinks:\n  a: {stdout: {}}\n  b: {stdout: {}}", "3:3: the sink b writes to stdout, as a does"},
@@ -246,6 +252,21 @@ dir/phx.yaml:5:9: the sink b is of no kind: it needs one of file, exec, webhook,
 dir/phx.yaml:5:16: the sink a has no path
 dir/phx.yaml:6:17: vsn "x" is none of 2.0.0, 1.0.0
 dir/phx.yaml:6:28: "1" is neither true nor false`
+	if err == nil || err.Error() != want {
+		t.Errorf("got %v\nwant %s", err, want)
+	}
+}
+
+// TestServeOnLoss: a sink that another one is told of is used, a built-in one, too; a cycle is named
+// where it can be cut.
+func TestServeOnLoss(t *testing.T) {
+	s := mustServe(t, "sinks: {a: {discard: {}, on_loss: b}, b: {discard: {}, on_loss: stdout}}\nroutes: [{to: a}]")
+	if len(s.Warnings) > 0 || len(s.Sinks) != 3 || s.Sinks[2].Name != "stdout" || !s.Sinks[2].Stdout {
+		t.Errorf("warnings %q, sinks %+v", s.Warnings, s.Sinks)
+	}
+	_, err := serveOf("sinks: {a: {discard: {}, on_loss: b}, b: {discard: {}, on_loss: c}, c: {discard: {}, on_loss: b}}\nroutes: [{to: a}]")
+	want := "dir/phx.yaml:1:65: the losses of the sink b come back to it: b, c, b\n" +
+		"dir/phx.yaml:1:95: the losses of the sink c come back to it: c, b, c"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v\nwant %s", err, want)
 	}

@@ -23,6 +23,8 @@ type Sink struct {
 	QueueBound
 	// WhenFull is DropOldest or DropNewest.
 	WhenFull router.Policy
+	// OnLoss is the name of a sink that is told of losses, too; empty: none.
+	OnLoss string
 
 	Stdout, Discard bool
 	File            *FileSink
@@ -120,6 +122,8 @@ func sinkOptions(s *Sink) []option.Option {
 			About: "How much may wait for the sink: a number of signals, of whatever size, or a size with KiB, MiB or GiB."},
 		{Key: "when_full", Value: policyKind.To(&s.WhenFull, router.DropOldest.String()), Example: "drop-oldest",
 			About: "What a full queue loses: what has waited longest, or what comes."},
+		{Key: "on_loss", Value: sinkNameKind.To(&s.OnLoss, ""), Example: "audit",
+			About: "Name of another sink, which gets the announcements of losses (phoenix.signal.dropped), too, at most each ten seconds."},
 	}
 }
 
@@ -142,6 +146,35 @@ func (r *serveReader) readSinks() {
 		r.warnings.Add(warnOfMemory(sink, field))
 		r.serve.Sinks = append(r.serve.Sinks, sink)
 		r.sinks = append(r.sinks, field.Key)
+	}
+}
+
+// checkOnLoss refuses a sink whose losses would be told to none, and adds a built-in one that is asked
+// for.
+func (r *serveReader) checkOnLoss() {
+	to := map[string]string{}
+	for _, s := range r.serve.Sinks {
+		to[s.Name] = s.OnLoss
+	}
+	for _, s := range slices.Clone(r.serve.Sinks) {
+		at, said := s.found["on_loss"]
+		if !said || r.checkTarget(at, "let on_loss name ") == "" {
+			continue
+		}
+		chain := []string{s.Name}
+		for next := to[s.Name]; next != "" && !slices.Contains(chain, next); next = to[next] {
+			chain = append(chain, next)
+		}
+		switch i := slices.IndexFunc(r.serve.Sinks, func(other Sink) bool { return other.Name == s.OnLoss }); {
+		case s.OnLoss == s.Name:
+			r.wrong.Add(at.Errorf("name another sink", "the sink %s would have to tell itself what it loses", s.Name))
+		case to[chain[len(chain)-1]] == s.Name:
+			r.wrong.Add(at.Errorf("take one on_loss out", "the losses of the sink %s come back to it: %s", s.Name,
+				strings.Join(append(chain, s.Name), ", ")))
+		case i >= 0 && r.serve.Sinks[i].Format == signal.FormatPayload:
+			r.wrong.Add(at.Errorf("give it another format, or name another sink",
+				"the sink %s has the format payload, which has no announcements of losses", s.OnLoss))
+		}
 	}
 }
 

@@ -355,7 +355,7 @@ func closeAll(drains []router.Drain) {
 
 func (b *Bridge) newSink(s config.Sink, d router.Drain) *router.Sink {
 	return router.NewSink(router.SinkOptions{
-		Name: s.Name, Format: s.Format, Records: s.Records, Bytes: s.Bytes, Policy: s.WhenFull, Drain: d, Logger: b.log,
+		Name: s.Name, Format: s.Format, Records: s.Records, Bytes: s.Bytes, Policy: s.WhenFull, OnLoss: s.OnLoss, Drain: d, Logger: b.log,
 	})
 }
 
