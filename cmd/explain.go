@@ -139,10 +139,7 @@ func pushTimeoutFailure(topic, event string, err *phoenix.PushTimeout) *exit.Err
 
 // statusFailure is the failure of a push that was answered with another status than ok.
 func statusFailure(topic, event string, reply *phoenix.PushReply, payload phoenix.Payload) *exit.Error {
-	message := fmt.Sprintf("%q on %q was answered with status %q", event, topic, reply.Status)
-	if said := reply.Said(payload); said != "" {
-		message += ": " + said
-	}
+	message := fmt.Sprintf("%q on %q was answered with %s", event, topic, reply.Said(payload))
 	return &exit.Error{Code: exit.PushStatus, Message: message, Hint: "the channel's handle_in/3 said no: check the payload"}
 }
 

@@ -166,13 +166,14 @@ func (e *JoinError) Is(target error) bool {
 	return target == context.DeadlineExceeded && e.Reason == JoinTimeout
 }
 
-// Said returns the response to a push as one line for people, without the secrets of the connection: a server may repeat what it
-// was sent. It is empty if there is none, or if it is binary.
+// Said returns the status and the response of a reply as one line for people, without the secrets of the connection: a server may
+// repeat what it was sent. A binary response is left out.
 func (d *PushReply) Said(response Payload) string {
-	if response.Binary {
-		return ""
+	text := fmt.Sprintf("status %q", words(d.secrets, d.Status))
+	if len(response.Data) > 0 && !response.Binary {
+		text += ": " + words(d.secrets, string(response.Data))
 	}
-	return words(d.secrets, string(response.Data))
+	return text
 }
 
 // Error says which push was lost and how.

@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -253,11 +255,24 @@ func (l *loop) setTimer() {
 	l.wakeUp.Reset(time.Until(next))
 }
 
+// log logs a note, without the secrets that a server may have said.
+func (l *loop) log(n note) {
+	if !l.conn.opts.Logger.Enabled(l.ctx, n.level) {
+		return
+	}
+	for i, arg := range n.args {
+		if text, ok := arg.(said); ok {
+			n.args[i] = words(l.conn.secrets.all(), string(text))
+		}
+	}
+	l.conn.opts.Logger.Log(l.ctx, n.level, n.msg, n.args...)
+}
+
 // carryOut does what the machine wants done. b is the batch that the new events point into, if any.
 func (l *loop) carryOut(b *batch) {
 	out := &l.m.out
 	for _, n := range out.notes {
-		l.conn.opts.Logger.Log(l.ctx, n.level, n.msg, n.args...)
+		l.log(n)
 	}
 	l.emit(b)
 	if len(out.frames) > 0 {
@@ -494,9 +509,16 @@ func namePanic(what string) {
 	}
 }
 
+// ownRefs are the refs at the beginning of a frame, which are ours, and short.
+var ownRefs = regexp.MustCompile(`^\[\s*(?:null|"[0-9]*")\s*,\s*(?:null|"[0-9]*")\s*,`)
+
 // trace shows a frame to Options.Trace, which is set.
 func (c *Conn) trace(f TraceFrame) {
 	defer namePanic(inTrace)
+	if !f.Out {
+		refs := ownRefs.Find(f.Data)
+		f.Data = append(slices.Clip(refs), c.Redact(string(f.Data[len(refs):]))...)
+	}
 	c.opts.Trace(f)
 }
 

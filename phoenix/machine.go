@@ -153,6 +153,9 @@ type note struct {
 	args  []any
 }
 
+// said is a server's text in the args of a note, which may have secrets.
+type said string
+
 // A prepare asks for the params of a join: call prepared with its id.
 type prepare struct {
 	id      uint64
@@ -439,7 +442,7 @@ func (m *machine) receivedUnjoined(f *frame) {
 	if !m.ignoreUnjoined(topic) {
 		return
 	}
-	m.note(slog.LevelWarn, "a message came on a topic that nobody joined, and was dropped; with any-topic it would be taken", "topic", topic, "event", string(f.event))
+	m.note(slog.LevelWarn, "a message came on a topic that nobody joined, and was dropped; with any-topic it would be taken", "topic", said(topic), "event", said(f.event))
 }
 
 // foreign reports whether f has the join_ref of another join than the current one of c (rule 4).
@@ -457,7 +460,7 @@ func (m *machine) internRef(ref []byte, c *channel) string {
 
 // stale drops a frame of an earlier join, or of a topic that we do not want (rule 4).
 func (m *machine) stale(f *frame) {
-	m.note(slog.LevelDebug, "a stale frame was dropped", "topic", string(f.topic), "event", string(f.event), "join_ref", string(f.joinRef))
+	m.note(slog.LevelDebug, "a stale frame was dropped", "topic", said(f.topic), "event", said(f.event), "join_ref", said(f.joinRef))
 }
 
 // responseReason returns the "reason" of a JSON response, empty if it has none.

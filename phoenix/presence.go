@@ -528,7 +528,7 @@ func (m *machine) receivedPresence(c *channel, f *frame) {
 	}
 	change, err := m.trackPresence(c, f)
 	if err != nil {
-		m.note(slog.LevelWarn, "a presence message was not taken", "topic", c.Topic, "event", string(f.event), "error", err)
+		m.note(slog.LevelWarn, "a presence message was not taken", "topic", c.Topic, "event", said(f.event), "error", err)
 		return
 	}
 	// A state is always told of: it may be that nobody is there. A diff only when it is news.

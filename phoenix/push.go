@@ -165,5 +165,5 @@ func (m *machine) emitPush(at time.Time, p *push, d Detail) *Event {
 
 // late notes a reply that nothing waits for: a second one, or one after its timeout (rule 6).
 func (m *machine) late(f *frame) {
-	m.note(slog.LevelInfo, "a reply that nothing waits for was dropped", "topic", string(f.topic), "ref", string(f.ref), "status", string(f.status))
+	m.note(slog.LevelInfo, "a reply that nothing waits for was dropped", "topic", said(f.topic), "ref", said(f.ref), "status", said(f.status))
 }

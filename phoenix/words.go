@@ -2,12 +2,15 @@ package phoenix
 
 import (
 	"bytes"
+	"encoding/base32"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"html"
+	"iter"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,9 +30,10 @@ import (
 // without the digit 1 nothing would be left to read. One of less than four bytes without a letter or a digit is none.
 // Upper and lower case are the same.
 //
-// A secret is found as it is, and in what may become of it: escaped for a URL, JSON, HTML or a string of a program,
-// several times over, in hexadecimal digits, and in base64, alone or as part of something longer. The beginning of a
-// secret is found, too, where the text or an ellipsis cuts it off, and anywhere if it is long.
+// A secret is found as it is, and in what may become of it: escaped for a URL, JSON, HTML, mail or a string of a program,
+// several times over, as a list of bytes, in Latin-1, in hexadecimal digits, base32 and base64, alone or as part of
+// something longer, and broken into lines. A part of a secret is found where the text or an ellipsis cuts it off, and
+// anywhere if it is long.
 type Redactor struct {
 	secrets []string
 }
@@ -135,16 +139,30 @@ const (
 	shortSecret = 3
 	// minCutOff is how much of a secret is found where the text is cut off, unless half of it is less.
 	minCutOff = 3
-	// minBeginning is how much of the beginning of a secret is found anywhere.
-	minBeginning = 12
+	// blockSize is how much of the beginning of a secret is found anywhere. Elsewhere in it twice as much is needed: its
+	// blocks of this size are looked for.
+	blockSize = 12
+	// maxRedacted is about how much of a text is looked at at once. Each layer takes some times as much memory.
+	maxRedacted = 32 << 10
+	// redactedTwice is how much of it is looked at once more with what follows.
+	redactedTwice = 4 << 10
 )
 
 // maxLayers is how often a secret may have been escaped.
 const maxLayers = 3
 
-// escapes are how escapes begin: those of a URL, of HTML, and of the strings of JSON and of programs. Each is undone by itself:
-// a text is rarely escaped in two ways at once, and what one way leaves alone can look like another.
-const escapes = `%&\`
+// escapes are how escapes begin: those of a URL, of HTML, of the strings of JSON and of programs, and of mail
+// (quoted-printable). Each is undone by itself: a text is rarely escaped in two ways at once, and what one way leaves alone can
+// look like another.
+const escapes = `%&\=`
+
+// What lists of bytes look like, decimal as Elixir and Go show them, and hexadecimal as in a dump.
+var (
+	decimalList = regexp.MustCompile(`\b[0-9]{1,3}(?:[,; ]+[0-9]{1,3})+\b(?:[,; ]+$)?`)
+	hexList     = regexp.MustCompile(`(?i)\b(?:0x)?(?:[0-9a-f]{2})+(?:[,;: -]+(?:0x)?(?:[0-9a-f]{2})+)+(?:\b(?:[,;: -]+(?:0x?)?[0-9a-f]?$)?|[0-9a-f]$)`)
+	// lineBreak is what breaks a word into lines, what nobody sees, and the end of a text within a character.
+	lineBreak = regexp.MustCompile(`(?:[^\PC\n\r]|(?:\r\n?|\n)[ \t]*)+|\x{FFFD}+$`)
+)
 
 // Redact returns text with "..." in place of each secret.
 func (r *Redactor) Redact(text string) string {
@@ -153,20 +171,9 @@ func (r *Redactor) Redact(text string) string {
 	}
 	spellings := r.spellings()
 	hidden := make([]bool, len(text))
-	layers := []*layer{newLayer(text)}
-	seen := map[string]bool{text: true}
-	for len(layers) > 0 {
-		l := layers[0]
-		layers = layers[1:]
-		for _, s := range spellings {
-			l.hide(s, hidden)
-		}
-		for _, sign := range escapes {
-			if next := l.unescaped(sign); next != nil && !seen[next.text] {
-				seen[next.text] = true
-				layers = append(layers, next)
-			}
-		}
+	for at := 0; at < len(text); at += maxRedacted {
+		end := min(at+maxRedacted+redactedTwice, len(text))
+		hideSecrets(text[at:end], spellings, hidden[at:end])
 	}
 	var out strings.Builder
 	for i := range len(text) {
@@ -178,6 +185,25 @@ func (r *Redactor) Redact(text string) string {
 		}
 	}
 	return out.String()
+}
+
+// hideSecrets marks which bytes of text belong to secrets.
+func hideSecrets(text string, spellings []spelling, hidden []bool) {
+	layers := []*layer{newLayer(text)}
+	seen := map[string]bool{text: true}
+	for len(layers) > 0 {
+		l := layers[0]
+		layers = layers[1:]
+		for _, s := range spellings {
+			l.hide(s, hidden)
+		}
+		for _, next := range l.decoded() {
+			if !seen[next.text] {
+				seen[next.text] = true
+				layers = append(layers, next)
+			}
+		}
+	}
 }
 
 // A spelling is a way to write a secret, folded.
@@ -205,14 +231,23 @@ func (r *Redactor) spellings() []spelling {
 				continue
 			}
 			add(spelling{text: text, word: word})
-			add(spelling{text: hex.EncodeToString([]byte(text)), word: word})
-			for _, e := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
+			if latin1, ok := inLatin1(text); ok {
+				add(spelling{text: latin1, word: word})
+			}
+			for _, c := range codes {
 				if word {
-					add(spelling{text: e.EncodeToString([]byte(text)), word: true})
+					add(spelling{text: strings.TrimRight(c.encode([]byte(text)), "="), word: true})
 					continue
 				}
-				for before := range 3 {
-					add(spelling{text: insideBase64(e, text, before), encoded: true})
+				for before := range c.group {
+					once := c.inside(text, before)
+					add(spelling{text: once, encoded: true})
+					if c.bits != base64Bits {
+						continue
+					}
+					for beforeThat := range c.group { // base64 of what has base64 in it, such as a subprotocol with a token
+						add(spelling{text: c.inside(once, beforeThat), encoded: true})
+					}
 				}
 			}
 		}
@@ -220,17 +255,39 @@ func (r *Redactor) spellings() []spelling {
 	return all
 }
 
-// insideBase64 returns the characters that text always has within the base64 of something longer, in which it begins at
-// a byte of which the rest by 3 is before.
-func insideBase64(e *base64.Encoding, text string, before int) string {
-	encoded := e.EncodeToString([]byte(strings.Repeat("x", before) + text))
-	if before > 0 {
-		encoded = encoded[before+1:]
+// inLatin1 returns text in ISO 8859-1, if it can be written so.
+func inLatin1(text string) (string, bool) {
+	var latin1 []byte
+	for _, r := range text {
+		if r > unicode.MaxLatin1 {
+			return "", false
+		}
+		latin1 = append(latin1, byte(r))
 	}
-	if (before+len(text))%3 != 0 {
-		encoded = encoded[:len(encoded)-1]
-	}
-	return encoded
+	return string(latin1), true
+}
+
+const base64Bits = 6
+
+// A code writes bytes in characters of so many bits each, group bytes at a time.
+type code struct {
+	encode      func([]byte) string
+	bits, group int
+}
+
+// codes are those in which secrets are found. Upper and lower case are folded.
+var codes = []code{
+	{hex.EncodeToString, 4, 1},
+	{base32.StdEncoding.EncodeToString, 5, 5},
+	{base64.StdEncoding.EncodeToString, base64Bits, 3},
+	{base64.URLEncoding.EncodeToString, base64Bits, 3},
+}
+
+// inside returns the characters that text always has within the code of something longer, in which it begins before bytes
+// behind the beginning of a group.
+func (c code) inside(text string, before int) string {
+	encoded := c.encode([]byte(strings.Repeat("x", before) + text))
+	return encoded[(8*before+c.bits-1)/c.bits : 8*(before+len(text))/c.bits]
 }
 
 // fold makes one text of those that differ in upper and lower case, and of a space in the two ways a URL has for it. It
@@ -264,77 +321,151 @@ type layer struct {
 	from, to []int
 	// depth is how often it was unescaped; size is that of the text of the first layer.
 	depth, size int
+	// blocks is where each block of folded begins; nil until it is asked for.
+	blocks map[string][]int
 }
 
 func newLayer(text string) *layer {
-	l := &layer{size: len(text)}
+	l := &layer{text: text, folded: fold(text), size: len(text)}
 	for i := range len(text) {
-		l.add(text[i:i+1], i, i+1)
+		l.from, l.to = append(l.from, i), append(l.to, i+1)
 	}
-	l.text, l.folded = text, fold(text)
 	return l
 }
 
-func (l *layer) add(text string, from, to int) {
-	for range len(text) {
-		l.from, l.to = append(l.from, from), append(l.to, to)
-	}
-}
-
-// unescaped returns the layer without the escapes that begin with sign, or nil if there is none or may be no more.
-func (l *layer) unescaped(sign rune) *layer {
-	if l.depth == maxLayers || !strings.ContainsRune(l.text, sign) {
+// decoded returns the layers that each way to undo one kind of escapes makes of this one. There may be no more.
+func (l *layer) decoded() []*layer {
+	if l.depth == maxLayers {
 		return nil
 	}
+	var all []*layer
+	for _, sign := range []byte(escapes) {
+		if strings.IndexByte(l.text, sign) >= 0 {
+			all = append(all, l.rewritten(func(at int) (string, int) {
+				if l.text[at] != sign {
+					return l.text[at : at+1], 1
+				}
+				return unescape(l.text[at:])
+			}))
+		}
+	}
+	for _, form := range []struct {
+		re    *regexp.Regexp
+		first func(found string, atEnd bool) (plain string, n int)
+	}{
+		{decimalList, func(list string, atEnd bool) (string, int) { return firstOfList(list, "0123456789", atEnd) }},
+		{hexList, func(list string, atEnd bool) (string, int) { return firstOfList(list, hexDigits, atEnd) }},
+		{lineBreak, func(found string, _ bool) (string, int) { return "", len(found) }},
+	} {
+		if found := form.re.FindAllStringIndex(l.text, -1); found != nil {
+			all = append(all, l.rewritten(func(at int) (string, int) {
+				for len(found) > 0 && at >= found[0][1] {
+					found = found[1:]
+				}
+				if len(found) == 0 || at < found[0][0] {
+					return l.text[at : at+1], 1
+				}
+				return form.first(l.text[at:found[0][1]], found[0][1] == len(l.text))
+			}))
+		}
+	}
+	return all
+}
+
+// rewritten returns the layer in which step has replaced the bytes at each place: it returns by what, and how many they are.
+func (l *layer) rewritten(step func(at int) (plain string, n int)) *layer {
 	next := &layer{depth: l.depth + 1, size: l.size}
 	var text strings.Builder
-	for i := 0; i < len(l.text); {
-		plain, n := l.text[i:i+1], 1
-		if rune(l.text[i]) == sign {
-			plain, n = unescape(l.text[i:])
+	for at := 0; at < len(l.text); {
+		plain, n := step(at)
+		for range len(plain) {
+			next.from, next.to = append(next.from, l.from[at]), append(next.to, l.to[at+n-1])
 		}
-		next.add(plain, l.from[i], l.to[i+n-1])
 		text.WriteString(plain)
-		i += n
+		at += n
 	}
-	next.text, next.folded = text.String(), fold(text.String())
+	next.text = text.String()
+	next.folded = fold(next.text)
 	return next
+}
+
+// firstOfList returns the bytes that the first number of a list stands for, and how much of the list that is, with what is
+// between it and the next number. A decimal number is one byte, a hexadecimal one has two digits a byte. A number that the end of
+// the text may have cut off stands for nothing.
+func firstOfList(list, digits string, atEnd bool) (string, int) {
+	rest := strings.TrimPrefix(list, "0x")
+	number := rest[:len(rest)-len(strings.TrimLeft(rest, digits))]
+	next := strings.TrimLeft(rest[len(number):], "x,;: -")
+	length := len(list) - len(next)
+	if digits == hexDigits {
+		plain, _ := hex.DecodeString(number)
+		return string(plain), length
+	}
+	v, err := strconv.ParseUint(number, 10, 8)
+	if err != nil || atEnd && number == rest {
+		return "", length
+	}
+	return string([]byte{byte(v)}), length
 }
 
 // hide marks where a spelling is.
 func (l *layer) hide(s spelling, hidden []bool) {
-	key := s.text[:min(len(s.text), minBeginning)]
-	for at := 0; ; {
-		i := strings.Index(l.folded[at:], key)
-		if i < 0 {
-			break
+	if len(s.text) <= blockSize {
+		for i := range places(l.folded, s.text) {
+			if end := i + len(s.text); !s.word || l.isWord(i, end) {
+				l.mark(s, i, end, hidden)
+			}
 		}
-		i += at
-		end := i + commonPrefix(l.folded[i:], s.text)
-		at = i + 1
-		if s.word && !l.isWord(i, end) {
-			continue
+	}
+	for at := 0; at+blockSize <= len(s.text); at += blockSize {
+		for _, i := range l.block(s.text[at : at+blockSize]) {
+			before := commonSuffix(l.folded[:i], s.text[:at])
+			length := before + commonPrefix(l.folded[i:], s.text[at:])
+			if at == 0 || length >= 2*blockSize-1 || length == len(s.text) {
+				l.mark(s, i-before, i-before+length, hidden)
+			}
 		}
-		l.mark(s, i, end, hidden)
 	}
 	if s.word {
 		return
 	}
-	l.hideCutOff(s, len(l.text), hidden)
+	l.hideBeginning(s, len(l.text), hidden)
+	// The first word of a text is more often like an end by chance than its last one is like a beginning.
+	l.hideEnd(s, 0, len(s.text)/2+1, hidden)
 	for _, dots := range []string{"...", "…"} {
-		for at := 0; ; {
-			i := strings.Index(l.text[at:], dots)
-			if i < 0 {
-				break
-			}
-			l.hideCutOff(s, at+i, hidden)
-			at += i + len(dots)
+		for i := range places(l.text, dots) {
+			l.hideBeginning(s, i, hidden)
+			l.hideEnd(s, i+len(dots), minCutOff+1, hidden)
 		}
 	}
 }
 
-// hideCutOff marks the beginning of a spelling that ends at end.
-func (l *layer) hideCutOff(s spelling, end int, hidden []bool) {
+// block returns where a block is in folded.
+func (l *layer) block(text string) []int {
+	if l.blocks == nil {
+		l.blocks = map[string][]int{}
+		for i := range len(l.folded) - blockSize + 1 {
+			l.blocks[l.folded[i:i+blockSize]] = append(l.blocks[l.folded[i:i+blockSize]], i)
+		}
+	}
+	return l.blocks[text]
+}
+
+// places yields where part is in text.
+func places(text, part string) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for at := 0; ; at++ {
+			i := strings.Index(text[at:], part)
+			if i < 0 || !yield(at+i) {
+				return
+			}
+			at += i
+		}
+	}
+}
+
+// hideBeginning marks the beginning of a spelling that ends at end.
+func (l *layer) hideBeginning(s spelling, end int, hidden []bool) {
 	for n := min(len(s.text)-1, end); n >= min(minCutOff, (len(s.text)+1)/2); n-- {
 		if strings.HasSuffix(l.folded[:end], s.text[:n]) {
 			l.mark(s, end-n, end, hidden)
@@ -343,13 +474,24 @@ func (l *layer) hideCutOff(s spelling, end int, hidden []bool) {
 	}
 }
 
+// hideEnd marks at least so much of the end of a spelling that begins at start.
+func (l *layer) hideEnd(s spelling, start, least int, hidden []bool) {
+	for n := min(len(s.text)-1, len(l.text)-start); n >= max(least, minCutOff); n-- {
+		if strings.HasPrefix(l.folded[start:], s.text[len(s.text)-n:]) {
+			l.mark(s, start, start+n, hidden)
+			return
+		}
+	}
+}
+
 // mark marks what the bytes from i to end come from, and around it what belongs to the same base64.
 func (l *layer) mark(s spelling, i, end int, hidden []bool) {
 	if s.encoded {
-		for i > 0 && isBase64(l.text[i-1]) {
+		// A line break that was taken out ends it.
+		for i > 0 && isBase64(l.text[i-1]) && l.to[i-1] == l.from[i] {
 			i--
 		}
-		for end < len(l.text) && (isBase64(l.text[end]) || l.text[end] == '=') {
+		for end < len(l.text) && (isBase64(l.text[end]) || l.text[end] == '=') && l.to[end-1] == l.from[end] {
 			end++
 		}
 	}
@@ -377,14 +519,40 @@ func commonPrefix(a, b string) int {
 	return n
 }
 
+func commonSuffix(a, b string) int {
+	n := 0
+	for n < min(len(a), len(b)) && a[len(a)-1-n] == b[len(b)-1-n] {
+		n++
+	}
+	return n
+}
+
+var (
+	bareEntity  = regexp.MustCompile(`^&#(?:[0-9]+|[xX][0-9a-fA-F]+);?`)
+	octalDigits = regexp.MustCompile(`^(?:[0-3][0-7]{2}|[0-7]{1,2})`)
+)
+
 // unescape returns what the escape that text begins with stands for, and how many bytes it has; its first character, if it
 // is none. One that the end of the text cuts off stands for nothing.
 func unescape(text string) (string, int) {
 	const maxEntity = 32
 	switch text[0] {
 	case '%':
+		if strings.HasPrefix(text, "%u") { // JavaScript's escape
+			return unescapeUTF16(text, "%u")
+		}
 		if r, n := hexRune(text[1:], 2, 2); n > 0 {
 			return string([]byte{byte(r)}), 1 + n
+		}
+		if isCutOff(text, 2) {
+			return "", len(text)
+		}
+	case '=':
+		if r, n := hexRune(text[1:], 2, 2); n > 0 {
+			return string([]byte{byte(r)}), 1 + n
+		}
+		if rest := strings.TrimPrefix(text[1:], "\r"); strings.HasPrefix(rest, "\n") { // the line goes on
+			return "", len(text) - len(rest) + 1
 		}
 		if isCutOff(text, 2) {
 			return "", len(text)
@@ -395,7 +563,11 @@ func unescape(text string) (string, int) {
 			if plain := html.UnescapeString(text[:end+1]); plain != text[:end+1] {
 				return plain, end + 1
 			}
-		} else if rest := strings.TrimPrefix(text[1:], "#"); isCutOff("&"+rest, maxEntity) {
+		}
+		if digits := bareEntity.FindString(text); digits != "" && len(digits) < len(text) {
+			return html.UnescapeString(digits), len(digits)
+		}
+		if rest := strings.TrimPrefix(text[1:], "#"); isCutOff("&"+rest, maxEntity) {
 			return "", len(text)
 		}
 	case '\\':
@@ -409,12 +581,18 @@ func unescapeBackslash(text string) (string, int) {
 	if len(text) == 1 {
 		return "", 1
 	}
-	if i := strings.IndexByte("nrtbfv0", text[1]); i >= 0 {
-		return "\n\r\t\b\f\v\x00"[i : i+1], 2
+	if i := strings.IndexByte("nrtbfv", text[1]); i >= 0 {
+		return "\n\r\t\b\f\v"[i : i+1], 2
+	}
+	if octal := octalDigits.FindString(text[1:]); octal != "" {
+		v, _ := strconv.ParseUint(octal, 8, 8)
+		return string([]byte{byte(v)}), 1 + len(octal)
 	}
 	switch c := text[1]; {
+	case c == 'u' && !strings.HasPrefix(text[2:], "{"):
+		return unescapeUTF16(text, `\u`)
 	case c == 'u' || c == 'x' || c == 'U':
-		digits := map[byte]int{'x': 2, 'u': 4, 'U': 8}[c]
+		digits := map[byte]int{'x': 2, 'U': 8}[c]
 		if rest, ok := strings.CutPrefix(text[2:], "{"); ok {
 			if r, n := hexRune(rest, 1, 6); n > 0 && strings.HasPrefix(rest[n:], "}") {
 				return string(r), 4 + n
@@ -428,14 +606,6 @@ func unescapeBackslash(text string) (string, int) {
 			return text[:1], 1
 		case c == 'x':
 			return string([]byte{byte(r)}), 2 + n
-		case utf16.IsSurrogate(r):
-			rest := text[2+n:]
-			if low, m := hexRune(strings.TrimPrefix(rest, `\u`), 4, 4); m > 0 {
-				return string(utf16.DecodeRune(r, low)), 2 + n + 2 + m
-			}
-			if len(rest) < 2 || strings.HasPrefix(rest, `\u`) && isCutOff(rest[1:], 4) {
-				return "", len(text)
-			}
 		}
 		return string(r), 2 + n
 	case c < utf8.RuneSelf && !isWordRune(rune(c)):
@@ -444,10 +614,33 @@ func unescapeBackslash(text string) (string, int) {
 	return text[:1], 1
 }
 
+// unescapeUTF16 is unescape for a prefix of two bytes and four digits, twice for a rune that has two units.
+func unescapeUTF16(text, prefix string) (string, int) {
+	const digits, length = 4, 6
+	r, n := hexRune(text[2:], digits, digits)
+	switch {
+	case n == 0 && isCutOff(text[1:], digits):
+		return "", len(text)
+	case n == 0:
+		return text[:1], 1
+	case utf16.IsSurrogate(r):
+		rest := text[length:]
+		if low, m := hexRune(strings.TrimPrefix(rest, prefix), digits, digits); m > 0 && strings.HasPrefix(rest, prefix) {
+			return string(utf16.DecodeRune(r, low)), 2 * length
+		}
+		if len(rest) < len(prefix) || strings.HasPrefix(rest, prefix) && isCutOff(rest[1:], digits) {
+			return "", len(text)
+		}
+	}
+	return string(r), length
+}
+
+const hexDigits = "0123456789abcdefABCDEF"
+
 // hexRune reads least to most hexadecimal digits, and returns how many there are; 0: too few.
 func hexRune(text string, least, most int) (rune, int) {
 	n := 0
-	for n < min(len(text), most) && strings.IndexByte("0123456789abcdefABCDEF", text[n]) >= 0 {
+	for n < min(len(text), most) && strings.IndexByte(hexDigits, text[n]) >= 0 {
 		n++
 	}
 	if n < least {
@@ -463,7 +656,9 @@ func isCutOff(text string, n int) bool {
 }
 
 // Excerpt returns an excerpt of text, as the function of this name does, without secrets.
-func (r *Redactor) Excerpt(text string, limit int) string { return Excerpt(r.Redact(text), limit) }
+func (r *Redactor) Excerpt(text string, limit int) string {
+	return Excerpt(r.Redact(text[:min(len(text), maxRedacted)]), limit)
+}
 
 // Excerpt makes one line of text, for people: each run of white space and of characters that cannot be printed is a space. Of a
 // line of more than limit bytes it returns the first ones, whole characters, and "...".

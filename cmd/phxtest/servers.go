@@ -309,6 +309,8 @@ var strangers = map[string]func(net.Conn){
 	"redirect": answer("HTTP/1.1 301 Moved Permanently\r\nLocation: https://elsewhere.example/socket/websocket?token=SECRET\r\nContent-Length: 0\r\n\r\n"),
 	// limited is one that has had enough.
 	"limited": answer("HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7\r\nContent-Length: 9\r\n\r\nslow\r\n\x1b\x07d"),
+	// parrot refuses, and says why by repeating the whole request.
+	"parrot": parrot,
 	// https is one that wants TLS, and says so.
 	"https": answer("HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"),
 
@@ -330,6 +332,14 @@ var strangers = map[string]func(net.Conn){
 	// rude has channels, each with a message, and answers neither a leave nor a close.
 	"rude": upgrade("", rude),
 	"odd":  upgrade("", answer(textFrame(`[null,"1","phoenix","phx_reply",{"status":"error","response":{"reason":"nobody"}}]`))),
+}
+
+// parrot refuses an upgrade with a body that has the request as it came, and once more in base64.
+func parrot(nc net.Conn) {
+	var request [8192]byte
+	n, _ := nc.Read(request[:])
+	body := string(request[:n]) + base64.StdEncoding.EncodeToString(request[:n])
+	fmt.Fprintf(nc, "HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 }
 
 // rude answers every message of a client, a leave excepted.
