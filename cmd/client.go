@@ -253,7 +253,7 @@ func (s *session) next(ctx context.Context) (*phoenix.Event, error) {
 	}
 	s.away.note(ev)
 	if errored, ok := ev.Detail.(*phoenix.Errored); !ok || !s.closing || errored.Reason != phoenix.ErroredDisconnected {
-		logLifecycle(s.log, ev)
+		logLifecycle(s.log, ev, intervalFlag)
 	}
 	return ev, nil
 }
@@ -404,8 +404,8 @@ func (s *session) abort() {
 }
 
 // logLifecycle logs an event of the connection or of a channel. Messages, the ends of pushes and who is present are output, and not
-// logged.
-func logLifecycle(log *slog.Logger, ev *phoenix.Event) {
+// logged. interval is that of [idleHint].
+func logLifecycle(log *slog.Logger, ev *phoenix.Event, interval func(time.Duration) string) {
 	switch d := ev.Detail.(type) {
 	case *phoenix.Message, *phoenix.PushReply, *phoenix.PushTimeout, *phoenix.PushError,
 		*phoenix.PresenceJoin, *phoenix.PresenceLeave, *phoenix.PresenceSync:
@@ -414,7 +414,7 @@ func logLifecycle(log *slog.Logger, ev *phoenix.Event) {
 	case *phoenix.Connected:
 		log.Info("connected", "connect", d.Took, "session", ev.Session)
 	case *phoenix.Disconnected:
-		logDisconnected(log, d)
+		logDisconnected(log, d, interval)
 	case *phoenix.Reconnecting:
 		log.Info("waiting to connect again", "delay", d.Delay, "attempt", d.Attempt, "max_attempts", d.MaxAttempts)
 	case *phoenix.ReconnectExhausted:
@@ -428,12 +428,16 @@ func logLifecycle(log *slog.Logger, ev *phoenix.Event) {
 	}
 }
 
-func logDisconnected(log *slog.Logger, d *phoenix.Disconnected) {
+func logDisconnected(log *slog.Logger, d *phoenix.Disconnected, interval func(time.Duration) string) {
 	attrs := []any{"reason", string(d.Reason)}
 	if d.Text != "" {
 		attrs = append(attrs, "detail", oneLine(d.Text))
 	}
-	log.Info("disconnected", append(attrs, "will_reconnect", d.WillReconnect)...)
+	attrs = append(attrs, "will_reconnect", d.WillReconnect)
+	if d.Silence > 0 {
+		attrs = append(attrs, "hint", idleHint(d.Code, d.Silence, interval))
+	}
+	log.Info("disconnected", attrs...)
 }
 
 func logChannel(log *slog.Logger, ev *phoenix.Event) {

@@ -34,8 +34,8 @@ phoenix.connection.connected signal with the time that each stage took: dns_ms, 
 upgrade_ms, and rtt_us for the heartbeat. A failure says at which stage, and what to check; with -v
 also how long each stage took.
 
-With --count it goes on like ping: one phoenix.connection.heartbeat signal for each heartbeat, and a
-summary on stderr. With --hold it stays until it is stopped, and prints what happens to the link.`,
+With --count it goes on like ping: one phoenix.connection.heartbeat signal for each further heartbeat,
+and a summary of them on stderr. With --hold it stays until it is stopped, and prints what happens to the link.`,
 		Example: `  phx connect --uri ws://localhost:4000/socket
   phx connect -u wss://example.com/socket --auth-token-file token.txt -q .data.rtt_us
   phx connect --count 5 -q .data.rtt_us
@@ -44,7 +44,7 @@ summary on stderr. With --hold it stays until it is stopped, and prints what hap
 	}
 	o.own = []option.Option{
 		{Flag: "count", Shorthand: "c", Value: option.Count(&o.count, ""),
-			Usage: "measure `N` heartbeats, the first one included, and print a signal for each", Example: "5"},
+			Usage: "measure `N` further heartbeats, and print a signal for each", Example: "5"},
 		{Flag: "interval", Value: option.Duration(&o.interval, ""),
 			Usage: "`TIME` between the heartbeats of --count (default 1s)", Example: "200ms"},
 		{Flag: "hold", Value: option.Switch(&o.hold),
@@ -87,6 +87,7 @@ func (w *connectWatch) printConnected(ctx context.Context, up *phoenix.Event) er
 			measured := *connected.Detail.(*phoenix.Connected)
 			measured.RTT = rtt
 			connected.Detail = &measured
+			w.printed = true
 			return w.out.print(&connected)
 		}
 		if odd := (*phoenix.HeartbeatError)(nil); errors.As(err, &odd) {
@@ -108,6 +109,8 @@ type connectWatch struct {
 	// answered is how many heartbeats were, fastest, slowest and total their round trips.
 	answered                int
 	fastest, slowest, total time.Duration
+	// printed says that the round trip of the first heartbeat is in what was printed of the session, so that its own event is not.
+	printed bool
 	// unanswered is how many heartbeats were lost with their session.
 	unanswered int
 	failed     error
@@ -132,15 +135,15 @@ func (w *connectWatch) run(ctx context.Context, up *phoenix.Event) error {
 	return err
 }
 
-// measure sends what is missing of the heartbeats, one an interval, or later if an answer takes longer than that. It returns
-// how many were lost. The answers themselves are events of the link.
+// measure sends the heartbeats of --count, one an interval, or later if an answer takes longer than that. It returns how many
+// were lost. The answers themselves are events of the link.
 func (w *connectWatch) measure(ctx context.Context, end context.CancelCauseFunc) (lost int) {
 	if w.options.count == 0 {
 		return 0
 	}
 	ticker := time.NewTicker(w.options.interval)
 	defer ticker.Stop()
-	for sent := 1; sent < w.options.count; sent++ {
+	for range w.options.count {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
@@ -168,6 +171,9 @@ func (w *connectWatch) handle(ctx context.Context, ev *phoenix.Event) error {
 	beat, isBeat := ev.Detail.(*phoenix.Heartbeat)
 	switch {
 	case isBeat && !beat.Asked: // of the connection itself, by --heartbeat-interval
+		return nil
+	case isBeat && w.printed:
+		w.printed = false
 		return nil
 	case isBeat:
 		w.measured(beat.RTT)

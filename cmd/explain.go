@@ -38,7 +38,7 @@ var linkCauses = map[phoenix.Reason]cause{
 	phoenix.ReasonEOF:              {exit.Connect, "the server hung up", "check the port in --uri: does it want wss, or ws?"},
 	phoenix.ReasonHeartbeatTimeout: {exit.Connect, "a heartbeat went unanswered", "check the network; --heartbeat-timeout allows more"},
 	phoenix.ReasonProtocolError:    {exit.Connect, "the server sent what WebSocket does not allow", "check what stands between: a proxy?"},
-	phoenix.ReasonMessageTooBig:    {exit.Connect, "a message was too big", "allow more with --max-message, or send less"},
+	phoenix.ReasonMessageTooBig:    {exit.Connect, "a message of the server was too big", "allow more with --max-message"},
 	phoenix.ReasonNoDescriptors:    {exit.Connect, "no file descriptor was left", "allow more: ulimit -n, or LimitNOFILE= of systemd"},
 }
 
@@ -55,9 +55,17 @@ func explainLink(err *phoenix.LinkError, wasUp bool) cause {
 		c.hint = explainRefusal(err, c.hint)
 	case err.Reason == phoenix.ReasonTLS, err.Reason == phoenix.ReasonCertificate:
 		c.hint = tlsHint(err, c.hint)
+	case err.Reason == phoenix.ReasonMessageTooBig && err.Code != 0:
+		c.what = "a message was too big for the server"
+		c.hint = sizeHint(err.Unanswered)
+	case err.Silence > 0:
+		c.hint = idleHint(err.Code, err.Silence, intervalFlag)
 	case err.Stage == phoenix.StageSession && (err.Reason == phoenix.ReasonEOF || err.Reason == phoenix.ReasonReset):
 		// The upgrade had succeeded: the port and the scheme are right.
-		c.hint = "see the server's log: did it restart, or does a proxy between cut what is idle? --heartbeat-interval makes it less idle"
+		c.hint = "see the server's log: did it restart?"
+		if err.Unanswered > phoenixFrame {
+			c.hint = sizeHint(err.Unanswered)
+		}
 	default:
 		c.hint = networkHint(err, c.hint)
 	}
@@ -69,6 +77,39 @@ func explainLink(err *phoenix.LinkError, wasUp bool) cause {
 		c.code = exit.LinkLost
 	}
 	return c
+}
+
+// phoenixFrame is how large a message a server of Phoenix takes unless it is told otherwise, in bytes (PROTOCOL.md, section 9).
+const phoenixFrame = 10_000_000
+
+// sizeHint says what to do about a message that is too large for the server.
+func sizeHint(size int) string {
+	if size > phoenixFrame {
+		return fmt.Sprintf("Phoenix takes %d bytes a message, and one had %d: send less at once, or give the socket a larger max_frame_size (endpoint.ex)", phoenixFrame, size)
+	}
+	return "send less at once, or give the socket a larger max_frame_size (endpoint.ex)"
+}
+
+// idleHint says what to do about a server, or a proxy, that has ended a session with a close code, 0 being none, when nothing had been
+// sent for a time. interval writes the option for a time between heartbeats.
+func idleHint(code int, silence time.Duration, interval func(time.Duration) string) string {
+	const bandit = 1002 // of 1000, which Cowboy sends, that is not certain: servers and proxies end with it, too (rule 13)
+	unit := time.Second
+	if silence < 4*time.Second {
+		unit = 100 * time.Millisecond
+	}
+	option := interval((silence / 2).Truncate(unit))
+	silence = silence.Round(100 * time.Millisecond)
+	if code == bandit {
+		return fmt.Sprintf("the server closes a socket on which nothing comes for %v: give %s", silence, option)
+	}
+	return fmt.Sprintf("did the server restart, or does it, or a proxy between, close what is idle for %v? then give %s", silence, option)
+}
+
+// intervalFlag and intervalKey write the time between heartbeats as commands take it, and as the config file of serve does.
+func intervalFlag(d time.Duration) string { return fmt.Sprintf("--heartbeat-interval %v", d) }
+func intervalKey(d time.Duration) string {
+	return fmt.Sprintf("heartbeat_interval_msec: %d", d.Milliseconds())
 }
 
 // linkFailure is the failure of a link to address.
@@ -85,7 +126,10 @@ func linkFailure(address string, err *phoenix.LinkError, wasUp bool) *exit.Error
 	if detail := oneLine(err.Detail()); detail != "" {
 		message += ": " + detail
 	}
-	if err.HTTPStatus == http.StatusNotFound && !isPage(err.Body) {
+	switch {
+	case err.HTTPStatus != 0 && err.Proxy == "" && strings.HasSuffix(strings.TrimSuffix(address, "/"), "/longpoll"):
+		c.hint = "phx speaks WebSocket, and no long poll: leave /longpoll out of --uri, and /websocket is appended"
+	case err.HTTPStatus == http.StatusNotFound && !isPage(err.Body):
 		c.hint = pathHint(address, c.hint)
 	}
 	return &exit.Error{Code: c.code, Message: message, Hint: c.hint, Err: err}
@@ -121,7 +165,10 @@ func joinFailure(err *phoenix.JoinError) *exit.Error {
 func pushFailure(err *phoenix.PushError) *exit.Error {
 	f := &exit.Error{Code: codeOfPush(err.Reason), Message: err.Error(), Err: err,
 		Hint: "it may have reached the server: check before you send it again"}
-	if err.Delivered == phoenix.DeliveredNo {
+	switch {
+	case err.TooBig, err.Reason == phoenix.PushDisconnected && err.Size > phoenixFrame:
+		f.Hint = sizeHint(err.Size)
+	case err.Delivered == phoenix.DeliveredNo:
 		f.Hint = "it did not reach a channel: it is safe to send it again"
 	}
 	return f

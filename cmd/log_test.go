@@ -158,7 +158,7 @@ phx: the channel was lost topic=t reason=phx_error
 	var out bytes.Buffer
 	log := newLogger(&out, loggingOptions{Verbose: true}, slog.LevelWarn)
 	for i := range events {
-		logLifecycle(log, &events[i])
+		logLifecycle(log, &events[i], intervalFlag)
 	}
 	if out.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", out.String(), want)

@@ -121,7 +121,7 @@ func (o *serveOptions) bridgeOptions() serve.Options {
 		Stdout:    o.factory.streams.Out,
 		Build:     serveBuildInfo(),
 		Logger:    o.log,
-		LogEvent:  logLifecycle,
+		LogEvent:  func(log *slog.Logger, ev *phoenix.Event) { logLifecycle(log, ev, intervalKey) },
 		Explain:   explainAnswer,
 		Reloading: o.notifier.Reloading,
 	}
@@ -301,6 +301,9 @@ func endedFailure(err error) error {
 	ended, link := (*serve.EndedError)(nil), (*phoenix.LinkError)(nil)
 	if errors.As(err, &ended) && errors.As(err, &link) {
 		c := linkFailure(ended.URI, link, true)
+		if link.Silence > 0 {
+			c.Hint = idleHint(link.Code, link.Silence, intervalKey)
+		}
 		f.Message = fmt.Sprintf("the required connection %q has used up its retries: %s", ended.Connection, c.Message)
 		if c.Hint != "" {
 			f.Hint = c.Hint + "; " + f.Hint

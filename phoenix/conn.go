@@ -77,7 +77,7 @@ func (c *Conn) machineConfig() machineConfig {
 		replyTimeout: o.ReplyTimeout, heartbeatInterval: o.HeartbeatInterval, heartbeatTimeout: o.HeartbeatTimeout,
 		stableAfter: o.StableAfter, maxRetries: o.MaxRetries, maxOutage: o.MaxOutage, spread: o.spread(), failFast: o.FailFast, retryRefusals: o.RetryRefusals,
 		reconnectAfter: o.ReconnectAfter, rejoinAfter: o.RejoinAfter, heartbeatEvents: o.HeartbeatEvents,
-		anyTopic: o.AnyTopic, presence: o.Presence, presenceLimit: int(min(o.MaxMessage, math.MaxInt)),
+		compress: o.Compress, anyTopic: o.AnyTopic, presence: o.Presence, presenceLimit: int(min(o.MaxMessage, math.MaxInt)),
 	}
 }
 

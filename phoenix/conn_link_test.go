@@ -317,7 +317,42 @@ func TestIdleTimeoutReconnects(t *testing.T) {
 				if srv.Stats().Connects != 2 {
 					t.Error("no reconnect")
 				}
+				if len(lost) == 1 && (lost[0].Silence != c.uptime || !strings.Contains(lost[0].Text, fmt.Sprintf("after %v in which nothing was sent", c.uptime))) {
+					t.Errorf("silent for %v, told as %q", lost[0].Silence, lost[0].Text)
+				}
 			}, phoenixtest.WithFlavor(c.flavor))
+		})
+	}
+}
+
+// What ends for another reason is not taken for an idle session: it came right behind something that was written, or with a code that
+// says what it is, or heartbeats did not come in time either, so that a shorter interval is no help.
+func TestNotEveryEndIsIdle(t *testing.T) {
+	for name, c := range map[string]struct {
+		end      func(srv *phoenixtest.Server)
+		interval time.Duration
+		after    time.Duration
+		want     time.Duration
+	}{
+		"1000":        {func(srv *phoenixtest.Server) { srv.CloseConns(1000) }, 0, 12 * time.Second, 12 * time.Second},
+		"EOF":         {(*phoenixtest.Server).DropConns, 0, 12 * time.Second, 12 * time.Second},
+		"reset":       {(*phoenixtest.Server).ResetConns, 0, 12 * time.Second, 12 * time.Second},
+		"none at all": {(*phoenixtest.Server).DropConns, phoenix.NoHeartbeat, 45 * time.Second, 45 * time.Second},
+		"restart":     {func(srv *phoenixtest.Server) { srv.CloseConns(1012) }, 0, 12 * time.Second, 0},
+		"at once":     {func(srv *phoenixtest.Server) { srv.CloseConns(1002) }, 0, 300 * time.Millisecond, 0},
+		"heartbeat":   {func(srv *phoenixtest.Server) { srv.CloseConns(1002) }, 3 * time.Second, 12*time.Second + 300*time.Millisecond, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, phoenixtest.Demo(), func(t *testing.T, srv *phoenixtest.Server) {
+				_, events := start(t, srv, phoenix.Options{HeartbeatInterval: c.interval})
+				log := record(t, events)
+				settle(c.after)
+				c.end(srv)
+				settle(time.Second)
+				if lost := details[*phoenix.Disconnected](log); len(lost) != 1 || lost[0].Silence != c.want {
+					t.Errorf("got %+v, want a silence of %v", lost, c.want)
+				}
+			})
 		})
 	}
 }
@@ -463,6 +498,66 @@ func TestPushesOfLostLink(t *testing.T) {
 			"1s push 3 lost: disconnected, delivered: no",
 		)
 	})
+}
+
+// A server that closes with 1009 has not taken the largest message, and it has read those before it: of the others nothing is known
+// (rule 19). Where two are that large, or a larger one has ended without an answer, it is not known which one it was.
+func TestPushTooBigForServer(t *testing.T) {
+	room := phoenixtest.RouteFuncs("room:*", phoenixtest.ChannelFuncs{
+		OnIn: func(*phoenixtest.Socket, string, phoenixtest.Payload) phoenixtest.Result {
+			return phoenixtest.NoReply()
+		},
+	})
+	limited := socket(phoenixtest.UserSocket{MaxFrameSize: 1000, Channels: []phoenixtest.Route{room}})
+	push := func(index, size int) phoenix.Push {
+		return phoenix.Push{Topic: "room:1", Name: "silent", Index: index, Payload: phoenix.JSON(`"` + strings.Repeat("x", size) + `"`)}
+	}
+	for name, c := range map[string]struct {
+		compress bool
+		early    int // the size of a push that has timed out by then; 0: none
+		sizes    []int
+		want     []string
+	}{
+		"the largest":     {sizes: []int{300, 2000, 100}, want: []string{"unknown", "no", "unknown"}},
+		"two that large":  {sizes: []int{2000, 2000}, want: []string{"unknown", "unknown"}},
+		"after a timeout": {early: 900, sizes: []int{300}, want: []string{"unknown"}},
+		"compressed":      {compress: true, sizes: []int{2000, 100}, want: []string{"unknown", "unknown"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, limited, func(t *testing.T, srv *phoenixtest.Server) {
+				o := phoenix.Options{Channels: topics("room:1"), Compress: c.compress}
+				conn, events := start(t, srv, o)
+				log := record(t, events)
+				settle(time.Second)
+				if c.early > 0 {
+					early := push(9, c.early)
+					early.Timeout = time.Second
+					send(t, conn, early)
+					settle(2 * time.Second)
+				}
+				for i, size := range c.sizes {
+					send(t, conn, push(i, size))
+				}
+				settle(0)
+				srv.CloseConns(1009)
+				settle(time.Second)
+				var got []string
+				for _, e := range details[*phoenix.PushError](log) {
+					got = append(got, string(e.Delivered))
+					if (e.Delivered == phoenix.DeliveredNo) != e.TooBig || e.Size < c.sizes[e.Index] || e.Size > c.sizes[e.Index]+100 {
+						t.Errorf("push %d: delivered %s, %d bytes, too big: %v", e.Index, e.Delivered, e.Size, e.TooBig)
+					}
+				}
+				if !slices.Equal(got, c.want) {
+					t.Errorf("delivered: %q, want %q", got, c.want)
+				}
+				var link *phoenix.LinkError
+				if !errors.As(conn.Err(), &link) || link.Unanswered < slices.Max(c.sizes) || link.Unanswered > slices.Max(append(c.sizes, c.early))+100 {
+					t.Errorf("the largest message without an answer: %+v", link)
+				}
+			})
+		})
+	}
 }
 
 // A second join of a topic on the same socket closes the first: its phx_close comes behind the reply and is stale

@@ -52,21 +52,12 @@ func classify(stage Stage, err error) *LinkError {
 	return e
 }
 
-// asClose returns the close frame that err is. Of one with the code 1014, a gateway's "bad gateway", which gorilla does not
-// know, the text is lost.
+// asClose returns the close frame that err is.
 func asClose(err error) (*websocket.CloseError, bool) {
 	var closed *websocket.CloseError
-	if errors.As(err, &closed) {
-		return closed, true
-	}
-	if err != nil && strings.HasSuffix(err.Error(), "websocket: bad close code 1014") {
-		return &websocket.CloseError{Code: closeBadGateway}, true
-	}
-	return nil, false
+	ok := errors.As(err, &closed)
+	return closed, ok
 }
-
-// The close codes that gorilla has no names for, or that mean something else there.
-const closeBadGateway = 1014
 
 // closeAnswer returns the code of the close frame that answers what ended a session; 0 is one without a code. False: nobody
 // is there to read one.
@@ -93,6 +84,25 @@ func closeAnswer(err error) (code int, ok bool) {
 func violates(err error) bool {
 	_, isClose := asClose(err)
 	return !isClose && reasonOf(StageSession, err) == ReasonProtocolError
+}
+
+// tooBigForServer reports whether the server ended a session for a message of ours.
+func (e *LinkError) tooBigForServer() bool { return e.Code == websocket.CloseMessageTooBig }
+
+// minSilence is how long nothing must have been written for an end to be taken for that of an idle session. What ends earlier ends
+// for what was written.
+const minSilence = time.Second / 2
+
+// endsIdle reports whether a session ended as it does when a server or a proxy closes what is idle: Bandit with 1002, Cowboy with
+// 1000 (PROTOCOL.md, section 7), proxies without a close frame.
+func (e *LinkError) endsIdle() bool {
+	switch e.Reason {
+	case ReasonClosedByRemote:
+		return (e.Code == websocket.CloseProtocolError || e.Code == websocket.CloseNormalClosure) && e.CloseText == ""
+	case ReasonEOF, ReasonReset:
+		return true
+	}
+	return false
 }
 
 func reasonOf(stage Stage, err error) Reason {

@@ -430,7 +430,6 @@ func TestCloseAnswer(t *testing.T) {
 		reason Reason
 	}{
 		{&websocket.CloseError{Code: 1012}, 1012, 1012, ReasonClosedByRemote},
-		{errors.New("websocket: bad close code 1014"), 1014, 1014, ReasonClosedByRemote},
 		{errors.New("websocket: bad close code 1016"), 1002, 0, ReasonProtocolError},
 		{&websocket.CloseError{Code: 1005}, 0, 0, ReasonClosedByRemote},
 		{&websocket.CloseError{Code: 1006}, -1, 0, ReasonEOF},

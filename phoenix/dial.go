@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -373,6 +374,9 @@ func newEndpoint(raw, vsn string) (*endpoint, error) {
 	if u.Host == "" {
 		return nil, errors.New("the URI has no host")
 	}
+	if err := checkHostPort(u); err != nil {
+		return nil, err
+	}
 	if err := asciiHost(u); err != nil {
 		return nil, err
 	}
@@ -383,8 +387,7 @@ func newEndpoint(raw, vsn string) (*endpoint, error) {
 		e.url.User = nil
 	}
 	e.url.Fragment = ""
-	// The server takes a slash at the end for nothing.
-	if !strings.HasSuffix(strings.TrimSuffix(u.Path, "/"), "/websocket") {
+	if !namesTransport(u.Path) {
 		e.url = *e.url.JoinPath("websocket")
 	}
 	query := u.Query()
@@ -400,6 +403,26 @@ func newEndpoint(raw, vsn string) (*endpoint, error) {
 		return nil, errors.New("the vsn is not one of 2.0.0 and 1.0.0")
 	}
 	return e, nil
+}
+
+// namesTransport reports whether a path ends in the name of one of Phoenix's transports. The server takes a slash at the end for
+// nothing.
+func namesTransport(path string) bool {
+	path = strings.TrimSuffix(path, "/")
+	return strings.HasSuffix(path, "/websocket") || strings.HasSuffix(path, "/longpoll")
+}
+
+// checkHostPort refuses what url.Parse takes, and no dialer.
+func checkHostPort(u *url.URL) error {
+	if strings.Count(u.Host, ":") > 1 && !strings.HasPrefix(u.Host, "[") {
+		return errors.New("the URI's host has several colons: an IPv6 address stands in brackets, as in ws://[::1]:4000/socket")
+	}
+	if port := u.Port(); port != "" {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return errors.New("the URI's port is not one of 1 to 65535")
+		}
+	}
+	return nil
 }
 
 // asciiHost writes the host of a URL as names are looked up, and as they are in certificates and HTTP headers (RFC 5891).

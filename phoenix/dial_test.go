@@ -338,6 +338,13 @@ func TestEndpointURL(t *testing.T) {
 		{"ws://host:4000/socket/", "ws://host:4000/socket/websocket?vsn=2.0.0"},
 		{"ws://host/socket/websocket", "ws://host/socket/websocket?vsn=2.0.0"},
 		{"ws://host/socket/websocket/", "ws://host/socket/websocket/?vsn=2.0.0"},
+		{"ws://host/socket/longpoll", "ws://host/socket/longpoll?vsn=2.0.0"},
+		{"ws://host/socket/longpoll/", "ws://host/socket/longpoll/?vsn=2.0.0"},
+		{"ws://host/socket/longpoll?a=1", "ws://host/socket/longpoll?a=1&vsn=2.0.0"},
+		{"ws://host/socket/longpoll/?vsn=2.0.0&a=1", "ws://host/socket/longpoll/?vsn=2.0.0&a=1"},
+		{"ws://host/longpoll", "ws://host/longpoll?vsn=2.0.0"},
+		{"ws://host/socket/nolongpoll", "ws://host/socket/nolongpoll/websocket?vsn=2.0.0"},
+		{"ws://host/longpoll/socket", "ws://host/longpoll/socket/websocket?vsn=2.0.0"},
 		{"ws://host", "ws://host/websocket?vsn=2.0.0"},
 		{"ws://host/", "ws://host/websocket?vsn=2.0.0"},
 		{"ws://[::1]:4000/socket", "ws://[::1]:4000/socket/websocket?vsn=2.0.0"},
@@ -393,6 +400,10 @@ func TestEndpointErrors(t *testing.T) {
 		"ws://host/%zz?token=hunter2",
 		"ws://host/socket?vsn=2.1.0&token=hunter2",
 		"ws://host/socket\x7f?token=hunter2",
+		"ws://host:99999/socket?token=hunter2",
+		"ws://host:0/socket?token=hunter2",
+		"ws://::1:4000/socket?token=hunter2",
+		"ws://::1/socket?token=hunter2",
 	} {
 		_, err := newEndpoint(raw, "2.0.0")
 		if err == nil || strings.Contains(err.Error(), "hunter2") {

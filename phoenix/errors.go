@@ -63,6 +63,12 @@ type LinkError struct {
 	// Code is the WebSocket close code, 0 if there was none; CloseText the reason sent with it.
 	Code      int
 	CloseText string
+	// Silence is how long nothing had been written to a server that ended the session as servers and proxies do which close
+	// what is idle, and which Options.HeartbeatInterval was too long for; 0: it was none of that.
+	Silence time.Duration
+	// Unanswered is the size in bytes, before it is compressed, of the largest message that had been written in a session that
+	// has ended, and not been answered.
+	Unanswered int
 	// HTTPStatus is the status of a refused upgrade, 0 if there was none. Body is the beginning of its body.
 	HTTPStatus int
 	Body       string
@@ -93,6 +99,12 @@ func (e *LinkError) Error() string {
 // Detail returns the prose of e: what the server, the proxy or the system said.
 func (e *LinkError) Detail() string {
 	text := e.cause()
+	if e.tooBigForServer() && e.Unanswered > 0 {
+		text += fmt.Sprintf(", the largest message without an answer having %d bytes", e.Unanswered)
+	}
+	if e.Silence > 0 {
+		text += fmt.Sprintf(", after %v in which nothing was sent to it", e.Silence.Round(100*time.Millisecond))
+	}
 	switch {
 	case e.Proxy == "":
 		return text
@@ -178,7 +190,11 @@ func (d *PushReply) Said(response Payload) string {
 
 // Error says which push was lost and how.
 func (e *PushError) Error() string {
-	return fmt.Sprintf("push of %q to %q failed: %s (delivered: %s)", e.Name, e.Topic, e.Reason, e.Delivered)
+	text := fmt.Sprintf("push of %q to %q failed: %s (delivered: %s)", e.Name, e.Topic, e.Reason, e.Delivered)
+	if e.TooBig {
+		text += fmt.Sprintf(": its %d bytes are more than the server takes", e.Size)
+	}
+	return text
 }
 
 // Is reports that e is an ErrNotJoined, if that is its reason.

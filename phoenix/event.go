@@ -155,6 +155,8 @@ type Disconnected struct {
 	Uptime time.Duration
 	// WillReconnect says that another dial follows.
 	WillReconnect bool
+	// Silence is that of [LinkError]: what may be why the server ended the session.
+	Silence time.Duration
 }
 
 // Reconnecting announces that the next dial waits for its backoff.
@@ -263,6 +265,10 @@ type PushError struct {
 	Reason      PushReason
 	// Delivered is what is known about the push's way to the server.
 	Delivered Delivered
+	// Size is that of the push's message in bytes, before it is compressed; 0 if it was not written. TooBig says that the server
+	// has certainly refused it for that.
+	Size   int
+	TooBig bool
 }
 
 // PresenceJoin announces presences that came, of one key; only with Options.Presence. A presence that is updated comes

@@ -24,6 +24,8 @@ type linkState struct {
 	longUp bool
 	// cause is why we dropped the session.
 	cause *LinkError
+	// unowed is the size of the largest message of the session that is no push, or a push that has ended without an answer.
+	unowed int
 	// err is how the connection ended, once the phase is done; nil if we closed it.
 	err *LinkError
 
@@ -67,6 +69,7 @@ func (m *machine) dialed(now time.Time, waited time.Duration, t Timings) bool {
 	m.written = 0
 	m.draining = false
 	m.link.upAt, m.link.known, m.link.longUp, m.link.cause = now, moment{now, m.slept}, false, nil
+	m.link.unowed = 0
 	c := &Connected{Reconnect: m.session > m.sessions+1, Took: now.Sub(m.link.dialedAt) - waited, Timings: t}
 	if c.Reconnect {
 		c.Outage = now.Sub(m.link.lostAt)
@@ -106,10 +109,18 @@ func (m *machine) linkLost(now time.Time, err *LinkError, attempted uint64) {
 // happens next.
 func (m *machine) lost(now time.Time, err *LinkError, attempted uint64) {
 	wasUp, wasClosing := m.phase != dialing, m.phase == closing
+	var tooBig *push
+	if wasUp {
+		err.Unanswered, tooBig = m.largestUnanswered(attempted)
+	}
+	// The server has read messages in their order up to one that is too large for it, and the largest one cannot be smaller.
+	if !err.tooBigForServer() || m.compress {
+		tooBig = nil
+	}
 	if !wasClosing {
 		m.setPhase(waiting) // what ends now must not write to a dead session (rule 18)
 	}
-	d := &Disconnected{Reason: err.Reason, Code: err.Code, HTTPStatus: err.HTTPStatus, Text: err.Detail()}
+	d := &Disconnected{Reason: err.Reason, Code: err.Code, HTTPStatus: err.HTTPStatus, Text: err.Detail(), Silence: err.Silence}
 	begin(&m.link.outage, now)
 	if wasUp {
 		d.Uptime = now.Sub(m.link.upAt)
@@ -122,7 +133,7 @@ func (m *machine) lost(now time.Time, err *LinkError, attempted uint64) {
 	again, exhausted := m.mayRetry(now, err)
 	d.WillReconnect = again && !wasClosing
 	m.emit(now, "", d)
-	m.failAllPushes(now, reason, attempted)
+	m.failAllPushes(now, reason, attempted, tooBig)
 	m.loseChannels(now, d.WillReconnect)
 
 	switch {

@@ -226,7 +226,7 @@ func (l *loop) receive(now time.Time, b *batch) {
 		l.carryOut(b)
 		return
 	}
-	err, attempted := l.session.end(b.err)
+	err, attempted := l.session.end(b.err, l.conn.current().HeartbeatInterval)
 	l.session = nil
 	l.m.linkLost(l.now(), err, attempted)
 	l.carryOut(b)

@@ -77,6 +77,8 @@ type machineConfig struct {
 	failFast, retryRefusals     bool
 	reconnectAfter, rejoinAfter Backoff
 	heartbeatEvents             bool
+	// compress says that messages may be compressed: what they measure on the wire is not known.
+	compress bool
 	// anyTopic takes messages on topics that nobody joined.
 	anyTopic bool
 	// presence says that it is tracked; presenceLimit bounds the size of a channel's state.
@@ -89,7 +91,7 @@ type machineConfig struct {
 func (m *machine) reconfigure(now time.Time, to machineConfig) {
 	from := m.machineConfig
 	to.uri, to.codec, to.sessions = from.uri, from.codec, from.sessions
-	to.presence, to.presenceLimit, to.anyTopic = from.presence, from.presenceLimit, from.anyTopic
+	to.presence, to.presenceLimit, to.anyTopic, to.compress = from.presence, from.presenceLimit, from.anyTopic, from.compress
 	m.machineConfig = to
 	if to.heartbeatInterval != from.heartbeatInterval && m.phase == up {
 		m.beat.tick.stop()
@@ -310,17 +312,23 @@ func (m *machine) emit(at time.Time, topic string, d Detail) *Event {
 	return &m.out.events[len(m.out.events)-1]
 }
 
-// send encodes a message, hands it to the writer and returns its frame number.
-func (m *machine) send(msg *message) uint64 {
+// send writes a message that is no push.
+func (m *machine) send(msg *message) {
+	_, size := m.write(msg)
+	m.link.unowed = max(m.link.unowed, size)
+}
+
+// write encodes a message, hands it to the writer and returns its frame number and its size in bytes.
+func (m *machine) write(msg *message) (frame uint64, size int) {
 	data, binary, err := m.codec.append(nil, msg)
 	if err != nil {
 		// Conn checks messages before they get here; one that fails all the same must not reach the wire half.
 		m.note(slog.LevelError, "a message could not be encoded", "topic", msg.topic, "event", msg.event, "error", err)
-		return 0
+		return 0, 0
 	}
 	m.out.frames = append(m.out.frames, outFrame{data, binary})
 	m.written++
-	return m.written
+	return m.written, len(data)
 }
 
 func (m *machine) note(level slog.Level, msg string, args ...any) {

@@ -1155,6 +1155,8 @@ func (r *reference) checkPushErrors() {
 		if written {
 			want.Delivered = DeliveredUnknown
 		}
+		r.require((p.Size > 0) == (p.frame != 0), "push %d: %d bytes, frame %d", p.id, p.Size, p.frame)
+		want.Size = p.Size
 		r.require(p.PushError == want, "push %d: %+v, want %+v", p.id, p.PushError, want)
 		r.tally("push error: " + string(want.Reason))
 	}

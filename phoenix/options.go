@@ -16,8 +16,8 @@ import (
 // Options describe a connection. Only URL is required; the zero value of every other field is a sensible default,
 // which is named there.
 type Options struct {
-	// URL is the socket's address: ws, wss, http or https. "/websocket" is appended to its path unless it ends so, and
-	// the query parameter vsn unless it is there. Userinfo becomes basic authentication.
+	// URL is the socket's address: ws, wss, http or https. "/websocket" is appended to its path unless it ends so or in
+	// "/longpoll", and the query parameter vsn unless it is there. Userinfo becomes basic authentication.
 	URL string
 	// VSN is the version of the wire format, "2.0.0" (the default) or "1.0.0". One in URL wins.
 	VSN string

@@ -14,8 +14,10 @@ type push struct {
 	// ref and joinRef are empty until it is handed to the writer, which gives it its frame number.
 	ref, joinRef string
 	frame        uint64
-	at           moment
-	timeout      timer
+	// size is that of its message on the wire, in bytes, before it is compressed.
+	size    int
+	at      moment
+	timeout timer
 }
 
 // A sentPush is a push that is handed to the writer.
@@ -57,7 +59,7 @@ func (m *machine) sendPush(now time.Time, p *push) {
 	p.ref, p.joinRef, p.at = strconv.FormatUint(m.refs, 10), p.channel.joinRef, moment{now, m.slept}
 	m.pushes[p.ref] = p
 	m.out.sent = append(m.out.sent, sentPush{p.id, p.ref})
-	p.frame = m.send(&message{joinRef: p.joinRef, ref: p.ref, topic: p.Topic, event: p.Name, payload: p.Payload})
+	p.frame, p.size = m.write(&message{joinRef: p.joinRef, ref: p.ref, topic: p.Topic, event: p.Name, payload: p.Payload})
 	p.Payload = Payload{} // encoded: no need to keep it in memory twice
 }
 
@@ -97,6 +99,7 @@ func unmatchedTopic(f *frame) bool {
 
 func (m *machine) timeOutPush(now time.Time, p *push) {
 	m.endPush(p)
+	m.link.unowed = max(m.link.unowed, p.size)
 	m.emitPush(now, p, &PushTimeout{Index: p.Index, Timeout: p.Timeout})
 }
 
@@ -105,16 +108,36 @@ func (m *machine) timeOutPush(now time.Time, p *push) {
 func (m *machine) failPushes(now time.Time, c *channel, reason PushReason) {
 	for _, p := range m.outstanding(c) {
 		m.endPush(p)
+		m.link.unowed = max(m.link.unowed, p.size)
 		m.failPush(now, p, reason, delivered(p.frame != 0))
 	}
 }
 
 // failAllPushes fails every push of the session (rule 19). The first attempted frames may have reached the server.
-func (m *machine) failAllPushes(now time.Time, reason PushReason, attempted uint64) {
+func (m *machine) failAllPushes(now time.Time, reason PushReason, attempted uint64, tooBig *push) {
 	for _, p := range m.outstanding(nil) {
 		m.endPush(p)
-		m.failPush(now, p, reason, delivered(p.frame != 0 && p.frame <= attempted))
+		failed := m.failPush(now, p, reason, delivered(p.frame != 0 && p.frame <= attempted))
+		if p == tooBig {
+			failed.Delivered, failed.TooBig = DeliveredNo, true
+		}
 	}
+}
+
+// largestUnanswered returns the size of the largest of the first attempted messages of the session to which there was no answer,
+// in bytes, and the push that it was; nil: it was none, or not the only one that large.
+func (m *machine) largestUnanswered(attempted uint64) (size int, largest *push) {
+	size = m.link.unowed
+	for _, p := range m.pushes {
+		switch {
+		case p.frame == 0 || p.frame > attempted || p.size < size:
+		case p.size == size:
+			largest = nil
+		default:
+			size, largest = p.size, p
+		}
+	}
+	return size, largest
 }
 
 func delivered(written bool) Delivered {
@@ -153,8 +176,11 @@ func (m *machine) endPush(p *push) {
 	p.channel.dequeue(p)
 }
 
-func (m *machine) failPush(at time.Time, p *push, reason PushReason, d Delivered) {
-	m.emitPush(at, p, &PushError{Topic: p.Topic, Name: p.Name, Index: p.Index, Reason: reason, Delivered: d})
+// failPush emits the end of p and returns it for more to be filled in.
+func (m *machine) failPush(at time.Time, p *push, reason PushReason, d Delivered) *PushError {
+	failed := &PushError{Topic: p.Topic, Name: p.Name, Index: p.Index, Reason: reason, Delivered: d, Size: p.size}
+	m.emitPush(at, p, failed)
+	return failed
 }
 
 func (m *machine) emitPush(at time.Time, p *push, d Detail) *Event {

@@ -14,6 +14,7 @@ type session struct {
 	out       *outbox
 	// secrets may be in what the server says.
 	secrets *shownSecrets
+	began   time.Time
 	// batches carries what was read; the last one has the error that ended the session. In band, so that what came
 	// before the end is delivered before it (rule 22). It is closed when the reader has returned.
 	batches chan *batch
@@ -29,7 +30,7 @@ const readLinger = time.Second
 const echoTimeout = 500 * time.Millisecond
 
 func (c *Conn) startSession(t transport, out *outbox) *session {
-	s := &session{transport: t, out: out, secrets: &c.secrets, batches: make(chan *batch, 1), wrote: make(chan struct{})}
+	s := &session{transport: t, out: out, secrets: &c.secrets, began: time.Now(), batches: make(chan *batch, 1), wrote: make(chan struct{})}
 	r := &reader{
 		transport: t, codec: c.endpoint.codec, skip: c.opts.Skip, presence: c.opts.Presence, trace: c.tracer(), log: c.opts.Logger,
 		scratch: make([]byte, c.opts.ReadBuffer), maxMessage: c.opts.MaxMessage, batches: s.batches,
@@ -85,8 +86,9 @@ func traceOut(trace func(TraceFrame), kind string, data []byte) {
 	}
 }
 
-// end ends the session after its reader has, and returns how and how many frames may have reached the server.
-func (s *session) end(err error) (*LinkError, uint64) {
+// end ends the session after its reader has, and returns how and how many frames may have reached the server. heartbeat is the
+// interval of heartbeats.
+func (s *session) end(err error, heartbeat time.Duration) (*LinkError, uint64) {
 	code, answered := closeAnswer(err)
 	if answered {
 		s.out.close(code)
@@ -101,6 +103,11 @@ func (s *session) end(err error) (*LinkError, uint64) {
 	link := classify(StageSession, err)
 	if link.Reason == ReasonTimeout && s.writeErr != nil {
 		link = classify(StageSession, s.writeErr) // it is why reads had a deadline
+	}
+	// A heartbeat is written in each interval, unless we were stopped.
+	silence := min(s.transport.receivedAt().Sub(s.out.wroteAt()), s.transport.receivedAt().Sub(s.began))
+	if link.endsIdle() && silence >= minSilence && (heartbeat == NoHeartbeat || silence < heartbeat) {
+		link.Silence = silence
 	}
 	link.redact(s.secrets.all())
 	return link, s.out.attempted()
@@ -205,7 +212,7 @@ func (r *reader) run() {
 	for {
 		binary, err := r.readMessage()
 		if err != nil {
-			r.current.err, r.current.emptyAt = err, r.transport.emptyAt()
+			r.current.err, r.current.emptyAt = r.transport.ended(err), r.transport.emptyAt()
 			r.batches <- r.current
 			return
 		}
@@ -336,10 +343,11 @@ type outbox struct {
 	mu    sync.Mutex
 	job   writeJob
 	bytes int
-	// taken counts the frames that the writer has taken.
-	taken  uint64
-	closed bool
-	ended  bool
+	// taken counts the frames that the writer has taken, and takenAt is when it has last taken something to write.
+	taken   uint64
+	takenAt time.Time
+	closed  bool
+	ended   bool
 	// more has room for one wake-up of the writer, room for one of the loop: the writer has taken what there was.
 	more, room chan struct{}
 }
@@ -414,6 +422,9 @@ func (o *outbox) take() (writeJob, bool) {
 			wasFull := o.bytes > maxBacklog
 			o.job, o.bytes = writeJob{}, 0
 			o.taken += uint64(len(job.frames))
+			if !job.close {
+				o.takenAt = time.Now()
+			}
 			o.mu.Unlock()
 			if wasFull {
 				wake(o.room)
@@ -434,6 +445,13 @@ func (o *outbox) backlog() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.bytes
+}
+
+// wroteAt is when the writer has last taken a frame or a pong, zero if it has taken none.
+func (o *outbox) wroteAt() time.Time {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.takenAt
 }
 
 // attempted is the number of frames taken by the writer: of the rest it is certain that the server has not seen them.

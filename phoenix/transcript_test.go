@@ -884,6 +884,9 @@ func (l *ledger) lost(reason Reason, code int) (lines []string) {
 	if code == websocket.CloseNoStatusReceived { // which is how the absence of a code was recorded
 		code = 0
 	}
+	if code == websocket.CloseMessageTooBig && len(l.pushes) == 1 { // it was that one
+		l.pushes[0].written = false
+	}
 	lines = append([]string{fmt.Sprintf("disconnected %s %d 0", reason, code)}, l.failPushes("", pushes)...)
 	for _, t := range l.topics {
 		switch {

@@ -26,6 +26,8 @@ import (
 type transport interface {
 	// next waits for the next message and returns a reader of it.
 	next() (message io.Reader, binary bool, err error)
+	// ended explains an error of next or of a read of its message, after which nothing may be read.
+	ended(err error) error
 	// beforeWait sets a function that is called by the reading goroutine before it waits for the network, in next or in
 	// a read of its message. It must be set before the first next.
 	beforeWait(func())
@@ -53,8 +55,11 @@ type transport interface {
 // wsTransport is a WebSocket that gorilla reads, and that it writes itself: each message as one frame, and a close frame with
 // the code that is right (RFC 6455, section 7.4.1).
 type wsTransport struct {
-	ws   *websocket.Conn
-	wire *wire
+	ws      *websocket.Conn
+	wire    *wire
+	upgrade *upgradeConn
+	// onControl gets each control frame.
+	onControl func(kind, data string)
 	// conn is what frames are written to: the wire, or the TLS on it.
 	conn net.Conn
 	// compress says that messages are compressed.
@@ -80,12 +85,25 @@ func newWSTransport(ws *websocket.Conn, w *wire, u *upgradeConn, answer http.Hea
 	})
 	u.mute()
 	extensions := strings.Join(answer.Values("Sec-Websocket-Extensions"), ",")
-	return &wsTransport{ws: ws, wire: w, conn: u.Conn, compress: strings.Contains(extensions, "permessage-deflate")}
+	return &wsTransport{ws: ws, wire: w, upgrade: u, onControl: onControl, conn: u.Conn, compress: strings.Contains(extensions, "permessage-deflate")}
 }
 
 func (t *wsTransport) next() (io.Reader, bool, error) {
 	kind, r, err := t.ws.NextReader()
 	return r, kind == websocket.BinaryMessage, err
+}
+
+// closeBadGateway is a close code that gorilla does not know: a gateway has had no good answer of the server (IANA's registry of
+// WebSocket close codes).
+const closeBadGateway = 1014
+
+// ended makes a close frame of the error that gorilla makes of one with closeBadGateway.
+func (t *wsTransport) ended(err error) error {
+	if !strings.HasSuffix(err.Error(), "websocket: bad close code 1014") {
+		return err
+	}
+	t.onControl("close", strconv.Itoa(closeBadGateway))
+	return &websocket.CloseError{Code: closeBadGateway, Text: t.upgrade.closeText(closeBadGateway)}
 }
 
 func (t *wsTransport) beforeWait(f func())   { t.wire.beforeRead = f }
@@ -387,6 +405,32 @@ type upgradeConn struct {
 	// passing says that what is read is passed on as it comes; open, that the answer was 101, so that nothing bounds it any more.
 	passing, open bool
 	muted         atomic.Bool
+	// last is the end of what was read.
+	last []byte
+}
+
+// maxControl is how large a frame is at most that is no message (RFC 6455, section 5.5): a header of two bytes and its data.
+const maxControl = 2 + 125
+
+// remember keeps the end of what was read, for closeText.
+func (u *upgradeConn) remember(p []byte) {
+	p = p[max(0, len(p)-maxControl):]
+	if len(u.last)+len(p) > maxControl {
+		u.last = append(u.last[:0], u.last[len(u.last)+len(p)-maxControl:]...)
+	}
+	u.last = append(u.last, p...)
+}
+
+// closeText returns the reason in a close frame with a code that was the last that was read.
+func (u *upgradeConn) closeText(code uint16) string {
+	for at := len(u.last) - 4; at >= 0; at-- {
+		frame := u.last[at:]
+		end := 2 + int(frame[1])
+		if frame[0] == frameClose && binary.BigEndian.Uint16(frame[2:]) == code && end <= len(frame) {
+			return string(frame[4:max(4, end)])
+		}
+	}
+	return ""
 }
 
 // mute drops what is written from now on: gorilla closes by itself when it finds a fault, with a code that is not always right.
@@ -407,6 +451,7 @@ func (u *upgradeConn) Read(p []byte) (int, error) {
 	}
 	if len(u.pending) > 0 {
 		n := copy(p, u.pending)
+		u.remember(p[:n])
 		if u.pending = u.pending[n:]; len(u.pending) == 0 {
 			u.pending = nil
 		}
@@ -416,7 +461,9 @@ func (u *upgradeConn) Read(p []byte) (int, error) {
 	case u.err != nil:
 		return 0, u.err
 	case u.open:
-		return u.Conn.Read(p)
+		n, err := u.Conn.Read(p)
+		u.remember(p[:n])
+		return n, err
 	case u.read >= maxAnswer:
 		return 0, errAnswerTooLong
 	}

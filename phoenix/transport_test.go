@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -98,6 +99,39 @@ func TestViolationIsAnswered(t *testing.T) {
 			_ = conn.Serve(t.Context())
 			if code := <-got; code != c.want {
 				t.Errorf("close code %d, want %d", code, c.want)
+			}
+		})
+	}
+}
+
+// A close with 1014, which gorilla does not know, is told with its reason, however it comes.
+func TestBadGatewayReason(t *testing.T) {
+	const reason = "upstream is away \u00e9"
+	frame := "\x88" + string([]byte{byte(2 + len(reason))}) + "\x03\xf6" + reason
+	long := "\x81\x7e\x01\x00" + strings.Repeat("x", 256)
+	for name, pieces := range map[string][]string{
+		"alone":                {frame},
+		"behind a message":     {long + frame},
+		"in two":               {frame[:7], frame[7:]},
+		"byte by byte":         strings.Split(long+frame, ""),
+		"inside of a message":  {"\x01\x01x", frame},
+		"with something after": {frame + "\x89\x00"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			srv := rawServer(t, websocket.Upgrader{}, func(_ *http.Request, conn net.Conn) {
+				for _, piece := range pieces {
+					_, _ = io.WriteString(conn, piece)
+				}
+				_, _, _ = readFrame(conn)
+			})
+			srv.Start()
+			conn, err := New(Options{URL: srv.URL})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var link *LinkError
+			if err := conn.Serve(t.Context()); !errors.As(err, &link) || link.Code != 1014 || link.CloseText != reason {
+				t.Errorf("got %v, want 1014 and %q", err, reason)
 			}
 		})
 	}

@@ -124,13 +124,23 @@ func urlKind(what, list string, schemes ...string) option.Kind[string] {
 			return "", errors.New("has no scheme")
 		case !slices.Contains(schemes, u.Scheme) || u.Opaque != "":
 			return "", errors.New("has another scheme than " + list)
+		case strings.Count(u.Host, ":") > 1 && !strings.HasPrefix(u.Host, "["):
+			return "", fmt.Errorf("has several colons in its host: an IPv6 address stands in brackets, as in %s://[::1]:4000/", u.Scheme)
 		case u.Hostname() == "":
 			return "", errors.New("has no host")
+		case !isPort(u.Port()):
+			return "", errors.New("has a port that is not one of 1 to 65535")
 		case u.Fragment != "":
 			return "", errors.New("has a fragment (#...)")
 		}
 		return text, nil
 	}}
+}
+
+// isPort reports whether text is a port that can be dialed, or empty, which is the one of the scheme.
+func isPort(text string) bool {
+	n, err := strconv.ParseUint(text, 10, 16)
+	return text == "" || err == nil && n > 0
 }
 
 // proxyKind is the URL of a proxy, or HOST:PORT for one of HTTP.
@@ -147,6 +157,8 @@ func parseProxy(text string) (string, error) {
 	switch {
 	case err != nil || u.Hostname() == "":
 		return "", errors.New("is not the URL of a proxy")
+	case !isPort(u.Port()):
+		return "", errors.New("has a port that is not one of 1 to 65535")
 	case !slices.Contains([]string{"http", "socks5", "socks5h"}, u.Scheme):
 		return "", errors.New("has another scheme than http, socks5 or socks5h")
 	case strings.Trim(u.Path, "/")+u.RawQuery+u.Fragment != "":

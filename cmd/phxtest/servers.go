@@ -72,17 +72,19 @@ var apps = map[string]phoenixtest.App{
 	"peer": peer.App(),
 	// The same, with permessage-deflate.
 	"compressing": peer.Config{Compress: true}.App(),
+	// The same, which closes after a second without anything from the client, and takes no frame of more than 1,000 bytes.
+	"strict": peer.Config{IdleTimeout: time.Second, MaxFrameSize: 1000}.App(),
 	// The same, for pages of localhost and 127.0.0.1.
 	"origins": peer.Config{CheckOrigin: true}.App(),
 }
 
 // cmdServe starts a server whose link can be played with, see server, and points PHX_URI at it:
 //
-//	serve demo|peer|compressing|origins
+//	serve demo|peer|compressing|strict|origins
 func cmdServe(ts *testscript.TestScript, args []string) {
 	s := &sceneOf(ts).servers
 	if len(args) != 1 || apps[args[0]] == nil || s.phoenix != nil {
-		ts.Fatalf("usage, once a script: serve demo|peer|compressing|origins")
+		ts.Fatalf("usage, once a script: serve demo|peer|compressing|strict|origins")
 	}
 	server, err := phoenixtest.Listen(apps[args[0]])
 	ts.Check(err)
@@ -322,6 +324,10 @@ var strangers = map[string]func(net.Conn){
 	"http2": answer("\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x64"),
 	"echo":  func(nc net.Conn) { _, _ = io.Copy(nc, nc) },
 
+	// longpoll is Phoenix's other transport.
+	"longpoll": answer("HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: 43\r\n\r\n" +
+		`{"messages":[],"status":410,"token":"SFMy"}`),
+
 	// cache answers 101, and with the key of somebody else.
 	"cache": answer("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: x\r\n\r\n"),
 	// graphql, mute, picky and odd are WebSocket servers: with a subprotocol of their own, without a word, with a close frame
@@ -331,7 +337,9 @@ var strangers = map[string]func(net.Conn){
 	"picky":   upgrade("", answer("\x88\x02\x03\xeb")),
 	// rude has channels, each with a message, and answers neither a leave nor a close.
 	"rude": upgrade("", rude),
-	"odd":  upgrade("", answer(textFrame(`[null,"1","phoenix","phx_reply",{"status":"error","response":{"reason":"nobody"}}]`))),
+	// gateway closes at once with the code that says that what is behind it failed.
+	"gateway": upgrade("", answer("\x88\x12\x03\xf6upstream is away")),
+	"odd":     upgrade("", answer(textFrame(`[null,"1","phoenix","phx_reply",{"status":"error","response":{"reason":"nobody"}}]`))),
 }
 
 // parrot refuses an upgrade with a body that has the request as it came, and once more in base64.
