@@ -64,7 +64,7 @@ func (o *ctlListenOptions) ownOptions() []option.Option {
 }
 
 func ctlListenRun(ctx context.Context, o *ctlListenOptions) error {
-	if err := o.stop.compile("", o.log); err != nil {
+	if err := o.stop.compile("", &o.output, o.log); err != nil {
 		return err
 	}
 	if err := o.ready.prepare(); err != nil {

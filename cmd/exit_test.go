@@ -16,7 +16,7 @@ func TestEveryExitCode(t *testing.T) {
 	link := func(stage phoenix.Stage, reason phoenix.Reason) error {
 		return linkFailure("ws://host/socket", &phoenix.LinkError{Stage: stage, Reason: reason}, stage == phoenix.StageSession)
 	}
-	_, compileErr := compileFilter("--jq", ".[")
+	_, compileErr := (&outputOptions{}).compileFilter("--jq", ".[", nil)
 	errs := map[exit.Code][]error{
 		exit.OK:        {nil},
 		exit.Failure:   {errors.New("anything"), &exit.Error{Code: exit.Failure}},

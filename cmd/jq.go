@@ -1,107 +1,42 @@
 package cmd
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
 	"strings"
-
-	"github.com/itchyny/gojq"
+	"time"
 
 	"phx/cmd/internal/exit"
+	"phx/cmd/internal/jq"
 	"phx/cmd/internal/option"
 	"phx/phoenix"
 	"phx/signal"
 )
 
-// A filter is a compiled jq expression. It cannot reach files, the network or the environment ($ENV is empty): signals and
-// expressions come from different hands, and secrets are in the environment.
-type filter struct {
-	// option is the option that the expression was given with, for messages.
-	option string
-	code   *gojq.Code
-}
+// filterLimit is how long a filter may take for its next result.
+const filterLimit = time.Second
 
-// compileFilter compiles the expression given with option; the error shows where it is wrong.
-func compileFilter(option, expr string) (*filter, error) {
-	query, err := gojq.Parse(expr)
-	if err == nil {
-		var code *gojq.Code
-		if code, err = gojq.Compile(query); err == nil {
-			return &filter{option, code}, nil
-		}
-	}
-	message := fmt.Sprintf("the expression of %s does not compile: %v", option, err)
-	if parseErr := (*gojq.ParseError)(nil); errors.As(err, &parseErr) {
-		message += pointAt(expr, parseErr.Offset-len(parseErr.Token))
-	}
-	return nil, &exit.Error{
-		Code:    exit.JQCompile,
-		Message: message,
-		Hint:    "check the expression, and that the shell leaves it alone: put it in single quotes",
-		Err:     err,
-	}
-}
-
-// pointAt returns two lines: that of text in which the offset is, and a caret below the place.
-func pointAt(text string, offset int) string {
-	offset = min(max(offset, 0), len(text))
-	start := strings.LastIndexByte(text[:offset], '\n') + 1
-	line, _, _ := strings.Cut(text[start:], "\n")
-	column := len([]rune(text[start:offset]))
-	return fmt.Sprintf("\n    %s\n    %*s", line, column+1, "^")
-}
-
-// run gives each result of the filter on one JSON text to emit, whose error ends the run. Numbers keep the spelling of the
-// text as long as the expression does not calculate with them.
-func (f *filter) run(ctx context.Context, text []byte, emit func(value any) error) error {
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	decoder.UseNumber()
-	var input any
-	if err := decoder.Decode(&input); err != nil {
-		return err
-	}
-	results := f.code.RunWithContext(ctx, input)
-	for {
-		value, ok := results.Next()
-		if !ok {
-			return nil
-		}
-		if err, isErr := value.(error); isErr {
-			return runError(err)
-		}
-		if err := emit(value); err != nil {
-			return err
-		}
-	}
-}
-
-// runError returns the error of a run; halt is none.
-func runError(err error) error {
-	if halt := (*gojq.HaltError)(nil); errors.As(err, &halt) && halt.Value() == nil {
-		return nil
-	}
-	return err
-}
-
-// errFirst ends a run after its first result.
-var errFirst = errors.New("the first result is enough")
-
-// match reports whether the first result for a JSON text is neither false nor null. No result does not match.
-func (f *filter) match(ctx context.Context, text []byte) (bool, error) {
-	matched := false
-	err := f.run(ctx, text, func(value any) error {
-		matched = value != nil && value != false
-		return errFirst
+// compileFilter compiles the expression given with option. Its variables are those of the command, and what it debugs is logged.
+func (o *outputOptions) compileFilter(option, expr string, log *slog.Logger) (*jq.Filter, error) {
+	return jq.Compile(expr, jq.Options{
+		Source: option, Variables: o.Variables, Limit: filterLimit,
+		Debug: func(text []byte) { log.Warn("debug: " + string(text)) },
 	})
-	if errors.Is(err, errFirst) {
-		err = nil
+}
+
+// halted returns how an expression that halts ends its command, nil if err is something else.
+func halted(err error) error {
+	halt := (*jq.Halt)(nil)
+	switch {
+	case !errors.As(err, &halt):
+		return nil
+	case *halt == jq.Halt{}:
+		return errDone
 	}
-	return matched, err
+	return &exit.Error{Code: exit.Code(halt.Code), Message: strings.TrimSuffix(halt.Message, "\n")}
 }
 
 // recordErrors counts the records on which expressions failed. In every command such an error is logged, the stream goes on, and
@@ -112,9 +47,9 @@ type recordErrors struct {
 }
 
 // add takes the error of f on a record.
-func (e *recordErrors) add(f *filter, err error) {
+func (e *recordErrors) add(f *jq.Filter, err error) {
 	e.count++
-	e.log.Error(f.option + " failed on a record: " + oneLine(err.Error()))
+	e.log.Error(f.String() + " failed on a record: " + oneLine(err.Error()))
 }
 
 // failure returns the failure of the command after all, nil if no expression failed. %s in format is how many records it was.
@@ -137,7 +72,7 @@ func (e *recordErrors) failure(format string) error {
 type stopConditions struct {
 	untilExpr, failOnExpr string
 
-	until, failOn *filter // nil: none
+	until, failOn *jq.Filter // nil: none
 	errors        recordErrors
 	encoder       *signal.Encoder
 	line          []byte
@@ -154,16 +89,16 @@ func (s *stopConditions) flags() []option.Option {
 }
 
 // compile compiles the expressions, for the signals of a connection of that name.
-func (s *stopConditions) compile(connection string, log *slog.Logger) (err error) {
+func (s *stopConditions) compile(connection string, o *outputOptions, log *slog.Logger) (err error) {
 	s.errors.log = log
 	s.encoder = signal.NewEncoder(signal.FormatSignal, connection)
 	if s.untilExpr != "" {
-		if s.until, err = compileFilter("--until", s.untilExpr); err != nil {
+		if s.until, err = o.compileFilter("--until", s.untilExpr, log); err != nil {
 			return err
 		}
 	}
 	if s.failOnExpr != "" {
-		s.failOn, err = compileFilter("--fail-on", s.failOnExpr)
+		s.failOn, err = o.compileFilter("--fail-on", s.failOnExpr, log)
 	}
 	return err
 }
@@ -183,32 +118,40 @@ func (s *stopConditions) checkEvent(ctx context.Context, ev *phoenix.Event) erro
 // check applies the conditions to a signal in the default format, the one with that seq. Its error ends the command: errDone as
 // it should, another one as a failure.
 func (s *stopConditions) check(ctx context.Context, line []byte, seq uint64) error {
-	switch {
-	case s.matches(ctx, s.failOn, line):
+	switch failed, err := s.matches(ctx, s.failOn, line); {
+	case err != nil:
+		return err
+	case failed:
 		return &exit.Error{Code: exit.Failure, Message: "--fail-on matched signal " + strconv.FormatUint(seq, 10), Hint: "it is the last one printed"}
-	case s.matches(ctx, s.until, line):
-		return errDone
 	}
-	return nil
+	done, err := s.matches(ctx, s.until, line)
+	if done {
+		err = errDone
+	}
+	return err
 }
 
-func (s *stopConditions) matches(ctx context.Context, f *filter, line []byte) bool {
+// matches reports whether f is true of a signal; nil is not. Its error is that of an expression that halts.
+func (s *stopConditions) matches(ctx context.Context, f *jq.Filter, line []byte) (bool, error) {
 	if f == nil {
-		return false
+		return false, nil
 	}
-	matched, err := f.match(ctx, line)
+	matched, err := f.Match(ctx, line)
+	if halt := halted(err); halt != nil {
+		return false, halt
+	}
 	if err != nil && ctx.Err() == nil {
 		s.errors.add(f, err)
 	}
-	return matched
+	return matched, nil
 }
 
 // result returns the failure of conditions that failed on records, else nil.
 func (s *stopConditions) result() error {
 	var options []string
-	for _, f := range []*filter{s.until, s.failOn} {
+	for _, f := range []*jq.Filter{s.until, s.failOn} {
 		if f != nil {
-			options = append(options, f.option)
+			options = append(options, f.String())
 		}
 	}
 	return s.errors.failure(strings.Join(options, " or ") + " failed on %s")

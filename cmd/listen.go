@@ -205,7 +205,7 @@ func newListener(o *listenOptions) (*listener, error) {
 	for _, topic := range o.topics {
 		ln.open[topic], ln.waiting[topic] = true, true
 	}
-	if err := o.stop.compile(o.connection.Name, o.log); err != nil {
+	if err := o.stop.compile(o.connection.Name, &o.output, o.log); err != nil {
 		return nil, err
 	}
 	return ln, nil

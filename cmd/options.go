@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"phx/cmd/internal/exit"
+	"phx/cmd/internal/jq"
 	"phx/cmd/internal/option"
 	"phx/signal"
 )
@@ -14,6 +15,8 @@ type outputOptions struct {
 	Format signal.Format
 	// Filter is the jq expression that each record goes through; empty: none.
 	Filter string
+	// Variables are those of every expression of the command.
+	Variables []jq.Variable
 	// Raw prints strings as they are, without quotes.
 	Raw bool
 	// ExitStatus makes the last value printed decide about the exit code.

@@ -3,7 +3,6 @@ package cmd
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -12,11 +11,11 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/itchyny/gojq"
-
 	"phx/cmd/internal/exit"
+	"phx/cmd/internal/jq"
 	"phx/cmd/internal/proc"
 	"phx/phoenix"
+	"phx/phoenix/rawjson"
 	"phx/router"
 	"phx/signal"
 )
@@ -25,7 +24,7 @@ import (
 // style of the output. It remembers what decides about the exit code.
 type renderer struct {
 	encoder *signal.Encoder
-	filter  *filter // nil: none
+	filter  *jq.Filter // nil: none
 	raw     bool
 	style   jsonStyle
 	errors  recordErrors
@@ -33,7 +32,7 @@ type renderer struct {
 	exitStatus bool
 	last       lastValue
 
-	line []byte // scratch
+	line, text []byte // scratch
 }
 
 // lastValue is what -e knows of the last value printed.
@@ -58,7 +57,7 @@ func newRenderer(o outputOptions, name string, s *Streams, log *slog.Logger) (*r
 		return r, nil
 	}
 	var err error
-	r.filter, err = compileFilter("--jq", o.Filter)
+	r.filter, err = o.compileFilter("--jq", o.Filter, log)
 	return r, err
 }
 
@@ -73,9 +72,19 @@ func (r *renderer) plain() bool {
 	return r.filter == nil && !r.raw && r.style == (jsonStyle{})
 }
 
+// soon returns what is printed of a line of the encoder without its line break, if that is at most one text and known at once;
+// nothing is printed if it is empty. It is valid until the next call.
+func (r *renderer) soon(text []byte) (printed []byte, known bool) {
+	if r.filter == nil {
+		return text, true
+	}
+	r.text, known = r.filter.Plain(r.text[:0], text)
+	return r.text, known
+}
+
 // each gives each text that is printed of a line of the encoder to emit, one after the other as they come: the line itself, or the
-// results of the filter. emit's error ends it, and is returned. ctx ends a filter that does not end by itself. A filter that fails
-// on the record is logged, and remembered for [renderer.result].
+// results of the filter. emit's error ends it, and is returned, and so does a filter that halts. ctx ends a filter that does not end
+// by itself. A filter that fails on the record is logged, and remembered for [renderer.result].
 func (r *renderer) each(ctx context.Context, line []byte, emit func(text []byte) error) error {
 	text := bytes.TrimSuffix(line, []byte("\n"))
 	switch {
@@ -85,17 +94,15 @@ func (r *renderer) each(ctx context.Context, line []byte, emit func(text []byte)
 		return emit(text)
 	}
 	var refused error
-	err := r.filter.run(ctx, text, func(value any) error {
-		result, err := gojq.Marshal(value)
-		if err != nil {
-			return err
-		}
+	err := r.filter.Run(ctx, text, func(result []byte) error {
 		refused = emit(result)
 		return refused
 	})
-	switch {
+	switch halt := halted(err); {
 	case refused != nil:
 		return refused
+	case halt != nil:
+		return halt
 	case err != nil && ctx.Err() == nil: // its end is no fault of the record
 		r.errors.add(r.filter, err)
 	}
@@ -106,8 +113,7 @@ func (r *renderer) each(ctx context.Context, line []byte, emit func(text []byte)
 func (r *renderer) appendText(dst, text []byte) []byte {
 	r.note(text)
 	if r.raw && text[0] == '"' {
-		var unquoted string
-		if json.Unmarshal(text, &unquoted) == nil {
+		if unquoted, _, err := rawjson.ReadString(text, 0); err == nil {
 			return r.appendRaw(dst, unquoted)
 		}
 	}
@@ -115,9 +121,9 @@ func (r *renderer) appendText(dst, text []byte) []byte {
 }
 
 // appendRaw appends a string without its quotes.
-func (r *renderer) appendRaw(dst []byte, text string) []byte {
+func (r *renderer) appendRaw(dst, text []byte) []byte {
 	if r.style.escape {
-		dst = appendVisible(dst, text, '\n', '\t')
+		dst = appendVisible(dst, string(text), '\n', '\t')
 	} else {
 		dst = append(dst, text...)
 	}
@@ -253,10 +259,10 @@ func (p printing) announce(dst []byte, l router.Loss) []byte {
 	ctx, cancel := context.WithTimeout(context.Background(), announceTime)
 	defer cancel()
 	most := len(dst) + maxAnnouncement
-	_ = r.each(ctx, r.line, func(text []byte) error { // its only error is errFirst
+	_ = r.each(ctx, r.line, func(text []byte) error { // its only error is errDone, or that of a filter that halts
 		dst = r.appendText(dst, text)
 		if len(dst) > most {
-			return errFirst
+			return errDone
 		}
 		return nil
 	})
@@ -410,30 +416,43 @@ func (out *output) add(ev *phoenix.Event) (printed bool, err error) {
 	return printed, err
 }
 
-// addLine is add for a line of the encoder, of the signal with that seq. What a filter yields is queued as it comes.
+// addLine is add for a line of the encoder, of the signal with that seq.
 func (out *output) addLine(line []byte, seq uint64) (printed bool, err error) {
+	line = bytes.TrimSuffix(line, []byte("\n"))
+	if len(line) == 0 {
+		return false, nil
+	}
+	if text, known := out.renderer.soon(line); known {
+		if len(text) == 0 {
+			return false, nil
+		}
+		return true, out.addText(text, seq)
+	}
 	ctx, cancel := out.filterContext()
 	defer cancel()
-	filtered := out.renderer.filter != nil
+	// What a filter yields is queued as it comes.
 	err = out.renderer.each(ctx, line, func(text []byte) error {
-		out.mu.Lock()
-		chunk := out.open()
-		chunk.Commit(out.renderer.appendText(chunk.Buffer(), text), seq)
-		full := chunk.Full()
-		out.mu.Unlock()
-		if filtered && !printed {
+		if !printed {
 			out.hand.Reset(handOver)
 		}
 		printed = true
-		if full {
-			return out.flush()
-		}
-		return nil
+		return out.addText(text, seq)
 	})
-	if filtered {
-		out.hand.Stop()
-	}
+	out.hand.Stop()
 	return printed, err
+}
+
+// addText adds one text that is printed of the signal with that seq.
+func (out *output) addText(text []byte, seq uint64) error {
+	out.mu.Lock()
+	chunk := out.open()
+	chunk.Commit(out.renderer.appendText(chunk.Buffer(), text), seq)
+	full := chunk.Full()
+	out.mu.Unlock()
+	if full {
+		return out.flush()
+	}
+	return nil
 }
 
 // filterContext returns what bounds a filter. What was received is still printed when the command is ending, each record in its own

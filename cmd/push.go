@@ -84,7 +84,7 @@ func pushRun(ctx context.Context, o *pushOptions) error {
 	if options.Channels, err = o.connection.Channels(ctx, o.topic); err != nil {
 		return err
 	}
-	if err := o.stop.compile(o.connection.Name, o.log); err != nil {
+	if err := o.stop.compile(o.connection.Name, &o.output, o.log); err != nil {
 		return err
 	}
 	p := &pusher{options: o, in: in, out: o.out}

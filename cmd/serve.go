@@ -19,6 +19,7 @@ import (
 
 	"phx/cmd/config"
 	"phx/cmd/internal/exit"
+	"phx/cmd/internal/jq"
 	"phx/cmd/internal/option"
 	"phx/cmd/internal/serve"
 	"phx/phoenix"
@@ -360,13 +361,13 @@ func surviveBrokenPipes() (undo func()) {
 	return func() { ossignal.Stop(ignored) }
 }
 
-// compileWhere compiles the predicate of a route or of a subscriber.
+// compileWhere compiles the predicate of a route or of a subscriber. The router bounds its time.
 func compileWhere(expr string) (func(context.Context, []byte) (bool, error), error) {
-	f, err := compileFilter("where", expr)
+	f, err := jq.Compile(expr, jq.Options{Source: "where"})
 	if err != nil {
 		return nil, err
 	}
-	return f.match, nil
+	return f.Match, nil
 }
 
 // serveBuildInfo returns the labels of phx_build_info.

@@ -12,9 +12,9 @@ package rawjson
 import (
 	"bytes"
 	"encoding/binary"
-	"encoding/json"
 	"fmt"
 	"math/bits"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -353,17 +353,62 @@ func ReadString(data []byte, i int) (s []byte, end int, err error) {
 		return nil, end, f.At(data, end)
 	}
 	if escaped {
-		s, err = unescape(data[i:end])
-		return s, end, err
+		return AppendUnescaped(nil, data[i:end]), end, nil
 	}
 	return data[i+1 : end-1], end, nil
 }
 
-// unescape decodes a valid JSON string. It allocates: servers hardly ever escape in keys, topics, events and refs.
-func unescape(text []byte) ([]byte, error) {
-	var s string
-	err := json.Unmarshal(text, &s)
-	return []byte(s), err
+// AppendUnescaped appends the value of text, a valid JSON string with its quotes. A lone surrogate becomes U+FFFD.
+func AppendUnescaped(dst, text []byte) []byte {
+	text = text[1 : len(text)-1]
+	for {
+		plain := bytes.IndexByte(text, '\\')
+		if plain < 0 {
+			return append(dst, text...)
+		}
+		dst = append(dst, text[:plain]...)
+		c := text[plain+1]
+		text = text[plain+2:]
+		switch c {
+		case 'b':
+			c = '\b'
+		case 'f':
+			c = '\f'
+		case 'n':
+			c = '\n'
+		case 'r':
+			c = '\r'
+		case 't':
+			c = '\t'
+		case 'u':
+			r := hexRune(text)
+			text = text[4:]
+			if utf16.IsSurrogate(r) {
+				pair := utf8.RuneError
+				if len(text) >= 6 && text[0] == '\\' && text[1] == 'u' {
+					pair = utf16.DecodeRune(r, hexRune(text[2:]))
+				}
+				if r = pair; r != utf8.RuneError {
+					text = text[6:]
+				}
+			}
+			dst = utf8.AppendRune(dst, r)
+			continue
+		}
+		dst = append(dst, c)
+	}
+}
+
+// hexRune returns the rune of the four hexadecimal digits that text begins with.
+func hexRune(text []byte) (r rune) {
+	for _, c := range text[:4] {
+		digit := rune(c - '0')
+		if digit > 9 {
+			digit = rune(c|0x20-'a') + 10
+		}
+		r = r<<4 | digit
+	}
+	return r
 }
 
 // ReadValue returns the text of the JSON value at data[i], and its end. The text points into data; an append to it copies.

@@ -190,3 +190,22 @@ func BenchmarkAppendString(b *testing.B) {
 		buf = AppendString(buf[:0], "room:lobby of the house of Zoë")
 	}
 }
+
+// FuzzReadString compares what a string stands for with encoding/json.
+func FuzzReadString(f *testing.F) {
+	for _, seed := range []string{
+		`"plain"`, `"\"\\\/\b\f\n\r\t"`, `"\u00e9\u20AC\ud83d\ude00"`, `"\ud800"`, `"\ud800\u0041"`, `"\udc00\ud800\udc00"`, `"\ud800x\udc00"`, `"a\`, `"\u12`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		got, end, err := ReadString(text, 0)
+		if err != nil {
+			return // FuzzCheck knows what is valid
+		}
+		var want string
+		if err := json.Unmarshal(text[:end], &want); err != nil || string(got) != want {
+			t.Errorf("%q: %q; want %q, %v", text, got, want, err)
+		}
+	})
+}

@@ -31,8 +31,10 @@ func (b *bench) raceListen() error {
 	listen("listen -o payload", 0.75, 0, b.frames, "-o", "payload")
 	listen("listen --event, 1 in 1000", 0.45, 0, b.frames/blockFrames, "--event", keptEvent)
 	listen("listen -q, a path", 1.6, 0, b.frames, "-q", ".data.payload.body")
+	listen("listen -q, a comparison", 1.6, 0, b.frames, "-q", `.metadata.phoenix_event == "`+keptEvent+`"`)
 	listen("listen -q, select", 1.6, 0, b.frames/blockFrames, "-q", `select(.metadata.phoenix_event == "`+keptEvent+`")`)
-	listen("listen -q, other", 7, 0, b.frames, "-q", ".data.payload.body | length")
+	listen("listen -q, a length", 7, 0, b.frames, "-q", ".data.payload.body | length")
+	listen("listen -q, an object", 7, 0, b.frames, "-q", "{at: .time, body: .data.payload.body}")
 	const oneSink, perSink = 1.3, 0.15
 	for i, name := range []string{"serve, to a file", "serve, to two files"} {
 		config, _, err := b.writeServeConfig(uri, 1, i+1)

@@ -1,0 +1,398 @@
+// Package jq runs the jq expressions of phx on JSON text. The language is gojq's, without what reaches out of a record:
+// environment, files, modules, further inputs.
+//
+// What an expression of the usual sort needs is read out of the text (see plain); gojq does the rest, and decides what a result
+// is. The results are JSON text as gojq writes it: keys in order, numbers as they were spelled unless the expression has
+// calculated with them.
+package jq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/itchyny/gojq"
+
+	"phx/cmd/internal/exit"
+	"phx/phoenix/rawjson"
+)
+
+// A Variable is one that an expression can use as $NAME.
+type Variable struct {
+	Name  string
+	Value any // as gojq wants it
+}
+
+// TextVariable returns the variable of `--arg NAME VALUE`.
+func TextVariable(name, value string) (Variable, error) {
+	return Variable{name, value}, checkName(name)
+}
+
+// JSONVariable returns the variable of `--argjson NAME JSON`.
+func JSONVariable(name, text string) (Variable, error) {
+	value, err := decode([]byte(text))
+	if err != nil {
+		err = fmt.Errorf("is not one JSON text: %w", err)
+	}
+	return Variable{name, value}, errors.Join(checkName(name), err)
+}
+
+// checkName refuses what no expression could name.
+func checkName(name string) error {
+	isLetter := func(r rune) bool { return r == '_' || 'a' <= r|0x20 && r|0x20 <= 'z' }
+	if name == "" || strings.ContainsFunc(name, func(r rune) bool { return !isLetter(r) && (r < '0' || r > '9') }) || !isLetter(rune(name[0])) {
+		return errors.New("begins with a NAME that no expression can use: letters, digits and _")
+	}
+	return nil
+}
+
+// Options are what an expression is compiled with.
+type Options struct {
+	// Source says where the expression comes from, for messages: --jq, where.
+	Source string
+	// Variables have different names.
+	Variables []Variable
+	// Limit bounds the time to the next result, or to the end; 0: none.
+	Limit time.Duration
+	// Debug gets what debug and stderr are applied to; nil: there are no such functions.
+	Debug func(text []byte)
+}
+
+// A Filter is a compiled expression. It is safe for concurrent use.
+type Filter struct {
+	source string
+	limit  time.Duration
+	// plain is what of the expression needs no decoding; nil: nothing. rest is what follows it; nil: nothing. code is all.
+	plain      plain
+	scans      bool // see scans
+	rest, code *gojq.Code
+	values     []any // of the variables
+	runners    sync.Pool
+}
+
+// Compile compiles an expression. The error is an [*exit.Error] that shows the place.
+func Compile(expr string, o Options) (*Filter, error) {
+	query, err := gojq.Parse(expr)
+	if err != nil {
+		return nil, o.compileError(expr, err)
+	}
+	c := compiler{options: o, constants: map[string]any{}}
+	for _, v := range o.Variables {
+		c.constants["$"+v.Name] = v.Value
+	}
+	f := &Filter{source: o.Source, limit: o.Limit, runners: sync.Pool{New: func() any { return new(runner) }}}
+	plain, rest := c.split(query)
+	f.plain, f.scans = plain, scans(plain)
+	if plain != nil && rest != nil {
+		if f.rest, err = c.compile(rest); err != nil {
+			return nil, o.compileError(expr, err)
+		}
+		// Compiling has changed the query.
+		if query, err = gojq.Parse(expr); err != nil {
+			return nil, o.compileError(expr, err)
+		}
+	}
+	if f.code, err = c.compile(query); err != nil {
+		return nil, o.compileError(expr, err)
+	}
+	f.values = c.values()
+	return f, nil
+}
+
+// A compiler compiles the parts of one expression.
+type compiler struct {
+	options   Options
+	constants map[string]any // by name, with the dollar sign
+}
+
+// split returns the plain beginning of a query, nil if there is none, and what follows it in the pipe, nil if nothing does.
+func (c *compiler) split(q *gojq.Query) (beginning plain, rest *gojq.Query) {
+	if beginning = plainOf(q, c.constants); beginning != nil {
+		return beginning, nil
+	}
+	if q.Op != gojq.OpPipe || q.Meta != nil || len(q.Imports)+len(q.FuncDefs)+len(q.Patterns) > 0 {
+		return nil, q
+	}
+	first := plainOf(q.Left, c.constants)
+	if first == nil {
+		return nil, q
+	}
+	next, rest := c.split(q.Right)
+	if next == nil {
+		return first, rest
+	}
+	return pipe{first, next}, rest
+}
+
+// names returns the names of all variables.
+func (c *compiler) names() []string {
+	return append([]string{"$ARGS"}, slices.Sorted(maps.Keys(c.constants))...)
+}
+
+// values returns the values of names, in their order.
+func (c *compiler) values() []any {
+	named := map[string]any{}
+	values := []any{map[string]any{"named": named, "positional": []any{}}}
+	for _, name := range slices.Sorted(maps.Keys(c.constants)) {
+		values = append(values, c.constants[name])
+		named[name[1:]] = c.constants[name]
+	}
+	return values
+}
+
+// errEnvironment is the error of an expression that asks for the environment.
+var errEnvironment = errors.New("env and $ENV are out of its reach: there are secrets in the environment")
+
+func (c *compiler) compile(q *gojq.Query) (*gojq.Code, error) {
+	wantsEnvironment := false
+	options := []gojq.CompilerOption{
+		gojq.WithVariables(c.names()),
+		gojq.WithEnvironLoader(func() []string { wantsEnvironment = true; return nil }),
+		// A record does not come from a file.
+		gojq.WithFunction("input_filename", 0, 0, func(any, []any) any { return nil }),
+	}
+	if c.options.Debug != nil {
+		debug := func(value any, _ []any) any {
+			c.options.Debug(appendValue(nil, value))
+			return value
+		}
+		options = append(options, gojq.WithFunction("debug", 0, 0, debug), gojq.WithFunction("stderr", 0, 0, debug))
+	}
+	code, err := gojq.Compile(q, options...)
+	if wantsEnvironment {
+		err = errEnvironment
+	}
+	return code, err
+}
+
+// compileError makes the error about an expression that does not compile.
+func (o *Options) compileError(expr string, err error) error {
+	e := &exit.Error{
+		Code:    exit.JQCompile,
+		Message: fmt.Sprintf("the expression of %s does not compile: %v", o.Source, err),
+		Hint:    "check the expression, and that the shell leaves it alone: put it in single quotes",
+		Err:     err,
+	}
+	parseErr := (*gojq.ParseError)(nil)
+	switch {
+	case errors.As(err, &parseErr):
+		e.Message += pointAt(expr, parseErr.Offset-len(parseErr.Token))
+	case err == errEnvironment:
+		e.Hint = `give it what it may know, --arg name "$NAME", and write $name in the expression`
+	case strings.HasPrefix(err.Error(), "input(s)"):
+		e.Hint = "it is run for each record, which is `.`; there is no other input"
+	}
+	return e
+}
+
+// pointAt returns two lines: that of text in which the offset is, and a caret below the place.
+func pointAt(text string, offset int) string {
+	offset = min(max(offset, 0), len(text))
+	start := strings.LastIndexByte(text[:offset], '\n') + 1
+	line, _, _ := strings.Cut(text[start:], "\n")
+	column := len([]rune(text[start:offset]))
+	return fmt.Sprintf("\n    %s\n    %*s", line, column+1, "^")
+}
+
+// String returns where the expression comes from.
+func (f *Filter) String() string { return f.source }
+
+// A Halt is the error of an expression that ends the command, by halt or halt_error.
+type Halt struct {
+	// Code is the exit code that it asks for, 0 for halt.
+	Code int
+	// Message is what halt_error was applied to, a string without its quotes; empty for null, and for halt.
+	Message string
+}
+
+func (h *Halt) Error() string { return "the expression halts" }
+
+var (
+	// errSlow ends what takes longer than the limit.
+	errSlow = errors.New("no result within a second, so it was stopped")
+	// errFirst ends a run after its first result.
+	errFirst = errors.New("the first result is enough")
+)
+
+// A runner runs a filter. It is not safe for concurrent use.
+type runner struct {
+	machine
+	text    []byte // the latest result
+	limited *limitedContext
+}
+
+// Plain appends the result of the expression for a JSON text, if it has one, and reports whether it is known: where it is not, Run
+// has to find it. It takes no longer than a few looks at the text.
+func (f *Filter) Plain(dst, text []byte) (result []byte, known bool) {
+	if f.plain == nil || f.rest != nil {
+		return dst, false
+	}
+	r := f.runners.Get().(*runner)
+	defer f.runners.Put(r)
+	value, o := f.evaluate(r, text)
+	if o == one {
+		dst, _ = r.normalizer.append(dst, value, 0)
+	}
+	return dst, o != unsure
+}
+
+// evaluate applies the plain expression to a text that may have white space around it. The result is valid JSON.
+func (f *Filter) evaluate(r *runner, text []byte) (result []byte, o outcome) {
+	text = trim(text)
+	if !f.scans {
+		if end, fault := rawjson.SkipValue(text, 0); fault != rawjson.NoFault || end != len(text) {
+			return nil, unsure
+		}
+	}
+	return f.plain.eval(&r.machine, text)
+}
+
+func trim(text []byte) []byte {
+	start, _ := rawjson.NextToken(text, 0)
+	end := len(text)
+	for end > start && (text[end-1] == ' ' || text[end-1] == '\n' || text[end-1] == '\t' || text[end-1] == '\r') {
+		end--
+	}
+	return text[start:end]
+}
+
+// Run gives each result of the expression for a JSON text to emit, as JSON text that is valid during the call. An error of emit ends
+// the run, and is returned. Other errors are a [*Halt], the cause of ctx, or about this text.
+func (f *Filter) Run(ctx context.Context, text []byte, emit func(result []byte) error) error {
+	r := f.runners.Get().(*runner)
+	defer f.runners.Put(r)
+	return f.run(ctx, r, text, func(value any) error {
+		if known, isText := value.(plainResult); isText {
+			r.text, _ = r.normalizer.append(r.text[:0], known, 0)
+		} else {
+			r.text = appendValue(r.text[:0], value)
+		}
+		return emit(r.text)
+	})
+}
+
+// A plainResult is a result that was not decoded.
+type plainResult []byte
+
+// run gives each result to emit, as a value of gojq or as a plainResult.
+func (f *Filter) run(ctx context.Context, r *runner, text []byte, emit func(value any) error) error {
+	code := f.code
+	if f.plain != nil {
+		switch result, o := f.evaluate(r, text); {
+		case o == none:
+			return nil
+		case o == one && f.rest == nil:
+			return emit(plainResult(result))
+		case o == one:
+			text, code = result, f.rest
+		}
+	}
+	input, err := decode(text)
+	if err != nil {
+		return err
+	}
+	l := r.limit(ctx, f.limit)
+	results := code.RunWithContext(l.ctx, input, f.values...)
+	for {
+		l.start()
+		value, ok := results.Next()
+		l.stop()
+		if !ok {
+			return nil
+		}
+		if err, isErr := value.(error); isErr {
+			return runError(ctx, l.spent, err)
+		}
+		if err := emit(value); err != nil {
+			return err
+		}
+	}
+}
+
+// runError returns the error of a run from gojq's.
+func runError(ctx context.Context, slow bool, err error) error {
+	switch halt := (*gojq.HaltError)(nil); {
+	case errors.As(err, &halt):
+		message, isString := halt.Value().(string)
+		if !isString && halt.Value() != nil {
+			message = string(appendValue(nil, halt.Value()))
+		}
+		return &Halt{Code: halt.ExitCode(), Message: message}
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case slow:
+		return errSlow
+	}
+	return err
+}
+
+// Match reports whether the first result for a JSON text is neither false nor null. No result does not match.
+func (f *Filter) Match(ctx context.Context, text []byte) (matched bool, err error) {
+	r := f.runners.Get().(*runner)
+	defer f.runners.Put(r)
+	if f.plain != nil && f.rest == nil {
+		if result, o := f.evaluate(r, text); o != unsure {
+			return o == one && isTruthy(result), nil
+		}
+	}
+	err = f.run(ctx, r, text, func(value any) error {
+		if known, isText := value.(plainResult); isText {
+			matched = isTruthy(known)
+		} else {
+			matched = value != nil && value != false
+		}
+		return errFirst
+	})
+	if err == errFirst {
+		err = nil
+	}
+	return matched, err
+}
+
+// A limitedContext is a context for many runs, one after the other. It ends with its parent, and when a result takes too long.
+type limitedContext struct {
+	parent context.Context
+	ctx    context.Context
+	cancel context.CancelFunc
+	limit  time.Duration
+	timer  *time.Timer // nil: no limit
+	// spent says that a result took too long: ctx has ended, or will soon.
+	spent bool
+}
+
+// limit returns a context that ends with ctx, or by the limit.
+func (r *runner) limit(ctx context.Context, limit time.Duration) *limitedContext {
+	if l := r.limited; l != nil && l.parent == ctx && !l.spent && l.ctx.Err() == nil {
+		return l
+	}
+	if r.limited != nil && r.limited.cancel != nil {
+		r.limited.cancel()
+	}
+	l := &limitedContext{parent: ctx, ctx: ctx, limit: limit}
+	if limit > 0 {
+		l.ctx, l.cancel = context.WithCancel(ctx)
+		l.timer = time.AfterFunc(limit, l.cancel)
+		l.timer.Stop()
+	}
+	r.limited = l
+	return l
+}
+
+// start begins to wait for a result.
+func (l *limitedContext) start() {
+	if l.timer != nil {
+		l.timer.Reset(l.limit)
+	}
+}
+
+// stop ends the wait.
+func (l *limitedContext) stop() {
+	if l.timer != nil && !l.timer.Stop() {
+		l.spent = true
+	}
+}

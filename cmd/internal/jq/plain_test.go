@@ -1,0 +1,318 @@
+package jq
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/itchyny/gojq"
+
+	"phx/phoenix/rawjson"
+)
+
+// plainExpressions have results that are read out of the text. Those of otherExpressions need gojq.
+var (
+	plainExpressions = []string{
+		".", ".data.payload.id", ".metadata.phoenix_event", `.data["odd key"]`, `."odd key"`, `."data".payload`, ".[0]", ".[-1]", ".[1].a", ".a[2][0]",
+		".a?", ".a?.b", ".a.b?", ".[0]?", ".a[0]?.b?", ".data | .payload | .id", "(.a) | (.b.c)", "(.data | .payload).id | .",
+		`.data.payload.id == 7`, `.n != 7`, `.n < 7`, `.n <= 1.5`, `.n > -3`, `.n >= 12345678901`, `.n == 1e2`, `.n < 0.1`, `7 < .n`, `"a" >= .s`,
+		`.s == "é\n"`, `.s < "b"`, `.s > ""`, `.a == null`, `.a == true`, `.a <= false`, `null != .a`, `.a[0] == .5`,
+		`.a == 1 and .b == 2`, `.a or .b`, `.a and (.b or .c == "x")`, `.a == 1 or .a == 2 or .b`, `.a | not`, `.a == 1 | not`,
+		`select(.data.event == "new_msg")`, `select(.a)`, `select(.a == 1 and .b != "x")`, `select(.metadata.phoenix_event == "new_msg") | .data.payload`,
+		`select(.a > 1) | select(.b) | .c`, `.data | select(.payload) | .payload.id`, `select(.a | not)`, `select(true)`, `select(empty)`,
+		`.a // "none"`, `.a // .b`, `.a? // empty`, `.a // empty | .b`, `empty`, `1`, `"text"`, `null`, `-1`, `1.0`, `-0.5`, `1.0 == .a`,
+		`.a == $text`, `.a < $number`, `select(.a == $text) | .b`, `$list`, `.a // $list`, `$number`,
+	}
+	otherExpressions = []string{
+		"..", ".[]", ".a[]", ".[1:2]", ".[1.5]", ".a??", ".[.a]", `.["a","b"]`, `."a\(1)"`, ".a, .b", ".a + 1", "-.a", ".a == .b", ".a == [1]", ".a == $list",
+		".a as $x | $x", "def select(f): 1; select(.a)", "length", "keys", ".a.b[0]? | length", "[.a, .b]", "{a, b: .c}", ".a = 1", ".a |= .b", "select(.a, .b)",
+		`.a | test("x")`, "1e1000", "123456789012345678901", "-(1)", "1 as $x | 2", "if .a then .b else .c end", "try .a", "reduce .[] as $x (0; . + $x)",
+		".data.payload | length", "select(.a) | keys", ".a | .b | tojson", "label $out | .a", ".[1e0]", "limit(1; .a)", "@json", "@base64 \"\\(.a)\"",
+	}
+	testVariables = []Variable{{"text", "x\u007fé\""}, {"number", json.Number("1.50")}, {"list", []any{1, "a"}}}
+)
+
+// plainTexts are inputs on which the difference is in the details.
+var plainTexts = []string{
+	`{"specversion":"1.0","type":"t","data":{"payload":{"id":7,"body":"hi"},"event":"new_msg","odd key":[]},"metadata":{"phoenix_event":"new_msg","seq":6}}`,
+	`{"data":{"payload_base64":"AP8="}}`, `{"data":{"payload":null}}`, `{"data":[]}`, `{"data":"text"}`, `{"data":{"payload":[1,2]}}`,
+	`{"a":1,"a":{"b":2},"a":[3,[4],[[5]]]}`, `{"a":{"b":1},"a":3}`, `{"b":1,"a":{"d":1,"c":[{"z":1,"y":2,"z":3}],"é":2,"\u0064":4}}`,
+	`{"\u0061":"escaped key","n":1.0}`, `{"a":"\u00e9\ud83d\ude00\ud800\udc00x\udead\/\b\f\n\r\t\u0000\u007f\\\""}`, "{\"a\":\"\x7f\"}", "{\"x\x7f\":1,\"x\":2}",
+	`{"a":"\ud800","b":"\ud800\u0041","c":"\udc00\ud800"}`, `{"s":"é\n"}`, `{"s":"\u00e9\u000a"}`, `{"s":"b"}`, `{"s":""}`, `{"a":"x\u007fé\""}`,
+	`{"n":7}`, `{"n":7.0}`, `{"n":70e-1}`, `{"n":-0}`, `{"n":-0.0}`, `{"n":12345678901234567890}`, `{"n":1e400}`, `{"n":-1e400}`, `{"n":100}`, `{"n":0.1}`,
+	`{"n":9223372036854775807}`, `{"n":-9223372036854775808}`, `{"n":"7"}`, `{"n":[7]}`, `{"n":{"a":7}}`, `{"n":null}`, `{"n":true}`, `{"n":false}`,
+	`{"a":1,"b":2,"c":"x"}`, `{"a":false,"b":null}`, `{"a":null}`, `{"a":true,"b":{"c":[]}}`, `{"a":{},"b":[]}`, `{}`, `[]`, `[null,{"a":"z"}]`, `[[1],{"a":2},3]`, `"text"`, `12`,
+	`null`, `true`, "  {\n\t\"a\" : [ 1 , { } , [ ] ] ,\r\n \"b\" : { \"c\" : 2 } }  ", `[1,2`, `{"a":1,}`, `[1,]`, `{"a"1}`, `{"a":tru}`, ``, ` `, `{"a":1}x`, `nul`, `{"b":"`,
+	`{"a":` + strings.Repeat("[", 300) + strings.Repeat("]", 300) + `}`,
+}
+
+// oracle runs an expression as it is: decoded by encoding/json, run by gojq, written by gojq.
+func oracle(code *gojq.Code, text []byte) (results string, failed bool) {
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()
+	var input any
+	if !json.Valid(text) || decoder.Decode(&input) != nil {
+		return "", true
+	}
+	var values []any
+	for _, v := range testVariables {
+		values = append(values, v.Value)
+	}
+	for iter := code.Run(input, values...); ; {
+		value, ok := iter.Next()
+		if !ok {
+			return results, false
+		}
+		if err, isErr := value.(error); isErr {
+			return results + err.Error(), true
+		}
+		result, err := gojq.Marshal(value)
+		if err != nil {
+			return results + err.Error(), true
+		}
+		results += string(result) + "\n"
+	}
+}
+
+// ours runs an expression by a filter, in each of its ways.
+func ours(f *Filter, text []byte) (results string, failed bool, complaint string) {
+	err := f.Run(context.Background(), text, func(result []byte) error { results += string(result) + "\n"; return nil })
+	if plain, known := f.Plain([]byte("before"), text); known {
+		line := strings.TrimPrefix(string(plain), "before")
+		if line != "" {
+			line += "\n"
+		}
+		if err != nil || line != results {
+			complaint = fmt.Sprintf("Plain: %q; Run: %q, %v", line, results, err)
+		}
+	}
+	first, _, any := strings.Cut(results, "\n")
+	matched, matchErr := f.Match(context.Background(), text)
+	if want := any && first != "null" && first != "false"; matched != want || !any && (matchErr == nil) != (err == nil) {
+		complaint = fmt.Sprintf("Match: %t, %v; Run: %q, %v", matched, matchErr, results, err)
+	}
+	if err != nil {
+		results += err.Error()
+	}
+	return results, err != nil, complaint
+}
+
+// A pair is an expression compiled both ways.
+type pair struct {
+	filter *Filter
+	code   *gojq.Code
+}
+
+func compilePair(expr string) (p pair, err error) {
+	query, err := gojq.Parse(expr)
+	if err != nil {
+		return p, err
+	}
+	var names []string
+	for _, v := range testVariables {
+		names = append(names, "$"+v.Name)
+	}
+	if p.code, err = gojq.Compile(query, gojq.WithVariables(names)); err != nil {
+		return p, err
+	}
+	p.filter, err = Compile(expr, Options{Variables: testVariables})
+	return p, err
+}
+
+// compare fails unless both ways of an expression come to the same on a text.
+func compare(t *testing.T, expr string, p pair, text []byte) {
+	t.Helper()
+	want, wantFailed := oracle(p.code, text)
+	got, gotFailed, complaint := ours(p.filter, text)
+	// What is wrong with a text that is not JSON is told in other words.
+	same := got == want || wantFailed && !json.Valid(text)
+	if !same || gotFailed != wantFailed {
+		t.Errorf("%s on %q:\ngot  %q (failed: %t)\nwant %q (failed: %t)", expr, text, got, gotFailed, want, wantFailed)
+	}
+	if complaint != "" {
+		t.Errorf("%s on %q: %s", expr, text, complaint)
+	}
+}
+
+func TestPlainIsRecognised(t *testing.T) {
+	for _, expr := range plainExpressions {
+		p, err := compilePair(expr)
+		if err != nil {
+			t.Errorf("%s: %v", expr, err)
+		} else if p.filter.plain == nil || p.filter.rest != nil {
+			t.Errorf("%s is not plain", expr)
+		}
+	}
+	for _, expr := range otherExpressions {
+		p, err := compilePair(expr)
+		if err != nil {
+			t.Errorf("%s: %v", expr, err)
+		} else if p.filter.plain != nil && p.filter.rest == nil {
+			t.Errorf("%s is plain", expr)
+		}
+	}
+}
+
+func TestResultsAreThoseOfGojq(t *testing.T) {
+	for _, expr := range append(plainExpressions, otherExpressions...) {
+		p, err := compilePair(expr)
+		if err != nil {
+			t.Fatalf("%s: %v", expr, err)
+		}
+		for _, text := range plainTexts {
+			compare(t, expr, p, []byte(text))
+		}
+	}
+}
+
+// FuzzRun compares any expression on any text with gojq.
+func FuzzRun(f *testing.F) {
+	for i, expr := range append(plainExpressions, otherExpressions...) {
+		f.Add(expr, []byte(plainTexts[i%len(plainTexts)]))
+	}
+	f.Fuzz(func(t *testing.T, expr string, text []byte) {
+		if len(expr) > 200 || !utf8.Valid(text) || endless(expr) {
+			return
+		}
+		p, err := compilePair(expr)
+		if err != nil {
+			return
+		}
+		compare(t, expr, p, text)
+	})
+}
+
+// endless reports whether an expression may take for ever, or differ from run to run, or reach out.
+func endless(expr string) bool {
+	for _, word := range []string{
+		"range", "repeat", "recurse", "until", "while", "limit", "def", "*", "..", "combinations", "reduce", "foreach", "walk", "now", "env", "ENV",
+		"halt", "input", "debug", "stderr", "ARGS", "mktime", "splits", "gsub", "match", "test", "implode", "setpath", "|=", "ltrimstr", "infinite",
+		"localtime", "strf", "first", "skip", "nth", "add", "paths", "pick", "exec", "error", "modulemeta", "builtins", "getpath", "=",
+	} {
+		if strings.Contains(expr, word) && !(word == "=" && isComparison(expr)) {
+			return true
+		}
+	}
+	return false
+}
+
+// isComparison reports whether each equals sign belongs to a comparison.
+func isComparison(expr string) bool {
+	for _, operator := range []string{"==", "!=", "<=", ">="} {
+		expr = strings.ReplaceAll(expr, operator, " ")
+	}
+	return !strings.Contains(expr, "=")
+}
+
+// FuzzPlain compares each plain expression on any text with gojq.
+func FuzzPlain(f *testing.F) {
+	var pairs []pair
+	for _, expr := range plainExpressions {
+		p, err := compilePair(expr)
+		if err != nil {
+			f.Fatal(err)
+		}
+		pairs = append(pairs, p)
+	}
+	for i, text := range plainTexts {
+		f.Add(uint8(i), []byte(text))
+	}
+	f.Fuzz(func(t *testing.T, i uint8, text []byte) {
+		if !utf8.Valid(text) {
+			return // no payload is, and encoding/json repairs it
+		}
+		n := int(i) % len(pairs)
+		compare(t, plainExpressions[n], pairs[n], text)
+	})
+}
+
+// FuzzDecode compares decode, appendValue and the normal form with encoding/json and gojq.
+func FuzzDecode(f *testing.F) {
+	for _, text := range plainTexts {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if !utf8.Valid(text) {
+			return
+		}
+		value, err := decode(text)
+		var want any
+		decoder := json.NewDecoder(bytes.NewReader(text))
+		decoder.UseNumber()
+		if valid := json.Valid(text); (err == nil) != valid || !valid {
+			if (err == nil) != valid {
+				t.Fatalf("%q: %v", text, err)
+			}
+			return
+		}
+		if err := decoder.Decode(&want); err != nil {
+			t.Fatal(err)
+		}
+		written, err := gojq.Marshal(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := appendValue(nil, value); !bytes.Equal(got, written) {
+			t.Errorf("%q: written %q, want %q", text, got, written)
+		}
+		if gojq.Compare(value, want) != 0 {
+			t.Errorf("%q: %v, want %v", text, value, want)
+		}
+		start, _ := rawjson.NextToken(text, 0)
+		var n normalizer
+		if got, _ := n.append(nil, text, start); !bytes.Equal(got, written) {
+			t.Errorf("%q: normal form %q, want %q", text, got, written)
+		}
+	})
+}
+
+func TestPlainDoesNotAllocate(t *testing.T) {
+	text := []byte(plainTexts[0])
+	for _, expr := range []string{
+		".data.payload.id", ".data.payload", ".", `select(.metadata.phoenix_event == "new_msg") | .data.payload.body`, `.data.payload.id >= 7`,
+		`.data.payload.id == 7.5`, `select(.data.event == "other")`,
+	} {
+		f, err := Compile(expr, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var line []byte
+		allocations := testing.AllocsPerRun(100, func() {
+			var known bool
+			if line, known = f.Plain(line[:0], text); !known {
+				t.Errorf("%s is not known", expr)
+			}
+			if _, err := f.Match(context.Background(), text); err != nil {
+				t.Error(err)
+			}
+		})
+		if allocations > 0 {
+			t.Errorf("%s: %v allocations", expr, allocations)
+		}
+	}
+}
+
+func BenchmarkRun(b *testing.B) {
+	text := []byte(`{"specversion":"1.0","id":"01952f0e-8a00-7000-8000-000000000006","source":"/jidoka/phoenix/backend","type":"phoenix.backend.room_lobby.new_msg","subject":"room:lobby","time":"2026-02-07T12:00:06.123456Z","datacontenttype":"application/json","data":{"payload":{"id":123456,"body":"hello, world, how are you","user":{"id":42}}},"metadata":{"connection_name":"backend","phoenix_topic":"room:lobby","phoenix_event":"new_msg","session":1,"seq":6}}`)
+	for _, expr := range []string{
+		".data.payload.body", `select(.metadata.phoenix_event == "other")`, ".", ".data.payload.body | length", "[.subject, .data.payload.body]",
+		"{id: .data.payload.id, at: .time}", `"\(.subject): \(.data.payload.body)"`,
+	} {
+		b.Run(expr, func(b *testing.B) {
+			f, err := Compile(expr, Options{})
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := f.Run(b.Context(), text, func([]byte) error { return nil }); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
