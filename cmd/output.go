@@ -28,6 +28,8 @@ type renderer struct {
 	raw     bool
 	style   jsonStyle
 	errors  recordErrors
+	// halted says that the filter has ended the command: nothing is printed any more.
+	halted bool
 
 	exitStatus bool
 	last       lastValue
@@ -102,6 +104,7 @@ func (r *renderer) each(ctx context.Context, line []byte, emit func(text []byte)
 	case refused != nil:
 		return refused
 	case halt != nil:
+		r.halted = true
 		return halt
 	case err != nil && ctx.Err() == nil: // its end is no fault of the record
 		r.errors.add(r.filter, err)
@@ -419,7 +422,7 @@ func (out *output) add(ev *phoenix.Event) (printed bool, err error) {
 // addLine is add for a line of the encoder, of the signal with that seq.
 func (out *output) addLine(line []byte, seq uint64) (printed bool, err error) {
 	line = bytes.TrimSuffix(line, []byte("\n"))
-	if len(line) == 0 {
+	if len(line) == 0 || out.renderer.halted {
 		return false, nil
 	}
 	if text, known := out.renderer.soon(line); known {
