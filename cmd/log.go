@@ -75,6 +75,13 @@ func newLogger(w io.Writer, o loggingOptions, normal slog.Level) *slog.Logger {
 	return slog.New(&textHandler{w: w, mu: new(sync.Mutex), level: level, style: o.style})
 }
 
+// reportLost returns what writes to w, in the form of the log, that lines for stderr were lost.
+func reportLost(o loggingOptions) func(w io.Writer, lost int) {
+	return func(w io.Writer, lost int) {
+		newLogger(w, o, slog.LevelInfo).Error("lines of this log were lost, because it was not read", "lines", lost)
+	}
+}
+
 // A textHandler writes log records for people: "phx: message key=value".
 type textHandler struct {
 	w     io.Writer

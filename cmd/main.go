@@ -27,7 +27,9 @@ import (
 // A factory is what commands are made with.
 type factory struct {
 	streams *Streams
-	stdin   *secret.Stdin
+	// stderr is where streams.Err writes to: nothing waits for who reads that, or does not.
+	stderr *proc.LineWriter
+	stdin  *secret.Stdin
 	// die ends the process by a signal.
 	die func(syscall.Signal)
 	// logJSON says that errors are reported as JSON, too.
@@ -45,7 +47,10 @@ func Main(args []string, s *Streams) int {
 }
 
 func run(ctx context.Context, args []string, s *Streams, die func(syscall.Signal)) int {
-	f := &factory{streams: s, stdin: secret.NewStdin(s.In), die: die}
+	streams := *s
+	f := &factory{streams: &streams, stderr: proc.NewLineWriter(s.Err, reportLost(loggingOptions{})), stdin: secret.NewStdin(s.In), die: die}
+	streams.Err = f.stderr
+	defer f.stderr.Flush()
 	root := newRootCmd(f)
 	root.SetArgs(args)
 	shown := &checkedWriter{w: s.Out}
@@ -58,13 +63,14 @@ func run(ctx context.Context, args []string, s *Streams, die func(syscall.Signal
 		return int(exit.OK)
 	}
 	if sig, ok := killed(err); ok {
+		f.stderr.Flush()
 		die(sig)
 		return int(codeOf(err))
 	}
 	if !f.running && codeOf(err) == exit.Failure {
 		err = exit.Usagef("see `"+command.CommandPath()+" --help`", "%v", err)
 	}
-	report(s.Err, err, f.logJSON, f.reportStyle)
+	report(streams.Err, err, f.logJSON, f.reportStyle)
 	return int(codeOf(err))
 }
 

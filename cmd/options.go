@@ -77,6 +77,7 @@ type loggingOptions struct {
 // suit suits the log to stderr, and so what is reported at the end. color is the value of --color.
 func (l *loggingOptions) suit(color string, f *factory) {
 	l.style = newLogStyle(color, f.streams)
+	f.stderr.ReportLost(reportLost(*l))
 	f.logJSON, f.reportStyle = l.Format == logJSON, logStyle{coloured: l.style.coloured}
 }
 

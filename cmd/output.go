@@ -213,6 +213,8 @@ const defaultBuffer = 64 << 20
 const (
 	// drainGrace is how long a reader that takes nothing holds up an end. With what it takes to leave and close it is below five seconds.
 	drainGrace = 3 * time.Second
+	// lastWrite is how long a write that has been given up may take to return.
+	lastWrite = 200 * time.Millisecond
 	// handOver is how long a result waits for the next one of the same record.
 	handOver = 20 * time.Millisecond
 )
@@ -530,7 +532,7 @@ func (out *output) finish() error {
 	case err := <-out.written:
 		out.sayUnwritten(left)
 		return withoutDone(err)
-	case <-time.After(lastLog):
+	case <-time.After(lastWrite):
 		out.sayUnwritten(left + int(out.unwritten.Load()))
 		return nil
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -55,30 +54,10 @@ control socket, if that is gone; also under nohup. While it runs, phx ctl shows 
 			return err
 		}
 		o.logging.suit(colorAuto, f)
-		defer o.queueLog()()
 		o.log = newLogger(f.streams.Err, o.logging, slog.LevelInfo)
 		return serveRun(ctx, o)
 	}, o.selection.FileOptions(), o.options(), o.logging.Options())
 	return c
-}
-
-// lastLog is how long the end waits for a log that is not read.
-const lastLog = 200 * time.Millisecond
-
-// queueLog puts a queue before stderr, so that nothing waits for who reads that, or does not. end takes it back.
-func (o *serveOptions) queueLog() (end func()) {
-	streams := o.factory.streams
-	w := streams.Err
-	queue := newLogQueue(w, func(lost int) {
-		newLogger(w, o.logging, slog.LevelInfo).Error("lines of this log were lost, because it was not read", "lines", lost)
-	})
-	streams.Err = queue
-	return func() {
-		streams.Err = w
-		if !queue.flush(lastLog) {
-			streams.Err = io.Discard // what is still to be said would wait for ever
-		}
-	}
 }
 
 func (o *serveOptions) options() []option.Option {
@@ -375,83 +354,4 @@ func serveBuildInfo() serve.BuildInfo {
 	info, _ := debug.ReadBuildInfo()
 	v := newVersionInfo(info)
 	return serve.BuildInfo{Version: v.Version, Revision: v.Revision, Go: v.Go}
-}
-
-// A logQueue is a log on its way to a writer that may stand still: a pipe that nobody reads. It holds up nobody who logs. What does
-// not fit is lost, and said to be once the writer goes on.
-type logQueue struct {
-	w io.Writer
-	// reportLost writes to w that so many writes were lost.
-	reportLost func(lost int)
-	limit      int
-
-	mu      sync.Mutex
-	waiting []byte
-	lost    int
-	// idle is closed when nothing is left to do; nil: that is so.
-	idle chan struct{}
-}
-
-// logLimit is how much of a log waits, in bytes.
-const logLimit = 1 << 20
-
-func newLogQueue(w io.Writer, reportLost func(lost int)) *logQueue {
-	return &logQueue{w: w, reportLost: reportLost, limit: logLimit}
-}
-
-// Write takes a line, or drops it. It does not fail.
-func (q *logQueue) Write(line []byte) (int, error) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.lost > 0 || len(q.waiting)+len(line) > q.limit {
-		q.lost++ // and so is what follows until that is reported, which keeps the order
-	} else {
-		q.waiting = append(q.waiting, line...)
-	}
-	if q.idle == nil {
-		q.idle = make(chan struct{})
-		go q.write()
-	}
-	return len(line), nil
-}
-
-// write writes what waits until there is nothing.
-func (q *logQueue) write() {
-	var written []byte
-	for {
-		q.mu.Lock()
-		lines, lost := q.waiting, q.lost
-		if len(lines) == 0 && lost == 0 {
-			close(q.idle)
-			q.idle = nil
-			q.mu.Unlock()
-			return
-		}
-		q.waiting, q.lost = written[:0], 0
-		q.mu.Unlock()
-		// There is nowhere to report that a log cannot be written.
-		_, _ = q.w.Write(lines)
-		if lost > 0 {
-			q.reportLost(lost)
-		}
-		written = lines
-	}
-}
-
-// flush waits until everything is written, and reports whether it was within a time.
-func (q *logQueue) flush(within time.Duration) bool {
-	q.mu.Lock()
-	idle := q.idle
-	q.mu.Unlock()
-	if idle == nil {
-		return true
-	}
-	timer := time.NewTimer(within)
-	defer timer.Stop()
-	select {
-	case <-idle:
-		return true
-	case <-timer.C:
-		return false
-	}
 }

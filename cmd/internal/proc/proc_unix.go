@@ -59,6 +59,17 @@ func waitHangup(f, wake *os.File) bool {
 	}
 }
 
+// canWrite reports whether f takes something now without a wait.
+func canWrite(f *os.File) bool {
+	fds := []unix.PollFd{{Fd: descriptor(f), Events: unix.POLLOUT}}
+	for {
+		n, err := unix.Poll(fds, 0)
+		if err != unix.EINTR {
+			return err != nil || n > 0 // an error is for the write to find
+		}
+	}
+}
+
 // descriptor returns f's file descriptor without the side effect of [os.File.Fd], which makes the file blocking for all who
 // share it. That of a closed file is -1, which poll skips.
 func descriptor(f *os.File) int32 {
