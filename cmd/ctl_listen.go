@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"phx/cmd/internal/jq"
 	"phx/cmd/internal/option"
 	"phx/cmd/internal/serve"
 	"phx/signal"
@@ -66,6 +67,12 @@ func (o *ctlListenOptions) ownOptions() []option.Option {
 func ctlListenRun(ctx context.Context, o *ctlListenOptions) error {
 	if err := o.stop.compile("", &o.output, o.log); err != nil {
 		return err
+	}
+	if where := o.request.Where; where != "" {
+		if _, err := jq.Compile(where, jq.Options{Source: "--where", Variables: o.output.Variables}); err != nil {
+			return err
+		}
+		o.request.Where = jq.Bind(where, o.output.Variables)
 	}
 	if err := o.ready.prepare(); err != nil {
 		return err

@@ -205,6 +205,8 @@ const exampleColumn = 8
 var formattingExamples = map[string]commandExample{
 	"output":      {`phx push room:lobby echo '{"body":"hi"}' -o payload`, `{"body":"hi"}`},
 	"jq":          {`phx push room:lobby echo '{"body":"hi"}' -q '[.subject, .data.status]'`, `["room:lobby","ok"]`},
+	"arg":         {`phx push room:lobby echo '{"n":1}' --arg who me -q '[$who, .data.payload.n]'`, `["me",1]`},
+	"argjson":     {`phx push room:lobby echo '{"n":1}' --argjson least 5 -q '.data.payload.n >= $least'`, `false`},
 	"raw-output":  {`phx push room:lobby echo '{"body":"hi"}' -q .data.payload.body -r`, `hi`},
 	"exit-status": {`phx push room:lobby echo '{"n":1}' -q '.data.payload.n > 5' -e || echo 'not yet'`, "false\nnot yet"},
 	"pretty":      {`phx push room:lobby echo '{"n":1.0}' -o payload --pretty`, "{\n  \"n\": 1.0\n}"},
@@ -223,7 +225,9 @@ func formattingHelp() string {
 	flags.SortFlags = false
 	option.NewSet((&outputOptions{}).Options()).Bind(flags)
 	flags.VisitAll(p.option)
-	p.paragraph("--jq sees what --output would print. `phx ctl` prints what phx serve answers, with the same options.")
+	p.paragraph("--jq sees what --output would print; --until, --fail-on and --where see the default format. They are in gojq's jq, see https://jqlang.org/manual; numbers keep their spelling unless they are calculated with. " +
+		"The environment, files, modules and other records (env, $ENV, import, input) are out of reach. halt ends the command with 0, halt_error with its message on stderr and its code, 5 by default; " +
+		"debug and stderr write to the log. A record on which an expression fails, or comes to no result within a second, is left out and counted, and the exit code is 5 in the end. `phx ctl` prints what phx serve answers, with the same options.")
 	p.heading("Formats, each with the same message, indented")
 	for i, name := range signal.Formats() {
 		format := signal.Format(i)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"phx/cmd/internal/exit"
 	"phx/cmd/internal/option"
@@ -52,7 +53,7 @@ func run(ctx context.Context, args []string, s *Streams, die func(syscall.Signal
 	streams.Err = f.stderr
 	defer f.stderr.Flush()
 	root := newRootCmd(f)
-	root.SetArgs(args)
+	root.SetArgs(option.JoinPairs(args, flagSets(root)...))
 	shown := &checkedWriter{w: s.Out}
 	root.SetOut(shown)
 	command, err := root.ExecuteContextC(ctx)
@@ -72,6 +73,15 @@ func run(ctx context.Context, args []string, s *Streams, die func(syscall.Signal
 	}
 	report(streams.Err, err, f.logJSON, f.reportStyle)
 	return int(codeOf(err))
+}
+
+// flagSets returns those of a command and of all below it.
+func flagSets(c *cobra.Command) []*pflag.FlagSet {
+	sets := []*pflag.FlagSet{c.Flags(), c.PersistentFlags()}
+	for _, sub := range c.Commands() {
+		sets = append(sets, flagSets(sub)...)
+	}
+	return sets
 }
 
 // A checkedWriter remembers the first error: nobody looks at those of writing a help text.

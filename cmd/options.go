@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"slices"
 	"strings"
 
 	"phx/cmd/internal/exit"
@@ -41,6 +42,10 @@ func (o *outputOptions) Options() []option.Option {
 			Usage: "`FORMAT` of a record: " + strings.Join(signal.Formats(), ", "), Example: "payload"},
 		{Flag: "jq", Shorthand: "q", Value: option.Text(&o.Filter, ""),
 			Usage: "print what the jq `EXPR` makes of each record, one result a line; files and environment are out of its reach", Example: ".data.payload"},
+		{Flag: "arg", Value: option.Pairs(&o.Variables, jq.TextVariable), Secret: true, Example: `room "$ROOM"`,
+			Usage: "a text that every expression of the command has as a variable: `NAME VALUE` (repeat)"},
+		{Flag: "argjson", Value: option.Pairs(&o.Variables, jq.JSONVariable), Secret: true, Example: `most 3`,
+			Usage: "a JSON value that every expression of the command has as a variable: `NAME JSON` (repeat)"},
 		{Flag: "raw-output", Shorthand: "r", Value: option.Switch(&o.Raw),
 			Usage: "print strings without quotes"},
 		{Flag: "exit-status", Shorthand: "e", Value: option.Switch(&o.ExitStatus),
@@ -58,6 +63,11 @@ func (o *outputOptions) Options() []option.Option {
 func (o *outputOptions) Check() error {
 	if o.Pretty && o.Compact {
 		return exit.Usagef("leave one of them out", "--pretty contradicts --compact")
+	}
+	for i, v := range o.Variables {
+		if slices.ContainsFunc(o.Variables[:i], func(before jq.Variable) bool { return before.Name == v.Name }) {
+			return exit.Usagef("give each its own name", "the variable $%s is given twice", v.Name)
+		}
 	}
 	return nil
 }

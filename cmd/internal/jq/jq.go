@@ -51,6 +51,16 @@ func checkName(name string) error {
 	return nil
 }
 
+// Bind returns the expression with the variables defined in it, for somebody who compiles it without them.
+func Bind(expr string, variables []Variable) string {
+	var definitions []byte
+	for _, v := range variables {
+		definitions = append(appendValue(definitions, v.Value), " as $"...)
+		definitions = append(append(definitions, v.Name...), " | "...)
+	}
+	return string(definitions) + expr
+}
+
 // Options are what an expression is compiled with.
 type Options struct {
 	// Source says where the expression comes from, for messages: --jq, where.

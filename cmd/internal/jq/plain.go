@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"maps"
 	"strconv"
 	"strings"
 
@@ -73,8 +74,11 @@ func isTruthy(text []byte) bool { return text[0] != 'n' && text[0] != 'f' }
 // plainOf returns the plain form of a query, nil if it has none. constants are the variables of the query. gojq.Compile changes
 // the query, so this comes first.
 func plainOf(q *gojq.Query, constants map[string]any) plain {
-	if q == nil || q.Meta != nil || len(q.Imports)+len(q.FuncDefs)+len(q.Patterns) > 0 {
+	if q == nil || q.Meta != nil || len(q.Imports)+len(q.FuncDefs) > 0 {
 		return nil
+	}
+	if len(q.Patterns) > 0 {
+		return plainBinding(q, constants)
 	}
 	if q.Term != nil {
 		return plainTerm(q.Term, constants)
@@ -98,6 +102,21 @@ func plainOf(q *gojq.Query, constants map[string]any) plain {
 		return alternative{left, right}
 	}
 	return junction{left, right, q.Op == gojq.OpOr}
+}
+
+// plainBinding returns what follows the binding of a constant, CONSTANT as $NAME, which [Bind] makes.
+func plainBinding(q *gojq.Query, constants map[string]any) plain {
+	name := q.Patterns[0].Name
+	value, ok := scalarOf(q.Left, constants)
+	if !ok || name == "" || len(q.Patterns) > 1 {
+		return nil
+	}
+	constants = maps.Clone(constants)
+	if constants == nil {
+		constants = map[string]any{}
+	}
+	constants[name] = value
+	return plainOf(q.Right, constants)
 }
 
 func plainTerm(t *gojq.Term, constants map[string]any) plain {

@@ -25,12 +25,12 @@ var (
 		`select(.data.event == "new_msg")`, `select(.a)`, `select(.a == 1 and .b != "x")`, `select(.metadata.phoenix_event == "new_msg") | .data.payload`,
 		`select(.a > 1) | select(.b) | .c`, `.data | select(.payload) | .payload.id`, `select(.a | not)`, `select(true)`, `select(empty)`,
 		`.a // "none"`, `.a // .b`, `.a? // empty`, `.a // empty | .b`, `empty`, `1`, `"text"`, `null`, `-1`, `1.0`, `-0.5`, `1.0 == .a`,
-		`.a == $text`, `.a < $number`, `select(.a == $text) | .b`, `$list`, `.a // $list`, `$number`,
+		`.a == $text`, `.a < $number`, `select(.a == $text) | .b`, `$list`, `.a // $list`, `$number`, `1 as $x | .a == $x`, `"x" as $text | null as $b | select(.c == $text) | $b`, `1 as $x | .a == $x`, `"x" as $a | null as $b | select(.a == $a) | $b`,
 	}
 	otherExpressions = []string{
 		"..", ".[]", ".a[]", ".[1:2]", ".[1.5]", ".a??", ".[.a]", `.["a","b"]`, `."a\(1)"`, ".a, .b", ".a + 1", "-.a", ".a == .b", ".a == [1]", ".a == $list",
 		".a as $x | $x", "def select(f): 1; select(.a)", "length", "keys", ".a.b[0]? | length", "[.a, .b]", "{a, b: .c}", ".a = 1", ".a |= .b", "select(.a, .b)",
-		`.a | test("x")`, "1e1000", "123456789012345678901", "-(1)", "1 as $x | 2", "if .a then .b else .c end", "try .a", "reduce .[] as $x (0; . + $x)",
+		`.a | test("x")`, "1e1000", "123456789012345678901", "-(1)", "[1] as $x | 2", "[1] as [$x] | $x", "1 as $x ?// [$x] | $x", "if .a then .b else .c end", "try .a", "reduce .[] as $x (0; . + $x)",
 		".data.payload | length", "select(.a) | keys", ".a | .b | tojson", "label $out | .a", ".[1e0]", "limit(1; .a)", "@json", "@base64 \"\\(.a)\"",
 	}
 	testVariables = []Variable{{"text", "x\u007fé\""}, {"number", json.Number("1.50")}, {"list", []any{1, "a"}}}

@@ -68,6 +68,7 @@ type Value struct {
 	def                       string
 	DefJSON                   json.RawMessage
 	isSwitch, repeats, merges bool
+	isPair                    bool // see Pairs
 	literal                   bool
 	show                      Form
 	parts                     func(as Style, values []strictyaml.Node) (json.RawMessage, error)
