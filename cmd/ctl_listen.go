@@ -74,7 +74,7 @@ func ctlListenRun(ctx context.Context, o *ctlListenOptions) error {
 		}
 		o.request.Where = jq.Bind(where, o.output.Variables)
 	}
-	if err := o.ready.prepare(); err != nil {
+	if err := o.ready.prepare(o.factory); err != nil {
 		return err
 	}
 	defer o.ready.end(o.log)

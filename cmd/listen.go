@@ -115,7 +115,7 @@ func (o *listenOptions) warnOfWildcards() {
 
 func listenRun(ctx context.Context, o *listenOptions) error {
 	keepLittleGarbage()
-	if err := o.ready.prepare(); err != nil {
+	if err := o.ready.prepare(o.factory); err != nil {
 		return err
 	}
 	defer o.ready.end(o.log)

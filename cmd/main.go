@@ -12,6 +12,7 @@ import (
 	ossignal "os/signal"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -31,8 +32,10 @@ type factory struct {
 	// stderr is where streams.Err writes to: nothing waits for who reads that, or does not.
 	stderr *proc.LineWriter
 	stdin  *secret.Stdin
-	// die ends the process by a signal.
+	// die ends the process by a signal, at once, and takes along what tells others of it: see atDeath.
 	die func(syscall.Signal)
+	// traces are removed by die.
+	traces traces
 	// logJSON says that errors are reported as JSON, too.
 	logJSON bool
 	// reportStyle is how errors are reported otherwise.
@@ -49,7 +52,11 @@ func Main(args []string, s *Streams) int {
 
 func run(ctx context.Context, args []string, s *Streams, die func(syscall.Signal)) int {
 	streams := *s
-	f := &factory{streams: &streams, stderr: proc.NewLineWriter(s.Err, reportLost(loggingOptions{})), stdin: secret.NewStdin(s.In), die: die}
+	f := &factory{streams: &streams, stderr: proc.NewLineWriter(s.Err, reportLost(loggingOptions{})), stdin: secret.NewStdin(s.In)}
+	f.die = func(sig syscall.Signal) {
+		f.traces.remove()
+		die(sig)
+	}
 	streams.Err = f.stderr
 	defer f.stderr.Flush()
 	root := newRootCmd(f)
@@ -82,6 +89,28 @@ func flagSets(c *cobra.Command) []*pflag.FlagSet {
 		sets = append(sets, flagSets(sub)...)
 	}
 	return sets
+}
+
+// traces are what a process leaves that tells others of it, such as the file of its socket. What removes one may be called again
+// after it was removed.
+type traces struct {
+	mu      sync.Mutex
+	removal []func()
+}
+
+// add has remove called when the process is to die at once.
+func (t *traces) add(remove func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.removal = append(t.removal, remove)
+}
+
+func (t *traces) remove() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, remove := range t.removal {
+		remove()
+	}
 }
 
 // A checkedWriter remembers the first error: nobody looks at those of writing a help text.

@@ -75,7 +75,7 @@ func serveRun(ctx context.Context, o *serveOptions) error {
 	hangups, stopHangups := catchHangups()
 	defer stopHangups()
 	o.notifier = serve.NewNotifier(o.log)
-	if err := o.ready.prepare(); err != nil {
+	if err := o.ready.prepare(o.factory); err != nil {
 		return err
 	}
 	defer o.ready.end(o.log)
@@ -145,6 +145,7 @@ func (s *server) open() error {
 	if s.control, err = serve.Listen(path); err != nil {
 		return err
 	}
+	s.factory.traces.add(func() { _ = s.control.Close() })
 	if web != "" {
 		if s.web, err = serve.ListenHTTP(web); err != nil {
 			return errors.Join(err, s.control.Close())
