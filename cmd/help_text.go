@@ -25,7 +25,8 @@ connections:
     params: {user_id: "123", token: {file: /run/secrets/token}}
     auto_join_channels:
       - room:lobby
-      - {topic: "user:123", secret_params: {access_token: {command: [pass, show, backend]}}}
+      - {topic: "user:123", secret_params: {access_token: {command: [pass, show, backend]}},
+         on_join: [{event: subscribe, payload: {to: all}}]}
 sinks:
   audit: {file: {path: signals.ndjson}}
   hook: {webhook: {url: https://example.com/hook, secret: {env: HOOK_SECRET}}, queue: 64MiB}
@@ -309,10 +310,10 @@ var signalTypes = []signalType{
 	{"phoenix.channel.left", "reason", "We have left: reason is requested."},
 	{"phoenix.channel.closed", "reason, retry_in_ms", "The server closed the channel: reason is phx_close. retry_in_ms if it is joined again."},
 	{"phoenix.channel.errored", "reason, response, retry_in_ms", "The channel was lost. retry_in_ms if it is joined again and has a link."},
-	{"phoenix.push.reply", "status, payload, payload_base64, latency_ms, index", "The reply to a push. status is what the server sent, ok or another. " +
-		"index counts the inputs of phx push from 0."},
-	{"phoenix.push.timeout", "timeout_ms, index", "No reply to a push came in time."},
-	{"phoenix.push.error", "reason, delivered, index", "There can be no reply to a push any more."},
+	{"phoenix.push.reply", "status, payload, payload_base64, latency_ms, index, on_join", "The reply to a push. status is what the server sent, ok or another. " +
+		"index counts the inputs of phx push from 0; a push of --on-join has on_join, true, instead."},
+	{"phoenix.push.timeout", "timeout_ms, index, on_join", "No reply to a push came in time."},
+	{"phoenix.push.error", "reason, delivered, index, on_join", "There can be no reply to a push any more."},
 	{"phoenix.presence.join", "key, metas, fields, remaining, update", "Presences of a key came. These three only with presence: phx listen --presence."},
 	{"phoenix.presence.leave", "key, metas, fields, remaining, update", "Presences of a key went."},
 	{"phoenix.presence.sync", "state", "Who is present, after the joins and leaves of one message."},
@@ -353,6 +354,7 @@ func reasonGroups() []reasonGroup {
 		{"reason of a channel that was lost (phoenix.channel.errored)", []signalReason{
 			{string(phoenix.ErroredCrash), "the channel's process crashed"},
 			{string(phoenix.ErroredUnmatchedTopic), "the server knows nothing of the join any more"},
+			{string(phoenix.ErroredOnJoin), "we left it: a push of --on-join was refused, or not answered in time"},
 			{string(phoenix.ErroredDisconnected), "the link was lost"},
 		}},
 		{"reason of a push that can have no reply (phoenix.push.error)", []signalReason{

@@ -198,10 +198,12 @@ type listener struct {
 	counted int
 	// limits ends run after --duration and --idle-timeout.
 	limits timeLimits
+	// skips reports whether an event is not wanted; nil: all are.
+	skips func(topic, event []byte) bool
 }
 
 func newListener(o *listenOptions) (*listener, error) {
-	ln := &listener{options: o, out: o.out, open: map[string]bool{}, waiting: map[string]bool{}}
+	ln := &listener{options: o, out: o.out, open: map[string]bool{}, waiting: map[string]bool{}, skips: o.skip()}
 	for _, topic := range o.topics {
 		ln.open[topic], ln.waiting[topic] = true, true
 	}
@@ -231,16 +233,25 @@ func (ln *listener) run(ctx context.Context) error {
 
 // handle takes one event. Its error ends run.
 func (ln *listener) handle(ctx context.Context, ev *phoenix.Event) error {
-	switch ev.Detail.(type) {
+	switch d := ev.Detail.(type) {
 	case *phoenix.Message, *phoenix.PresenceJoin, *phoenix.PresenceLeave, *phoenix.PresenceSync:
-	default:
-		var err error
-		if ln.options.lifecycle {
-			_, err = ln.print(ctx, ev)
+		ln.limits.touch()
+		return ln.record(ctx, ev)
+	case *phoenix.PushReply:
+		// That of --on-join, the only pushes of listen: the server's words, like a message.
+		if d.OnJoin && (ln.skips == nil || !ln.skips([]byte(ev.Topic), []byte(ev.Name))) {
+			return firstError(ln.follow(ev), ln.record(ctx, ev))
 		}
-		return firstError(err, ln.follow(ev))
 	}
-	ln.limits.touch()
+	var err error
+	if ln.options.lifecycle {
+		_, err = ln.print(ctx, ev)
+	}
+	return firstError(err, ln.follow(ev))
+}
+
+// record prints ev, and counts it.
+func (ln *listener) record(ctx context.Context, ev *phoenix.Event) error {
 	printed, err := ln.print(ctx, ev)
 	if err != nil || !printed {
 		return err
@@ -262,10 +273,10 @@ func (ln *listener) print(ctx context.Context, ev *phoenix.Event) (printed bool,
 
 // follow keeps track of the channels.
 func (ln *listener) follow(ev *phoenix.Event) error {
-	switch d := ev.Detail.(type) {
-	case *phoenix.Joined:
+	if ln.session.completesJoin(ev) {
 		return ln.answered(ev.Topic)
-	case *phoenix.Closed:
+	}
+	if d, closed := ev.Detail.(*phoenix.Closed); closed {
 		return ln.closed(ev, d)
 	}
 	if err := ln.session.lostForGood(ev); err != nil {

@@ -259,7 +259,7 @@ func (m *machine) checkJoined() {
 		return
 	}
 	for _, c := range m.order {
-		if c.state != channelJoined {
+		if c.state != channelJoined || c.unanswered > 0 {
 			return
 		}
 	}

@@ -482,7 +482,7 @@ func responseReason(data []byte) string {
 }
 
 func sortPushes(ps []*push) {
-	slices.SortFunc(ps, func(a, b *push) int { return cmp.Compare(a.id, b.id) })
+	slices.SortFunc(ps, func(a, b *push) int { return cmp.Or(cmp.Compare(a.id, b.id), cmp.Compare(a.frame, b.frame)) })
 }
 
 // A timer is one deadline of the machine. The zero timer is not set. It lives in the thing it belongs to, and is stopped

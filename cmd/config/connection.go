@@ -35,6 +35,7 @@ type Connection struct {
 
 	transport, vsn                      string
 	joinParams                          *secret.Source
+	onJoin                              []onJoin
 	autoJoin                            []autoJoin
 	heartbeatInterval, heartbeatTimeout time.Duration
 	retry                               Retry
@@ -108,11 +109,13 @@ func (c *Connection) identityOptions() []option.Option {
 			Example: "'X-Api-Key: @key.txt'"},
 		{Flag: "join-params", Secret: true, Value: joinParamsKind.To(&c.joinParams, ""),
 			Usage: "params of the join: a `JSON` object, @FILE, or - for stdin", Example: `'{"user_id":123}'`},
+		{Flag: "on-join", Secret: true, Value: onJoinFlag.To(&c.onJoin, ""), Example: "'subscribe {\"to\":\"all\"}'",
+			Usage: "push `'EVENT JSON'` after each join and rejoin, before anything else; EVENT @FILE is read at each join (repeat)"},
 		{Flag: "auth-token-file", Env: "PHX_AUTH_TOKEN", Key: "auth_token", Value: tokenKind.To(&c.AuthToken, ""), Example: "token.txt",
 			Usage: "`FILE` with the auth token, read at every dial; - for stdin; the variable holds the token itself",
 			About: "The auth token, read at every dial."},
 		{Key: "auto_join_channels", Value: autoJoinKind.To(&c.autoJoin, ""),
-			About: "Channels to join and stay in: topics, or maps of a topic with params and secret_params, which are read at every join."},
+			About: "Channels to join and stay in: topics, or maps of a topic with params and secret_params, which are read at every join; on_join, what is pushed after each join."},
 		// It is an option of listen, too; the other commands tell nothing of presence.
 		{Key: "presence", Value: option.BoolKind.To(&c.Presence, "false"),
 			About: "Emit the signals of who is there: phoenix.presence.join, leave and sync."},
@@ -246,7 +249,11 @@ func (c *Connection) check() error {
 
 // sources returns every source of the connection itself, for the claims on the standard input.
 func (c *Connection) sources() []*secret.Source {
-	return append([]*secret.Source{c.TLS.CA, c.TLS.Cert, c.TLS.Key, c.joinParams, c.AuthToken}, valuesOf(slices.Concat(c.Params, c.Headers))...)
+	all := append([]*secret.Source{c.TLS.CA, c.TLS.Cert, c.TLS.Key, c.joinParams, c.AuthToken}, valuesOf(slices.Concat(c.Params, c.Headers))...)
+	for _, push := range c.onJoin {
+		all = append(all, push.payload)
+	}
+	return all
 }
 
 func valuesOf(pairs []secret.Named) []*secret.Source {
@@ -318,7 +325,7 @@ func (c *Connection) SocketFingerprint() string {
 func (c *Connection) ChannelFingerprints() map[string]string {
 	prints := map[string]string{}
 	for _, channel := range c.autoJoin {
-		prints[channel.topic] = option.Hash([]any{canonicalJSON(channel.params), canonicalLiterals(channel.secrets)})
+		prints[channel.topic] = option.Hash([]any{canonicalJSON(channel.params), canonicalLiterals(channel.secrets), canonicalOnJoin(channel.onJoin)})
 	}
 	return prints
 }
