@@ -206,7 +206,7 @@ func (m *machine) joinReplied(now time.Time, c *channel, f *frame) {
 	c.timer.stop()
 	m.setState(c, channelJoined)
 	c.joinedAt = f.at
-	m.known(c.began)
+	m.answered(c.began)
 	c.heard = m.link.known
 	j := &Joined{Rejoin: c.joined, Took: max(0, f.at.Sub(c.began.at)), Resumed: c.input.resumed, OnJoin: len(c.input.onJoin)}
 	if c.joined {

@@ -116,9 +116,7 @@ func (l *loop) serve(ctx context.Context) {
 			if !ok { // the reader panicked
 				return
 			}
-			if !b.emptyAt.IsZero() {
-				l.m.arrived(b.emptyAt) // before the clock is read: it may have been suspended since
-			}
+			l.m.arrived(b.emptyAt, b.burstAt) // before the clock is read: it may have been suspended since
 			l.receive(l.now(), b)
 			continue
 		case run := <-l.conn.urgent:

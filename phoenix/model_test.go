@@ -372,7 +372,7 @@ func (d *modelDriver) arrive(f *serverFrame) {
 		w.short = time.Time{}
 	}
 	if !w.emptyAt.IsZero() {
-		d.m.arrived(w.emptyAt)
+		d.m.arrived(w.emptyAt, time.Time{})
 	}
 }
 

@@ -118,7 +118,7 @@ func (m *machine) replied(now time.Time, f *frame) bool {
 		return true
 	}
 	m.endPush(p)
-	m.known(p.at)
+	m.answered(p.at)
 	p.channel.heard = m.link.known
 	e := m.emitPush(f.at, p, &PushReply{Index: p.Index, OnJoin: p.onJoin, Status: m.intern(f.status), Latency: max(0, f.at.Sub(p.at.at))})
 	e.Payload = f.payload
