@@ -124,7 +124,7 @@ func (c *client) resolve() error {
 		return err
 	}
 	c.logging.suit(c.output.Color, c.factory)
-	c.log = newLogger(c.factory.streams.Err, c.logging, c.normal)
+	c.log = c.factory.newLogger(c.logging, c.normal)
 	c.connection.Logger = c.log
 	if warning := entry.WarnOtherServer(c.connection); warning != "" {
 		c.log.Warn(warning)

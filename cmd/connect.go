@@ -209,7 +209,7 @@ func (w *connectWatch) summarize() {
 		average := w.total / time.Duration(w.answered)
 		attrs = append(attrs, micros("min", w.fastest), micros("avg", average), micros("max", w.slowest))
 	}
-	newLogger(w.options.factory.streams.Err, w.options.logging, slog.LevelInfo).Info("heartbeats", attrs...)
+	w.options.factory.newLogger(w.options.logging, slog.LevelInfo).Info("heartbeats", attrs...)
 }
 
 // lost is the failure of heartbeats that were lost although the connection went on.

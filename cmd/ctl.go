@@ -129,7 +129,7 @@ func (c *ctl) resolve(set *option.Set) error {
 		return err
 	}
 	c.logging.suit(c.output.Color, c.factory)
-	c.log = newLogger(c.factory.streams.Err, c.logging, slog.LevelWarn)
+	c.log = c.factory.newLogger(c.logging, slog.LevelWarn)
 	c.client = serve.NewClient(c.socket.path)
 	if c.maxTime > 0 {
 		c.client.Patience = 0 // --max-time says how long

@@ -32,6 +32,8 @@ type factory struct {
 	// stderr is where streams.Err writes to: nothing waits for who reads that, or does not.
 	stderr *proc.LineWriter
 	stdin  *secret.Stdin
+	// lines limits the log.
+	lines logLimiter
 	// die ends the process by a signal, at once, and takes along what tells others of it: see atDeath.
 	die func(syscall.Signal)
 	// traces are removed by die.
@@ -64,6 +66,7 @@ func run(ctx context.Context, args []string, s *Streams, die func(syscall.Signal
 	shown := &checkedWriter{w: s.Out}
 	root.SetOut(shown)
 	command, err := root.ExecuteContextC(ctx)
+	f.lines.flush()
 	if err == nil {
 		err = writeError(shown.err)
 	}

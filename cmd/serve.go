@@ -54,7 +54,7 @@ control socket, if that is gone; also under nohup. While it runs, phx ctl shows 
 			return err
 		}
 		o.logging.suit(colorAuto, f)
-		o.log = newLogger(f.streams.Err, o.logging, slog.LevelInfo)
+		o.log = f.newLogger(o.logging, slog.LevelInfo)
 		return serveRun(ctx, o)
 	}, o.selection.FileOptions(), o.options(), o.logging.Options())
 	return c

@@ -86,7 +86,8 @@ type Options struct {
 	// fast stream, and costs memory for each connection.
 	ReadBuffer int
 
-	// Logger gets what is worth knowing and no event: stale and late frames (Debug), unreadable ones (Warn). Nil: nothing.
+	// Logger gets what is worth knowing and no event: stale and late frames (Debug), unreadable ones (Warn), each one: a server may
+	// send millions. Nil: nothing.
 	Logger *slog.Logger
 	// Trace, if set, gets every frame in and out, on the goroutine that reads or writes it. It must be safe for two
 	// goroutines and must not keep the data. What came is without the secrets of the connection, as [Conn.Redact] returns it; what

@@ -230,5 +230,5 @@ func (m *machine) emitPush(at time.Time, p *push, d Detail) *Event {
 
 // late notes a reply that nothing waits for: a second one, or one after its timeout (rule 6).
 func (m *machine) late(f *frame) {
-	m.note(slog.LevelInfo, "a reply that nothing waits for was dropped", "topic", said(f.topic), "ref", said(f.ref), "status", said(f.status))
+	m.note(slog.LevelDebug, "a reply that nothing waits for was dropped", "topic", said(f.topic), "ref", said(f.ref), "status", said(f.status))
 }
