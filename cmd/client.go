@@ -33,6 +33,8 @@ type client struct {
 	own []option.Option
 	// normal is the level from which on the command logs by default.
 	normal slog.Level
+	// printsLifecycle reports whether the command prints what it logs by default; nil: it does not.
+	printsLifecycle func() bool
 
 	choice   *option.Set
 	set      *option.Set
@@ -124,7 +126,11 @@ func (c *client) resolve() error {
 		return err
 	}
 	c.logging.suit(c.output.Color, c.factory)
-	c.log = c.factory.newLogger(c.logging, c.normal)
+	streams, normal := c.factory.streams, c.normal
+	if streams.ErrTerminal && streams.OutTerminal && c.output.isText(streams) && c.printsLifecycle != nil && c.printsLifecycle() {
+		normal = slog.LevelWarn // who sees both need not read all of it twice
+	}
+	c.log = c.factory.newLogger(c.logging, normal)
 	c.connection.Logger = c.log
 	if warning := entry.WarnOtherServer(c.connection); warning != "" {
 		c.log.Warn(warning)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"phx/cmd/config"
 	"phx/cmd/internal/exit"
@@ -129,5 +130,22 @@ func completeConnections(c *cobra.Command, f *factory, set *option.Set, selectio
 	}
 	if err := c.RegisterFlagCompletionFunc("connection", complete); err != nil {
 		panic("cmd: " + c.CommandPath() + ": " + err.Error())
+	}
+}
+
+// completeChoices completes the flags of c, and of what is under it, whose values can be listed.
+func completeChoices(c *cobra.Command) {
+	complete := func(f *pflag.Flag) {
+		o, ok := option.OptionOf(f)
+		if !ok || o.Value.Choices == nil {
+			return
+		}
+		if err := c.RegisterFlagCompletionFunc(f.Name, cobra.FixedCompletions(o.Value.Choices, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+			panic("cmd: " + c.CommandPath() + ": " + err.Error())
+		}
+	}
+	c.LocalNonPersistentFlags().VisitAll(complete)
+	for _, sub := range c.Commands() {
+		completeChoices(sub)
 	}
 }

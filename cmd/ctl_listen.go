@@ -26,7 +26,7 @@ type ctlListenOptions struct {
 }
 
 func newCtlListenCmd(f *factory, s *ctlSocket) *cobra.Command {
-	o := &ctlListenOptions{ctl: ctl{factory: f, socket: s, choosesFormat: true}}
+	o := &ctlListenOptions{ctl: ctl{factory: f, socket: s, prints: recordFormats()}}
 	o.own = o.ownOptions()
 	return o.bind(&cobra.Command{
 		Use:   "listen",
@@ -65,6 +65,9 @@ func (o *ctlListenOptions) ownOptions() []option.Option {
 }
 
 func ctlListenRun(ctx context.Context, o *ctlListenOptions) error {
+	if text := o.renderer.form; text != nil {
+		text.names, text.sentences = true, false
+	}
 	if err := o.stop.compile("", &o.output, o.log); err != nil {
 		return err
 	}
@@ -78,7 +81,7 @@ func ctlListenRun(ctx context.Context, o *ctlListenOptions) error {
 		return err
 	}
 	defer o.ready.end(o.log)
-	ln := &ctlListener{options: o, view: newSignalView(o.output.Format), out: o.out}
+	ln := &ctlListener{options: o, view: newSignalView(o.output.Output.Format), out: o.out}
 	defer ln.limits.stop()
 	o.out.watchReader()
 	return firstError(withoutDone(ln.run(ctx)), o.stop.result())

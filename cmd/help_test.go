@@ -91,7 +91,7 @@ func TestHelpFormatting(t *testing.T) {
 			t.Errorf("the format %s is not explained", name)
 		}
 	}
-	if got := strings.Count(formats, `"n": 1.0`); got != len(signal.Formats()) || len(formatAbout) != got {
+	if got := strings.Count(formats, `"n": 1.0`); got != len(signal.Formats()) || len(formatAbout) != got || !strings.Contains(formats, "  new_msg  {\"body\":\"hi\",\"n\":1.0}\n") {
 		t.Errorf("%d formats with an example, %d explained, of %d", got, len(formatAbout), len(signal.Formats()))
 	}
 }

@@ -181,11 +181,25 @@ func settingVariables(root *cobra.Command) []variable {
 
 // formatAbout says what each format is for.
 var formatAbout = map[signal.Format]string{
-	signal.FormatSignal:      "The default. `phx help signals` explains it.",
+	signal.FormatSignal:      "The default in a pipe or a file. `phx help signals` explains it.",
 	signal.FormatCloudEvents: "A CloudEvent 1.0, strictly: what is metadata elsewhere are extension attributes.",
 	signal.FormatJido:        "As Jido.Signal decodes it: metadata is under extensions.",
 	signal.FormatPayload:     "Only the payload of a message or a reply, or the response of a join; other signals print nothing.",
 }
+
+// textAbout says what text is for.
+const textAbout = "For eyes, and free to change: the local time, topic, event and payload, or what happened: behind * about the connection or a " +
+	"channel, behind ! what failed or was lost, behind + - = who came, went and is present. Cut at the width of the terminal, unless --no-trim."
+
+// textExample returns the example message as text.
+func textExample() string {
+	form := &textForm{width: func() int { return 0 }}
+	line := signal.NewEncoder(signal.FormatSignal, "backend").Append(nil, &exampleMessage)
+	return exampleClock + string(form.append(nil, bytes.TrimSuffix(line, []byte("\n")))[len(exampleClock):])
+}
+
+// exampleClock stands for the local time of the example.
+const exampleClock = "12:00:06.123"
 
 // exampleMessage is the message that the page shows in each format.
 var exampleMessage = phoenix.Event{
@@ -210,6 +224,7 @@ var formattingExamples = map[string]commandExample{
 	"argjson":     {`phx push room:lobby echo '{"n":1}' --argjson least 5 -q '.data.payload.n >= $least'`, `false`},
 	"raw-output":  {`phx push room:lobby echo '{"body":"hi"}' -q .data.payload.body -r`, `hi`},
 	"exit-status": {`phx push room:lobby echo '{"n":1}' -q '.data.payload.n > 5' -e || echo 'not yet'`, "false\nnot yet"},
+	"no-trim":     {`phx push room:lobby echo '{"n":1}' -o text --no-trim | sed 's/.*  //'`, `{"n":1}`},
 	"pretty":      {`phx push room:lobby echo '{"n":1.0}' -o payload --pretty`, "{\n  \"n\": 1.0\n}"},
 	"compact":     {`phx push room:lobby echo '{"n":1.0}' -o payload --compact`, `{"n":1.0}`},
 	"color":       {`phx push room:lobby echo '{"n":1.0}' -o payload --color never`, `{"n":1.0}`},
@@ -219,8 +234,8 @@ var formattingExamples = map[string]commandExample{
 func formattingHelp() string {
 	p := &page{}
 	p.paragraph("How phx prints records.")
-	p.paragraph("stdout has records and nothing else: one JSON text a line, unless it is indented for a terminal. White space, colours and " +
-		"the spelling of control characters depend on the output; what is printed does not. All else is on stderr.")
+	p.paragraph("stdout has records and nothing else: one JSON text a line in a pipe or a file, always; on a terminal a line of text, unless " +
+		"--output, --jq, --pretty or --compact asks for JSON. Which records there are, and their order, is the same. All else is on stderr.")
 	p.heading("Options of the commands that print records")
 	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
 	flags.SortFlags = false
@@ -236,6 +251,9 @@ func formattingHelp() string {
 		p.item(15, name, formatAbout[format])
 		p.block(exampleColumn, formatExample(format))
 	}
+	p.gap()
+	p.item(15, formatText, textAbout)
+	p.block(exampleColumn, textExample())
 	return p.String()
 }
 

@@ -66,6 +66,9 @@ func topicArgs(topics *[]string) cobra.PositionalArgs {
 }
 
 func joinRun(ctx context.Context, o *joinOptions) error {
+	if text := o.renderer.form; text != nil {
+		text.sentences = true
+	}
 	options, err := o.options()
 	if err != nil {
 		return err

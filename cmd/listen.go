@@ -62,6 +62,7 @@ Without a TOPIC it joins the auto_join_channels of the connection in the config 
 		Args: topicArgs(&o.topics),
 	}
 	o.own = o.ownOptions()
+	o.printsLifecycle = func() bool { return o.lifecycle }
 	o.bind(c, func(ctx context.Context) error { return listenRun(ctx, o) })
 	return c
 }
@@ -90,10 +91,14 @@ func (o *listenOptions) ownOptions() []option.Option {
 	}, o.ready.flags("every topic is joined"), []option.Option{
 		{Flag: "buffer", Value: option.Size(&o.buffer, "64MiB"),
 			Usage: "`SIZE` of what may wait for the reader of stdout", Example: "64MiB"},
-		{Flag: "when-full", Value: option.Checked(&o.whenFull, router.Block.String(), router.ParsePolicy),
+		{Flag: "when-full", Value: whenFullKind.To(&o.whenFull, router.Block.String()),
 			Usage: "what then: `POLICY` is block, drop-newest, drop-oldest or fail", Example: "drop-oldest"},
 	})
 }
+
+// whenFullKind is what becomes of records for which there is no room.
+var whenFullKind = option.ChoiceKind(router.ParsePolicy,
+	router.Block.String(), router.DropNewest.String(), router.DropOldest.String(), router.Fail.String())
 
 // compileEvents compiles a glob of events, none of which is empty.
 func compileEvents(pattern string) (glob.Glob, error) {
@@ -129,6 +134,9 @@ func listenRun(ctx context.Context, o *listenOptions) error {
 		}
 	}
 	o.warnOfWildcards()
+	if text := o.renderer.form; text != nil {
+		reserve(&text.topicWidth, o.topics...)
+	}
 	options.ReadBuffer = listenReadBuffer
 	options.Skip = o.skip()
 	options.Presence = o.presence

@@ -19,6 +19,7 @@ import (
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"golang.org/x/term"
 
 	"phx/cmd/internal/exit"
 	"phx/cmd/internal/option"
@@ -191,6 +192,8 @@ type Streams struct {
 	Out, Err io.Writer
 	// InTerminal, OutTerminal and ErrTerminal say that a person is at the other end.
 	InTerminal, OutTerminal, ErrTerminal bool
+	// OutWidth and ErrWidth return how many cells a line has now of the terminal that Out or Err is.
+	OutWidth, ErrWidth func() int
 	// ErrStamped says that nobody else notes when a line came on Err.
 	ErrStamped bool
 	// LookupEnv returns an environment variable.
@@ -212,8 +215,22 @@ func SystemStreams() *Streams {
 		OutTerminal: isTerminal(os.Stdout),
 		ErrTerminal: isTerminal(os.Stderr),
 		ErrStamped:  !isTerminal(os.Stderr) && !proc.IsJournal(os.Stderr, os.Getenv("JOURNAL_STREAM")),
+		OutWidth:    func() int { return terminalWidth(os.Stdout) },
+		ErrWidth:    func() int { return terminalWidth(os.Stderr) },
 		LookupEnv:   os.LookupEnv,
 	}
+}
+
+// usualWidth is how wide a terminal is that does not tell.
+const usualWidth = 80
+
+// terminalWidth returns the width of a terminal, as it is now.
+func terminalWidth(f *os.File) int {
+	width, _, err := term.GetSize(int(f.Fd()))
+	if err != nil || width <= 0 {
+		return usualWidth
+	}
+	return width
 }
 
 // env returns an environment variable; one that is empty counts as unset.

@@ -49,6 +49,7 @@ channels, pushes events, and prints what the server sends as signals, one JSON o
 		newVersionCmd(f),
 	)
 	root.SetHelpCommand(newHelpCmd(f))
+	completeChoices(root)
 	return root
 }
 

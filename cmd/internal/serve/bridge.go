@@ -61,6 +61,8 @@ type Bridge struct {
 	// Metrics are what is measured of all of it.
 	Metrics *Metrics
 	failed  chan error
+	// allToStdout: without a condition, every signal goes to stdout.
+	allToStdout atomic.Bool
 	// started: every connection is known. Before, none counts as missing.
 	started atomic.Bool
 
@@ -120,6 +122,14 @@ func (b *Bridge) StartAll() error {
 // stay as they are.
 func (b *Bridge) Config() (controlSocket, httpListen string) {
 	return b.first.serve.ControlSocket, b.first.serve.HTTPListen
+}
+
+// Names returns the names of the connections of the config file. It is called before StartAll.
+func (b *Bridge) Names() (names []string) {
+	for _, c := range b.first.connections {
+		names = append(names, c.name)
+	}
+	return names
 }
 
 // An EndedError says that a required connection is over: it has used up its retries, or cannot be retried.
@@ -318,8 +328,12 @@ func (b *Bridge) routeBy(p *plan) error {
 		return err
 	}
 	b.sinks, done = sinks, true
+	b.allToStdout.Store(p.serve.AllToStdout)
 	return nil
 }
+
+// AllToStdout reports whether every signal goes to stdout, because the configuration in effect has no routes.
+func (b *Bridge) AllToStdout() bool { return b.allToStdout.Load() }
 
 // runningSink returns the sink that has these settings already.
 func (b *Bridge) runningSink(wanted config.Sink) (sink, bool) {
