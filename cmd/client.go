@@ -57,8 +57,8 @@ func (c *client) bind(command *cobra.Command, run func(ctx context.Context) erro
 	command.Flags().SortFlags = false
 	c.set = option.NewSet(c.own, c.connection.Options(), c.output.Options(), c.logging.Options(), []option.Option{maxTimeOption(&c.maxTime)})
 	c.choice = option.NewSet(c.selection.Options())
-	c.choice.Bind(command.Flags())
 	c.set.Bind(command.Flags())
+	c.choice.Bind(command.Flags())
 	completeConnections(command, c.factory, c.choice, &c.selection)
 	command.RunE = func(command *cobra.Command, _ []string) error {
 		if err := c.resolve(); err != nil {
@@ -99,7 +99,7 @@ func (c *client) printing() (p printing, err error) {
 
 // maxTimeOption declares --max-time.
 func maxTimeOption(v *time.Duration) option.Option {
-	return option.Option{Flag: "max-time", Value: option.Duration(v, ""), Example: "30s",
+	return option.Option{Flag: "max-time", Group: option.Ending, Common: true, Value: option.Duration(v, ""), Example: "30s",
 		Usage: "`TIME` for the whole command; not finished by then: exit 28"}
 }
 

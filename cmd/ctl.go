@@ -44,7 +44,7 @@ It gives up after 10 s without a sign of life of phx serve (exit 28); --max-time
 		SuggestionsMinimumDistance: 2,
 	}
 	s.set = option.NewSet([]option.Option{{
-		Flag: "control", Env: "PHX_CONTROL", Value: option.Checked(&s.path, "", notEmpty), Example: "/run/phx/control.sock",
+		Flag: "control", Group: option.Connecting, Common: true, Env: "PHX_CONTROL", Value: option.Checked(&s.path, "", notEmpty), Example: "/run/phx/control.sock",
 		Usage: "`PATH` of the socket of phx serve (default $XDG_RUNTIME_DIR/phx/control.sock, or phx-UID/control.sock in the temp dir)",
 	}})
 	s.set.Bind(c.PersistentFlags())
@@ -313,7 +313,7 @@ type ctlWait struct {
 
 func (w *ctlWait) options() []option.Option {
 	return []option.Option{
-		{Flag: "wait", Value: option.Checked(&w.wait, "", parseState),
+		{Flag: "wait", Value: option.Checked(&w.wait, "", parseState).Among(serve.StateConnected, serve.StateJoined),
 			Usage: "wait until it is in the `STATE` connected or joined: connected, and all its channels joined", Example: "joined"},
 		{Flag: "timeout", Value: option.Duration(&w.timeout, ""),
 			Usage: "`TIME` that --wait may take; not there by then: exit 28", Example: "30s"},

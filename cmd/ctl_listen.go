@@ -54,12 +54,12 @@ func (o *ctlListenOptions) ownOptions() []option.Option {
 			Usage: "only signals whose event matches the `GLOB` (repeat)", Example: "'new_*'"},
 		{Flag: "where", Value: option.Checked(&o.request.Where, "", notEmpty),
 			Usage: "only signals of which the jq `EXPR` is true; phx serve runs it", Example: "'.data.payload.total > 100'"},
-		{Flag: "count", Shorthand: "c", Value: option.Count(&o.count, ""),
+		{Flag: "count", Group: option.Ending, Common: true, Shorthand: "c", Value: option.Count(&o.count, ""),
 			Usage: "end after `N` signals; those about connections and channels do not count, unless --match is given", Example: "3"},
 	}, o.stop.flags(), []option.Option{
-		{Flag: "duration", Value: option.Duration(&o.duration, ""),
+		{Flag: "duration", Group: option.Ending, Common: true, Value: option.Duration(&o.duration, ""),
 			Usage: "end after this `TIME`", Example: "1m"},
-		{Flag: "idle-timeout", Value: option.Duration(&o.idle, ""),
+		{Flag: "idle-timeout", Group: option.Ending, Common: true, Value: option.Duration(&o.idle, ""),
 			Usage: "end when no signal that --count counts has come for this `TIME`", Example: "30s"},
 	}, o.ready.flags("no signal is missed any more"))
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"phx/cmd/config"
+	"phx/cmd/internal/exit"
 	"phx/cmd/internal/option"
 	"phx/phoenix"
 	"phx/signal"
@@ -25,11 +26,14 @@ connections:
     params: {user_id: "123", token: {file: /run/secrets/token}}
     auto_join_channels:
       - room:lobby
-      - {topic: "user:123", secret_params: {access_token: {command: [pass, show, backend]}},
-         on_join: [{event: subscribe, payload: {to: all}}]}
+      - topic: "user:123"
+        secret_params: {access_token: {command: [pass, show, backend]}}
+        on_join: [{event: subscribe, payload: {to: all}}]
 sinks:
   audit: {file: {path: signals.ndjson}}
-  hook: {webhook: {url: https://example.com/hook, secret: {env: HOOK_SECRET}}, queue: 64MiB}
+  hook:
+    webhook: {url: https://example.com/hook, secret: {env: HOOK_SECRET}}
+    queue: 64MiB
 routes:
   - {match: "phoenix.backend.**", event: "new_*", to: [stdout, hook]}
   - {match: "phoenix.connection.*", to: audit}
@@ -37,8 +41,8 @@ control: {socket: /run/phx/control.sock}
 http: {listen: 127.0.0.1:9464}
 `
 
-// configHelp is the text of `phx help config`. The keys are those of the parser.
-func configHelp(root *cobra.Command) string {
+// configHelp is the page of `phx help config`. The keys are those of the parser.
+func configHelp(root *cobra.Command) *page {
 	p, keys, settings := &page{}, config.DescribeKeys(), settingsByKey(root)
 	p.paragraph("Config files of phx.")
 	p.paragraph("A config file is YAML, or JSON, with named connections and, for `phx serve`, where their signals go. Commands " +
@@ -68,20 +72,17 @@ func configHelp(root *cobra.Command) string {
 
 	p.heading("Variables")
 	p.paragraph("In every text that is a value, variables of the environment are filled in, after the file was parsed.")
-	p.gap()
+	p.blank()
 	p.item(20, "${VAR}", "The variable, which must be set.")
 	p.item(20, "${VAR:-default}", "The default, if the variable is not set, or empty.")
 	p.item(20, "${VAR:?message}", "An error with the message, if the variable is not set, or empty.")
 	p.item(20, "$$", "A dollar sign.")
-	return p.String()
+	return p
 }
 
 // keys adds what there is to know about keys.
 func (p *page) keys(keys []option.Key, settings map[string]string) {
 	for _, key := range keys {
-		p.gap()
-		line := fmt.Sprintf("%-26s %-35s %s", key.Path, key.Type, settings[key.Path])
-		p.WriteString("  " + strings.TrimRight(line, " ") + "\n")
 		text := key.About
 		if key.Required {
 			text += " It must be there."
@@ -89,7 +90,10 @@ func (p *page) keys(keys []option.Key, settings map[string]string) {
 		if key.Default != nil {
 			text += " Default: " + strings.ReplaceAll(strings.Trim(string(key.Default), `"`), ",", ", ") + "."
 		}
-		p.wrap(6, text)
+		if flag := settings[key.Path]; flag != "" {
+			text += " Also: " + flag + "."
+		}
+		p.entry(fmt.Sprintf("%-26s %s", key.Path, key.Type), text)
 	}
 }
 
@@ -136,8 +140,20 @@ var otherVariables = []variable{
 	{"PATH", "Where the programs of secrets and of exec sinks are looked for."},
 }
 
-// environmentHelp is the text of `phx help environment`. What has a flag is made of the options of all commands.
-func environmentHelp(root *cobra.Command) string {
+// exitCodesHelp is the page of `phx help exit-codes`, made of the one table.
+func exitCodesHelp() *page {
+	p := &page{}
+	p.paragraph("Exit codes of phx. With several failures, that of the first counts.")
+	p.blank()
+	for _, row := range exit.Table {
+		p.item(21, fmt.Sprintf("%3d  %s", row.Code, row.Name), row.Meaning)
+	}
+	p.paragraph("From 129 on, phx dies of the signal itself, and the shell shows 128 plus its number. As process 1, which no signal ends, it exits with that.")
+	return p
+}
+
+// environmentHelp is the page of `phx help environment`. What has a flag is made of the options of all commands.
+func environmentHelp(root *cobra.Command) *page {
 	p := &page{}
 	p.paragraph("Environment variables that phx reads. One that is empty counts as one that is not set.")
 	p.paragraph("A flag counts before its variable, and so does a connection of a config file that was asked for with -n. A " +
@@ -152,7 +168,7 @@ func environmentHelp(root *cobra.Command) string {
 		p.item(variableColumn, v.name, v.about)
 	}
 	p.paragraph("The variables of proxies may be written in small letters, too. A config file may refer to any other variable, as ${VAR} or {env: VAR}: see `phx help config`.")
-	return p.String()
+	return p
 }
 
 // variableColumn is where the explanations of variables begin.
@@ -230,8 +246,8 @@ var formattingExamples = map[string]commandExample{
 	"color":       {`phx push room:lobby echo '{"n":1.0}' -o payload --color never`, `{"n":1.0}`},
 }
 
-// formattingHelp is the text of `phx help formatting`.
-func formattingHelp() string {
+// formattingHelp is the page of `phx help formatting`.
+func formattingHelp() *page {
 	p := &page{}
 	p.paragraph("How phx prints records.")
 	p.paragraph("stdout has records and nothing else: one JSON text a line in a pipe or a file, always; on a terminal a line of text, unless " +
@@ -247,26 +263,20 @@ func formattingHelp() string {
 	p.heading("Formats, each with the same message, indented")
 	for i, name := range signal.Formats() {
 		format := signal.Format(i)
-		p.gap()
+		p.blank()
 		p.item(15, name, formatAbout[format])
 		p.block(exampleColumn, formatExample(format))
 	}
-	p.gap()
+	p.blank()
 	p.item(15, formatText, textAbout)
 	p.block(exampleColumn, textExample())
-	return p.String()
+	return p
 }
 
 // option adds a flag with its example.
 func (p *page) option(f *pflag.Flag) {
-	name, usage := pflag.UnquoteUsage(f)
-	heading := "--" + f.Name
-	if f.Shorthand != "" {
-		heading = "-" + f.Shorthand + ", " + heading
-	}
-	p.gap()
-	p.WriteString("  " + strings.TrimRight(heading+" "+name, " ") + "\n")
-	p.wrap(6, usage)
+	name, text := flagHelp(f)
+	p.entry(strings.TrimLeft(name, " "), text)
 	example := formattingExamples[f.Name]
 	p.block(exampleColumn, "$ "+example.command+"\n"+example.output+"\n")
 }
@@ -390,8 +400,8 @@ func reasonGroups() []reasonGroup {
 	}
 }
 
-// signalsHelp is the text of `phx help signals`.
-func signalsHelp() string {
+// signalsHelp is the page of `phx help signals`.
+func signalsHelp() *page {
 	p := &page{}
 	p.paragraph("Signals, the records that phx prints.")
 	p.paragraph("A signal is one JSON object on one line. What follows is the default format, -o signal; the other formats " +
@@ -406,10 +416,7 @@ func signalsHelp() string {
 		"those of a push. Times are whole numbers, in milliseconds (_ms) or microseconds (_us). What is printed depends on the command: " +
 		"phx listen prints signals of connections and channels with --lifecycle, phx serve all of them.")
 	for _, t := range signalTypes {
-		p.gap()
-		p.WriteString("  " + t.name + "\n")
-		p.wrap(6, t.data)
-		p.wrap(6, t.about)
+		p.entry(t.name, t.data, t.about)
 	}
 	for _, group := range reasonGroups() {
 		p.heading(strings.ToUpper(group.head[:1]) + group.head[1:])
@@ -420,5 +427,5 @@ func signalsHelp() string {
 	p.heading("Bus topics, for routes with subscribe")
 	p.item(52, "jido.protocol.phoenix.NAME", "every signal of a connection")
 	p.item(52, "jido.protocol.phoenix.NAME.TOPIC", "those with a topic, spelled as in a type")
-	return p.String()
+	return p
 }

@@ -3,6 +3,7 @@ package cmd
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -35,6 +36,7 @@ is stopped, and prints what happens to the link and the channels; their messages
 		{Flag: "stay", Value: option.Switch(&o.stay),
 			Usage: "stay joined, and print the signals of connection and channels, until stopped"},
 	}
+	c.ValidArgsFunction = o.completeTopics(math.MaxInt)
 	o.bind(c, func(ctx context.Context) error { return joinRun(ctx, o) })
 	return c
 }

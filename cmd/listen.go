@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -63,6 +64,7 @@ Without a TOPIC it joins the auto_join_channels of the connection in the config 
 	}
 	o.own = o.ownOptions()
 	o.printsLifecycle = func() bool { return o.lifecycle }
+	c.ValidArgsFunction = o.completeTopics(math.MaxInt)
 	o.bind(c, func(ctx context.Context) error { return listenRun(ctx, o) })
 	return c
 }
@@ -73,12 +75,12 @@ func (o *listenOptions) ownOptions() []option.Option {
 			Usage: "print only messages whose event matches the `GLOB` (repeat)", Example: "'new_*'"},
 		{Flag: "exclude-event", Value: option.Repeated(&o.excluded, compileEvents),
 			Usage: "do not print messages whose event matches the `GLOB` (repeat)", Example: "presence_diff"},
-		{Flag: "count", Shorthand: "c", Value: option.Count(&o.count, ""),
+		{Flag: "count", Group: option.Ending, Common: true, Shorthand: "c", Value: option.Count(&o.count, ""),
 			Usage: "end after `N` records; signals of --lifecycle do not count", Example: "3"},
 	}, o.stop.flags(), []option.Option{
-		{Flag: "duration", Value: option.Duration(&o.duration, ""),
+		{Flag: "duration", Group: option.Ending, Common: true, Value: option.Duration(&o.duration, ""),
 			Usage: "end after this `TIME`, counted from when every topic is joined", Example: "1m"},
-		{Flag: "idle-timeout", Value: option.Duration(&o.idle, ""),
+		{Flag: "idle-timeout", Group: option.Ending, Common: true, Value: option.Duration(&o.idle, ""),
 			Usage: "end when no message has come for this `TIME`", Example: "30s"},
 		{Flag: "lifecycle", Value: option.Switch(&o.lifecycle),
 			Usage: "print the signals of connection and channels, too"},
@@ -86,7 +88,7 @@ func (o *listenOptions) ownOptions() []option.Option {
 			Usage: "print who comes, who goes and who is there, too, behind the presence messages that say so"},
 		{Flag: "keep-going", Value: option.Switch(&o.keepGoing),
 			Usage: "go on with the other topics when one cannot be joined, or is lost for good"},
-		{Flag: "exit-on-close", Value: option.Switch(&o.exitOnClose),
+		{Flag: "exit-on-close", Group: option.Ending, Common: true, Value: option.Switch(&o.exitOnClose),
 			Usage: "do not join again what the server closes; end with 0 when it has closed every topic"},
 	}, o.ready.flags("every topic is joined"), []option.Option{
 		{Flag: "buffer", Value: option.Size(&o.buffer, "64MiB"),

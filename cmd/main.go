@@ -141,6 +141,7 @@ func (closedWriter) Write([]byte) (int, error) { return 0, syscall.EBADF }
 // bind adds options to a command, and run as what it does once they are resolved.
 func (f *factory) bind(c *cobra.Command, run func(ctx context.Context) error, groups ...[]option.Option) *option.Set {
 	set := option.NewSet(groups...)
+	c.Flags().SortFlags = false
 	set.Bind(c.Flags())
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if err := set.Resolve(f.streams.LookupEnv); err != nil {

@@ -55,7 +55,7 @@ func (o *outputOptions) isText(s *Streams) bool {
 // outputOption declares --output with formats of those names.
 func (o *outputOptions) outputOption(names ...string) option.Option {
 	return option.Option{
-		Flag: "output", Shorthand: "o", Example: names[0],
+		Flag: "output", Shorthand: "o", Group: option.Printing, Common: true, Example: names[0],
 		Usage: "`FORMAT` of a record: " + strings.Join(names, ", ") + " (default text on a terminal, else " + names[0] + ")",
 		Value: option.ChoiceKind(func(text string) (recordFormat, error) {
 			format, err := signal.ParseFormat(text)
@@ -76,15 +76,15 @@ const (
 
 // Options declares the options of printing.
 func (o *outputOptions) Options() []option.Option {
-	return []option.Option{
+	return option.Printing.In([]option.Option{
 		o.outputOption(recordFormats()...),
-		{Flag: "jq", Shorthand: "q", Value: option.Text(&o.Filter, ""),
+		{Flag: "jq", Common: true, Shorthand: "q", Value: option.Text(&o.Filter, ""),
 			Usage: "print what the jq `EXPR` makes of each record, one result a line; files and environment are out of its reach", Example: ".data.payload"},
 		{Flag: "arg", Value: option.Pairs(&o.Variables, jq.TextVariable), Secret: true, Example: `room "$ROOM"`,
 			Usage: "a text that every expression of the command has as a variable: `NAME VALUE` (repeat)"},
 		{Flag: "argjson", Value: option.Pairs(&o.Variables, jq.JSONVariable), Secret: true, Example: `most 3`,
 			Usage: "a JSON value that every expression of the command has as a variable: `NAME JSON` (repeat)"},
-		{Flag: "raw-output", Shorthand: "r", Value: option.Switch(&o.Raw),
+		{Flag: "raw-output", Common: true, Shorthand: "r", Value: option.Switch(&o.Raw),
 			Usage: "print strings without quotes"},
 		{Flag: "exit-status", Shorthand: "e", Value: option.Switch(&o.ExitStatus),
 			Usage: "exit 1 if the last value printed is false or null, 4 if there is none"},
@@ -96,7 +96,7 @@ func (o *outputOptions) Options() []option.Option {
 			Usage: "do not cut lines of text at the width of the terminal"},
 		{Flag: "color", Value: option.Choice(&o.Color, colorAuto, colorAlways, colorNever),
 			Usage: "colour text and JSON: `WHEN` is auto, always or never [$NO_COLOR, $CLICOLOR_FORCE]", Example: colorNever},
-	}
+	}...)
 }
 
 // Check refuses options that contradict each other.
@@ -142,8 +142,8 @@ const (
 
 // Options declares the options of logging.
 func (l *loggingOptions) Options() []option.Option {
-	return []option.Option{
-		{Flag: "verbose", Shorthand: "v", Value: option.Switch(&l.Verbose),
+	return option.Logging.In([]option.Option{
+		{Flag: "verbose", Common: true, Shorthand: "v", Value: option.Switch(&l.Verbose),
 			Usage: "log what happens on the connection"},
 		{Flag: "quiet", Value: option.Switch(&l.Quiet),
 			Usage: "log nothing but errors"},
@@ -151,7 +151,7 @@ func (l *loggingOptions) Options() []option.Option {
 			Usage: "`FORMAT` of the log: text or json", Example: logJSON},
 		{Flag: "trace", Value: option.Switch(&l.Trace),
 			Usage: "log every frame with its payload"},
-	}
+	}...)
 }
 
 // Check refuses options that contradict each other.

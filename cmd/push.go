@@ -49,9 +49,10 @@ complete. It ends at the first push that fails; what came before a bad value is 
 			Usage: "push the whole input as one binary payload"},
 		{Flag: "max-inflight", Value: option.Count(&o.maxInflight, defaultInflight),
 			Usage: "`N` pushes may wait for their replies; output stays in input order", Example: "32"},
-		{Flag: "until", Value: option.Text(&o.stop.untilExpr, ""),
+		{Flag: "until", Group: option.Ending, Common: true, Value: option.Text(&o.stop.untilExpr, ""),
 			Usage: "after the replies, stay and print the channel's messages until the jq `EXPR` is true of one; those that came earlier count", Example: "'.data.payload.done'"},
 	}
+	c.ValidArgsFunction = o.completeTopics(1)
 	o.bind(c, func(ctx context.Context) error { return pushRun(ctx, o) })
 	return c
 }

@@ -64,7 +64,8 @@ type Retry struct {
 // NewConnection returns the defaults.
 func NewConnection(retry Retry) *Connection {
 	c := &Connection{retry: retry}
-	c.options = slices.Concat(c.identityOptions(), tlsOptions(&c.TLS), c.networkOptions(), c.timingOptions())
+	c.options = slices.Concat(option.Connecting.In(c.identityOptions()...), option.Securing.In(tlsOptions(&c.TLS)...),
+		option.Securing.In(c.networkOptions()...), option.Timing.In(c.timingOptions()...))
 	return c
 }
 
@@ -93,14 +94,14 @@ const (
 
 func (c *Connection) identityOptions() []option.Option {
 	return []option.Option{
-		{Flag: "uri", Shorthand: "u", Env: "PHX_URI", Key: "uri", Secret: true, Value: uriKind.To(&c.URI, ""),
+		{Flag: "uri", Common: true, Shorthand: "u", Env: "PHX_URI", Key: "uri", Secret: true, Value: uriKind.To(&c.URI, ""),
 			Usage:   "`URI` of the socket: ws, wss, http or https; /websocket is appended",
 			About:   "URI of the socket: ws, wss, http or https; /websocket is appended.",
 			Example: "ws://localhost:4000/socket"},
 		{Flag: "name", Key: "name", Value: nameKind.To(&c.Name, "default"), Example: "backend",
 			Usage: "`NAME` of the connection in signals",
 			About: "Name of the connection in signals: letters, digits, - and _. The default is the key that it stands under."},
-		{Flag: "param", Key: "params", Secret: true, Value: paramsKind.To(&c.Params, ""), Example: "user_id=123",
+		{Flag: "param", Common: true, Key: "params", Secret: true, Value: paramsKind.To(&c.Params, ""), Example: "user_id=123",
 			Usage: "param of connect/3 as `NAME=VALUE`; NAME=@FILE is read at every dial (repeat)",
 			About: "Params of connect/3. Secrets are read at every dial."},
 		{Flag: "header", Shorthand: "H", Key: "headers", Secret: true, Value: upgradeHeadersKind.To(&c.Headers, ""),
@@ -111,7 +112,7 @@ func (c *Connection) identityOptions() []option.Option {
 			Usage: "params of the join: a `JSON` object, @FILE, or - for stdin", Example: `'{"user_id":123}'`},
 		{Flag: "on-join", Secret: true, Value: onJoinFlag.To(&c.onJoin, ""), Example: "'subscribe {\"to\":\"all\"}'",
 			Usage: "push `'EVENT JSON'` after each join and rejoin, before anything else; EVENT @FILE is read at each join (repeat)"},
-		{Flag: "auth-token-file", Env: "PHX_AUTH_TOKEN", Key: "auth_token", Value: tokenKind.To(&c.AuthToken, ""), Example: "token.txt",
+		{Flag: "auth-token-file", Common: true, Env: "PHX_AUTH_TOKEN", Key: "auth_token", Value: tokenKind.To(&c.AuthToken, ""), Example: "token.txt",
 			Usage: "`FILE` with the auth token, read at every dial; - for stdin; the variable holds the token itself",
 			About: "The auth token, read at every dial."},
 		{Key: "auto_join_channels", Value: autoJoinKind.To(&c.autoJoin, ""),
@@ -283,7 +284,7 @@ func (r Retry) maxOutage() string {
 	if r.MaxOutage == 0 {
 		return ""
 	}
-	return r.MaxOutage.String()
+	return strings.TrimSuffix(r.MaxOutage.String(), "0s")
 }
 
 // outageLimit returns the bound of an outage. Who says how often to try, and not for how long, gets that many tries.

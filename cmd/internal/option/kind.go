@@ -174,3 +174,9 @@ func (k Kind[T]) With(s Shape) Kind[T] {
 func Described(name string, s Shape) Value {
 	return Value{Name: name, Schema: s}
 }
+
+// Among returns the value, one of those choices, which completion offers.
+func (v Value) Among(choices ...string) Value {
+	v.Choices = choices
+	return v
+}
