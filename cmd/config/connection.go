@@ -257,6 +257,17 @@ func (c *Connection) sources() []*secret.Source {
 	return all
 }
 
+// Descriptors returns how many file descriptors the connection may need at once beside its socket: for a dial, which takes the
+// resolver or a second address, or for a secret, which is read before the dial and at a rejoin.
+func (c *Connection) Descriptors() int {
+	const dial = 2
+	sources := c.sources()
+	for _, channel := range c.autoJoin {
+		sources = append(sources, valuesOf(channel.secrets)...)
+	}
+	return max(dial, secret.MostDescriptors(sources))
+}
+
 func valuesOf(pairs []secret.Named) []*secret.Source {
 	values := make([]*secret.Source, len(pairs))
 	for i, p := range pairs {
