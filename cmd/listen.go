@@ -365,6 +365,10 @@ type timeLimits struct {
 	last atomic.Int64
 }
 
+// secondLook is how long what seems idle is given to show otherwise. When the process has been stopped, the timer fires first, and
+// what came meanwhile is still in the socket.
+const secondLook = 100 * time.Millisecond
+
 // start starts the limits that are not zero. end may be called by another goroutine, more than once.
 func (t *timeLimits) start(duration, idle time.Duration, end func()) {
 	if duration > 0 {
@@ -375,14 +379,20 @@ func (t *timeLimits) start(duration, idle time.Duration, end func()) {
 	}
 	t.base = time.Now()
 	ready := make(chan struct{})
+	looked := false
 	t.idle = time.AfterFunc(idle, func() {
 		<-ready
 		quiet := time.Since(t.base) - time.Duration(t.last.Load())
-		if quiet >= idle {
+		switch {
+		case quiet < idle:
+			looked = false
+			t.idle.Reset(idle - quiet)
+		case !looked:
+			looked = true
+			t.idle.Reset(secondLook)
+		default:
 			end()
-			return
 		}
-		t.idle.Reset(idle - quiet)
 	})
 	close(ready)
 }
