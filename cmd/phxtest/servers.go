@@ -133,6 +133,14 @@ var serverVerbs = map[string]struct {
 		}
 		return err
 	}},
+	// raw HEX writes the bytes to everyone as they are, whatever frame that is.
+	"raw": {1, func(s *phoenixtest.Server, args []string) error {
+		data, err := hex.DecodeString(args[0])
+		for _, c := range s.Conns() {
+			c.SendRaw(data)
+		}
+		return err
+	}},
 	// broadcast TOPIC EVENT PAYLOAD sends a message to everyone in the topic.
 	"broadcast": {3, func(s *phoenixtest.Server, args []string) error {
 		s.Broadcast(args[0], args[1], phoenixtest.RawJSON(args[2]))
