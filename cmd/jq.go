@@ -75,15 +75,16 @@ type stopConditions struct {
 	until, failOn *jq.Filter // nil: none
 	errors        recordErrors
 	encoder       *signal.Encoder
-	line          []byte
+	line          []byte // scratch, as are members
+	members       [2]jq.Member
 }
 
 // flags declares both options.
 func (s *stopConditions) flags() []option.Option {
 	return []option.Option{
-		{Flag: "until", Group: option.Ending, Common: true, Value: option.Text(&s.untilExpr, ""),
+		{Flag: "until", Value: option.Text(&s.untilExpr, ""),
 			Usage: "end when the jq `EXPR` is true of a signal that is printed", Example: "'.data.payload.n >= 3'"},
-		{Flag: "fail-on", Group: option.Ending, Common: true, Value: option.Text(&s.failOnExpr, ""),
+		{Flag: "fail-on", Value: option.Text(&s.failOnExpr, ""),
 			Usage: "end with exit code 1 when the jq `EXPR` is true of a signal that is printed", Example: "'.data.payload.error'"},
 	}
 }
@@ -112,19 +113,19 @@ func (s *stopConditions) checkEvent(ctx context.Context, ev *phoenix.Event) erro
 		return nil
 	}
 	s.line = s.encoder.Append(s.line[:0], ev)
-	return s.check(ctx, s.line, ev.Seq)
+	return s.check(ctx, document(s.line, s.encoder, &s.members), ev.Seq)
 }
 
 // check applies the conditions to a signal in the default format, the one with that seq. Its error ends the command: errDone as
 // it should, another one as a failure.
-func (s *stopConditions) check(ctx context.Context, line []byte, seq uint64) error {
-	switch failed, err := s.matches(ctx, s.failOn, line); {
+func (s *stopConditions) check(ctx context.Context, document jq.Document, seq uint64) error {
+	switch failed, err := s.matches(ctx, s.failOn, document); {
 	case err != nil:
 		return err
 	case failed:
 		return &exit.Error{Code: exit.Failure, Message: "--fail-on matched signal " + strconv.FormatUint(seq, 10), Hint: "it is the last one printed"}
 	}
-	done, err := s.matches(ctx, s.until, line)
+	done, err := s.matches(ctx, s.until, document)
 	if done {
 		err = errDone
 	}
@@ -132,11 +133,11 @@ func (s *stopConditions) check(ctx context.Context, line []byte, seq uint64) err
 }
 
 // matches reports whether f is true of a signal; nil is not. Its error is that of an expression that halts.
-func (s *stopConditions) matches(ctx context.Context, f *jq.Filter, line []byte) (bool, error) {
+func (s *stopConditions) matches(ctx context.Context, f *jq.Filter, document jq.Document) (bool, error) {
 	if f == nil {
 		return false, nil
 	}
-	matched, err := f.Match(ctx, line)
+	matched, err := f.Match(ctx, document)
 	if halt := halted(err); halt != nil {
 		return false, halt
 	}

@@ -20,23 +20,22 @@ import (
 	"phx/signal"
 )
 
-// A renderer turns events into what is printed of them: the encoder's line, what the jq filter makes of it, or the text of it for eyes, in
-// the style of the output. It remembers what decides about the exit code.
+// A renderer turns events into what is printed of them: the encoder's line, or what the jq filter makes of it, in the
+// style of the output. It remembers what decides about the exit code.
 type renderer struct {
 	encoder *signal.Encoder
 	filter  *jq.Filter // nil: none
 	raw     bool
 	style   jsonStyle
-	// form is how records are written for eyes; nil: they are JSON.
-	form   *textForm
-	errors recordErrors
+	errors  recordErrors
 	// halted says that the filter has ended the command: nothing is printed any more.
 	halted bool
 
 	exitStatus bool
 	last       lastValue
 
-	line, text []byte // scratch
+	line, text []byte // scratch, as are members
+	members    [2]jq.Member
 }
 
 // lastValue is what -e knows of the last value printed.
@@ -51,14 +50,11 @@ const (
 // newRenderer returns the renderer for a connection of that name. An expression that does not compile is its error.
 func newRenderer(o outputOptions, name string, s *Streams, log *slog.Logger) (*renderer, error) {
 	r := &renderer{
-		encoder:    signal.NewEncoder(o.Output.Format, name),
+		encoder:    signal.NewEncoder(o.Format, name),
 		raw:        o.Raw,
 		style:      newJSONStyle(o, s),
 		errors:     recordErrors{log: log},
 		exitStatus: o.ExitStatus,
-	}
-	if o.isText(s) {
-		r.form = newTextForm(o, s)
 	}
 	if o.Filter == "" {
 		return r, nil
@@ -76,32 +72,46 @@ func (r *renderer) encode(ev *phoenix.Event) []byte {
 
 // plain reports whether the encoder's lines are printed as they are.
 func (r *renderer) plain() bool {
-	return r.filter == nil && !r.raw && r.form == nil && r.style == (jsonStyle{})
+	return r.filter == nil && !r.raw && r.style == (jsonStyle{})
 }
 
-// soon returns what is printed of a line of the encoder without its line break, if that is at most one text and known at once;
-// nothing is printed if it is empty. It is valid until the next call.
-func (r *renderer) soon(text []byte) (printed []byte, known bool) {
-	if r.filter == nil {
-		return text, true
+// document returns a line of an encoder that appended it last, without its line break, as what expressions are run on. members is
+// scratch.
+func document(line []byte, e *signal.Encoder, members *[2]jq.Member) jq.Document {
+	at := e.Members()
+	if at.DataEnd == 0 {
+		return jq.Document{Text: line}
 	}
-	r.text, known = r.filter.Plain(r.text[:0], text)
+	members[0] = jq.Member{Key: "data", Value: line[at.DataStart:at.DataEnd]}
+	if at.MetadataEnd == 0 {
+		return jq.Document{Text: line, Ours: true, Members: members[:1]}
+	}
+	members[1] = jq.Member{Key: "metadata", Value: line[at.MetadataStart:at.MetadataEnd]}
+	return jq.Document{Text: line, Ours: true, Members: members[:]}
+}
+
+// soon returns what is printed of a document, if that is at most one text and known at once; nothing is printed if it is empty. It
+// is valid until the next call.
+func (r *renderer) soon(document jq.Document) (printed []byte, known bool) {
+	if r.filter == nil {
+		return document.Text, true
+	}
+	r.text, known = r.filter.Plain(r.text[:0], document)
 	return r.text, known
 }
 
-// each gives each text that is printed of a line of the encoder to emit, one after the other as they come: the line itself, or the
-// results of the filter. emit's error ends it, and is returned, and so does a filter that halts. ctx ends a filter that does not end
+// each gives each text that is printed of a document to emit, one after the other as they come: the text itself, or the results of
+// the filter. emit's error ends it, and is returned, and so does a filter that halts. ctx ends a filter that does not end
 // by itself. A filter that fails on the record is logged, and remembered for [renderer.result].
-func (r *renderer) each(ctx context.Context, line []byte, emit func(text []byte) error) error {
-	text := bytes.TrimSuffix(line, []byte("\n"))
+func (r *renderer) each(ctx context.Context, document jq.Document, emit func(text []byte) error) error {
 	switch {
-	case len(text) == 0:
+	case len(document.Text) == 0:
 		return nil
 	case r.filter == nil:
-		return emit(text)
+		return emit(document.Text)
 	}
 	var refused error
-	err := r.filter.Run(ctx, text, func(result []byte) error {
+	err := r.filter.Run(ctx, document, func(result []byte) error {
 		refused = emit(result)
 		return refused
 	})
@@ -120,9 +130,6 @@ func (r *renderer) each(ctx context.Context, line []byte, emit func(text []byte)
 // appendText appends one JSON text as one line, or as many as its style has.
 func (r *renderer) appendText(dst, text []byte) []byte {
 	r.note(text)
-	if r.form != nil {
-		return r.form.append(dst, text)
-	}
 	if r.raw && text[0] == '"' {
 		if unquoted, _, err := rawjson.ReadString(text, 0); err == nil {
 			return r.appendRaw(dst, unquoted)
@@ -272,7 +279,7 @@ func (p printing) announce(dst []byte, l router.Loss) []byte {
 	ctx, cancel := context.WithTimeout(context.Background(), announceTime)
 	defer cancel()
 	most := len(dst) + maxAnnouncement
-	_ = r.each(ctx, r.line, func(text []byte) error { // its only error is errDone, or that of a filter that halts
+	_ = r.each(ctx, jq.Document{Text: bytes.TrimSuffix(r.line, lineBreak)}, func(text []byte) error { // its only error is errDone, or that of a filter that halts
 		dst = r.appendText(dst, text)
 		if len(dst) > most {
 			return errDone
@@ -415,7 +422,8 @@ func (out *output) writeChunk(c *router.Chunk, piece func(size int) int) error {
 func (out *output) add(ev *phoenix.Event) (printed bool, err error) {
 	r := out.renderer
 	if !r.plain() {
-		return out.addLine(r.encode(ev), ev.Seq)
+		line := bytes.TrimSuffix(r.encode(ev), lineBreak)
+		return out.addDocument(document(line, r.encoder, &r.members), ev.Seq)
 	}
 	chunk := out.open()
 	start := chunk.Buffer()
@@ -429,22 +437,32 @@ func (out *output) add(ev *phoenix.Event) (printed bool, err error) {
 	return printed, err
 }
 
-// addLine is add for a line of the encoder, of the signal with that seq.
+var lineBreak = []byte("\n")
+
+// addLine is add for a line that came encoded, of the signal with that seq.
 func (out *output) addLine(line []byte, seq uint64) (printed bool, err error) {
-	line = bytes.TrimSuffix(line, []byte("\n"))
-	if len(line) == 0 || out.renderer.halted {
+	return out.addDocument(jq.Document{Text: bytes.TrimSuffix(line, lineBreak)}, seq)
+}
+
+// addDocument is add for a document, of the signal with that seq.
+func (out *output) addDocument(document jq.Document, seq uint64) (printed bool, err error) {
+	if len(document.Text) == 0 || out.renderer.halted {
 		return false, nil
 	}
-	if text, known := out.renderer.soon(line); known {
+	if text, known := out.renderer.soon(document); known {
 		if len(text) == 0 {
 			return false, nil
 		}
 		return true, out.addText(text, seq)
 	}
+	return out.addResults(document, seq)
+}
+
+// addResults adds the results of a filter as they come.
+func (out *output) addResults(document jq.Document, seq uint64) (printed bool, err error) {
 	ctx, cancel := out.filterContext()
 	defer cancel()
-	// What a filter yields is queued as it comes.
-	err = out.renderer.each(ctx, line, func(text []byte) error {
+	err = out.renderer.each(ctx, document, func(text []byte) error {
 		if !printed {
 			out.hand.Reset(handOver)
 		}
@@ -466,14 +484,6 @@ func (out *output) addText(text []byte, seq uint64) error {
 		return out.flush()
 	}
 	return nil
-}
-
-// addLines is add for a record that is made as text, of whatever lines.
-func (out *output) addLines(text []byte) error {
-	out.renderer.note(text)
-	chunk := out.open()
-	chunk.Commit(append(chunk.Buffer(), text...), 0)
-	return out.flush()
 }
 
 // filterContext returns what bounds a filter. What was received is still printed when the command is ending, each record in its own

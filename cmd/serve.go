@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -28,16 +27,12 @@ import (
 type serveOptions struct {
 	factory   *factory
 	selection config.Selection
-	output    outputOptions
 	logging   loggingOptions
 	control   string
 	ready     readiness
 
 	log      *slog.Logger
 	notifier *serve.Notifier
-	bridge   *serve.Bridge
-	// form is how signals are written to stdout; nil: as they are.
-	form *textForm
 }
 
 func newServeCmd(f *factory) *cobra.Command {
@@ -58,15 +53,12 @@ control socket, if that is gone; also under nohup. While it runs, phx ctl shows 
 		if err := o.logging.Check(); err != nil {
 			return err
 		}
-		o.logging.suit(o.output.Color, f)
-		o.log = f.newLogger(o.logging, slog.LevelInfo)
+		o.logging.suit(colorAuto, f)
+		o.log = newLogger(f.streams.Err, o.logging, slog.LevelInfo)
 		return serveRun(ctx, o)
-	}, o.selection.FileOptions(), o.options(), only(o.output.Options(), isLook), o.logging.Options())
+	}, o.selection.FileOptions(), o.options(), o.logging.Options())
 	return c
 }
-
-// isLook reports whether an option of printing is one of serve, too: what is printed, and in which format, the config says.
-func isLook(flag string) bool { return flag == "color" || flag == "no-trim" }
 
 func (o *serveOptions) options() []option.Option {
 	return append([]option.Option{
@@ -83,18 +75,15 @@ func serveRun(ctx context.Context, o *serveOptions) error {
 	hangups, stopHangups := catchHangups()
 	defer stopHangups()
 	o.notifier = serve.NewNotifier(o.log)
-	err := o.ready.prepare(o.factory)
-	if err != nil {
+	if err := o.ready.prepare(); err != nil {
 		return err
 	}
 	defer o.ready.end(o.log)
-	if o.bridge, err = serve.New(o.bridgeOptions()); err != nil {
+	b, err := serve.New(o.bridgeOptions())
+	if err != nil {
 		return wrongConfig(err)
 	}
-	if o.form != nil {
-		reserve(&o.form.nameWidth, o.bridge.Names()...)
-	}
-	s := &server{serveOptions: o, hangups: hangups}
+	s := &server{serveOptions: o, bridge: b, hangups: hangups}
 	if err := s.open(); err != nil {
 		return err
 	}
@@ -109,10 +98,10 @@ func (o *serveOptions) bridgeOptions() serve.Options {
 		Where:     compileWhere,
 		LookupEnv: o.factory.streams.LookupEnv,
 		Dir:       o.selection.Dir,
-		Stdout:    o.stdout(),
+		Stdout:    o.factory.streams.Out,
 		Build:     serveBuildInfo(),
 		Logger:    o.log,
-		LogEvent:  o.logEvent,
+		LogEvent:  func(log *slog.Logger, ev *phoenix.Event) { logLifecycle(log, ev, intervalKey) },
 		Explain:   explainAnswer,
 		Reloading: o.notifier.Reloading,
 	}
@@ -124,29 +113,10 @@ func (o *serveOptions) bridgeOptions() serve.Options {
 	return options
 }
 
-// stdout returns what the sink of that name writes to: on a terminal, signals are text.
-func (o *serveOptions) stdout() io.Writer {
-	streams := o.factory.streams
-	if !streams.OutTerminal {
-		return streams.Out
-	}
-	o.form = newTextForm(o.output, streams)
-	o.form.names = true
-	return &textWriter{w: streams.Out, form: o.form}
-}
-
-// logEvent logs an event of a connection's life, unless the same terminal shows its signal.
-func (o *serveOptions) logEvent(log *slog.Logger, ev *phoenix.Event) {
-	streams := o.factory.streams
-	if streams.OutTerminal && streams.ErrTerminal && !o.logging.Verbose && o.bridge.AllToStdout() {
-		return
-	}
-	logLifecycle(log, ev, intervalKey)
-}
-
 // A server is serve at work: the bridge, the control API, the HTTP server and the watchdog.
 type server struct {
 	*serveOptions
+	bridge *serve.Bridge
 	// hangups gets HUP.
 	hangups <-chan os.Signal
 
@@ -175,7 +145,6 @@ func (s *server) open() error {
 	if s.control, err = serve.Listen(path); err != nil {
 		return err
 	}
-	s.factory.traces.add(func() { _ = s.control.Close() })
 	if web != "" {
 		if s.web, err = serve.ListenHTTP(web); err != nil {
 			return errors.Join(err, s.control.Close())
@@ -377,7 +346,9 @@ func compileWhere(expr string) (func(context.Context, []byte) (bool, error), err
 	if err != nil {
 		return nil, err
 	}
-	return f.Match, nil
+	return func(ctx context.Context, line []byte) (bool, error) {
+		return f.Match(ctx, jq.Document{Text: line, Ours: true})
+	}, nil
 }
 
 // serveBuildInfo returns the labels of phx_build_info.

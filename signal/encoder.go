@@ -18,7 +18,12 @@ type Encoder struct {
 	ids       idSource
 	clock     clock
 	templates templateCache
+	members   Members
 }
+
+// Members says where the values of two members of a line are, each from its brace to behind the closing one. Both are 0 of a line
+// that has no such member of its own: formats differ in where metadata is.
+type Members struct{ DataStart, DataEnd, MetadataStart, MetadataEnd int }
 
 // NewEncoder returns an encoder for the connection of that name, which has to satisfy [CheckName].
 func NewEncoder(f Format, connection string) *Encoder {
@@ -37,11 +42,15 @@ func (e *Encoder) CacheAtMost(bytes int) { e.templates.limit = bytes }
 // Append appends ev as one line, which ends in its only '\n', and returns the extended buffer. A
 // format that prints nothing for ev returns dst as it is. Neither ev nor its payload is kept.
 func (e *Encoder) Append(dst []byte, ev *phoenix.Event) []byte {
+	e.members = Members{}
 	if e.format == FormatPayload {
 		return appendPayloadLine(dst, ev)
 	}
 	return e.appendSignal(dst, ev)
 }
+
+// Members returns those of the latest line, counted from its first byte, if it is a signal of an event.
+func (e *Encoder) Members() Members { return e.members }
 
 // appendSignal appends the line of ev in any format that has a layout.
 func (e *Encoder) appendSignal(dst []byte, ev *phoenix.Event) []byte {
@@ -62,13 +71,18 @@ func (e *Encoder) appendSignal(dst []byte, ev *phoenix.Event) []byte {
 	dst = e.appendHead(dst, t, ev.Time)
 	e.ids.put(dst[start+t.idAt:], ev.Time, ev.Seq)
 	dst = appendData(dst, key.kind, ev)
+	e.members = Members{DataStart: t.dataAt, DataEnd: len(dst) - start + 1} // the tail begins with the brace
 	dst = append(dst, t.tail...)
 	if l.strict {
 		dst = appendAttributes(dst, ev, t.encoded)
 	} else {
 		dst = appendMetadata(dst, ev)
 	}
-	return append(dst, l.end...)
+	dst = append(dst, l.end...)
+	if l.metadataAt > 0 {
+		e.members.MetadataStart, e.members.MetadataEnd = e.members.DataEnd-1+l.metadataAt, len(dst)-start-len("}\n")
+	}
+	return dst
 }
 
 // appendHead appends the head of t with the time. The place of the id is still to be filled.
@@ -117,6 +131,7 @@ func (e *Encoder) AppendDropped(dst []byte, d Dropped, at time.Time) []byte {
 // appendDroppedSignal appends the signal of a loss. It is no event of the connection and so has
 // neither session nor seq.
 func (e *Encoder) appendDroppedSignal(dst []byte, d Dropped, at time.Time) []byte {
+	e.members = Members{}
 	t := e.templates.get(templateKey{kind: kindDropped})
 	start := len(dst)
 	dst = e.appendHead(dst, t, at)
@@ -141,6 +156,7 @@ type template struct {
 	// filled in after it was copied.
 	head         []byte
 	idAt, timeAt int
+	dataAt       int // of the data object
 	// tail goes from the end of the data object into the context, up to its last member that
 	// repeats.
 	tail []byte
@@ -177,6 +193,7 @@ func (t *template) makeHead(l *layout, connection string) {
 	t.timeAt = len(head)
 	head = append(head, make([]byte, timeLen)...)
 	head = append(head, `","datacontenttype":"application/json","data":{`...)
+	t.dataAt = len(head) - 1
 	t.head = bytes.Clone(appendCommonData(head, connection, key)) // no larger than it has to be: it is kept
 }
 
@@ -275,6 +292,8 @@ type layout struct {
 	// context is what stands between data and the name of the connection, the first of the members
 	// called the context here: those of metadata, or CloudEvents extension attributes.
 	context string
+	// metadataAt is where in context the value of the line's member metadata begins; 0: it has none.
+	metadataAt int
 	// topic and event are the names which those have in the context.
 	topic, event string
 	// end ends the line.
@@ -294,11 +313,12 @@ var layouts = [...]*layout{
 
 // signalLayout is FormatSignal.
 var signalLayout = layout{
-	start:   `{"specversion":"1.0","id":"`,
-	context: `},"metadata":{"connection_name":`,
-	topic:   "phoenix_topic",
-	event:   "phoenix_event",
-	end:     "}}\n",
+	start:      `{"specversion":"1.0","id":"`,
+	context:    `},"metadata":{"connection_name":`,
+	metadataAt: len(`},"metadata":`),
+	topic:      "phoenix_topic",
+	event:      "phoenix_event",
+	end:        "}}\n",
 }
 
 // encodes reports whether s forces the strings of its line to be percent-encoded.

@@ -22,7 +22,6 @@ type process struct {
 	done chan struct{} // closed when it has ended
 
 	joined bool
-	also   []string // topics subscribed to besides its own
 	after  []func() // run when the current callback's result has been carried out
 	timers map[*time.Timer]struct{}
 }
@@ -68,7 +67,7 @@ func (p *process) run(params Payload, joined chan<- message) {
 		return
 	}
 	p.joined = true
-	p.conn.srv.pubsub.subscribe(p, p.topic)
+	p.conn.srv.pubsub.subscribe(p)
 	joined <- reply
 	reason := p.loop()
 	p.cleanUp()
@@ -202,9 +201,7 @@ func (p *process) cleanUp() {
 	for timer := range p.timers {
 		timer.Stop()
 	}
-	for _, topic := range append(p.also, p.topic) {
-		p.conn.srv.pubsub.unsubscribe(p, topic)
-	}
+	p.conn.srv.pubsub.unsubscribe(p)
 	if diff := p.conn.srv.presence.untrack(p, nil); diff != nil {
 		p.conn.srv.Broadcast(p.topic, "presence_diff", diff)
 	}

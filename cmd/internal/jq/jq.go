@@ -73,6 +73,26 @@ type Options struct {
 	Debug func(text []byte)
 }
 
+// A Document is what an expression is run on.
+type Document struct {
+	// Text is one JSON value.
+	Text []byte
+	// Ours says that Text is known to be valid JSON, and that no object in it has a key twice, down to the objects in it that
+	// are in no other object.
+	Ours bool
+	// Members are some of the members of the value, if it is ours: so they need not be looked for.
+	Members []Member
+}
+
+// ourLevels is how many levels of a document of ours have unique keys.
+const ourLevels = 2
+
+// A Member is a member of an object in a text: its key, and a slice of the text.
+type Member struct {
+	Key   string
+	Value []byte
+}
+
 // A Filter is a compiled expression. It is safe for concurrent use.
 type Filter struct {
 	source string
@@ -232,34 +252,37 @@ var (
 // A runner runs a filter. It is not safe for concurrent use.
 type runner struct {
 	machine
-	text    []byte // the latest result
+	latest  []byte // result
 	limited *limitedContext
 }
 
-// Plain appends the result of the expression for a JSON text, if it has one, and reports whether it is known: where it is not, Run
+// Plain appends the result of the expression for a document, if it has one, and reports whether it is known: where it is not, Run
 // has to find it. It takes no longer than a few looks at the text.
-func (f *Filter) Plain(dst, text []byte) (result []byte, known bool) {
+func (f *Filter) Plain(dst []byte, document Document) (result []byte, known bool) {
 	if f.plain == nil || f.rest != nil {
 		return dst, false
 	}
 	r := f.runners.Get().(*runner)
 	defer f.runners.Put(r)
-	value, o := f.evaluate(r, text)
+	value, o := f.evaluate(r, document)
 	if o == one {
 		dst, _ = r.normalizer.append(dst, value, 0)
 	}
 	return dst, o != unsure
 }
 
-// evaluate applies the plain expression to a text that may have white space around it. The result is valid JSON.
-func (f *Filter) evaluate(r *runner, text []byte) (result []byte, o outcome) {
-	text = trim(text)
-	if !f.scans {
-		if end, fault := rawjson.SkipValue(text, 0); fault != rawjson.NoFault || end != len(text) {
+// evaluate applies the plain expression to a document. The result is valid JSON.
+func (f *Filter) evaluate(r *runner, document Document) (result []byte, o outcome) {
+	r.document, r.built = document, r.built[:0]
+	if r.document.Text = trim(document.Text); len(r.document.Text) == 0 {
+		return nil, unsure
+	}
+	if !f.scans && !document.Ours {
+		if end, fault := rawjson.SkipValue(r.document.Text, 0); fault != rawjson.NoFault || end != len(r.document.Text) {
 			return nil, unsure
 		}
 	}
-	return f.plain.eval(&r.machine, text)
+	return f.plain.eval(&r.machine, r.document.Text)
 }
 
 func trim(text []byte) []byte {
@@ -271,18 +294,18 @@ func trim(text []byte) []byte {
 	return text[start:end]
 }
 
-// Run gives each result of the expression for a JSON text to emit, as JSON text that is valid during the call. An error of emit ends
-// the run, and is returned. Other errors are a [*Halt], the cause of ctx, or about this text.
-func (f *Filter) Run(ctx context.Context, text []byte, emit func(result []byte) error) error {
+// Run gives each result of the expression for a document to emit, as JSON text that is valid during the call. An error of emit ends
+// the run, and is returned. Other errors are a [*Halt], the cause of ctx, or about this document.
+func (f *Filter) Run(ctx context.Context, document Document, emit func(result []byte) error) error {
 	r := f.runners.Get().(*runner)
 	defer f.runners.Put(r)
-	return f.run(ctx, r, text, func(value any) error {
+	return f.run(ctx, r, document, func(value any) error {
 		if known, isText := value.(plainResult); isText {
-			r.text, _ = r.normalizer.append(r.text[:0], known, 0)
+			r.latest, _ = r.normalizer.append(r.latest[:0], known, 0)
 		} else {
-			r.text = appendValue(r.text[:0], value)
+			r.latest = appendValue(r.latest[:0], value)
 		}
-		return emit(r.text)
+		return emit(r.latest)
 	})
 }
 
@@ -290,10 +313,10 @@ func (f *Filter) Run(ctx context.Context, text []byte, emit func(result []byte) 
 type plainResult []byte
 
 // run gives each result to emit, as a value of gojq or as a plainResult.
-func (f *Filter) run(ctx context.Context, r *runner, text []byte, emit func(value any) error) error {
-	code := f.code
+func (f *Filter) run(ctx context.Context, r *runner, document Document, emit func(value any) error) error {
+	text, code := document.Text, f.code
 	if f.plain != nil {
-		switch result, o := f.evaluate(r, text); {
+		switch result, o := f.evaluate(r, document); {
 		case o == none:
 			return nil
 		case o == one && f.rest == nil:
@@ -341,16 +364,16 @@ func runError(ctx context.Context, slow bool, err error) error {
 	return err
 }
 
-// Match reports whether the first result for a JSON text is neither false nor null. No result does not match.
-func (f *Filter) Match(ctx context.Context, text []byte) (matched bool, err error) {
+// Match reports whether the first result for a document is neither false nor null. No result does not match.
+func (f *Filter) Match(ctx context.Context, document Document) (matched bool, err error) {
 	r := f.runners.Get().(*runner)
 	defer f.runners.Put(r)
 	if f.plain != nil && f.rest == nil {
-		if result, o := f.evaluate(r, text); o != unsure {
+		if result, o := f.evaluate(r, document); o != unsure {
 			return o == one && isTruthy(result), nil
 		}
 	}
-	err = f.run(ctx, r, text, func(value any) error {
+	err = f.run(ctx, r, document, func(value any) error {
 		if known, isText := value.(plainResult); isText {
 			matched = isTruthy(known)
 		} else {

@@ -19,7 +19,7 @@ func run(t *testing.T, expr, text string, o Options) (string, error) {
 		t.Fatal(err)
 	}
 	var results strings.Builder
-	err = f.Run(t.Context(), []byte(text), func(result []byte) error {
+	err = f.Run(t.Context(), Document{Text: []byte(text)}, func(result []byte) error {
 		results.Write(append(result, '\n'))
 		return nil
 	})
@@ -85,7 +85,7 @@ func TestReach(t *testing.T) {
 		}
 		var got strings.Builder
 		if err == nil {
-			err = f.Run(t.Context(), []byte(`{"a":[1,2]}`), func(result []byte) error { got.Write(append(result, '\n')); return nil })
+			err = f.Run(t.Context(), Document{Text: []byte(`{"a":[1,2]}`)}, func(result []byte) error { got.Write(append(result, '\n')); return nil })
 		}
 		if got.String() != tt.want || err != nil {
 			t.Errorf("%s: %q, %v; want %q", tt.expr, &got, err, tt.want)
@@ -218,7 +218,7 @@ func TestMatch(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := f.Match(t.Context(), []byte("{\"n\":1}\n"))
+		got, err := f.Match(t.Context(), Document{Text: []byte("{\"n\":1}\n")})
 		if got != tt.want || (err == nil) != tt.ok {
 			t.Errorf("%s: %v, %v", tt.expr, got, err)
 		}
@@ -238,11 +238,11 @@ func TestRunaway(t *testing.T) {
 			}
 			for range 2 {
 				start := time.Now()
-				err := f.Run(t.Context(), []byte("{}"), func([]byte) error { return nil })
+				err := f.Run(t.Context(), Document{Text: []byte("{}")}, func([]byte) error { return nil })
 				if took := time.Since(start); err != errSlow || took != 4*step {
 					t.Errorf("%s: %v after %v", expr, err, took)
 				}
-				if err := f.Run(t.Context(), []byte(`{"stop":true}`), func([]byte) error { return nil }); err != nil {
+				if err := f.Run(t.Context(), Document{Text: []byte(`{"stop":true}`)}, func([]byte) error { return nil }); err != nil {
 					t.Errorf("%s, the next record: %v", expr, err)
 				}
 			}
@@ -255,7 +255,7 @@ func TestRunaway(t *testing.T) {
 		}
 		results := 0
 		enough := errors.New("enough")
-		err = f.Run(t.Context(), []byte("1"), func([]byte) error {
+		err = f.Run(t.Context(), Document{Text: []byte("1")}, func([]byte) error {
 			if results++; results == 100 {
 				return enough
 			}
@@ -274,7 +274,7 @@ func TestRunEndsWithItsContext(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := f.Run(ctx, []byte("1"), func([]byte) error { return nil }); !errors.Is(err, context.Canceled) {
+	if err := f.Run(ctx, Document{Text: []byte("1")}, func([]byte) error { return nil }); !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
 	}
 }

@@ -14,11 +14,12 @@ import (
 )
 
 // A plain expression has at most one result for an input, and takes it from the JSON text of the input without decoding that:
-// paths, comparisons of them with constants, and, or, not, //, select, and pipes of those. Its results are those of gojq: where
+// paths, comparisons of them with constants, and, or, not, //, select, pipes of those, and objects, arrays and strings made of them.
+// Its results are those of gojq: where
 // a plain expression fails, or cannot tell, it is unsure, and gojq is asked.
 type plain interface {
-	// eval applies the expression to text, one JSON value without white space around it. The result is a slice of text, or of
-	// a constant.
+	// eval applies the expression to text, one JSON value without white space around it. The result is valid until the next
+	// document.
 	eval(m *machine, text []byte) (result []byte, o outcome)
 }
 
@@ -50,9 +51,14 @@ const (
 	unsure
 )
 
-// A machine is what evaluations need besides the expression: scratch. It is not safe for concurrent use.
+// A machine is what evaluations need besides the expression: the document, and scratch. It is not safe for concurrent use.
 type machine struct {
 	normalizer
+	document Document
+	// built is what builders have made for this document, results what those under way will be made of, text scratch.
+	built   []byte
+	results [][]byte
+	text    []byte
 }
 
 var (
@@ -131,6 +137,18 @@ func plainTerm(t *gojq.Term, constants map[string]any) plain {
 		suffixes := plainPath(&gojq.Term{Type: gojq.TermTypeIdentity, SuffixList: t.SuffixList})
 		if inner != nil && suffixes != nil {
 			return pipe{inner, suffixes}
+		}
+	case gojq.TermTypeObject:
+		if len(t.SuffixList) == 0 {
+			return plainObject(t.Object, constants)
+		}
+	case gojq.TermTypeArray:
+		if len(t.SuffixList) == 0 {
+			return plainArray(t.Array.Query, constants)
+		}
+	case gojq.TermTypeString:
+		if len(t.SuffixList) == 0 {
+			return plainText(t.Str, constants)
 		}
 	case gojq.TermTypeFunc:
 		if len(t.SuffixList) > 0 {
@@ -256,19 +274,30 @@ func stepOf(x *gojq.Index) (s step, ok bool) {
 	return step{}, false
 }
 
-func (p path) eval(m *machine, text []byte) ([]byte, outcome) {
+func (p path) eval(m *machine, text []byte) (result []byte, o outcome) {
 	if len(p) == 0 {
 		return text, one
 	}
-	result, end, o := m.follow(p, text, 0)
+	unique := 0
+	if m.document.Ours && len(text) == len(m.document.Text) && &text[0] == &m.document.Text[0] {
+		for i := range m.document.Members {
+			if known := &m.document.Members[i]; known.Key == p[0].key && !p[0].isIndex {
+				result, _, o = m.follow(p[1:], known.Value, 0, ourLevels-1)
+				return result, o
+			}
+		}
+		unique = ourLevels
+	}
+	result, end, o := m.follow(p, text, 0, unique)
 	if end != len(text) {
 		return nil, unsure
 	}
 	return result, o
 }
 
-// follow returns what the path leads to in the value at text[i], and the end of that value, whose rest it checks.
-func (m *machine) follow(p path, text []byte, i int) (result []byte, end int, o outcome) {
+// follow returns what the path leads to in the value at text[i], and the end of that value, whose rest it checks, unless the keys
+// of that many levels are unique: then the end may be that of text.
+func (m *machine) follow(p path, text []byte, i, unique int) (result []byte, end int, o outcome) {
 	switch c := rawjson.ByteAt(text, i); {
 	case len(p) == 0, c == 'n':
 		end, f := rawjson.SkipValue(text, i)
@@ -277,7 +306,7 @@ func (m *machine) follow(p path, text []byte, i int) (result []byte, end int, o 
 		}
 		return text[i:end], end, one
 	case c == '{' && !p[0].isIndex:
-		return m.member(p, text, i)
+		return m.member(p, text, i, unique)
 	case c == '[' && p[0].isIndex:
 		return m.element(p, text, i)
 	default: // gojq finds an error, or a character
@@ -293,7 +322,7 @@ func (m *machine) follow(p path, text []byte, i int) (result []byte, end int, o 
 }
 
 // member is follow for an object. Of members of the same key the last one counts.
-func (m *machine) member(p path, text []byte, i int) (result []byte, end int, o outcome) {
+func (m *machine) member(p path, text []byte, i, unique int) (result []byte, end int, o outcome) {
 	result, o = textNull, one
 	i, c := rawjson.NextToken(text, i+1)
 	for more := false; c != '}' || more; more = true {
@@ -310,7 +339,9 @@ func (m *machine) member(p path, text []byte, i int) (result []byte, end int, o 
 		}
 		i, _ = rawjson.NextToken(text, i+1)
 		if m.isKey(text[start:end], escaped, p[0].key) {
-			result, i, o = m.follow(p[1:], text, i)
+			if result, i, o = m.follow(p[1:], text, i, unique-1); unique > 0 {
+				return result, len(text), o
+			}
 		} else if i, f = rawjson.SkipValue(text, i); f != rawjson.NoFault {
 			return nil, len(text), unsure
 		}
@@ -348,7 +379,7 @@ func (m *machine) element(p path, text []byte, i int) (result []byte, end int, o
 	i, c := rawjson.NextToken(text, i+1)
 	for n := 0; c != ']' || n > 0; n++ {
 		if n == index {
-			result, i, o = m.follow(p[1:], text, i)
+			result, i, o = m.follow(p[1:], text, i, 0)
 		} else {
 			var f rawjson.Fault
 			if i, f = rawjson.SkipValue(text, i); f != rawjson.NoFault {
@@ -565,7 +596,7 @@ func compareStrings(a []byte, b string) int {
 
 // plainFloat returns the value of a valid JSON number that is no integer as it is spelled, and within the range of a float64.
 func plainFloat(number []byte) (f float64, ok bool) {
-	if !bytes.ContainsAny(number, ".eE") {
+	if bytes.IndexAny(number, ".eE") < 0 {
 		return 0, false
 	}
 	f, err := strconv.ParseFloat(string(number), 64)

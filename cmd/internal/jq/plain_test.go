@@ -25,11 +25,14 @@ var (
 		`select(.data.event == "new_msg")`, `select(.a)`, `select(.a == 1 and .b != "x")`, `select(.metadata.phoenix_event == "new_msg") | .data.payload`,
 		`select(.a > 1) | select(.b) | .c`, `.data | select(.payload) | .payload.id`, `select(.a | not)`, `select(true)`, `select(empty)`,
 		`.a // "none"`, `.a // .b`, `.a? // empty`, `.a // empty | .b`, `empty`, `1`, `"text"`, `null`, `-1`, `1.0`, `-0.5`, `1.0 == .a`,
-		`.a == $text`, `.a < $number`, `select(.a == $text) | .b`, `$list`, `.a // $list`, `$number`, `1 as $x | .a == $x`, `"x" as $text | null as $b | select(.c == $text) | $b`, `1 as $x | .a == $x`, `"x" as $a | null as $b | select(.a == $a) | $b`,
+		`.a == $text`, `.a < $number`, `select(.a == $text) | .b`, `$list`, `.a // $list`, `$number`, `1 as $x | .a == $x`, `"x" as $text | null as $b | select(.c == $text) | $b`,
+		`{a, b: .c}`, `{at: .a, "odd key": .b.c?, "é\n": 1}`, `{a: .b, a: .a}`, `{z: {b: [.a], a}, a: .n}`, `{a: empty, b: .a.b}`, `{a: .a?.b, b: .b.c}`, `{}`, `{a: (.a | not)}`,
+		`[.a, .b]`, `[.a, (.b | .c), empty, .n]`, `[.a?.b, .b]`, `[]`, `[[.a], {b}]`, `[.data.payload, .metadata.seq]`, `[.a, .b] | .[1]`, `{a} | .a`, `[.a] == 1`,
+		`"\(.a)"`, `"a \(.a) \"\(.b)\" é\n\(.n)\(.s)"`, `"\([.a, .b])\({a})"`, `"\(.a?.b) x"`, `"\("\(.a)")"`, `"\(.a)" == "1"`, `select(.a) | {a} | "\(.)"`, `1 as $x | .a == $x`, `"x" as $a | null as $b | select(.a == $a) | $b`,
 	}
 	otherExpressions = []string{
 		"..", ".[]", ".a[]", ".[1:2]", ".[1.5]", ".a??", ".[.a]", `.["a","b"]`, `."a\(1)"`, ".a, .b", ".a + 1", "-.a", ".a == .b", ".a == [1]", ".a == $list",
-		".a as $x | $x", "def select(f): 1; select(.a)", "length", "keys", ".a.b[0]? | length", "[.a, .b]", "{a, b: .c}", ".a = 1", ".a |= .b", "select(.a, .b)",
+		".a as $x | $x", "def select(f): 1; select(.a)", "length", "keys", ".a.b[0]? | length", "[.a[]]", "{(.a): 1}", "{a: (1, 2)}", "[.a, .b][0]", "{a}.a", "\"\\(.[])\"", "\"a\" + .a", "{\"a\\(.n)\": 1}", "{$text}", ".a = 1", ".a |= .b", "select(.a, .b)",
 		`.a | test("x")`, "1e1000", "123456789012345678901", "-(1)", "[1] as $x | 2", "[1] as [$x] | $x", "1 as $x ?// [$x] | $x", "if .a then .b else .c end", "try .a", "reduce .[] as $x (0; . + $x)",
 		".data.payload | length", "select(.a) | keys", ".a | .b | tojson", "label $out | .a", ".[1e0]", "limit(1; .a)", "@json", "@base64 \"\\(.a)\"",
 	}
@@ -80,8 +83,8 @@ func oracle(code *gojq.Code, text []byte) (results string, failed bool) {
 
 // ours runs an expression by a filter, in each of its ways.
 func ours(f *Filter, text []byte) (results string, failed bool, complaint string) {
-	err := f.Run(context.Background(), text, func(result []byte) error { results += string(result) + "\n"; return nil })
-	if plain, known := f.Plain([]byte("before"), text); known {
+	err := f.Run(context.Background(), Document{Text: text}, func(result []byte) error { results += string(result) + "\n"; return nil })
+	if plain, known := f.Plain([]byte("before"), Document{Text: text}); known {
 		line := strings.TrimPrefix(string(plain), "before")
 		if line != "" {
 			line += "\n"
@@ -91,7 +94,7 @@ func ours(f *Filter, text []byte) (results string, failed bool, complaint string
 		}
 	}
 	first, _, any := strings.Cut(results, "\n")
-	matched, matchErr := f.Match(context.Background(), text)
+	matched, matchErr := f.Match(context.Background(), Document{Text: text})
 	if want := any && first != "null" && first != "false"; matched != want || !any && (matchErr == nil) != (err == nil) {
 		complaint = fmt.Sprintf("Match: %t, %v; Run: %q, %v", matched, matchErr, results, err)
 	}
@@ -283,10 +286,10 @@ func TestPlainDoesNotAllocate(t *testing.T) {
 		var line []byte
 		allocations := testing.AllocsPerRun(100, func() {
 			var known bool
-			if line, known = f.Plain(line[:0], text); !known {
+			if line, known = f.Plain(line[:0], Document{Text: text}); !known {
 				t.Errorf("%s is not known", expr)
 			}
-			if _, err := f.Match(context.Background(), text); err != nil {
+			if _, err := f.Match(context.Background(), Document{Text: text}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -309,7 +312,7 @@ func BenchmarkRun(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				if err := f.Run(b.Context(), text, func([]byte) error { return nil }); err != nil {
+				if err := f.Run(b.Context(), Document{Text: text}, func([]byte) error { return nil }); err != nil {
 					b.Fatal(err)
 				}
 			}
