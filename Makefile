@@ -1,7 +1,7 @@
 # What each target does is in scripts/; this only names them.
 
 .DEFAULT_GOAL := build
-.PHONY: help build install demo check test full fuzz soak lint bench e2e publish-as
+.PHONY: help build install man demo check test full fuzz soak lint bench e2e publish-as
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -11,6 +11,9 @@ build: ## ./phx, one static binary
 
 install: ## phx into Go's bin directory
 	@scripts/build --install
+
+man: ## manual pages into ./man
+	@scripts/man
 
 demo: ## see it work: a server, a listener, a push
 	@scripts/demo

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"flag"
 	"os"
 	"os/exec"
 	"strings"
@@ -11,6 +12,9 @@ import (
 	_ "phx/cmd" // what the scripts run: a result is not from the cache when it is another binary
 	"phx/cmd/phxtest"
 )
+
+// update rewrites what scripts compare with, in place of comparing.
+var update = flag.Bool("update", false, "rewrite the files that scripts compare with")
 
 func TestMain(m *testing.M) {
 	os.Exit(phxtest.Main(m.Run))
@@ -23,6 +27,7 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	params.UpdateScripts = *update
 	testscript.Run(t, params)
 }
 

@@ -33,6 +33,8 @@ type client struct {
 	own []option.Option
 	// normal is the level from which on the command logs by default.
 	normal slog.Level
+	// printsLifecycle reports whether the command prints what it logs by default; nil: it does not.
+	printsLifecycle func() bool
 
 	choice   *option.Set
 	set      *option.Set
@@ -55,8 +57,8 @@ func (c *client) bind(command *cobra.Command, run func(ctx context.Context) erro
 	command.Flags().SortFlags = false
 	c.set = option.NewSet(c.own, c.connection.Options(), c.output.Options(), c.logging.Options(), []option.Option{maxTimeOption(&c.maxTime)})
 	c.choice = option.NewSet(c.selection.Options())
-	c.choice.Bind(command.Flags())
 	c.set.Bind(command.Flags())
+	c.choice.Bind(command.Flags())
 	completeConnections(command, c.factory, c.choice, &c.selection)
 	command.RunE = func(command *cobra.Command, _ []string) error {
 		if err := c.resolve(); err != nil {
@@ -97,7 +99,7 @@ func (c *client) printing() (p printing, err error) {
 
 // maxTimeOption declares --max-time.
 func maxTimeOption(v *time.Duration) option.Option {
-	return option.Option{Flag: "max-time", Value: option.Duration(v, ""), Example: "30s",
+	return option.Option{Flag: "max-time", Group: option.Ending, Common: true, Value: option.Duration(v, ""), Example: "30s",
 		Usage: "`TIME` for the whole command; not finished by then: exit 28"}
 }
 
@@ -124,7 +126,11 @@ func (c *client) resolve() error {
 		return err
 	}
 	c.logging.suit(c.output.Color, c.factory)
-	c.log = newLogger(c.factory.streams.Err, c.logging, c.normal)
+	streams, normal := c.factory.streams, c.normal
+	if streams.ErrTerminal && streams.OutTerminal && c.output.isText(streams) && c.printsLifecycle != nil && c.printsLifecycle() {
+		normal = slog.LevelWarn // who sees both need not read all of it twice
+	}
+	c.log = c.factory.newLogger(c.logging, normal)
 	c.connection.Logger = c.log
 	if warning := entry.WarnOtherServer(c.connection); warning != "" {
 		c.log.Warn(warning)
@@ -183,6 +189,8 @@ type session struct {
 	closing bool
 	// away is since when the link is lost, if it is, and each channel that was joined.
 	away outages
+	// joins are the joins in their last stage: those accepted whose pushes of --on-join are not all answered.
+	joins map[string]*lastStage
 
 	cancel context.CancelFunc
 	served chan error
@@ -252,10 +260,60 @@ func (s *session) next(ctx context.Context) (*phoenix.Event, error) {
 		s.wasUp = true
 	}
 	s.away.note(ev)
+	s.noteJoin(ev)
 	if errored, ok := ev.Detail.(*phoenix.Errored); !ok || !s.closing || errored.Reason != phoenix.ErroredDisconnected {
 		logLifecycle(s.log, ev, intervalFlag)
 	}
 	return ev, nil
+}
+
+// A lastStage is a join that was accepted: how many pushes of --on-join have no answer, and the first that failed.
+type lastStage struct {
+	unanswered int
+	failed     *exit.Error
+}
+
+// noteJoin follows the joins to their ends.
+func (s *session) noteJoin(ev *phoenix.Event) {
+	switch d := ev.Detail.(type) {
+	case *phoenix.Joined:
+		if s.joins == nil {
+			s.joins = map[string]*lastStage{}
+		}
+		s.joins[ev.Topic] = &lastStage{unanswered: d.OnJoin}
+	default:
+		stage := s.joins[ev.Topic]
+		if failed, isEnd := onJoinEnd(ev); isEnd && stage != nil {
+			stage.unanswered--
+			if stage.failed == nil {
+				stage.failed = failed
+			}
+		}
+	}
+}
+
+// onJoinEnd reports whether ev is the end of a push of --on-join, and how that failed.
+func onJoinEnd(ev *phoenix.Event) (failed *exit.Error, isEnd bool) {
+	switch d := ev.Detail.(type) {
+	case *phoenix.PushReply:
+		if d.OnJoin && d.Status != "ok" {
+			failed = statusFailure(ev.Topic, ev.Name, d, ev.Payload)
+		}
+		return failed, d.OnJoin
+	case *phoenix.PushTimeout:
+		return pushTimeoutFailure(ev.Topic, ev.Name, d), d.OnJoin
+	case *phoenix.PushError:
+		return pushFailure(d), d.OnJoin
+	}
+	return nil, false
+}
+
+// completesJoin reports whether ev, the last one, completes a join: it was accepted, and so was each push of --on-join.
+func (s *session) completesJoin(ev *phoenix.Event) bool {
+	_, isJoined := ev.Detail.(*phoenix.Joined)
+	_, isEnd := onJoinEnd(ev)
+	stage := s.joins[ev.Topic]
+	return (isJoined || isEnd) && stage != nil && stage.unanswered == 0 && stage.failed == nil
 }
 
 // ended returns how the connection ended.
@@ -407,7 +465,15 @@ func (s *session) abort() {
 // logged. interval is that of [idleHint].
 func logLifecycle(log *slog.Logger, ev *phoenix.Event, interval func(time.Duration) string) {
 	switch d := ev.Detail.(type) {
-	case *phoenix.Message, *phoenix.PushReply, *phoenix.PushTimeout, *phoenix.PushError,
+	case *phoenix.PushReply, *phoenix.PushTimeout, *phoenix.PushError:
+		switch failed, isEnd := onJoinEnd(ev); {
+		case !isEnd:
+		case failed != nil:
+			log.Info("a push of on_join failed", "topic", ev.Topic, "event", ev.Name, "error", failed.Message)
+		default:
+			log.Debug("a push of on_join was answered", "topic", ev.Topic, "event", ev.Name)
+		}
+	case *phoenix.Message,
 		*phoenix.PresenceJoin, *phoenix.PresenceLeave, *phoenix.PresenceSync:
 	case *phoenix.Connecting:
 		log.Info("connecting", "uri", d.URI, "attempt", d.Attempt)
@@ -516,6 +582,9 @@ func (s *session) lostForGood(ev *phoenix.Event) error {
 		}
 		return failure
 	case *phoenix.Errored:
+		if !d.Will && d.Reason == phoenix.ErroredOnJoin {
+			return s.onJoinFailure(ev.Topic)
+		}
 		if !d.Will && d.Reason != phoenix.ErroredDisconnected {
 			return channelLost(ev, "crashed")
 		}
@@ -525,6 +594,17 @@ func (s *session) lostForGood(ev *phoenix.Event) error {
 		}
 	}
 	return nil
+}
+
+// onJoinFailure is the failure of a channel that was joined, and left because of a push of --on-join.
+func (s *session) onJoinFailure(topic string) error {
+	failure := *s.joins[topic].failed
+	failure.Message = "the topic was joined, and left: on join, " + failure.Message
+	failure.Hint = "check --on-join (on_join in a config file), or see the server's log"
+	if since := s.away.channels[topic]; !since.IsZero() {
+		s.away.explain(&failure, since)
+	}
+	return &failure
 }
 
 // channelLost says that a channel was lost and is not joined again.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"phx/cmd/config"
 	"phx/cmd/internal/exit"
@@ -129,5 +130,57 @@ func completeConnections(c *cobra.Command, f *factory, set *option.Set, selectio
 	}
 	if err := c.RegisterFlagCompletionFunc("connection", complete); err != nil {
 		panic("cmd: " + c.CommandPath() + ": " + err.Error())
+	}
+}
+
+// completeTopics completes topics by the auto_join_channels of the connection in the config file, without those that are there: up to
+// most of them.
+func (c *client) completeTopics(most int) cobra.CompletionFunc {
+	return func(_ *cobra.Command, args []string, _ string) (topics []string, _ cobra.ShellCompDirective) {
+		lookupEnv := c.factory.streams.LookupEnv
+		if len(args) >= most || c.choice.Resolve(lookupEnv) != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		entry, err := c.selection.Choose(lookupEnv, secret.NewStdin(strings.NewReader("")))
+		if err != nil || entry == nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		c.set.Use(entry)
+		if c.set.Resolve(lookupEnv) != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		for _, topic := range c.connection.AutoJoin() {
+			if !slices.Contains(args, topic) {
+				topics = append(topics, topic)
+			}
+		}
+		return topics, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// fileArguments are the names of arguments, in usages, that are those of files.
+var fileArguments = []string{"FILE", "PATH"}
+
+// completeFlags completes the values of the flags of c, and of all below it, unless that is done already: those that can be listed, and
+// names of files. Of others there is nothing to offer.
+func completeFlags(c *cobra.Command) {
+	c.LocalFlags().VisitAll(func(f *pflag.Flag) {
+		o, ok := option.OptionOf(f)
+		if !ok || f.NoOptDefVal != "" {
+			return
+		}
+		if _, done := c.GetFlagCompletionFunc(f.Name); done {
+			return
+		}
+		directive := cobra.ShellCompDirectiveNoFileComp
+		if argument, _ := pflag.UnquoteUsage(f); slices.Contains(fileArguments, argument) {
+			directive = cobra.ShellCompDirectiveDefault
+		}
+		if err := c.RegisterFlagCompletionFunc(f.Name, cobra.FixedCompletions(o.Value.Choices, directive)); err != nil {
+			panic("cmd: " + c.CommandPath() + ": " + err.Error())
+		}
+	})
+	for _, sub := range c.Commands() {
+		completeFlags(sub)
 	}
 }

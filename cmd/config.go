@@ -63,7 +63,7 @@ func configValidateRun(o *configValidateOptions) error {
 	logging := loggingOptions{Verbose: o.verbose}
 	logging.suit(colorAuto, o.factory)
 	logging.style.stamped = false // what is true of a file is so at any time
-	log := newLogger(o.factory.streams.Err, logging, slog.LevelWarn)
+	log := o.factory.newLogger(logging, slog.LevelWarn)
 	for _, warning := range findings.Warnings {
 		log.Warn(warning)
 	}

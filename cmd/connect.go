@@ -70,7 +70,7 @@ func connectRun(ctx context.Context, o *connectOptions) error {
 	if err != nil {
 		return err
 	}
-	w := &connectWatch{options: o, session: s, out: o.out}
+	w := &connectWatch{options: o, session: s, out: o.out, vsn: options.VSN}
 	err = w.run(ctx, up)
 	s.close(ctx, err, nil, w.closing)
 	w.summarize()
@@ -88,6 +88,10 @@ func (w *connectWatch) printConnected(ctx context.Context, up *phoenix.Event) er
 			measured.RTT = rtt
 			connected.Detail = &measured
 			w.printed = true
+			if text := w.out.renderer.form; text != nil {
+				text.sentences = true
+				return w.out.addLines(text.appendConnected(nil, &measured, w.session.address, "WebSocket, vsn "+w.vsn))
+			}
 			return w.out.print(&connected)
 		}
 		if odd := (*phoenix.HeartbeatError)(nil); errors.As(err, &odd) {
@@ -106,6 +110,7 @@ type connectWatch struct {
 	options *connectOptions
 	session *session
 	out     *output
+	vsn     string
 	// answered is how many heartbeats were, fastest, slowest and total their round trips.
 	answered                int
 	fastest, slowest, total time.Duration
@@ -209,7 +214,7 @@ func (w *connectWatch) summarize() {
 		average := w.total / time.Duration(w.answered)
 		attrs = append(attrs, micros("min", w.fastest), micros("avg", average), micros("max", w.slowest))
 	}
-	newLogger(w.options.factory.streams.Err, w.options.logging, slog.LevelInfo).Info("heartbeats", attrs...)
+	w.options.factory.newLogger(w.options.logging, slog.LevelInfo).Info("heartbeats", attrs...)
 }
 
 // lost is the failure of heartbeats that were lost although the connection went on.

@@ -5,11 +5,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -41,7 +44,7 @@ It gives up after 10 s without a sign of life of phx serve (exit 28); --max-time
 		SuggestionsMinimumDistance: 2,
 	}
 	s.set = option.NewSet([]option.Option{{
-		Flag: "control", Env: "PHX_CONTROL", Value: option.Checked(&s.path, "", notEmpty), Example: "/run/phx/control.sock",
+		Flag: "control", Group: option.Connecting, Common: true, Env: "PHX_CONTROL", Value: option.Checked(&s.path, "", notEmpty), Example: "/run/phx/control.sock",
 		Usage: "`PATH` of the socket of phx serve (default $XDG_RUNTIME_DIR/phx/control.sock, or phx-UID/control.sock in the temp dir)",
 	}})
 	s.set.Bind(c.PersistentFlags())
@@ -78,11 +81,11 @@ type ctl struct {
 	output  outputOptions
 	logging loggingOptions
 	maxTime time.Duration
-	// own is the options of the subcommand itself; choosesFormat says that --output is one of its options.
-	own           []option.Option
-	choosesFormat bool
-	// payloadOnly prints only the payload of a signal that answers a call.
-	payloadOnly bool
+	// own is the options of the subcommand itself.
+	own []option.Option
+	// prints is what it prints: the values of --output. details says that a connection is told with its channels and counters.
+	prints  []string
+	details bool
 
 	log      *slog.Logger
 	renderer *renderer
@@ -94,10 +97,8 @@ type ctl struct {
 func (c *ctl) bind(command *cobra.Command, run func(ctx context.Context) error) *cobra.Command {
 	command.Flags().SortFlags = false
 	command.ValidArgsFunction = c.socket.completeArgs(c.factory)
-	shown := c.output.Options()
-	if !c.choosesFormat {
-		shown = only(shown, func(flag string) bool { return flag != "output" })
-	}
+	shown := only(c.output.Options(), func(flag string) bool { return flag != "output" })
+	shown = append([]option.Option{c.output.outputOption(c.prints...)}, shown...)
 	logging := only(c.logging.Options(), func(flag string) bool { return flag == "log-format" })
 	set := option.NewSet(c.own, shown, logging, []option.Option{maxTimeOption(&c.maxTime)})
 	set.Bind(command.Flags())
@@ -115,6 +116,12 @@ func (c *ctl) bind(command *cobra.Command, run func(ctx context.Context) error) 
 	return command
 }
 
+// What subcommands print: what phx serve knows of connections, or a signal, which phx serve writes in the default format.
+var (
+	printsState  = []string{"json", formatText}
+	printsAnswer = []string{signal.FormatSignal.String(), signal.FormatPayload.String(), formatText}
+)
+
 // only returns the options whose flags are kept.
 func only(options []option.Option, keep func(flag string) bool) []option.Option {
 	return slices.DeleteFunc(options, func(o option.Option) bool { return !keep(o.Flag) })
@@ -129,7 +136,7 @@ func (c *ctl) resolve(set *option.Set) error {
 		return err
 	}
 	c.logging.suit(c.output.Color, c.factory)
-	c.log = newLogger(c.factory.streams.Err, c.logging, slog.LevelWarn)
+	c.log = c.factory.newLogger(c.logging, slog.LevelWarn)
 	c.client = serve.NewClient(c.socket.path)
 	if c.maxTime > 0 {
 		c.client.Patience = 0 // --max-time says how long
@@ -137,17 +144,114 @@ func (c *ctl) resolve(set *option.Set) error {
 	// The name does not matter: what is printed comes encoded.
 	var err error
 	c.renderer, err = newRenderer(c.output, "ctl", c.factory.streams, c.log)
+	if c.renderer.form != nil {
+		c.renderer.form.sentences = true
+	}
 	return err
 }
 
 // print prints what a call has answered, JSON texts without line breaks, one record each.
 func (c *ctl) print(ctx context.Context, texts ...[]byte) error {
+	if c.renderer.form != nil && c.prints[0] == printsState[0] {
+		table, err := c.renderer.form.appendConnections(nil, texts, c.details)
+		if err != nil {
+			return err
+		}
+		return c.out.addLines(table)
+	}
 	for _, text := range texts {
 		if _, err := c.out.addLine(text, 0); err != nil {
 			return err
 		}
 	}
 	return c.out.flush()
+}
+
+// appendConnections appends connections, JSON texts of the control API, as a table of them or, with details, each with its channels and
+// counters. An answer that says no more than what was done is a line.
+func (f *textForm) appendConnections(dst []byte, texts [][]byte, details bool) ([]byte, error) {
+	rows := [][]string{{"NAME", "STATUS", "CHANNELS", "SESSION", "SINCE", "URI"}}
+	var failures []byte
+	for i, text := range texts {
+		var c serve.Connection
+		if err := json.Unmarshal(text, &c); err != nil {
+			return dst, err
+		}
+		switch {
+		case c.Channels == nil:
+			dst = append(f.paint(dst, "", strings.TrimLeft(c.Name+" "+c.Status, " ")), '\n')
+			continue
+		case details && i > 0:
+			dst = append(dst, '\n')
+		}
+		rows = append(rows, connectionRow(&c))
+		if c.Error != "" {
+			failures = append(failures, f.paint(nil, colorError, markTrouble+c.Name+": "+oneLine(c.Error))...)
+			failures = append(failures, '\n')
+		}
+		if details {
+			dst = append(f.appendTable(dst, rows), failures...)
+			dst = f.appendDetails(dst, &c)
+			rows, failures = rows[:1], nil
+		}
+	}
+	if len(rows) > 1 {
+		dst = append(f.appendTable(dst, rows), failures...)
+	}
+	return dst, nil
+}
+
+// connectionRow is what the table says of a connection.
+func connectionRow(c *serve.Connection) []string {
+	joined := 0
+	for _, channel := range c.Channels {
+		if channel.State == serve.StateJoined {
+			joined++
+		}
+	}
+	channels := strconv.Itoa(joined)
+	if joined < len(c.Channels) {
+		channels += "/" + strconv.Itoa(len(c.Channels))
+	}
+	return []string{c.Name, c.Status, channels, strconv.Itoa(c.Session), age(c.Since), c.URI}
+}
+
+// appendDetails appends the channels of a connection, and what it has counted.
+func (f *textForm) appendDetails(dst []byte, c *serve.Connection) []byte {
+	if len(c.Channels) > 0 {
+		rows := [][]string{{"TOPIC", "STATE", "SINCE"}}
+		for _, channel := range c.Channels {
+			rows = append(rows, []string{channel.Topic, channel.State, age(channel.JoinedAt)})
+		}
+		dst = f.appendTable(append(dst, '\n'), rows)
+	}
+	var names, counts []string
+	for _, name := range slices.Sorted(maps.Keys(c.Counters)) {
+		if n := c.Counters[name]; n > 0 {
+			names, counts = append(names, strings.ToUpper(name)), append(counts, strconv.FormatUint(n, 10))
+		}
+	}
+	if names == nil {
+		return dst
+	}
+	return f.appendTable(append(dst, '\n'), [][]string{names, counts})
+}
+
+// age is how long something has been so, in the two largest units.
+func age(since time.Time) string {
+	if since.IsZero() {
+		return "-"
+	}
+	d := max(time.Since(since), 0)
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", d/time.Second)
+	case d < time.Hour:
+		return fmt.Sprintf("%dm%ds", d/time.Minute, d%time.Minute/time.Second)
+	case d < 24*time.Hour:
+		return fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute)
+	}
+	return fmt.Sprintf("%dd%dh", d/(24*time.Hour), d%(24*time.Hour)/time.Hour)
 }
 
 // printAnswer is print for the results of a call.
@@ -179,7 +283,7 @@ func ctlArgs(example string, names []string, values ...*string) cobra.Positional
 }
 
 func newCtlListCmd(f *factory, s *ctlSocket) *cobra.Command {
-	c := &ctl{factory: f, socket: s}
+	c := &ctl{factory: f, socket: s, prints: printsState}
 	return c.bind(&cobra.Command{
 		Use:     "list",
 		Short:   "Print every connection, one line each",
@@ -209,7 +313,7 @@ type ctlWait struct {
 
 func (w *ctlWait) options() []option.Option {
 	return []option.Option{
-		{Flag: "wait", Value: option.Checked(&w.wait, "", parseState),
+		{Flag: "wait", Value: option.Checked(&w.wait, "", parseState).Among(serve.StateConnected, serve.StateJoined),
 			Usage: "wait until it is in the `STATE` connected or joined: connected, and all its channels joined", Example: "joined"},
 		{Flag: "timeout", Value: option.Duration(&w.timeout, ""),
 			Usage: "`TIME` that --wait may take; not there by then: exit 28", Example: "30s"},
@@ -238,7 +342,7 @@ type ctlStatusOptions struct {
 }
 
 func newCtlStatusCmd(f *factory, s *ctlSocket) *cobra.Command {
-	o := &ctlStatusOptions{ctl: ctl{factory: f, socket: s}}
+	o := &ctlStatusOptions{ctl: ctl{factory: f, socket: s, prints: printsState, details: true}}
 	o.own = o.options()
 	return o.bind(&cobra.Command{
 		Use:     "status [NAME]",
@@ -329,7 +433,7 @@ func newCtlRemoveCmd(f *factory, s *ctlSocket) *cobra.Command {
 func newCtlNameCmd(
 	f *factory, s *ctlSocket, verb, short string, call func(*serve.Client, context.Context, string) ([]byte, error), wait *ctlWait,
 ) *cobra.Command {
-	c, name := &ctl{factory: f, socket: s}, ""
+	c, name := &ctl{factory: f, socket: s, prints: printsState}, ""
 	if wait == nil {
 		wait = &ctlWait{}
 	} else {
@@ -351,7 +455,7 @@ func newCtlNameCmd(
 }
 
 func newCtlReloadCmd(f *factory, s *ctlSocket) *cobra.Command {
-	c := &ctl{factory: f, socket: s}
+	c := &ctl{factory: f, socket: s, prints: printsState}
 	return c.bind(&cobra.Command{
 		Use:   "reload",
 		Short: "Make phx serve read its config again, and wait until that has taken effect",
@@ -369,7 +473,7 @@ type ctlStartOptions struct {
 }
 
 func newCtlStartCmd(f *factory, s *ctlSocket) *cobra.Command {
-	o := &ctlStartOptions{ctl: ctl{factory: f, socket: s}}
+	o := &ctlStartOptions{ctl: ctl{factory: f, socket: s, prints: printsState}}
 	o.own = append([]option.Option{
 		{Flag: "config", Shorthand: "f", Value: option.Checked(&o.file, "", notEmpty),
 			Usage: "config `FILE` with the connection, which phx serve does not know yet; - for stdin", Example: "phx.yaml"},
@@ -438,11 +542,10 @@ type ctlJoinOptions struct {
 }
 
 func newCtlJoinCmd(f *factory, s *ctlSocket) *cobra.Command {
-	o := &ctlJoinOptions{ctl: ctl{factory: f, socket: s}}
+	o := &ctlJoinOptions{ctl: ctl{factory: f, socket: s, prints: printsAnswer}}
 	o.own = []option.Option{
 		{Flag: "params", Value: option.Checked(&o.params, "", notEmpty), Secret: true,
 			Usage: "`JSON`, @FILE or - for the join's params (default those in the config of phx serve)", Example: `'{"user_id":123}'`},
-		o.answerFormat(),
 	}
 	return o.bind(&cobra.Command{
 		Use:   "join NAME TOPIC",
@@ -499,7 +602,7 @@ func (c *ctl) readStdin(option string) ([]byte, error) {
 }
 
 func newCtlLeaveCmd(f *factory, s *ctlSocket) *cobra.Command {
-	c, name, topic := &ctl{factory: f, socket: s}, "", ""
+	c, name, topic := &ctl{factory: f, socket: s, prints: printsAnswer}, "", ""
 	return c.bind(&cobra.Command{
 		Use:     "leave NAME TOPIC",
 		Short:   "Leave a topic, and print the phoenix.channel.left signal",
@@ -520,7 +623,7 @@ type ctlPushOptions struct {
 }
 
 func newCtlPushCmd(f *factory, s *ctlSocket) *cobra.Command {
-	o := &ctlPushOptions{ctl: ctl{factory: f, socket: s}}
+	o := &ctlPushOptions{ctl: ctl{factory: f, socket: s, prints: printsAnswer}}
 	o.own = []option.Option{
 		{Flag: "timeout", Value: option.Duration(&o.timeout, ""),
 			Usage: "`TIME` to wait for the reply (default as configured for the connection)", Example: "5s"},
@@ -528,7 +631,6 @@ func newCtlPushCmd(f *factory, s *ctlSocket) *cobra.Command {
 			Usage: "wait for no reply, and print the ref of the push"},
 		{Flag: "binary", Value: option.Switch(&o.binary),
 			Usage: "push the whole input as one binary payload"},
-		o.answerFormat(),
 	}
 	return o.bind(&cobra.Command{
 		Use:   "push NAME TOPIC EVENT [PAYLOAD]",
@@ -594,27 +696,13 @@ func (o *ctlPushOptions) readPayload() ([]byte, error) {
 	return payload, nil
 }
 
-// answerFormat declares --output for calls that a signal answers, which phx serve writes in the default format.
-func (c *ctl) answerFormat() option.Option {
-	names := []string{signal.FormatSignal.String(), signal.FormatPayload.String()}
-	return option.Option{
-		Flag: "output", Shorthand: "o", Usage: "`FORMAT` of the answer: " + strings.Join(names, " or "), Example: names[1],
-		Value: option.Checked(&c.payloadOnly, names[0], func(text string) (bool, error) {
-			if !slices.Contains(names, text) {
-				return false, errors.New("is neither " + strings.Join(names, " nor "))
-			}
-			return text == names[1], nil
-		}),
-	}
-}
-
 // printSignal prints the signal that answers a call, and returns the error of the call: a call that has failed may have a signal, too.
 func (c *ctl) printSignal(ctx context.Context, text []byte, failure error) error {
 	if text == nil {
 		return failure
 	}
 	var err error
-	if c.payloadOnly {
+	if c.output.Output.Format == signal.FormatPayload {
 		text, err = newSignalView(signal.FormatPayload).shown(text)
 	}
 	return firstError(c.printAnswer(ctx, text, err), failure)

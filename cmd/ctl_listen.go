@@ -26,7 +26,7 @@ type ctlListenOptions struct {
 }
 
 func newCtlListenCmd(f *factory, s *ctlSocket) *cobra.Command {
-	o := &ctlListenOptions{ctl: ctl{factory: f, socket: s, choosesFormat: true}}
+	o := &ctlListenOptions{ctl: ctl{factory: f, socket: s, prints: recordFormats()}}
 	o.own = o.ownOptions()
 	return o.bind(&cobra.Command{
 		Use:   "listen",
@@ -54,17 +54,20 @@ func (o *ctlListenOptions) ownOptions() []option.Option {
 			Usage: "only signals whose event matches the `GLOB` (repeat)", Example: "'new_*'"},
 		{Flag: "where", Value: option.Checked(&o.request.Where, "", notEmpty),
 			Usage: "only signals of which the jq `EXPR` is true; phx serve runs it", Example: "'.data.payload.total > 100'"},
-		{Flag: "count", Shorthand: "c", Value: option.Count(&o.count, ""),
+		{Flag: "count", Group: option.Ending, Common: true, Shorthand: "c", Value: option.Count(&o.count, ""),
 			Usage: "end after `N` signals; those about connections and channels do not count, unless --match is given", Example: "3"},
 	}, o.stop.flags(), []option.Option{
-		{Flag: "duration", Value: option.Duration(&o.duration, ""),
+		{Flag: "duration", Group: option.Ending, Common: true, Value: option.Duration(&o.duration, ""),
 			Usage: "end after this `TIME`", Example: "1m"},
-		{Flag: "idle-timeout", Value: option.Duration(&o.idle, ""),
+		{Flag: "idle-timeout", Group: option.Ending, Common: true, Value: option.Duration(&o.idle, ""),
 			Usage: "end when no signal that --count counts has come for this `TIME`", Example: "30s"},
 	}, o.ready.flags("no signal is missed any more"))
 }
 
 func ctlListenRun(ctx context.Context, o *ctlListenOptions) error {
+	if text := o.renderer.form; text != nil {
+		text.names, text.sentences = true, false
+	}
 	if err := o.stop.compile("", &o.output, o.log); err != nil {
 		return err
 	}
@@ -74,11 +77,11 @@ func ctlListenRun(ctx context.Context, o *ctlListenOptions) error {
 		}
 		o.request.Where = jq.Bind(where, o.output.Variables)
 	}
-	if err := o.ready.prepare(); err != nil {
+	if err := o.ready.prepare(o.factory); err != nil {
 		return err
 	}
 	defer o.ready.end(o.log)
-	ln := &ctlListener{options: o, view: newSignalView(o.output.Format), out: o.out}
+	ln := &ctlListener{options: o, view: newSignalView(o.output.Output.Format), out: o.out}
 	defer ln.limits.stop()
 	o.out.watchReader()
 	return firstError(withoutDone(ln.run(ctx)), o.stop.result())

@@ -71,7 +71,7 @@ func TestCtl(t *testing.T) {
 		{"push backend room:a echo 1 -o payload", "", 0, "{\"n\":1.0}\n", "", ""},
 		{"push backend room:a silent 1 -o payload", "", exit.Timeout, "", "no reply to", ""},
 		{"join backend room:a -o payload", "", 0, "{\"welcome\":true}\n", "", ""},
-		{"join backend room:a -o jido", "", exit.Usage, "", "neither signal nor payload", ""},
+		{"join backend room:a -o jido", "", exit.Usage, "", "is none of signal, payload, text", ""},
 		{"push backend room:a echo 1 --no-reply --timeout 1", "", exit.Usage, "", "--timeout bounds the wait", ""},
 		{"push backend room:a echo", "", exit.Usage, "", "standard input is empty", ""},
 		{"push backend room:a echo", "{} {}", exit.Usage, "", "has more than one JSON value", ""},

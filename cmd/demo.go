@@ -14,6 +14,7 @@ import (
 	"math/big"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
@@ -28,6 +29,7 @@ type demoOptions struct {
 	factory *factory
 	listen  string
 	tls     bool
+	quiet   bool
 }
 
 func newDemoCmd(f *factory) *cobra.Command {
@@ -35,7 +37,8 @@ func newDemoCmd(f *factory) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "demo",
 		Short: "A Phoenix-speaking server on loopback, to try phx and to test scripts",
-		Long: `Runs a server that speaks Phoenix Channels, until it is interrupted. It says on stderr what to type next.
+		Long: `Runs a server that speaks Phoenix Channels, until it is interrupted. It says on stderr what to type next, and then who
+joins and what is pushed.
 
 Topics: room:lobby ticks each second (event tick, payload {"n":1}, ...); room:private refuses; any
 other room:* is quiet; in presence:* everyone is present under the join param user.
@@ -53,6 +56,8 @@ Any token but "bad" is accepted, as --param token=... or --auth-token-file.`,
 			Usage: "`ADDRESS` to listen on; port 0 takes a free one", Example: "127.0.0.1:4000"},
 		{Flag: "tls", Value: option.Switch(&o.tls),
 			Usage: "speak TLS; the certificate of its CA is written to a file, and removed at the end"},
+		{Flag: "quiet", Value: option.Switch(&o.quiet),
+			Usage: "do not say who joins and what is pushed"},
 	})
 	return c
 }
@@ -71,7 +76,11 @@ func demoRun(ctx context.Context, o *demoOptions) error {
 		options = append(options, phoenixtest.WithTLS(&tls.Config{Certificates: []tls.Certificate{ca.server}}))
 		export = " SSL_CERT_FILE=" + ca.path
 	}
-	server, err := phoenixtest.Listen(phoenixtest.Demo(), options...)
+	app := phoenixtest.Demo(o.say)
+	if o.quiet {
+		app = phoenixtest.Demo()
+	}
+	server, err := phoenixtest.Listen(app, options...)
 	if err != nil {
 		return listenError(o.listen, err)
 	}
@@ -85,6 +94,39 @@ func demoRun(ctx context.Context, o *demoOptions) error {
 // printLine writes a line for people.
 func (o *demoOptions) printLine(text string) {
 	fmt.Fprintln(o.factory.streams.Err, linePrefix+text)
+}
+
+// demoPayload is how much of a payload is said, in bytes.
+const demoPayload = 200
+
+// say says what a client did, in a line.
+func (o *demoOptions) say(a phoenixtest.DemoActivity) {
+	line := []byte(linePrefix + a.Peer + " ")
+	add := func(words, name string) { line = appendVisible(append(line, words...), name) }
+	switch payload := a.Payload.Bytes(); {
+	case a.Refused:
+		add("was refused ", a.Topic)
+	case a.Event == "":
+		add("joined ", a.Topic)
+	default:
+		add("pushed ", a.Event)
+		add(" to ", a.Topic)
+		if a.Payload.IsBinary() {
+			line = fmt.Appendf(line, ": %d bytes", len(payload))
+			break
+		}
+		shown := payload[:min(len(payload), demoPayload)]
+		line = appendVisible(append(line, ": "...), strings.ToValidUTF8(string(shown), ""))
+		if len(shown) < len(payload) {
+			line = append(line, ellipsis...)
+		}
+	}
+	width := 0
+	if o.factory.streams.ErrTerminal {
+		width = o.factory.streams.ErrWidth()
+	}
+	// It holds up no client: stderr has a queue, which takes a line or counts it as lost.
+	_, _ = o.factory.streams.Err.Write(append(appendCut(nil, line, width), '\n'))
 }
 
 func listenError(address string, err error) error {

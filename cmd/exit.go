@@ -21,12 +21,11 @@ func writeError(err error) error {
 	case errors.Is(err, syscall.EPIPE):
 		return errPipe
 	}
-	return &exit.Error{
-		Code:    exit.Write,
-		Message: "cannot write the output: " + exit.SystemText(err),
-		Hint:    "check where stdout goes: is the disk full?",
-		Err:     err,
+	hint := "check where stdout goes: is the disk full?"
+	if errors.Is(err, syscall.EBADF) {
+		hint = "stdout is closed: take >&- out, or write > /dev/null"
 	}
+	return &exit.Error{Code: exit.Write, Message: "cannot write the output: " + exit.SystemText(err), Hint: hint, Err: err}
 }
 
 // maxTimeError says that --max-time has passed.

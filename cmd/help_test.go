@@ -27,8 +27,8 @@ import (
 	"phx/signal"
 )
 
-// helpPage returns a page of phx help.
-func helpPage(t *testing.T, topic string) string {
+// helpText returns a page of phx help.
+func helpText(t *testing.T, topic string) string {
 	t.Helper()
 	r := phx(t, "help", topic)
 	r.want(t, exit.OK, "")
@@ -38,7 +38,7 @@ func helpPage(t *testing.T, topic string) string {
 // helpSection returns what stands under a heading of a page, up to the next one.
 func helpSection(t *testing.T, topic, heading string) string {
 	t.Helper()
-	_, behind, found := strings.Cut(helpPage(t, topic), "\n"+heading+":\n\n")
+	_, behind, found := strings.Cut(helpText(t, topic), "\n"+heading+":\n\n")
 	if !found {
 		t.Fatalf("help %s has no section %q", topic, heading)
 	}
@@ -56,9 +56,13 @@ func TestHelpPagesAreReadable(t *testing.T) {
 		t.Errorf("%d topics", len(helpTopics))
 	}
 	for topic := range helpTopics {
-		text := helpPage(t, topic)
+		text := helpText(t, topic)
 		for i, line := range strings.Split(text, "\n") {
-			if utf8.RuneCountInString(line) > pageWidth || strings.TrimRight(line, " ") != line || strings.ContainsAny(line, "\t\x1b") {
+			widest := usualWidth
+			if strings.HasPrefix(line, strings.Repeat(" ", exampleColumn)+"$ ") {
+				widest = maxPageWidth // a command is one line
+			}
+			if utf8.RuneCountInString(line) > widest || strings.TrimRight(line, " ") != line || strings.ContainsAny(line, "\t\x1b") {
 				t.Errorf("help %s, line %d: %q", topic, i+1, line)
 			}
 		}
@@ -91,14 +95,14 @@ func TestHelpFormatting(t *testing.T) {
 			t.Errorf("the format %s is not explained", name)
 		}
 	}
-	if got := strings.Count(formats, `"n": 1.0`); got != len(signal.Formats()) || len(formatAbout) != got {
+	if got := strings.Count(formats, `"n": 1.0`); got != len(signal.Formats()) || len(formatAbout) != got || !strings.Contains(formats, "  new_msg  {\"body\":\"hi\",\"n\":1.0}\n") {
 		t.Errorf("%d formats with an example, %d explained, of %d", got, len(formatAbout), len(signal.Formats()))
 	}
 }
 
 // TestHelpConfigHasEveryKey compares the page with the schema that is printed for editors.
 func TestHelpConfigHasEveryKey(t *testing.T) {
-	text := helpPage(t, "config")
+	text := helpText(t, "config")
 	words := strings.FieldsFunc(text, func(r rune) bool { return !strings.ContainsRune("_-", r) && (r < '0' || r > 'z') })
 	var schema any
 	if err := json.Unmarshal([]byte(phx(t, "config", "schema").out.String()), &schema); err != nil {
@@ -139,8 +143,15 @@ func eachProperty(schema any, visit func(name string, property map[string]any)) 
 }
 
 func TestHelpConfigHasEveryFlag(t *testing.T) {
-	lines := strings.Split(helpPage(t, "config"), "\n")
+	entries := strings.Split(helpText(t, "config"), "\n\n")
 	flags := 0
+	check := func(key, flag string) {
+		if !slices.ContainsFunc(entries, func(entry string) bool {
+			return strings.HasPrefix(entry, "  "+key+" ") && strings.HasSuffix(oneSpaced(entry), " Also: "+flag+".")
+		}) {
+			t.Errorf("the page lacks %s with %s", key, flag)
+		}
+	}
 	visitOptions(newRootCmd(testFactory()), func(_ string, o option.Option) {
 		if o.Key == "" {
 			return
@@ -150,18 +161,12 @@ func TestHelpConfigHasEveryFlag(t *testing.T) {
 		if o.Env != "" {
 			want += ", $" + o.Env
 		}
-		if !slices.ContainsFunc(lines, func(line string) bool {
-			return strings.HasPrefix(line, "  "+o.Key+" ") && strings.HasSuffix(line, " "+want)
-		}) {
-			t.Errorf("the page lacks %s with %s", o.Key, want)
-		}
+		check(o.Key, want)
 	})
 	if flags < 20 {
 		t.Errorf("found %d flags with a key", flags)
 	}
-	if line := "  control.socket             text                                --control, $PHX_CONTROL"; !slices.Contains(lines, line) {
-		t.Errorf("the page lacks %q", line)
-	}
+	check("control.socket", "--control, $PHX_CONTROL")
 }
 
 // TestHelpConfigExample takes the example from the page, as a reader would.
@@ -239,7 +244,7 @@ func TestHelpEnvironmentIsWhole(t *testing.T) {
 		read[name] = true
 	}
 	listed := map[string]bool{}
-	for _, found := range regexp.MustCompile(`(?m)^  ([A-Z_]+) `).FindAllStringSubmatch(helpPage(t, "environment"), -1) {
+	for _, found := range regexp.MustCompile(`(?m)^  ([A-Z_]+) `).FindAllStringSubmatch(helpText(t, "environment"), -1) {
 		if listed[found[1]] {
 			t.Errorf("the page has %s twice", found[1])
 		}
@@ -384,6 +389,9 @@ func signalSamples() []phoenix.Event {
 		of("room:lobby", "new_msg", binary, &phoenix.PushReply{}),
 		of("room:lobby", "new_msg", none, &phoenix.PushTimeout{}),
 		of("room:lobby", "new_msg", none, &phoenix.PushError{}),
+		of("room:lobby", "sync", answer, &phoenix.PushReply{OnJoin: true}),
+		of("room:lobby", "sync", none, &phoenix.PushTimeout{OnJoin: true}),
+		of("room:lobby", "sync", none, &phoenix.PushError{OnJoin: true}),
 		of("room:lobby", "", none, &phoenix.PresenceJoin{PresenceChange: change}),
 		of("room:lobby", "", none, &phoenix.PresenceLeave{PresenceChange: change}),
 		of("room:lobby", "", none, &phoenix.PresenceSync{}),
@@ -436,7 +444,7 @@ func commonMembers(typ string) []string {
 // TestHelpSignalsHasEveryType compares the page with what is printed for an event of every kind.
 func TestHelpSignalsHasEveryType(t *testing.T) {
 	printed := typesOfSamples(t)
-	page := regexp.MustCompile(`(?m)^  (phoenix\.\S+)\n((?: {6}[a-z0-9_, ]+\n)+)`).FindAllStringSubmatch(helpPage(t, "signals"), -1)
+	page := regexp.MustCompile(`(?m)^  (phoenix\.\S+)\n((?: {6}[a-z0-9_, ]+\n)+)`).FindAllStringSubmatch(helpText(t, "signals"), -1)
 	for _, found := range page {
 		members, ok := printed[found[1]]
 		if !ok {
@@ -533,7 +541,7 @@ func TestHelpSignalsHasEveryReason(t *testing.T) {
 			return true
 		})
 	}
-	text := helpPage(t, "signals")
+	text := helpText(t, "signals")
 	for typ, heading := range reasonTypes {
 		full := regexp.MustCompile(`(?m)^` + heading + `.*:$`).FindString(text)
 		section := helpSection(t, "signals", strings.TrimSuffix(full, ":"))

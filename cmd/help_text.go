@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"phx/cmd/config"
+	"phx/cmd/internal/exit"
 	"phx/cmd/internal/option"
 	"phx/phoenix"
 	"phx/signal"
@@ -25,10 +26,14 @@ connections:
     params: {user_id: "123", token: {file: /run/secrets/token}}
     auto_join_channels:
       - room:lobby
-      - {topic: "user:123", secret_params: {access_token: {command: [pass, show, backend]}}}
+      - topic: "user:123"
+        secret_params: {access_token: {command: [pass, show, backend]}}
+        on_join: [{event: subscribe, payload: {to: all}}]
 sinks:
   audit: {file: {path: signals.ndjson}}
-  hook: {webhook: {url: https://example.com/hook, secret: {env: HOOK_SECRET}}, queue: 64MiB}
+  hook:
+    webhook: {url: https://example.com/hook, secret: {env: HOOK_SECRET}}
+    queue: 64MiB
 routes:
   - {match: "phoenix.backend.**", event: "new_*", to: [stdout, hook]}
   - {match: "phoenix.connection.*", to: audit}
@@ -36,8 +41,8 @@ control: {socket: /run/phx/control.sock}
 http: {listen: 127.0.0.1:9464}
 `
 
-// configHelp is the text of `phx help config`. The keys are those of the parser.
-func configHelp(root *cobra.Command) string {
+// configHelp is the page of `phx help config`. The keys are those of the parser.
+func configHelp(root *cobra.Command) *page {
 	p, keys, settings := &page{}, config.DescribeKeys(), settingsByKey(root)
 	p.paragraph("Config files of phx.")
 	p.paragraph("A config file is YAML, or JSON, with named connections and, for `phx serve`, where their signals go. Commands " +
@@ -67,20 +72,17 @@ func configHelp(root *cobra.Command) string {
 
 	p.heading("Variables")
 	p.paragraph("In every text that is a value, variables of the environment are filled in, after the file was parsed.")
-	p.gap()
+	p.blank()
 	p.item(20, "${VAR}", "The variable, which must be set.")
 	p.item(20, "${VAR:-default}", "The default, if the variable is not set, or empty.")
 	p.item(20, "${VAR:?message}", "An error with the message, if the variable is not set, or empty.")
 	p.item(20, "$$", "A dollar sign.")
-	return p.String()
+	return p
 }
 
 // keys adds what there is to know about keys.
 func (p *page) keys(keys []option.Key, settings map[string]string) {
 	for _, key := range keys {
-		p.gap()
-		line := fmt.Sprintf("%-26s %-35s %s", key.Path, key.Type, settings[key.Path])
-		p.WriteString("  " + strings.TrimRight(line, " ") + "\n")
 		text := key.About
 		if key.Required {
 			text += " It must be there."
@@ -88,7 +90,10 @@ func (p *page) keys(keys []option.Key, settings map[string]string) {
 		if key.Default != nil {
 			text += " Default: " + strings.ReplaceAll(strings.Trim(string(key.Default), `"`), ",", ", ") + "."
 		}
-		p.wrap(6, text)
+		if flag := settings[key.Path]; flag != "" {
+			text += " Also: " + flag + "."
+		}
+		p.entry(fmt.Sprintf("%-26s %s", key.Path, key.Type), text)
 	}
 }
 
@@ -135,8 +140,20 @@ var otherVariables = []variable{
 	{"PATH", "Where the programs of secrets and of exec sinks are looked for."},
 }
 
-// environmentHelp is the text of `phx help environment`. What has a flag is made of the options of all commands.
-func environmentHelp(root *cobra.Command) string {
+// exitCodesHelp is the page of `phx help exit-codes`, made of the one table.
+func exitCodesHelp() *page {
+	p := &page{}
+	p.paragraph("Exit codes of phx. With several failures, that of the first counts.")
+	p.blank()
+	for _, row := range exit.Table {
+		p.item(21, fmt.Sprintf("%3d  %s", row.Code, row.Name), row.Meaning)
+	}
+	p.paragraph("From 129 on, phx dies of the signal itself, and the shell shows 128 plus its number. As process 1, which no signal ends, it exits with that.")
+	return p
+}
+
+// environmentHelp is the page of `phx help environment`. What has a flag is made of the options of all commands.
+func environmentHelp(root *cobra.Command) *page {
 	p := &page{}
 	p.paragraph("Environment variables that phx reads. One that is empty counts as one that is not set.")
 	p.paragraph("A flag counts before its variable, and so does a connection of a config file that was asked for with -n. A " +
@@ -151,7 +168,7 @@ func environmentHelp(root *cobra.Command) string {
 		p.item(variableColumn, v.name, v.about)
 	}
 	p.paragraph("The variables of proxies may be written in small letters, too. A config file may refer to any other variable, as ${VAR} or {env: VAR}: see `phx help config`.")
-	return p.String()
+	return p
 }
 
 // variableColumn is where the explanations of variables begin.
@@ -180,11 +197,25 @@ func settingVariables(root *cobra.Command) []variable {
 
 // formatAbout says what each format is for.
 var formatAbout = map[signal.Format]string{
-	signal.FormatSignal:      "The default. `phx help signals` explains it.",
+	signal.FormatSignal:      "The default in a pipe or a file. `phx help signals` explains it.",
 	signal.FormatCloudEvents: "A CloudEvent 1.0, strictly: what is metadata elsewhere are extension attributes.",
 	signal.FormatJido:        "As Jido.Signal decodes it: metadata is under extensions.",
 	signal.FormatPayload:     "Only the payload of a message or a reply, or the response of a join; other signals print nothing.",
 }
+
+// textAbout says what text is for.
+const textAbout = "For eyes, and free to change: the local time, topic, event and payload, or what happened: behind * about the connection or a " +
+	"channel, behind ! what failed or was lost, behind + - = who came, went and is present. Cut at the width of the terminal, unless --no-trim."
+
+// textExample returns the example message as text.
+func textExample() string {
+	form := &textForm{width: func() int { return 0 }}
+	line := signal.NewEncoder(signal.FormatSignal, "backend").Append(nil, &exampleMessage)
+	return exampleClock + string(form.append(nil, bytes.TrimSuffix(line, []byte("\n")))[len(exampleClock):])
+}
+
+// exampleClock stands for the local time of the example.
+const exampleClock = "12:00:06.123"
 
 // exampleMessage is the message that the page shows in each format.
 var exampleMessage = phoenix.Event{
@@ -209,17 +240,18 @@ var formattingExamples = map[string]commandExample{
 	"argjson":     {`phx push room:lobby echo '{"n":1}' --argjson least 5 -q '.data.payload.n >= $least'`, `false`},
 	"raw-output":  {`phx push room:lobby echo '{"body":"hi"}' -q .data.payload.body -r`, `hi`},
 	"exit-status": {`phx push room:lobby echo '{"n":1}' -q '.data.payload.n > 5' -e || echo 'not yet'`, "false\nnot yet"},
+	"no-trim":     {`phx push room:lobby echo '{"n":1}' -o text --no-trim | sed 's/.*  //'`, `{"n":1}`},
 	"pretty":      {`phx push room:lobby echo '{"n":1.0}' -o payload --pretty`, "{\n  \"n\": 1.0\n}"},
 	"compact":     {`phx push room:lobby echo '{"n":1.0}' -o payload --compact`, `{"n":1.0}`},
 	"color":       {`phx push room:lobby echo '{"n":1.0}' -o payload --color never`, `{"n":1.0}`},
 }
 
-// formattingHelp is the text of `phx help formatting`.
-func formattingHelp() string {
+// formattingHelp is the page of `phx help formatting`.
+func formattingHelp() *page {
 	p := &page{}
 	p.paragraph("How phx prints records.")
-	p.paragraph("stdout has records and nothing else: one JSON text a line, unless it is indented for a terminal. White space, colours and " +
-		"the spelling of control characters depend on the output; what is printed does not. All else is on stderr.")
+	p.paragraph("stdout has records and nothing else: one JSON text a line in a pipe or a file, always; on a terminal a line of text, unless " +
+		"--output, --jq, --pretty or --compact asks for JSON. Which records there are, and their order, is the same. All else is on stderr.")
 	p.heading("Options of the commands that print records")
 	flags := pflag.NewFlagSet("", pflag.ContinueOnError)
 	flags.SortFlags = false
@@ -231,23 +263,20 @@ func formattingHelp() string {
 	p.heading("Formats, each with the same message, indented")
 	for i, name := range signal.Formats() {
 		format := signal.Format(i)
-		p.gap()
+		p.blank()
 		p.item(15, name, formatAbout[format])
 		p.block(exampleColumn, formatExample(format))
 	}
-	return p.String()
+	p.blank()
+	p.item(15, formatText, textAbout)
+	p.block(exampleColumn, textExample())
+	return p
 }
 
 // option adds a flag with its example.
 func (p *page) option(f *pflag.Flag) {
-	name, usage := pflag.UnquoteUsage(f)
-	heading := "--" + f.Name
-	if f.Shorthand != "" {
-		heading = "-" + f.Shorthand + ", " + heading
-	}
-	p.gap()
-	p.WriteString("  " + strings.TrimRight(heading+" "+name, " ") + "\n")
-	p.wrap(6, usage)
+	name, text := flagHelp(f)
+	p.entry(strings.TrimLeft(name, " "), text)
 	example := formattingExamples[f.Name]
 	p.block(exampleColumn, "$ "+example.command+"\n"+example.output+"\n")
 }
@@ -309,10 +338,10 @@ var signalTypes = []signalType{
 	{"phoenix.channel.left", "reason", "We have left: reason is requested."},
 	{"phoenix.channel.closed", "reason, retry_in_ms", "The server closed the channel: reason is phx_close. retry_in_ms if it is joined again."},
 	{"phoenix.channel.errored", "reason, response, retry_in_ms", "The channel was lost. retry_in_ms if it is joined again and has a link."},
-	{"phoenix.push.reply", "status, payload, payload_base64, latency_ms, index", "The reply to a push. status is what the server sent, ok or another. " +
-		"index counts the inputs of phx push from 0."},
-	{"phoenix.push.timeout", "timeout_ms, index", "No reply to a push came in time."},
-	{"phoenix.push.error", "reason, delivered, index", "There can be no reply to a push any more."},
+	{"phoenix.push.reply", "status, payload, payload_base64, latency_ms, index, on_join", "The reply to a push. status is what the server sent, ok or another. " +
+		"index counts the inputs of phx push from 0; a push of --on-join has on_join, true, instead."},
+	{"phoenix.push.timeout", "timeout_ms, index, on_join", "No reply to a push came in time."},
+	{"phoenix.push.error", "reason, delivered, index, on_join", "There can be no reply to a push any more."},
 	{"phoenix.presence.join", "key, metas, fields, remaining, update", "Presences of a key came. These three only with presence: phx listen --presence."},
 	{"phoenix.presence.leave", "key, metas, fields, remaining, update", "Presences of a key went."},
 	{"phoenix.presence.sync", "state", "Who is present, after the joins and leaves of one message."},
@@ -353,6 +382,7 @@ func reasonGroups() []reasonGroup {
 		{"reason of a channel that was lost (phoenix.channel.errored)", []signalReason{
 			{string(phoenix.ErroredCrash), "the channel's process crashed"},
 			{string(phoenix.ErroredUnmatchedTopic), "the server knows nothing of the join any more"},
+			{string(phoenix.ErroredOnJoin), "we left it: a push of --on-join was refused, or not answered in time"},
 			{string(phoenix.ErroredDisconnected), "the link was lost"},
 		}},
 		{"reason of a push that can have no reply (phoenix.push.error)", []signalReason{
@@ -370,8 +400,8 @@ func reasonGroups() []reasonGroup {
 	}
 }
 
-// signalsHelp is the text of `phx help signals`.
-func signalsHelp() string {
+// signalsHelp is the page of `phx help signals`.
+func signalsHelp() *page {
 	p := &page{}
 	p.paragraph("Signals, the records that phx prints.")
 	p.paragraph("A signal is one JSON object on one line. What follows is the default format, -o signal; the other formats " +
@@ -386,10 +416,7 @@ func signalsHelp() string {
 		"those of a push. Times are whole numbers, in milliseconds (_ms) or microseconds (_us). What is printed depends on the command: " +
 		"phx listen prints signals of connections and channels with --lifecycle, phx serve all of them.")
 	for _, t := range signalTypes {
-		p.gap()
-		p.WriteString("  " + t.name + "\n")
-		p.wrap(6, t.data)
-		p.wrap(6, t.about)
+		p.entry(t.name, t.data, t.about)
 	}
 	for _, group := range reasonGroups() {
 		p.heading(strings.ToUpper(group.head[:1]) + group.head[1:])
@@ -400,5 +427,5 @@ func signalsHelp() string {
 	p.heading("Bus topics, for routes with subscribe")
 	p.item(52, "jido.protocol.phoenix.NAME", "every signal of a connection")
 	p.item(52, "jido.protocol.phoenix.NAME.TOPIC", "those with a topic, spelled as in a type")
-	return p.String()
+	return p
 }

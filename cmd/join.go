@@ -3,6 +3,7 @@ package cmd
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -35,6 +36,7 @@ is stopped, and prints what happens to the link and the channels; their messages
 		{Flag: "stay", Value: option.Switch(&o.stay),
 			Usage: "stay joined, and print the signals of connection and channels, until stopped"},
 	}
+	c.ValidArgsFunction = o.completeTopics(math.MaxInt)
 	o.bind(c, func(ctx context.Context) error { return joinRun(ctx, o) })
 	return c
 }
@@ -66,6 +68,9 @@ func topicArgs(topics *[]string) cobra.PositionalArgs {
 }
 
 func joinRun(ctx context.Context, o *joinOptions) error {
+	if text := o.renderer.form; text != nil {
+		text.sentences = true
+	}
 	options, err := o.options()
 	if err != nil {
 		return err
@@ -80,7 +85,7 @@ func joinRun(ctx context.Context, o *joinOptions) error {
 	if err != nil {
 		return err
 	}
-	answers := joinAnswers{topics: o.topics, out: o.out, waiting: map[string]phoenix.Event{}}
+	answers := joinAnswers{topics: o.topics, out: o.out, answers: map[string][]phoenix.Event{}, complete: map[string]bool{}}
 	answers.session = s
 	err = answers.collect(ctx, s)
 	if err != nil || !o.stay {
@@ -101,10 +106,12 @@ type joinAnswers struct {
 	// topics is those whose answer has not been printed.
 	topics []string
 	out    *output
-	// waiting is the answers that came before their turn.
-	waiting map[string]phoenix.Event
-	joined  []string
-	failed  []error
+	// answers are those that are not printed: to the join of a topic, and to its pushes of --on-join. complete has the topics of
+	// which there are all.
+	answers  map[string][]phoenix.Event
+	complete map[string]bool
+	joined   []string
+	failed   []error
 }
 
 // collect reads events until every topic has its answer, and returns the joins that failed.
@@ -114,9 +121,7 @@ func (a *joinAnswers) collect(ctx context.Context, s *session) error {
 		if err != nil {
 			return errors.Join(append(a.failed, err)...)
 		}
-		if !a.isAnswer(ev) {
-			continue
-		}
+		a.take(ev)
 		if err := a.print(ctx); err != nil {
 			return errors.Join(append(a.failed, err)...)
 		}
@@ -129,36 +134,47 @@ func (a *joinAnswers) handle(ctx context.Context, ev *phoenix.Event) error {
 	return firstError(a.out.print(ev), a.session.lostForGood(ev))
 }
 
-// isAnswer keeps ev if it is the last word about a topic.
-func (a *joinAnswers) isAnswer(ev *phoenix.Event) bool {
-	switch d := ev.Detail.(type) {
-	case *phoenix.Joined:
-		if d.Rejoin {
-			return false
-		}
-		a.joined = append(a.joined, ev.Topic)
-	case *phoenix.JoinError:
-		if d.Will {
-			return false
-		}
-		a.failed = append(a.failed, joinFailure(d))
-	default:
-		return false
+// take keeps ev if it is an answer to the join of a topic that has not had its last one.
+func (a *joinAnswers) take(ev *phoenix.Event) {
+	if ev.Topic == "" || a.complete[ev.Topic] {
+		return
 	}
-	a.waiting[ev.Topic] = ev.Clone()
-	return true
+	failure := a.session.lostForGood(ev)
+	_, onJoin := onJoinEnd(ev)
+	switch ev.Detail.(type) {
+	case *phoenix.Joined:
+		a.answers[ev.Topic] = []phoenix.Event{ev.Clone()} // those of an earlier attempt do not count
+	case *phoenix.JoinError:
+		if failure != nil {
+			a.answers[ev.Topic] = []phoenix.Event{ev.Clone()}
+		}
+	default:
+		if onJoin {
+			a.answers[ev.Topic] = append(a.answers[ev.Topic], ev.Clone())
+		}
+	}
+	switch {
+	case failure != nil:
+		a.failed = append(a.failed, failure)
+		a.complete[ev.Topic] = true
+	case a.session.completesJoin(ev):
+		a.joined = append(a.joined, ev.Topic)
+		a.complete[ev.Topic] = true
+	}
 }
 
 // print prints the answers whose turn has come.
 func (a *joinAnswers) print(ctx context.Context) error {
 	for len(a.topics) > 0 {
-		ev, ok := a.waiting[a.topics[0]]
-		if !ok {
+		topic := a.topics[0]
+		if !a.complete[topic] {
 			return nil
 		}
 		a.topics = a.topics[1:]
-		if err := a.out.print(&ev); err != nil {
-			return err
+		for _, ev := range a.answers[topic] {
+			if err := a.out.print(&ev); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

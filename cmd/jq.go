@@ -82,9 +82,9 @@ type stopConditions struct {
 // flags declares both options.
 func (s *stopConditions) flags() []option.Option {
 	return []option.Option{
-		{Flag: "until", Value: option.Text(&s.untilExpr, ""),
+		{Flag: "until", Group: option.Ending, Common: true, Value: option.Text(&s.untilExpr, ""),
 			Usage: "end when the jq `EXPR` is true of a signal that is printed", Example: "'.data.payload.n >= 3'"},
-		{Flag: "fail-on", Value: option.Text(&s.failOnExpr, ""),
+		{Flag: "fail-on", Group: option.Ending, Common: true, Value: option.Text(&s.failOnExpr, ""),
 			Usage: "end with exit code 1 when the jq `EXPR` is true of a signal that is printed", Example: "'.data.payload.error'"},
 	}
 }

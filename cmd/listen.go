@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -62,6 +63,8 @@ Without a TOPIC it joins the auto_join_channels of the connection in the config 
 		Args: topicArgs(&o.topics),
 	}
 	o.own = o.ownOptions()
+	o.printsLifecycle = func() bool { return o.lifecycle }
+	c.ValidArgsFunction = o.completeTopics(math.MaxInt)
 	o.bind(c, func(ctx context.Context) error { return listenRun(ctx, o) })
 	return c
 }
@@ -72,12 +75,12 @@ func (o *listenOptions) ownOptions() []option.Option {
 			Usage: "print only messages whose event matches the `GLOB` (repeat)", Example: "'new_*'"},
 		{Flag: "exclude-event", Value: option.Repeated(&o.excluded, compileEvents),
 			Usage: "do not print messages whose event matches the `GLOB` (repeat)", Example: "presence_diff"},
-		{Flag: "count", Shorthand: "c", Value: option.Count(&o.count, ""),
+		{Flag: "count", Group: option.Ending, Common: true, Shorthand: "c", Value: option.Count(&o.count, ""),
 			Usage: "end after `N` records; signals of --lifecycle do not count", Example: "3"},
 	}, o.stop.flags(), []option.Option{
-		{Flag: "duration", Value: option.Duration(&o.duration, ""),
+		{Flag: "duration", Group: option.Ending, Common: true, Value: option.Duration(&o.duration, ""),
 			Usage: "end after this `TIME`, counted from when every topic is joined", Example: "1m"},
-		{Flag: "idle-timeout", Value: option.Duration(&o.idle, ""),
+		{Flag: "idle-timeout", Group: option.Ending, Common: true, Value: option.Duration(&o.idle, ""),
 			Usage: "end when no message has come for this `TIME`", Example: "30s"},
 		{Flag: "lifecycle", Value: option.Switch(&o.lifecycle),
 			Usage: "print the signals of connection and channels, too"},
@@ -85,15 +88,19 @@ func (o *listenOptions) ownOptions() []option.Option {
 			Usage: "print who comes, who goes and who is there, too, behind the presence messages that say so"},
 		{Flag: "keep-going", Value: option.Switch(&o.keepGoing),
 			Usage: "go on with the other topics when one cannot be joined, or is lost for good"},
-		{Flag: "exit-on-close", Value: option.Switch(&o.exitOnClose),
+		{Flag: "exit-on-close", Group: option.Ending, Common: true, Value: option.Switch(&o.exitOnClose),
 			Usage: "do not join again what the server closes; end with 0 when it has closed every topic"},
 	}, o.ready.flags("every topic is joined"), []option.Option{
 		{Flag: "buffer", Value: option.Size(&o.buffer, "64MiB"),
 			Usage: "`SIZE` of what may wait for the reader of stdout", Example: "64MiB"},
-		{Flag: "when-full", Value: option.Checked(&o.whenFull, router.Block.String(), router.ParsePolicy),
+		{Flag: "when-full", Value: whenFullKind.To(&o.whenFull, router.Block.String()),
 			Usage: "what then: `POLICY` is block, drop-newest, drop-oldest or fail", Example: "drop-oldest"},
 	})
 }
+
+// whenFullKind is what becomes of records for which there is no room.
+var whenFullKind = option.ChoiceKind(router.ParsePolicy,
+	router.Block.String(), router.DropNewest.String(), router.DropOldest.String(), router.Fail.String())
 
 // compileEvents compiles a glob of events, none of which is empty.
 func compileEvents(pattern string) (glob.Glob, error) {
@@ -115,7 +122,7 @@ func (o *listenOptions) warnOfWildcards() {
 
 func listenRun(ctx context.Context, o *listenOptions) error {
 	keepLittleGarbage()
-	if err := o.ready.prepare(); err != nil {
+	if err := o.ready.prepare(o.factory); err != nil {
 		return err
 	}
 	defer o.ready.end(o.log)
@@ -129,6 +136,9 @@ func listenRun(ctx context.Context, o *listenOptions) error {
 		}
 	}
 	o.warnOfWildcards()
+	if text := o.renderer.form; text != nil {
+		reserve(&text.topicWidth, o.topics...)
+	}
 	options.ReadBuffer = listenReadBuffer
 	options.Skip = o.skip()
 	options.Presence = o.presence
@@ -198,10 +208,12 @@ type listener struct {
 	counted int
 	// limits ends run after --duration and --idle-timeout.
 	limits timeLimits
+	// skips reports whether an event is not wanted; nil: all are.
+	skips func(topic, event []byte) bool
 }
 
 func newListener(o *listenOptions) (*listener, error) {
-	ln := &listener{options: o, out: o.out, open: map[string]bool{}, waiting: map[string]bool{}}
+	ln := &listener{options: o, out: o.out, open: map[string]bool{}, waiting: map[string]bool{}, skips: o.skip()}
 	for _, topic := range o.topics {
 		ln.open[topic], ln.waiting[topic] = true, true
 	}
@@ -231,16 +243,25 @@ func (ln *listener) run(ctx context.Context) error {
 
 // handle takes one event. Its error ends run.
 func (ln *listener) handle(ctx context.Context, ev *phoenix.Event) error {
-	switch ev.Detail.(type) {
+	switch d := ev.Detail.(type) {
 	case *phoenix.Message, *phoenix.PresenceJoin, *phoenix.PresenceLeave, *phoenix.PresenceSync:
-	default:
-		var err error
-		if ln.options.lifecycle {
-			_, err = ln.print(ctx, ev)
+		ln.limits.touch()
+		return ln.record(ctx, ev)
+	case *phoenix.PushReply:
+		// That of --on-join, the only pushes of listen: the server's words, like a message.
+		if d.OnJoin && (ln.skips == nil || !ln.skips([]byte(ev.Topic), []byte(ev.Name))) {
+			return firstError(ln.follow(ev), ln.record(ctx, ev))
 		}
-		return firstError(err, ln.follow(ev))
 	}
-	ln.limits.touch()
+	var err error
+	if ln.options.lifecycle {
+		_, err = ln.print(ctx, ev)
+	}
+	return firstError(err, ln.follow(ev))
+}
+
+// record prints ev, and counts it.
+func (ln *listener) record(ctx context.Context, ev *phoenix.Event) error {
 	printed, err := ln.print(ctx, ev)
 	if err != nil || !printed {
 		return err
@@ -262,10 +283,10 @@ func (ln *listener) print(ctx context.Context, ev *phoenix.Event) (printed bool,
 
 // follow keeps track of the channels.
 func (ln *listener) follow(ev *phoenix.Event) error {
-	switch d := ev.Detail.(type) {
-	case *phoenix.Joined:
+	if ln.session.completesJoin(ev) {
 		return ln.answered(ev.Topic)
-	case *phoenix.Closed:
+	}
+	if d, closed := ev.Detail.(*phoenix.Closed); closed {
 		return ln.closed(ev, d)
 	}
 	if err := ln.session.lostForGood(ev); err != nil {

@@ -75,6 +75,11 @@ func newLogger(w io.Writer, o loggingOptions, normal slog.Level) *slog.Logger {
 	return slog.New(&textHandler{w: w, mu: new(sync.Mutex), level: level, style: o.style})
 }
 
+// newLogger returns the log of a command on stderr, with the lines of a kind limited.
+func (f *factory) newLogger(o loggingOptions, normal slog.Level) *slog.Logger {
+	return slog.New(f.lines.handler(newLogger(f.streams.Err, o, normal).Handler()))
+}
+
 // reportLost returns what writes to w, in the form of the log, that lines for stderr were lost.
 func reportLost(o loggingOptions) func(w io.Writer, lost int) {
 	return func(w io.Writer, lost int) {

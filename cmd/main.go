@@ -12,12 +12,14 @@ import (
 	ossignal "os/signal"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"golang.org/x/term"
 
 	"phx/cmd/internal/exit"
 	"phx/cmd/internal/option"
@@ -31,8 +33,12 @@ type factory struct {
 	// stderr is where streams.Err writes to: nothing waits for who reads that, or does not.
 	stderr *proc.LineWriter
 	stdin  *secret.Stdin
-	// die ends the process by a signal.
+	// lines limits the log.
+	lines logLimiter
+	// die ends the process by a signal, at once, and takes along what tells others of it: see atDeath.
 	die func(syscall.Signal)
+	// traces are removed by die.
+	traces traces
 	// logJSON says that errors are reported as JSON, too.
 	logJSON bool
 	// reportStyle is how errors are reported otherwise.
@@ -49,7 +55,11 @@ func Main(args []string, s *Streams) int {
 
 func run(ctx context.Context, args []string, s *Streams, die func(syscall.Signal)) int {
 	streams := *s
-	f := &factory{streams: &streams, stderr: proc.NewLineWriter(s.Err, reportLost(loggingOptions{})), stdin: secret.NewStdin(s.In), die: die}
+	f := &factory{streams: &streams, stderr: proc.NewLineWriter(s.Err, reportLost(loggingOptions{})), stdin: secret.NewStdin(s.In)}
+	f.die = func(sig syscall.Signal) {
+		f.traces.remove()
+		die(sig)
+	}
 	streams.Err = f.stderr
 	defer f.stderr.Flush()
 	root := newRootCmd(f)
@@ -57,6 +67,7 @@ func run(ctx context.Context, args []string, s *Streams, die func(syscall.Signal
 	shown := &checkedWriter{w: s.Out}
 	root.SetOut(shown)
 	command, err := root.ExecuteContextC(ctx)
+	f.lines.flush()
 	if err == nil {
 		err = writeError(shown.err)
 	}
@@ -84,6 +95,28 @@ func flagSets(c *cobra.Command) []*pflag.FlagSet {
 	return sets
 }
 
+// traces are what a process leaves that tells others of it, such as the file of its socket. What removes one may be called again
+// after it was removed.
+type traces struct {
+	mu      sync.Mutex
+	removal []func()
+}
+
+// add has remove called when the process is to die at once.
+func (t *traces) add(remove func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.removal = append(t.removal, remove)
+}
+
+func (t *traces) remove() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, remove := range t.removal {
+		remove()
+	}
+}
+
 // A checkedWriter remembers the first error: nobody looks at those of writing a help text.
 type checkedWriter struct {
 	w   io.Writer
@@ -108,6 +141,7 @@ func (closedWriter) Write([]byte) (int, error) { return 0, syscall.EBADF }
 // bind adds options to a command, and run as what it does once they are resolved.
 func (f *factory) bind(c *cobra.Command, run func(ctx context.Context) error, groups ...[]option.Option) *option.Set {
 	set := option.NewSet(groups...)
+	c.Flags().SortFlags = false
 	set.Bind(c.Flags())
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if err := set.Resolve(f.streams.LookupEnv); err != nil {
@@ -159,6 +193,8 @@ type Streams struct {
 	Out, Err io.Writer
 	// InTerminal, OutTerminal and ErrTerminal say that a person is at the other end.
 	InTerminal, OutTerminal, ErrTerminal bool
+	// OutWidth and ErrWidth return how many cells a line has now of the terminal that Out or Err is.
+	OutWidth, ErrWidth func() int
 	// ErrStamped says that nobody else notes when a line came on Err.
 	ErrStamped bool
 	// LookupEnv returns an environment variable.
@@ -180,8 +216,22 @@ func SystemStreams() *Streams {
 		OutTerminal: isTerminal(os.Stdout),
 		ErrTerminal: isTerminal(os.Stderr),
 		ErrStamped:  !isTerminal(os.Stderr) && !proc.IsJournal(os.Stderr, os.Getenv("JOURNAL_STREAM")),
+		OutWidth:    func() int { return terminalWidth(os.Stdout) },
+		ErrWidth:    func() int { return terminalWidth(os.Stderr) },
 		LookupEnv:   os.LookupEnv,
 	}
+}
+
+// usualWidth is how wide a terminal is that does not tell.
+const usualWidth = 80
+
+// terminalWidth returns the width of a terminal, as it is now.
+func terminalWidth(f *os.File) int {
+	width, _, err := term.GetSize(int(f.Fd()))
+	if err != nil || width <= 0 {
+		return usualWidth
+	}
+	return width
 }
 
 // env returns an environment variable; one that is empty counts as unset.

@@ -52,12 +52,12 @@ func TestUsageErrors(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	for args, want := range map[string]string{
-		"":                "Available Commands:",
-		"--help":          "Available Commands:",
-		"help":            "Available Commands:",
+		"":                "Commands:\n  completion ",
+		"--help":          "Commands:\n  completion ",
+		"help":            "Commands:\n  completion ",
 		"help connect":    "--max-time TIME",
 		"connect -h":      "--max-time TIME",
-		"help exit-codes": exit.Help(),
+		"help exit-codes": "  64  join ",
 	} {
 		r := phx(t, strings.Fields(args)...)
 		r.want(t, exit.OK, "")

@@ -12,8 +12,10 @@ import (
 
 // outputOptions are what the options say about printing records.
 type outputOptions struct {
-	// Format is how a record is written.
-	Format signal.Format
+	// Output is how a record is written.
+	Output recordFormat
+	// NoTrim lets lines of text be wider than the terminal.
+	NoTrim bool
 	// Filter is the jq expression that each record goes through; empty: none.
 	Filter string
 	// Variables are those of every expression of the command.
@@ -28,6 +30,43 @@ type outputOptions struct {
 	Color string
 }
 
+// A recordFormat is a value of --output: a format for programs, or text.
+type recordFormat struct {
+	signal.Format
+	text bool
+	// given says that somebody asked for it.
+	given bool
+}
+
+// formatText is the value of --output for eyes.
+const formatText = "text"
+
+// recordFormats are the values of --output of the commands that print signals.
+func recordFormats() []string { return append(signal.Formats(), formatText) }
+
+// isText reports whether records are for eyes: asked for or, if nobody asked for anything else, on a terminal.
+func (o *outputOptions) isText(s *Streams) bool {
+	if o.Output.given {
+		return o.Output.text
+	}
+	return s.OutTerminal && o.Filter == "" && !o.Pretty && !o.Compact
+}
+
+// outputOption declares --output with formats of those names.
+func (o *outputOptions) outputOption(names ...string) option.Option {
+	return option.Option{
+		Flag: "output", Shorthand: "o", Group: option.Printing, Common: true, Example: names[0],
+		Usage: "`FORMAT` of a record: " + strings.Join(names, ", ") + " (default text on a terminal, else " + names[0] + ")",
+		Value: option.ChoiceKind(func(text string) (recordFormat, error) {
+			format, err := signal.ParseFormat(text)
+			if err != nil { // text, or a word for the default
+				format = signal.FormatSignal
+			}
+			return recordFormat{Format: format, text: text == formatText, given: true}, nil
+		}, names...).To(&o.Output, ""),
+	}
+}
+
 // The values of --color.
 const (
 	colorAuto   = "auto"
@@ -37,16 +76,15 @@ const (
 
 // Options declares the options of printing.
 func (o *outputOptions) Options() []option.Option {
-	return []option.Option{
-		{Flag: "output", Shorthand: "o", Value: option.Checked(&o.Format, signal.FormatSignal.String(), signal.ParseFormat),
-			Usage: "`FORMAT` of a record: " + strings.Join(signal.Formats(), ", "), Example: "payload"},
-		{Flag: "jq", Shorthand: "q", Value: option.Text(&o.Filter, ""),
+	return option.Printing.In([]option.Option{
+		o.outputOption(recordFormats()...),
+		{Flag: "jq", Common: true, Shorthand: "q", Value: option.Text(&o.Filter, ""),
 			Usage: "print what the jq `EXPR` makes of each record, one result a line; files and environment are out of its reach", Example: ".data.payload"},
 		{Flag: "arg", Value: option.Pairs(&o.Variables, jq.TextVariable), Secret: true, Example: `room "$ROOM"`,
 			Usage: "a text that every expression of the command has as a variable: `NAME VALUE` (repeat)"},
 		{Flag: "argjson", Value: option.Pairs(&o.Variables, jq.JSONVariable), Secret: true, Example: `most 3`,
 			Usage: "a JSON value that every expression of the command has as a variable: `NAME JSON` (repeat)"},
-		{Flag: "raw-output", Shorthand: "r", Value: option.Switch(&o.Raw),
+		{Flag: "raw-output", Common: true, Shorthand: "r", Value: option.Switch(&o.Raw),
 			Usage: "print strings without quotes"},
 		{Flag: "exit-status", Shorthand: "e", Value: option.Switch(&o.ExitStatus),
 			Usage: "exit 1 if the last value printed is false or null, 4 if there is none"},
@@ -54,15 +92,20 @@ func (o *outputOptions) Options() []option.Option {
 			Usage: "indent JSON (default on a terminal)"},
 		{Flag: "compact", Value: option.Switch(&o.Compact),
 			Usage: "print JSON on one line (default elsewhere)"},
+		{Flag: "no-trim", Value: option.Switch(&o.NoTrim),
+			Usage: "do not cut lines of text at the width of the terminal"},
 		{Flag: "color", Value: option.Choice(&o.Color, colorAuto, colorAlways, colorNever),
-			Usage: "colour JSON: `WHEN` is auto, always or never [$NO_COLOR, $CLICOLOR_FORCE]", Example: colorNever},
-	}
+			Usage: "colour text and JSON: `WHEN` is auto, always or never [$NO_COLOR, $CLICOLOR_FORCE]", Example: colorNever},
+	}...)
 }
 
 // Check refuses options that contradict each other.
 func (o *outputOptions) Check() error {
 	if o.Pretty && o.Compact {
 		return exit.Usagef("leave one of them out", "--pretty contradicts --compact")
+	}
+	if o.Output.text && (o.Filter != "" || o.Raw || o.Pretty || o.Compact) {
+		return exit.Usagef("leave -o text out", "--jq, --raw-output, --pretty and --compact are about JSON, and -o text is none")
 	}
 	for i, v := range o.Variables {
 		if slices.ContainsFunc(o.Variables[:i], func(before jq.Variable) bool { return before.Name == v.Name }) {
@@ -99,8 +142,8 @@ const (
 
 // Options declares the options of logging.
 func (l *loggingOptions) Options() []option.Option {
-	return []option.Option{
-		{Flag: "verbose", Shorthand: "v", Value: option.Switch(&l.Verbose),
+	return option.Logging.In([]option.Option{
+		{Flag: "verbose", Common: true, Shorthand: "v", Value: option.Switch(&l.Verbose),
 			Usage: "log what happens on the connection"},
 		{Flag: "quiet", Value: option.Switch(&l.Quiet),
 			Usage: "log nothing but errors"},
@@ -108,7 +151,7 @@ func (l *loggingOptions) Options() []option.Option {
 			Usage: "`FORMAT` of the log: text or json", Example: logJSON},
 		{Flag: "trace", Value: option.Switch(&l.Trace),
 			Usage: "log every frame with its payload"},
-	}
+	}...)
 }
 
 // Check refuses options that contradict each other.

@@ -20,14 +20,16 @@ import (
 	"phx/signal"
 )
 
-// A renderer turns events into what is printed of them: the encoder's line, or what the jq filter makes of it, in the
-// style of the output. It remembers what decides about the exit code.
+// A renderer turns events into what is printed of them: the encoder's line, what the jq filter makes of it, or the text of it for eyes, in
+// the style of the output. It remembers what decides about the exit code.
 type renderer struct {
 	encoder *signal.Encoder
 	filter  *jq.Filter // nil: none
 	raw     bool
 	style   jsonStyle
-	errors  recordErrors
+	// form is how records are written for eyes; nil: they are JSON.
+	form   *textForm
+	errors recordErrors
 	// halted says that the filter has ended the command: nothing is printed any more.
 	halted bool
 
@@ -50,11 +52,14 @@ const (
 // newRenderer returns the renderer for a connection of that name. An expression that does not compile is its error.
 func newRenderer(o outputOptions, name string, s *Streams, log *slog.Logger) (*renderer, error) {
 	r := &renderer{
-		encoder:    signal.NewEncoder(o.Format, name),
+		encoder:    signal.NewEncoder(o.Output.Format, name),
 		raw:        o.Raw,
 		style:      newJSONStyle(o, s),
 		errors:     recordErrors{log: log},
 		exitStatus: o.ExitStatus,
+	}
+	if o.isText(s) {
+		r.form = newTextForm(o, s)
 	}
 	if o.Filter == "" {
 		return r, nil
@@ -72,7 +77,7 @@ func (r *renderer) encode(ev *phoenix.Event) []byte {
 
 // plain reports whether the encoder's lines are printed as they are.
 func (r *renderer) plain() bool {
-	return r.filter == nil && !r.raw && r.style == (jsonStyle{})
+	return r.filter == nil && !r.raw && r.form == nil && r.style == (jsonStyle{})
 }
 
 // document returns a line of an encoder that appended it last, without its line break, as what expressions are run on. members is
@@ -130,6 +135,9 @@ func (r *renderer) each(ctx context.Context, document jq.Document, emit func(tex
 // appendText appends one JSON text as one line, or as many as its style has.
 func (r *renderer) appendText(dst, text []byte) []byte {
 	r.note(text)
+	if r.form != nil {
+		return r.form.append(dst, text)
+	}
 	if r.raw && text[0] == '"' {
 		if unquoted, _, err := rawjson.ReadString(text, 0); err == nil {
 			return r.appendRaw(dst, unquoted)
@@ -484,6 +492,14 @@ func (out *output) addText(text []byte, seq uint64) error {
 		return out.flush()
 	}
 	return nil
+}
+
+// addLines is add for a record that is made as text, of whatever lines.
+func (out *output) addLines(text []byte) error {
+	out.renderer.note(text)
+	chunk := out.open()
+	chunk.Commit(append(chunk.Buffer(), text...), 0)
+	return out.flush()
 }
 
 // filterContext returns what bounds a filter. What was received is still printed when the command is ending, each record in its own

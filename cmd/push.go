@@ -49,9 +49,10 @@ complete. It ends at the first push that fails; what came before a bad value is 
 			Usage: "push the whole input as one binary payload"},
 		{Flag: "max-inflight", Value: option.Count(&o.maxInflight, defaultInflight),
 			Usage: "`N` pushes may wait for their replies; output stays in input order", Example: "32"},
-		{Flag: "until", Value: option.Text(&o.stop.untilExpr, ""),
+		{Flag: "until", Group: option.Ending, Common: true, Value: option.Text(&o.stop.untilExpr, ""),
 			Usage: "after the replies, stay and print the channel's messages until the jq `EXPR` is true of one; those that came earlier count", Example: "'.data.payload.done'"},
 	}
+	c.ValidArgsFunction = o.completeTopics(1)
 	o.bind(c, func(ctx context.Context) error { return pushRun(ctx, o) })
 	return c
 }
@@ -149,20 +150,18 @@ func (p *pusher) run(ctx context.Context) error {
 	return errors.Join(p.failed, p.out.flush(), err)
 }
 
-// awaitJoin waits for the answer to the join.
+// awaitJoin waits for the answer to the join, and to the pushes of --on-join.
 func (p *pusher) awaitJoin(ctx context.Context) error {
 	for {
 		ev, err := p.session.next(ctx)
 		if err != nil {
 			return err
 		}
-		switch d := ev.Detail.(type) {
-		case *phoenix.Joined:
+		if p.session.completesJoin(ev) {
 			return nil
-		case *phoenix.JoinError:
-			if !d.Will {
-				return joinFailure(d)
-			}
+		}
+		if err := p.session.lostForGood(ev); err != nil {
+			return err
 		}
 	}
 }
@@ -215,17 +214,9 @@ func (p *pusher) handle(ctx context.Context, ev *phoenix.Event, slots chan struc
 		p.down = &phoenix.Disconnected{Reason: d.Reason, Text: d.Text}
 	case *phoenix.Message:
 		return p.handleMessage(ctx, ev)
-	case *phoenix.Errored:
-		if !d.Will && d.Reason != phoenix.ErroredDisconnected {
-			p.lost(channelLost(ev, "crashed"))
-		}
-	case *phoenix.Closed:
-		if !d.Will {
-			p.lost(channelLost(ev, "was closed by the server"))
-		}
-	case *phoenix.JoinError:
-		if !d.Will {
-			p.lost(joinFailure(d))
+	default:
+		if err := p.session.lostForGood(ev); err != nil {
+			p.lost(err)
 		}
 	}
 	return nil
@@ -251,8 +242,11 @@ func (p *pusher) lost(err error) {
 	p.progress.stop()
 }
 
-// pushEnd reports whether ev is the end of a push, of which one, and how it failed.
+// pushEnd reports whether ev is the end of a push of the input, of which one, and how it failed.
 func pushEnd(ev *phoenix.Event) (index int, failed *exit.Error, isEnd bool) {
+	if _, onJoin := onJoinEnd(ev); onJoin {
+		return 0, nil, false
+	}
 	switch d := ev.Detail.(type) {
 	case *phoenix.PushReply:
 		if d.Status != "ok" {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"strconv"
+	"sync"
 
 	"phx/cmd/internal/exit"
 	"phx/cmd/internal/option"
@@ -20,8 +21,10 @@ const readyLine = "ready\n"
 type readiness struct {
 	file string
 	fd   int
-	// written says that the file is there, because of us.
-	written bool
+
+	mu sync.Mutex
+	// written says that the file is there, because of us; ended that it must not be, any more.
+	written, ended bool
 }
 
 // flags declares their options; when says when the command is ready.
@@ -50,23 +53,33 @@ func parseReadyFD(text string) (int, error) {
 }
 
 // prepare checks what is asked for before anything is opened, and removes a file that an earlier run left: it would say "ready" too
-// early.
-func (r *readiness) prepare() error {
+// early. When the process dies at once, die of f removes ours.
+func (r *readiness) prepare(f *factory) error {
 	if r.fd > 0 && !proc.Inherited(r.fd) {
 		return exit.Usagef(fmt.Sprintf("open it for phx, for example: phx listen room:lobby --ready-fd %d %d>ready", r.fd, r.fd),
 			"--ready-fd %d: no file is open for writing under this number", r.fd)
 	}
+	f.traces.add(func() { _ = r.withdraw() })
 	return r.removeFile()
 }
 
 // end removes the file: it does not outlive what it tells of.
 func (r *readiness) end(log *slog.Logger) {
-	if !r.written {
-		return
-	}
-	if err := r.removeFile(); err != nil {
+	if err := r.withdraw(); err != nil {
 		log.Warn(err.Error())
 	}
+}
+
+// withdraw removes the file if it is ours, and keeps it from being written.
+func (r *readiness) withdraw() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ended = true
+	if !r.written {
+		return nil
+	}
+	r.written = false
+	return r.removeFile()
 }
 
 func (r *readiness) removeFile() error {
@@ -81,6 +94,11 @@ func (r *readiness) removeFile() error {
 
 // notify writes to both that the command is ready.
 func (r *readiness) notify() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ended {
+		return nil
+	}
 	if r.file != "" {
 		r.written = true
 		if err := writeReadyFile(r.file); err != nil {

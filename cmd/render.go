@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"phx/cmd/internal/exit"
@@ -62,8 +63,8 @@ func (s jsonStyle) append(dst, text []byte) []byte {
 	return append(dst, '\n')
 }
 
-// A painter writes one JSON text token by token. It copies tokens and decodes none, so that keys keep their order and numbers
-// their spelling.
+// A painter writes one JSON text, or the beginning of one, token by token. It copies tokens and decodes none, so that keys keep their order
+// and numbers their spelling.
 type painter struct {
 	jsonStyle
 	dst []byte
@@ -104,7 +105,7 @@ func (p *painter) paint(text []byte) {
 // enter writes an opening bracket, or both of an empty pair, and returns how much of text that was.
 func (p *painter) enter(text []byte) int {
 	rest := bytes.TrimLeft(text[1:], " \t\r\n")
-	if rest[0] == '}' || rest[0] == ']' {
+	if len(rest) > 0 && (rest[0] == '}' || rest[0] == ']') {
 		p.dst = append(p.dst, text[0], rest[0])
 		return len(text) - len(rest) + 1
 	}
@@ -210,20 +211,24 @@ next:
 // isControl reports whether a terminal may take r for a command: C0, DEL and C1.
 func isControl(r rune) bool { return r < ' ' || 0x7f <= r && r < 0xa0 }
 
-// appendEscapedJSON appends a JSON text with its control characters escaped, which only strings can hold, and line breaks and
-// tabs between tokens turned into spaces. What the text means stays the same.
+// deceives reports whether r makes a line look like another one: what controls the direction of text, and the line breaks of Unicode.
+func deceives(r rune) bool {
+	return r == '\u2028' || r == '\u2029' || r > utf8.RuneSelf && unicode.Is(unicode.Bidi_Control, r)
+}
+
+// appendEscapedJSON appends a JSON text with its control characters, and those that deceive, escaped, which only strings can hold, and line
+// breaks and tabs between tokens turned into spaces. What the text means stays the same.
 func appendEscapedJSON(dst, text []byte) []byte {
 	const hex = "0123456789abcdef"
 	for len(text) > 0 {
 		r, size := utf8.DecodeRune(text)
 		switch {
-		case !isControl(r):
+		case !isControl(r) && !deceives(r):
 			dst = append(dst, text[:size]...)
 		case r < ' ':
 			dst = append(dst, ' ')
 		default:
-			dst = append(dst, `\u00`...)
-			dst = append(dst, hex[r>>4], hex[r&15])
+			dst = append(dst, '\\', 'u', hex[r>>12], hex[r>>8&15], hex[r>>4&15], hex[r&15])
 		}
 		text = text[size:]
 	}

@@ -3,6 +3,8 @@ package cmd
 import (
 	"errors"
 	"fmt"
+	"io"
+	"slices"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -49,6 +51,11 @@ channels, pushes events, and prints what the server sends as signals, one JSON o
 		newVersionCmd(f),
 	)
 	root.SetHelpCommand(newHelpCmd(f))
+	root.SetHelpFunc(func(c *cobra.Command, args []string) {
+		// An error is seen by the checkedWriter.
+		_, _ = io.WriteString(c.OutOrStdout(), commandHelp(c, !slices.Contains(args, "--help")).text(f.streams.pageWidth()))
+	})
+	completeFlags(root)
 	return root
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -27,12 +28,16 @@ import (
 type serveOptions struct {
 	factory   *factory
 	selection config.Selection
+	output    outputOptions
 	logging   loggingOptions
 	control   string
 	ready     readiness
 
 	log      *slog.Logger
 	notifier *serve.Notifier
+	bridge   *serve.Bridge
+	// form is how signals are written to stdout; nil: as they are.
+	form *textForm
 }
 
 func newServeCmd(f *factory) *cobra.Command {
@@ -53,12 +58,15 @@ control socket, if that is gone; also under nohup. While it runs, phx ctl shows 
 		if err := o.logging.Check(); err != nil {
 			return err
 		}
-		o.logging.suit(colorAuto, f)
-		o.log = newLogger(f.streams.Err, o.logging, slog.LevelInfo)
+		o.logging.suit(o.output.Color, f)
+		o.log = f.newLogger(o.logging, slog.LevelInfo)
 		return serveRun(ctx, o)
-	}, o.selection.FileOptions(), o.options(), o.logging.Options())
+	}, o.selection.FileOptions(), o.options(), only(o.output.Options(), isLook), o.logging.Options())
 	return c
 }
+
+// isLook reports whether an option of printing is one of serve, too: what is printed, and in which format, the config says.
+func isLook(flag string) bool { return flag == "color" || flag == "no-trim" }
 
 func (o *serveOptions) options() []option.Option {
 	return append([]option.Option{
@@ -75,15 +83,18 @@ func serveRun(ctx context.Context, o *serveOptions) error {
 	hangups, stopHangups := catchHangups()
 	defer stopHangups()
 	o.notifier = serve.NewNotifier(o.log)
-	if err := o.ready.prepare(); err != nil {
+	err := o.ready.prepare(o.factory)
+	if err != nil {
 		return err
 	}
 	defer o.ready.end(o.log)
-	b, err := serve.New(o.bridgeOptions())
-	if err != nil {
+	if o.bridge, err = serve.New(o.bridgeOptions()); err != nil {
 		return wrongConfig(err)
 	}
-	s := &server{serveOptions: o, bridge: b, hangups: hangups}
+	if o.form != nil {
+		reserve(&o.form.nameWidth, o.bridge.Names()...)
+	}
+	s := &server{serveOptions: o, hangups: hangups}
 	if err := s.open(); err != nil {
 		return err
 	}
@@ -98,10 +109,10 @@ func (o *serveOptions) bridgeOptions() serve.Options {
 		Where:     compileWhere,
 		LookupEnv: o.factory.streams.LookupEnv,
 		Dir:       o.selection.Dir,
-		Stdout:    o.factory.streams.Out,
+		Stdout:    o.stdout(),
 		Build:     serveBuildInfo(),
 		Logger:    o.log,
-		LogEvent:  func(log *slog.Logger, ev *phoenix.Event) { logLifecycle(log, ev, intervalKey) },
+		LogEvent:  o.logEvent,
 		Explain:   explainAnswer,
 		Reloading: o.notifier.Reloading,
 	}
@@ -113,10 +124,29 @@ func (o *serveOptions) bridgeOptions() serve.Options {
 	return options
 }
 
+// stdout returns what the sink of that name writes to: on a terminal, signals are text.
+func (o *serveOptions) stdout() io.Writer {
+	streams := o.factory.streams
+	if !streams.OutTerminal {
+		return streams.Out
+	}
+	o.form = newTextForm(o.output, streams)
+	o.form.names = true
+	return &textWriter{w: streams.Out, form: o.form}
+}
+
+// logEvent logs an event of a connection's life, unless the same terminal shows its signal.
+func (o *serveOptions) logEvent(log *slog.Logger, ev *phoenix.Event) {
+	streams := o.factory.streams
+	if streams.OutTerminal && streams.ErrTerminal && !o.logging.Verbose && o.bridge.AllToStdout() {
+		return
+	}
+	logLifecycle(log, ev, intervalKey)
+}
+
 // A server is serve at work: the bridge, the control API, the HTTP server and the watchdog.
 type server struct {
 	*serveOptions
-	bridge *serve.Bridge
 	// hangups gets HUP.
 	hangups <-chan os.Signal
 
@@ -145,6 +175,7 @@ func (s *server) open() error {
 	if s.control, err = serve.Listen(path); err != nil {
 		return err
 	}
+	s.factory.traces.add(func() { _ = s.control.Close() })
 	if web != "" {
 		if s.web, err = serve.ListenHTTP(web); err != nil {
 			return errors.Join(err, s.control.Close())

@@ -1,6 +1,7 @@
 package phoenix
 
 import (
+	"encoding/json"
 	"log/slog"
 	"slices"
 	"strconv"
@@ -28,6 +29,11 @@ type channel struct {
 	away time.Time
 	// joinedAt is when the current join was accepted.
 	joinedAt time.Time
+	// input is that of the current join. unanswered counts the pushes of OnJoin without a reply; accepted says that once all of
+	// them have been answered ok.
+	input      joinInput
+	unanswered int
+	accepted   bool
 	// queue holds the pushes that wait for the join.
 	queue []*push
 	// again is what to join after the leave.
@@ -143,8 +149,8 @@ func (m *machine) startJoins(now time.Time) {
 			continue
 		}
 		joining++
-		if c.Params == nil {
-			m.sendJoin(now, c, Payload{Data: []byte("{}")})
+		if !c.prepares() {
+			m.sendJoin(now, c, joinInput{params: Payload{Data: []byte("{}")}})
 			continue
 		}
 		m.prepareIDs++
@@ -154,30 +160,40 @@ func (m *machine) startJoins(now time.Time) {
 	}
 }
 
-// prepared answers a prepare: the params of a join, or why they could not be read.
-func (m *machine) prepared(now time.Time, id uint64, params Payload, err error) {
+// A joinInput is what the functions of a [Channel] have returned for one join.
+type joinInput struct {
+	// params are those to send, resumed included, which is what Resume returned.
+	params  Payload
+	resumed json.RawMessage
+	onJoin  []Push
+}
+
+// prepared answers a prepare: what a join needs, or why it could not be read.
+func (m *machine) prepared(now time.Time, id uint64, in joinInput, err error) {
 	i := slices.IndexFunc(m.order, func(c *channel) bool { return c.state == channelPreparing && c.prepare == id })
 	if i < 0 || m.phase != up {
 		return // left or lost its link meanwhile, or is about to lose it
 	}
 	c := m.order[i]
 	if err != nil {
-		m.note(slog.LevelError, "the join params could not be read", "topic", c.Topic, "error", err)
+		m.note(slog.LevelError, "what the join needs could not be read", "topic", c.Topic, "error", err)
 		m.failJoin(now, now, c, JoinError{Reason: JoinRefused, Err: err})
 		return
 	}
-	m.sendJoin(now, c, params)
+	m.sendJoin(now, c, in)
 }
 
-func (m *machine) sendJoin(now time.Time, c *channel, params Payload) {
+func (m *machine) sendJoin(now time.Time, c *channel, in joinInput) {
 	m.refs++
 	m.setState(c, channelJoining)
 	c.joinRef, c.began = strconv.FormatUint(m.refs, 10), moment{now, m.slept}
+	c.input = in
 	e := m.emit(now, c.Topic, &Joining{Rejoin: c.joined, Attempt: c.retries + 1})
 	e.Ref, e.JoinRef = c.joinRef, c.joinRef
 	m.joins = append(m.joins, sentJoin{c, c.joinRef})
 	m.runJoinClock(now)
-	m.send(&message{joinRef: c.joinRef, ref: c.joinRef, topic: c.Topic, event: eventJoin, payload: params})
+	m.send(&message{joinRef: c.joinRef, ref: c.joinRef, topic: c.Topic, event: eventJoin, payload: in.params})
+	c.input.params = Payload{} // encoded
 }
 
 // joinReplied takes the answer to the join on the wire.
@@ -189,21 +205,31 @@ func (m *machine) joinReplied(now time.Time, c *channel, f *frame) {
 	}
 	c.timer.stop()
 	m.setState(c, channelJoined)
-	c.joinedAt, c.away = f.at, time.Time{}
-	m.known(c.began)
+	c.joinedAt = f.at
+	m.answered(c.began)
 	c.heard = m.link.known
-	j := &Joined{Rejoin: c.joined, Took: max(0, f.at.Sub(c.began.at))}
+	j := &Joined{Rejoin: c.joined, Took: max(0, f.at.Sub(c.began.at)), Resumed: c.input.resumed, OnJoin: len(c.input.onJoin)}
 	if c.joined {
 		j.Gap = m.elapsed(c.lost, f.at)
 	}
 	c.joined = true
-	m.clock.set(&c.settled, now.Add(m.stableAfter))
 	e := m.emit(f.at, c.Topic, j)
 	e.Ref, e.JoinRef, e.Payload = c.joinRef, c.joinRef, f.payload
 	m.beat.joinAnswered(now)
+	m.pushOnJoin(now, c)
 	m.flushQueue(now, c)
-	m.checkJoined()
+	m.acceptJoin(now, c)
 	m.startJoins(now)
+}
+
+// acceptJoin notices that a join is complete: it was accepted, and so was each push of OnJoin.
+func (m *machine) acceptJoin(now time.Time, c *channel) {
+	if c.unanswered > 0 {
+		return
+	}
+	c.accepted, c.away = true, time.Time{}
+	m.clock.set(&c.settled, now.Add(m.stableAfter))
+	m.checkJoined()
 }
 
 // joinReason maps Phoenix's own refusals (phoenix/lib/phoenix/socket.ex; PROTOCOL.md, section 4).
@@ -246,7 +272,7 @@ func (c *channel) attempt(retry Retry) int {
 func (m *machine) scheduleRejoin(now time.Time, c *channel, refused bool) Retry {
 	begin(&c.away, now)
 	allowed := (m.maxRetries < 0 || c.retries < m.maxRetries) && (m.maxOutage <= 0 || now.Sub(c.away) < m.maxOutage)
-	if m.phase == closing || refused && !m.retryRefusals && !c.joined || m.failFast && !c.joined || !allowed {
+	if m.phase == closing || refused && !m.retryRefusals && !c.accepted || m.failFast && !c.accepted || !allowed {
 		m.forget(c)
 		return Retry{}
 	}
@@ -269,6 +295,7 @@ func (m *machine) forget(c *channel) {
 func (m *machine) reset(c *channel) {
 	m.setState(c, channelWaiting)
 	c.joinRef, c.leaveRef, c.prepare = "", "", 0
+	c.input, c.unanswered = joinInput{}, 0
 	c.timer.stop()
 	c.settled.stop()
 }
@@ -365,12 +392,12 @@ func (m *machine) loseChannel(now time.Time, f *frame, c *channel, reason ErrorR
 		return
 	}
 	ref := c.joinRef
-	m.reset(c)
-	c.lost = m.link.known
+	missing := m.link.known
 	if reason == ErroredUnmatchedTopic {
-		c.lost = c.heard // the server lost it without a word
+		missing = c.heard // the server lost it without a word
 	}
-	retry := m.scheduleRejoin(now, c, false)
+	m.lostChannel(c, missing)
+	retry := m.scheduleRejoin(now, c, reason == ErroredOnJoin)
 	var d Detail = &Errored{Reason: reason, Retry: retry}
 	push := PushChannelCrashed
 	switch reason {
@@ -378,6 +405,8 @@ func (m *machine) loseChannel(now time.Time, f *frame, c *channel, reason ErrorR
 		d, push = &Closed{Retry: retry}, PushChannelClosed
 	case ErroredUnmatchedTopic:
 		push = PushUnmatchedTopic
+	case ErroredOnJoin:
+		push = PushCancelled
 	}
 	e := m.emit(f.at, c.Topic, d)
 	e.JoinRef = ref
@@ -388,6 +417,15 @@ func (m *machine) loseChannel(now time.Time, f *frame, c *channel, reason ErrorR
 	m.checkJoined()
 }
 
+// lostChannel takes c, which was joined, off the wire. Messages may be missing from a moment on, or from an earlier loss on, if no
+// join since then was complete.
+func (m *machine) lostChannel(c *channel, from moment) {
+	if c.unanswered == 0 || c.lost.at.IsZero() {
+		c.lost = from
+	}
+	m.reset(c)
+}
+
 // loseChannels takes the loss of the link under all channels.
 func (m *machine) loseChannels(now time.Time, again bool) {
 	for _, c := range slices.Clone(m.order) {
@@ -396,10 +434,13 @@ func (m *machine) loseChannels(now time.Time, again bool) {
 			continue
 		}
 		wasJoined := c.state == channelJoined
-		m.reset(c)
+		if wasJoined {
+			m.lostChannel(c, m.link.known)
+		} else {
+			m.reset(c)
+		}
 		c.retries = 0
 		if wasJoined {
-			c.lost = m.link.known
 			begin(&c.away, now)
 			m.emit(now, c.Topic, &Errored{Reason: ErroredDisconnected, Retry: Retry{Will: again}})
 		}

@@ -905,6 +905,45 @@ func TestSlowConsumer(t *testing.T) {
 	}, tap)
 }
 
+// A channel that crashed behind a backlog was gone for as long as that was not read: an empty socket says nothing of what the server
+// had to wait with. Once a heartbeat has been answered, it does again (rule 20).
+func TestGapBehindBacklog(t *testing.T) {
+	app := rooms(phoenixtest.ChannelFuncs{OnIn: func(s *phoenixtest.Socket, event string, _ phoenixtest.Payload) phoenixtest.Result {
+		if event == "crash" {
+			panic("as asked for")
+		}
+		for i := range 20_000 { // which waits in the server
+			s.Push("item", phoenixtest.Map{"i": i, "filler": strings.Repeat("x", 64)})
+		}
+		return phoenixtest.NoReply()
+	}})
+	bubble(t, app, func(t *testing.T, srv *phoenixtest.Server) {
+		conn, events := start(t, srv, patient("room:1"))
+		settle(time.Second)
+		send(t, conn, phoenix.Push{Topic: "room:1", Name: "flood"})
+		settle(time.Second)
+		send(t, conn, phoenix.Push{Topic: "room:1", Name: "crash", Index: 1})
+		settle(20 * time.Second)
+		log := record(t, events)
+		settle(5 * time.Second)
+		joined := details[*phoenix.Joined](log)
+		if len(joined) != 2 || joined[1].Gap < 20*time.Second || joined[1].Gap > 25*time.Second {
+			t.Fatalf("%d joins, want a second one after 20s: %+v", len(joined), joined[len(joined)-1])
+		}
+		settle(30 * time.Second) // a heartbeat is answered
+		srv.Broadcast("room:1", "quiet", nil)
+		settle(10 * time.Second)
+		srv.Broadcast("room:1", "quiet", nil)
+		settle(time.Second)
+		send(t, conn, phoenix.Push{Topic: "room:1", Name: "crash", Index: 2})
+		settle(5 * time.Second)
+		joined = details[*phoenix.Joined](log)
+		if len(joined) != 3 || joined[2].Gap > 13*time.Second {
+			t.Errorf("%d joins, want a third one within 13s: %+v", len(joined), joined[len(joined)-1])
+		}
+	})
+}
+
 // When the server cuts the link because nobody reads, that is announced behind everything that was received (rules 21
 // and 22).
 func TestConsumerTooSlowForServer(t *testing.T) {

@@ -200,6 +200,10 @@ type Joined struct {
 	Took   time.Duration
 	// Gap is how long messages may have been missed, for a rejoin (PROTOCOL.md, rule 20).
 	Gap time.Duration
+	// Resumed is the JSON object that [Channel.Resume] returned for this join; nil: none. It stays valid.
+	Resumed json.RawMessage
+	// OnJoin is how many pushes of [Channel.OnJoin] were written. Each of them ends in an event of its own, with OnJoin set.
+	OnJoin int
 }
 
 // JoinError announces a join that failed. The event's Payload is the server's response, if there was one.
@@ -243,6 +247,8 @@ type Retry struct {
 type PushReply struct {
 	// Index is the one given with the push.
 	Index int
+	// OnJoin says that the push was one of [Channel.OnJoin].
+	OnJoin bool
 	// Status is whatever the server sent, "ok" and "error" among others (PROTOCOL.md, rule 6).
 	Status  string
 	Latency time.Duration
@@ -253,7 +259,9 @@ type PushReply struct {
 
 // PushTimeout announces that no reply to a push came in time.
 type PushTimeout struct {
-	Index   int
+	Index int
+	// OnJoin says that the push was one of [Channel.OnJoin].
+	OnJoin  bool
 	Timeout time.Duration
 }
 
@@ -262,7 +270,9 @@ type PushError struct {
 	// Topic and Name are those of the push.
 	Topic, Name string
 	Index       int
-	Reason      PushReason
+	// OnJoin says that the push was one of [Channel.OnJoin].
+	OnJoin bool
+	Reason PushReason
 	// Delivered is what is known about the push's way to the server.
 	Delivered Delivered
 	// Size is that of the push's message in bytes, before it is compressed; 0 if it was not written. TooBig says that the server
@@ -418,6 +428,7 @@ const (
 	ErroredCrash          ErrorReason = "phx_error"       // the channel process crashed
 	ErroredUnmatchedTopic ErrorReason = "unmatched_topic" // the server does not know that we joined (rule 5)
 	ErroredDisconnected   ErrorReason = "disconnected"    // lost with its link
+	ErroredOnJoin         ErrorReason = "on_join"         // we left it: a push of Channel.OnJoin was refused, or not answered in time
 )
 
 // A PushReason says why a push can have no reply.
@@ -472,6 +483,8 @@ type ChannelStatus struct {
 	State string
 	// JoinedAt is when the current join was accepted, zero unless the channel is joined.
 	JoinedAt time.Time
+	// Unanswered is how many pushes of [Channel.OnJoin] wait for their reply.
+	Unanswered int
 }
 
 // Status returns a snapshot. Of a connection that is not running it is the zero Status with StatusDisconnected.
@@ -500,7 +513,7 @@ func (c *Conn) status(ctx context.Context) (Status, error) {
 func (m *machine) status() Status {
 	s := Status{Link: m.linkStatus(), Session: m.session, Retries: m.link.retries}
 	for _, c := range m.order {
-		cs := ChannelStatus{Topic: c.Topic, State: c.state.String()}
+		cs := ChannelStatus{Topic: c.Topic, State: c.state.String(), Unanswered: c.unanswered}
 		if c.state == channelJoined {
 			cs.JoinedAt = c.joinedAt
 		}

@@ -14,6 +14,9 @@ type linkState struct {
 	dialedAt, upAt, lostAt time.Time
 	// known is the last moment of which it is known that all that the server had sent by then has been received (rule 20).
 	known moment
+	// burst is when the last burst was read that no answer has followed to what was written after it; zero: there is none. answered is
+	// when the latest of what has been answered was written.
+	burst, answered time.Time
 	// retries counts the retries since the link was last stable.
 	retries int
 	// ready says that every wanted channel has been joined at once, some time.
@@ -69,7 +72,7 @@ func (m *machine) dialed(now time.Time, waited time.Duration, t Timings) bool {
 	m.written = 0
 	m.draining = false
 	m.link.upAt, m.link.known, m.link.longUp, m.link.cause = now, moment{now, m.slept}, false, nil
-	m.link.unowed = 0
+	m.link.unowed, m.link.burst, m.link.answered = 0, time.Time{}, time.Time{}
 	c := &Connected{Reconnect: m.session > m.sessions+1, Took: now.Sub(m.link.dialedAt) - waited, Timings: t}
 	if c.Reconnect {
 		c.Outage = now.Sub(m.link.lostAt)
@@ -259,7 +262,7 @@ func (m *machine) checkJoined() {
 		return
 	}
 	for _, c := range m.order {
-		if c.state != channelJoined {
+		if c.state != channelJoined || c.unanswered > 0 {
 			return
 		}
 	}
@@ -365,7 +368,7 @@ func (h *heartbeat) answered(now time.Time, f *frame) bool {
 		if s.ref != string(f.ref) {
 			continue
 		}
-		h.m.known(s.at)
+		h.m.answered(s.at)
 		rtt := max(0, f.at.Sub(s.at.at))
 		h.m.out.beats = append(h.m.out.beats, beatAnswer{s.ref, rtt, heartbeatError(f)})
 		h.sent, h.waited = append(h.sent[:0], h.sent[i+1:]...), false

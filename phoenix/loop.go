@@ -3,8 +3,10 @@ package phoenix
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"runtime/debug"
 	"slices"
@@ -28,7 +30,7 @@ type loop struct {
 	// dropped says that the session's transport has been closed: its last batches are taken whatever waits.
 	dropped bool
 
-	prepared chan preparedParams
+	prepared chan preparedJoin
 	helpers  sync.WaitGroup
 	ctx      context.Context
 	wakeUp   *time.Timer
@@ -49,10 +51,10 @@ type dialResult struct {
 	err    *LinkError
 }
 
-type preparedParams struct {
-	id     uint64
-	params Payload
-	err    error
+type preparedJoin struct {
+	id    uint64
+	input joinInput
+	err   error
 }
 
 // A command is a call of one of Conn's methods, run by the loop.
@@ -63,7 +65,7 @@ const maxBacklog = 1 << 20
 
 func newLoop(c *Conn) *loop {
 	l := &loop{
-		conn: c, dials: make(chan dialResult, 1), prepared: make(chan preparedParams), out: newOutbox(),
+		conn: c, dials: make(chan dialResult, 1), prepared: make(chan preparedJoin), out: newOutbox(),
 		wakeUp: time.NewTimer(time.Hour), waiters: newWaiters(),
 	}
 	l.looked = time.Now()
@@ -114,9 +116,7 @@ func (l *loop) serve(ctx context.Context) {
 			if !ok { // the reader panicked
 				return
 			}
-			if !b.emptyAt.IsZero() {
-				l.m.arrived(b.emptyAt) // before the clock is read: it may have been suspended since
-			}
+			l.m.arrived(b.emptyAt, b.burstAt) // before the clock is read: it may have been suspended since
 			l.receive(l.now(), b)
 			continue
 		case run := <-l.conn.urgent:
@@ -124,7 +124,7 @@ func (l *loop) serve(ctx context.Context) {
 		case run := <-l.commands():
 			run(l, l.now())
 		case p := <-l.prepared:
-			l.m.prepared(l.now(), p.id, p.params, p.err)
+			l.m.prepared(l.now(), p.id, p.input, p.err)
 		case <-l.wakeUp.C:
 			l.m.wake(l.now())
 		case <-l.conn.stream.room: // looked at again in batches
@@ -404,22 +404,73 @@ func (l *loop) drop() {
 	}
 }
 
-// prepare reads the params of a join, which may block, in a goroutine of its own.
+// prepare calls the functions of a channel that is about to be joined, which may block, in a goroutine of its own.
 func (l *loop) prepare(p prepare) {
 	l.helpers.Go(func() {
 		defer l.conn.recoverPanic(inParams)
 		ctx, cancel := context.WithTimeout(l.ctx, l.conn.current().ReplyTimeout)
 		defer cancel()
-		params, err := p.channel.Params(ctx)
-		if err == nil {
-			err = checkParams(&params)
-			l.conn.secrets.joining(p.channel.Topic, params)
-		}
+		in, err := l.conn.joinInput(ctx, &p.channel)
 		select {
-		case l.prepared <- preparedParams{p.id, params, err}:
+		case l.prepared <- preparedJoin{p.id, in, err}:
 		case <-l.ctx.Done():
 		}
 	})
+}
+
+// joinInput calls the functions of a channel, and checks what they return.
+func (c *Conn) joinInput(ctx context.Context, channel *Channel) (in joinInput, err error) {
+	if channel.Params != nil {
+		if in.params, err = channel.Params(ctx); err != nil {
+			return in, err
+		}
+	}
+	if err = checkParams(&in.params); err != nil {
+		return in, err
+	}
+	// Before they are joined by what Resume returns, which is no secret.
+	c.secrets.joining(channel.Topic, in.params)
+	if in.onJoin, err = c.pushesOnJoin(ctx, channel); err != nil {
+		return in, err
+	}
+	in.resumed, err = resumeFrom(ctx, channel, &in.params)
+	return in, err
+}
+
+// pushesOnJoin calls OnJoin of a channel.
+func (c *Conn) pushesOnJoin(ctx context.Context, channel *Channel) ([]Push, error) {
+	if channel.OnJoin == nil {
+		return nil, nil
+	}
+	defer namePanic(inOnJoin)
+	pushes, err := channel.OnJoin(ctx)
+	for i := 0; i < len(pushes) && err == nil; i++ {
+		pushes[i].Topic = channel.Topic
+		err = pushes[i].check(c.endpoint.codec)
+	}
+	return pushes, err
+}
+
+// resumeFrom calls Resume of a channel, and puts what it returns into the params.
+func resumeFrom(ctx context.Context, channel *Channel, params *Payload) (json.RawMessage, error) {
+	if channel.Resume == nil {
+		return nil, nil
+	}
+	defer namePanic(inResume)
+	members, err := channel.Resume(ctx)
+	if err != nil || members == nil {
+		return nil, err
+	}
+	var own, resumed map[string]json.RawMessage
+	if err := json.Unmarshal(members, &resumed); err != nil {
+		return nil, fmt.Errorf("what the join resumes from is not a JSON object: %w", err)
+	}
+	if params.Binary || json.Unmarshal(params.Data, &own) != nil {
+		return nil, errors.New("join params that are bytes cannot say where to resume")
+	}
+	maps.Copy(own, resumed)
+	params.Data, err = json.Marshal(own)
+	return members, err
 }
 
 // checkParams: join params are an object, never null (rule 12).
@@ -459,6 +510,8 @@ const (
 	inWriter      = "the writer"
 	inCredentials = "Options.Credentials"
 	inParams      = "Channel.Params"
+	inOnJoin      = "Channel.OnJoin"
+	inResume      = "Channel.Resume"
 	inSkip        = "Options.Skip"
 	inTrace       = "Options.Trace"
 	inOnHeartbeat = "Options.OnHeartbeat"

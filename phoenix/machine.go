@@ -259,10 +259,17 @@ func (m *machine) fire(ts *timers, now time.Time) {
 	}
 }
 
-// arrived says until when everything that the server sent is known to have been read, when the next frames are given to received:
-// the socket had been read empty then, and more has come since.
-func (m *machine) arrived(emptyAt time.Time) {
-	m.known(moment{emptyAt, m.sleptAt(emptyAt)})
+// arrived says, before the next frames are given to received, when the socket had last been read empty, before more came, and when the
+// last burst was read; zero: never. What the server had sent by the former has been read, unless it has had to wait with a part of
+// it, as it may have since a burst.
+func (m *machine) arrived(emptyAt, burstAt time.Time) {
+	another := burstAt.After(m.link.burst) && burstAt.After(m.link.answered)
+	if !emptyAt.IsZero() && m.link.burst.IsZero() && (!another || emptyAt.Before(burstAt)) {
+		m.known(moment{emptyAt, m.sleptAt(emptyAt)})
+	}
+	if another {
+		m.link.burst = burstAt
+	}
 }
 
 // maxSleeps bounds the suspensions that are remembered.
@@ -287,8 +294,19 @@ func (m *machine) sleptAt(at time.Time) time.Duration {
 	return m.slept
 }
 
-// known says that everything which the server sent before a moment has been received: an answer to what was written then has come,
-// and what the server sent before stood in front of it (rule 20).
+// answered says that an answer to what was written at a moment has come. What the server sent before stood in front of it (rule 20), and
+// what it had to wait with since a burst that was over by then.
+func (m *machine) answered(a moment) {
+	m.known(a)
+	if a.at.After(m.link.answered) {
+		m.link.answered = a.at
+	}
+	if a.at.After(m.link.burst) {
+		m.link.burst = time.Time{}
+	}
+}
+
+// known says that everything which the server sent before a moment has been received.
 func (m *machine) known(a moment) { m.link.known = m.link.known.later(a) }
 
 // pause says that frames are not read from now on, resume that they are again.
@@ -482,7 +500,7 @@ func responseReason(data []byte) string {
 }
 
 func sortPushes(ps []*push) {
-	slices.SortFunc(ps, func(a, b *push) int { return cmp.Compare(a.id, b.id) })
+	slices.SortFunc(ps, func(a, b *push) int { return cmp.Or(cmp.Compare(a.id, b.id), cmp.Compare(a.frame, b.frame)) })
 }
 
 // A timer is one deadline of the machine. The zero timer is not set. It lives in the thing it belongs to, and is stopped

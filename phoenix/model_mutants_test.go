@@ -30,7 +30,7 @@ var mutants = []mutant{
 	},
 	{
 		"pushes are forgotten at the loss of the link", "link.go",
-		"m.failAllPushes(now, reason, attempted)", "_ = reason",
+		"m.failAllPushes(now, reason, attempted, tooBig)", "_, _ = reason, tooBig",
 	},
 	{
 		"pushes never written count as written", "push.go",

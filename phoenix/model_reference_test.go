@@ -1,6 +1,7 @@
 package phoenix
 
 import (
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -858,7 +859,7 @@ func (r *reference) onJoined(e *Event, d *Joined) {
 		want.Gap = d.Gap
 	}
 	c.provenAt = c.beganTrue
-	r.require(*d == want, "joined %+v, want %+v", *d, want)
+	r.require(reflect.DeepEqual(*d, want), "joined %+v, want %+v", *d, want)
 	r.require(e.Ref == c.joinRef && e.JoinRef == c.joinRef && string(e.Payload.Data) == f.payload, "joined with refs %q, %q and response %q: want %q and %q", e.Ref, e.JoinRef, e.Payload.Data, c.joinRef, f.payload)
 	c.state, c.deadline, c.everJoined, c.away = channelJoined, time.Time{}, true, time.Time{}
 	c.settlesAt = r.now.Add(r.cfg.stableAfter)

@@ -372,7 +372,7 @@ func (d *modelDriver) arrive(f *serverFrame) {
 		w.short = time.Time{}
 	}
 	if !w.emptyAt.IsZero() {
-		d.m.arrived(w.emptyAt)
+		d.m.arrived(w.emptyAt, time.Time{})
 	}
 }
 
@@ -603,7 +603,7 @@ func (d *modelDriver) answerParams() {
 	if d.rng.IntN(8) == 0 {
 		c.prepareErr = errors.New("no such file")
 	}
-	d.do(c, func() { d.m.prepared(d.now, c.prepare, JSON(joinPayload(c.prepare)), c.prepareErr) })
+	d.do(c, func() { d.m.prepared(d.now, c.prepare, joinInput{params: JSON(joinPayload(c.prepare))}, c.prepareErr) })
 }
 
 // pause stops the reads; the loop does so only while it has a session.

@@ -3,6 +3,7 @@ package phoenix
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -85,7 +86,8 @@ type Options struct {
 	// fast stream, and costs memory for each connection.
 	ReadBuffer int
 
-	// Logger gets what is worth knowing and no event: stale and late frames (Debug), unreadable ones (Warn). Nil: nothing.
+	// Logger gets what is worth knowing and no event: stale and late frames (Debug), unreadable ones (Warn), each one: a server may
+	// send millions. Nil: nothing.
 	Logger *slog.Logger
 	// Trace, if set, gets every frame in and out, on the goroutine that reads or writes it. It must be safe for two
 	// goroutines and must not keep the data. What came is without the secrets of the connection, as [Conn.Redact] returns it; what
@@ -115,7 +117,18 @@ type Channel struct {
 	Topic string
 	// Params is called before every join of the topic, so that tokens can rotate; nil: an empty object. It may block.
 	Params func(context.Context) (Payload, error)
+	// OnJoin is called before every join of the topic, behind Params; nil: no pushes. What it returns is pushed right after the join
+	// was accepted, before anything else on the channel; Topic and Index of a Push do not count. These pushes are a part of the
+	// join: when one is answered with another status than "ok", or not in time, the channel is left, is Errored, and is joined again
+	// as after a refused join. It may block.
+	OnJoin func(context.Context) ([]Push, error)
+	// Resume is called before every join of the topic, behind OnJoin; nil: nothing. The members of the JSON object that it returns
+	// take the place of params with the same names, and Joined tells of them, so they must not be secret. Nil: none. It may block.
+	Resume func(context.Context) (json.RawMessage, error)
 }
+
+// prepares reports whether something has to be called before a join.
+func (c *Channel) prepares() bool { return c.Params != nil || c.OnJoin != nil || c.Resume != nil }
 
 // check reports what no server could join.
 func (c *Channel) check() error {

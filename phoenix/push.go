@@ -18,6 +18,8 @@ type push struct {
 	size    int
 	at      moment
 	timeout timer
+	// onJoin says that it is one of Channel.OnJoin. Its id is 0: nobody waits for it.
+	onJoin bool
 }
 
 // A sentPush is a push that is handed to the writer.
@@ -39,17 +41,48 @@ func (m *machine) push(now time.Time, id uint64, req Push) {
 		m.failPush(now, p, PushNotJoined, DeliveredNo)
 		return
 	}
+	m.startPush(now, p, c)
+	if c.state == channelJoined {
+		m.sendPush(now, p)
+		return
+	}
+	c.queue = append(c.queue, p)
+}
+
+// startPush makes p one of c, and starts its clock.
+func (m *machine) startPush(now time.Time, p *push, c *channel) {
 	p.channel = c
 	if p.Timeout <= 0 {
 		p.Timeout = m.replyTimeout
 	}
 	p.timeout.fire = func(now time.Time) { m.timeOutPush(now, p) }
 	m.answers.set(&p.timeout, m.answerTime(now).Add(p.Timeout))
-	if c.state == channelJoined {
+}
+
+// pushOnJoin writes the pushes of OnJoin, first of all on the channel.
+func (m *machine) pushOnJoin(now time.Time, c *channel) {
+	for _, req := range c.input.onJoin {
+		p := &push{Push: req, onJoin: true}
+		p.Topic, p.Index = c.Topic, 0
+		m.startPush(now, p, c)
 		m.sendPush(now, p)
-		return
+		c.unanswered++
 	}
-	c.queue = append(c.queue, p)
+}
+
+// onJoinEnded takes the end of a push of OnJoin, by a reply or without one: f is that reply, or has only the time.
+func (m *machine) onJoinEnded(now time.Time, p *push, f *frame, ok bool) {
+	c := p.channel
+	switch {
+	case c.state != channelJoined || p.joinRef != c.joinRef: // left meanwhile
+	case ok:
+		c.unanswered--
+		m.out.changed = true
+		m.acceptJoin(now, c)
+	default:
+		m.sendLeave(c)
+		m.loseChannel(now, f, c, ErroredOnJoin)
+	}
 }
 
 // sendPush writes p. Refs are assigned now and not earlier: with the join_ref of an earlier join it would be lost without
@@ -85,10 +118,13 @@ func (m *machine) replied(now time.Time, f *frame) bool {
 		return true
 	}
 	m.endPush(p)
-	m.known(p.at)
+	m.answered(p.at)
 	p.channel.heard = m.link.known
-	e := m.emitPush(f.at, p, &PushReply{Index: p.Index, Status: m.intern(f.status), Latency: max(0, f.at.Sub(p.at.at))})
+	e := m.emitPush(f.at, p, &PushReply{Index: p.Index, OnJoin: p.onJoin, Status: m.intern(f.status), Latency: max(0, f.at.Sub(p.at.at))})
 	e.Payload = f.payload
+	if p.onJoin {
+		m.onJoinEnded(now, p, f, string(f.status) == "ok")
+	}
 	return true
 }
 
@@ -100,7 +136,10 @@ func unmatchedTopic(f *frame) bool {
 func (m *machine) timeOutPush(now time.Time, p *push) {
 	m.endPush(p)
 	m.link.unowed = max(m.link.unowed, p.size)
-	m.emitPush(now, p, &PushTimeout{Index: p.Index, Timeout: p.Timeout})
+	m.emitPush(now, p, &PushTimeout{Index: p.Index, OnJoin: p.onJoin, Timeout: p.Timeout})
+	if p.onJoin {
+		m.onJoinEnded(now, p, &frame{at: now}, false)
+	}
 }
 
 // failPushes fails the pushes of c, written and waiting ones (rule 8). Those written are in an unknown state: the
@@ -178,7 +217,7 @@ func (m *machine) endPush(p *push) {
 
 // failPush emits the end of p and returns it for more to be filled in.
 func (m *machine) failPush(at time.Time, p *push, reason PushReason, d Delivered) *PushError {
-	failed := &PushError{Topic: p.Topic, Name: p.Name, Index: p.Index, Reason: reason, Delivered: d, Size: p.size}
+	failed := &PushError{Topic: p.Topic, Name: p.Name, Index: p.Index, OnJoin: p.onJoin, Reason: reason, Delivered: d, Size: p.size}
 	m.emitPush(at, p, failed)
 	return failed
 }
@@ -191,5 +230,5 @@ func (m *machine) emitPush(at time.Time, p *push, d Detail) *Event {
 
 // late notes a reply that nothing waits for: a second one, or one after its timeout (rule 6).
 func (m *machine) late(f *frame) {
-	m.note(slog.LevelInfo, "a reply that nothing waits for was dropped", "topic", said(f.topic), "ref", said(f.ref), "status", said(f.status))
+	m.note(slog.LevelDebug, "a reply that nothing waits for was dropped", "topic", said(f.topic), "ref", said(f.ref), "status", said(f.status))
 }

@@ -129,8 +129,9 @@ type batch struct {
 	buf    []byte
 	frames []frame
 	err    error
-	// emptyAt is when the network had been read empty before what the frames lie in came, zero if that is not known.
-	emptyAt time.Time
+	// emptyAt is when the network had been read empty before what the frames lie in came, zero if that is not known; burstAt is
+	// when the last burst was read, zero if there was none.
+	emptyAt, burstAt time.Time
 	// drainedAt is when, after all frames, the network was found empty, if the loop has asked for that; underWay is the message of
 	// which a part has been read by then.
 	drainedAt time.Time
@@ -177,7 +178,7 @@ func (b *batch) reset() {
 		b.frames = nil
 	}
 	b.buf, b.frames, b.err, b.presence = b.buf[:0], b.frames[:0], nil, 0
-	b.emptyAt, b.drainedAt, b.underWay = time.Time{}, time.Time{}, underWay{}
+	b.emptyAt, b.burstAt, b.drainedAt, b.underWay = time.Time{}, time.Time{}, time.Time{}, underWay{}
 }
 
 // A reader owns the read half of a session: it decodes and validates, and passes frames on in batches.
@@ -212,7 +213,7 @@ func (r *reader) run() {
 	for {
 		binary, err := r.readMessage()
 		if err != nil {
-			r.current.err, r.current.emptyAt = r.transport.ended(err), r.transport.emptyAt()
+			r.current.err, r.current.emptyAt, r.current.burstAt = r.transport.ended(err), r.transport.emptyAt(), r.transport.burstAt()
 			r.batches <- r.current
 			return
 		}
@@ -282,7 +283,7 @@ func (r *reader) pass() {
 	partial := r.current.buf[r.start:]
 	next := newBatch(max(cap(r.scratch), len(partial)))
 	next.buf = append(next.buf, partial...)
-	r.current.emptyAt = r.transport.emptyAt()
+	r.current.emptyAt, r.current.burstAt = r.transport.emptyAt(), r.transport.burstAt()
 	r.batches <- r.current
 	r.current, r.start = next, 0
 }

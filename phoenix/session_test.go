@@ -29,6 +29,8 @@ func (s *scriptedTransport) beforeWait(f func())   { s.wait = f }
 func (s *scriptedTransport) receivedAt() time.Time { return time.Time{} }
 func (s *scriptedTransport) emptyAt() time.Time    { return time.Time{} }
 
+func (s *scriptedTransport) burstAt() time.Time { return time.Time{} }
+
 func (s *scriptedTransport) ended(err error) error { return err }
 
 func (s *scriptedTransport) onDrained(func(at time.Time)) {}

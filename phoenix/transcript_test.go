@@ -244,7 +244,9 @@ func (p *transcriptReplay) join(m *clientFrame) error {
 	if err := p.joinErr(m); err != nil {
 		return err
 	}
-	frames := p.command(func() { p.m.prepared(p.now, p.m.prepareIDs, Payload{Data: []byte(m.payload), Binary: m.binary}, nil) })
+	frames := p.command(func() {
+		p.m.prepared(p.now, p.m.prepareIDs, joinInput{params: Payload{Data: []byte(m.payload), Binary: m.binary}}, nil)
+	})
 	return p.forceChannel(m, frames, func(c *channel) { c.joinRef = m.ref })
 }
 
@@ -266,7 +268,7 @@ func (p *transcriptReplay) joinTwice(t *ledgerTopic, m *clientFrame) error {
 	p.expect("joining " + m.topic)
 	frames := p.command(func() {
 		if c := p.m.channels[m.topic]; c != nil {
-			p.m.sendJoin(p.now, c, Payload{Data: []byte(m.payload)})
+			p.m.sendJoin(p.now, c, joinInput{params: Payload{Data: []byte(m.payload)}})
 		}
 	})
 	return p.forceChannel(m, frames, func(c *channel) { c.joinRef = m.ref })

@@ -31,9 +31,11 @@ type transport interface {
 	// beforeWait sets a function that is called by the reading goroutine before it waits for the network, in next or in
 	// a read of its message. It must be set before the first next.
 	beforeWait(func())
-	// receivedAt is when the last bytes came from the network, and emptyAt when it had been read empty before they came.
+	// receivedAt is when the last bytes came from the network, and emptyAt when it had been read empty before they came; burstAt is
+	// when so much was last read between two such times that the server may have had to wait with more.
 	receivedAt() time.Time
 	emptyAt() time.Time
+	burstAt() time.Time
 	// drain asks the reading goroutine to call what onDrained has set, once it has read all that has arrived. onDrained must be
 	// called before the first next.
 	drain()
@@ -109,6 +111,7 @@ func (t *wsTransport) ended(err error) error {
 func (t *wsTransport) beforeWait(f func())   { t.wire.beforeRead = f }
 func (t *wsTransport) receivedAt() time.Time { return t.wire.readAt }
 func (t *wsTransport) emptyAt() time.Time    { return t.wire.emptyAt }
+func (t *wsTransport) burstAt() time.Time    { return t.wire.burstAt }
 func (t *wsTransport) drain()                { t.wire.drain() }
 
 func (t *wsTransport) onDrained(f func(at time.Time)) { t.wire.drained = f }
@@ -255,7 +258,10 @@ type wire struct {
 	// short is when a read that took all there was has ended, zero if the last one may have left something; emptyAt is when that
 	// was the last time after which more has come.
 	short, emptyAt time.Time
-	drained        func(at time.Time)
+	// burst is how many bytes have been read since the network was empty, and burstAt when that was last more than maxBurst.
+	burst   int
+	burstAt time.Time
+	drained func(at time.Time)
 
 	// reading guards the deadline of reads, which drain uses to wake a read that waits.
 	reading  sync.Mutex
@@ -263,6 +269,11 @@ type wire struct {
 	// draining is how many more reads may pass before what has arrived since drain counts as read; 0: nobody asks.
 	draining int
 }
+
+// maxBurst is how many bytes may have arrived, while nothing was read, without filling the receive window of the system. When more
+// have, the server may have had to wait, so that all that it has sent has not arrived when the network is empty: the rest comes as
+// soon as there is room. Linux begins with a window of 64 KiB, of which small segments take more than their size.
+const maxBurst = 16 << 10
 
 // maxHead is how much is kept of what a server begins with.
 const maxHead = 64
@@ -284,7 +295,10 @@ func (w *wire) Read(p []byte) (int, error) {
 		w.readAt = time.Now()
 		if n > 0 {
 			if !w.short.IsZero() {
-				w.emptyAt = w.short
+				w.emptyAt, w.burst = w.short, 0
+			}
+			if w.burst += n; w.burst > maxBurst {
+				w.burstAt = w.readAt
 			}
 			w.short = time.Time{}
 			if n < len(p) {

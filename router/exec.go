@@ -37,9 +37,10 @@ type ExecOptions struct {
 	Command []string
 	// Dir is where the program runs, and what a path to it is relative to. Empty: where we are.
 	Dir string
-	// Hide are the names of the variables that the program does not inherit, besides
-	// PHX_AUTH_TOKEN and PHX_URI: those that secrets come from.
-	Hide []string
+	// Hide returns the names of the variables that the program does not inherit, besides
+	// PHX_AUTH_TOKEN and PHX_URI: those that secrets come from. It is called at each start. It may be
+	// nil.
+	Hide func() []string
 	// Logger logs what the program prints, line by line, and how it ends. It should have the name
 	// of the sink among its attributes. It may be nil.
 	Logger *slog.Logger
@@ -282,7 +283,11 @@ const (
 func startChild(o ExecOptions) (*child, error) {
 	command := exec.Command(o.Command[0], o.Command[1:]...)
 	command.Dir = o.Dir
-	command.Env = childEnvironment(command.Environ(), o.Hide)
+	var hide []string
+	if o.Hide != nil {
+		hide = o.Hide()
+	}
+	command.Env = childEnvironment(command.Environ(), hide)
 	command.WaitDelay = outputGrace
 	isolate(command)
 	reader, writer, err := os.Pipe()

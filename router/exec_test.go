@@ -292,7 +292,7 @@ func TestExecCannotBeStarted(t *testing.T) {
 func script(t *testing.T, dir, text string, args ...string) (*router.ExecDrain, *logBook) {
 	log, book := newLog()
 	command := append([]string{"/bin/sh", "-c", text, "sh"}, args...)
-	return router.NewExecDrain(router.ExecOptions{Command: command, Dir: dir, Hide: []string{"BACKEND_KEY"}, Logger: log}), book
+	return router.NewExecDrain(router.ExecOptions{Command: command, Dir: dir, Hide: func() []string { return []string{"BACKEND_KEY"} }, Logger: log}), book
 }
 
 // runToEnd runs a drain with one record.

@@ -32,16 +32,24 @@ func appendPushData(dst []byte, ev *phoenix.Event) []byte {
 		dst = appendText(dst, "status", d.Status)
 		dst = appendAnswer(dst, "payload", &ev.Payload)
 		dst = appendMillis(dst, "latency_ms", d.Latency)
-		return appendInt(dst, "index", d.Index)
+		return appendIndex(dst, d.Index, d.OnJoin)
 	case *phoenix.PushTimeout:
 		dst = appendMillis(dst, "timeout_ms", d.Timeout)
-		return appendInt(dst, "index", d.Index)
+		return appendIndex(dst, d.Index, d.OnJoin)
 	case *phoenix.PushError:
 		dst = appendText(dst, "reason", string(d.Reason))
 		dst = appendText(dst, "delivered", string(d.Delivered))
-		return appendInt(dst, "index", d.Index)
+		return appendIndex(dst, d.Index, d.OnJoin)
 	}
 	return dst
+}
+
+// appendIndex appends which push it was: one of the inputs, or one that each join brings.
+func appendIndex(dst []byte, index int, onJoin bool) []byte {
+	if onJoin {
+		return appendBool(dst, "on_join", true)
+	}
+	return appendInt(dst, "index", index)
 }
 
 func appendConnectionData(dst []byte, ev *phoenix.Event) []byte {
@@ -119,6 +127,9 @@ func appendChannelData(dst []byte, ev *phoenix.Event) []byte {
 		dst = appendMillis(dst, "join_ms", d.Took)
 		if d.Rejoin {
 			dst = appendMillis(dst, "gap_ms", d.Gap)
+		}
+		if d.Resumed != nil {
+			dst = append(appendName(dst, "resumed"), d.Resumed...)
 		}
 		return dst
 	case *phoenix.JoinError:

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
 
 	"phx/cmd/internal/exit"
 	"phx/cmd/internal/option"
@@ -20,12 +21,21 @@ import (
 // before anything is connected.
 func (c *Connection) Channels(ctx context.Context, topics ...string) ([]phoenix.Channel, error) {
 	channels := c.UnreadChannels(topics...)
+	// What all channels have in common is read once.
+	common := []func(context.Context) error{}
 	if c.joinParams != nil {
-		_, err := c.readJoinParams(ctx)
-		return channels, err
+		common = append(common, func(ctx context.Context) error { _, err := c.readJoinParams(ctx); return err })
+	}
+	if c.onJoin != nil {
+		common = append(common, func(ctx context.Context) error { _, err := c.readOnJoin(ctx, c.onJoin); return err })
+	}
+	for _, read := range common {
+		if err := read(ctx); err != nil {
+			return nil, err
+		}
 	}
 	for _, channel := range channels {
-		if channel.Params == nil {
+		if channel.Params == nil || c.joinParams != nil {
 			continue
 		}
 		if _, err := channel.Params(ctx); err != nil {
@@ -41,17 +51,130 @@ func (c *Connection) UnreadChannels(topics ...string) []phoenix.Channel {
 	channels := make([]phoenix.Channel, len(topics))
 	for i, topic := range topics {
 		channels[i].Topic = topic
+		pushes := c.onJoin
 		if c.joinParams != nil {
 			channels[i].Params = c.readJoinParams
-			continue
 		}
 		for _, own := range c.autoJoin {
-			if own.topic == topic && len(own.params)+len(own.secrets) > 0 {
+			if own.topic != topic {
+				continue
+			}
+			if c.joinParams == nil && len(own.params)+len(own.secrets) > 0 {
 				channels[i].Params = func(ctx context.Context) (phoenix.Payload, error) { return own.read(ctx, c.reader()) }
 			}
+			if c.onJoin == nil {
+				pushes = own.onJoin
+			}
+		}
+		if pushes != nil {
+			channels[i].OnJoin = func(ctx context.Context) ([]phoenix.Push, error) { return c.readOnJoin(ctx, pushes) }
 		}
 	}
 	return channels
+}
+
+// An onJoin is a push that follows each join.
+type onJoin struct {
+	event   string
+	payload *secret.Source
+}
+
+// onJoinFlag is 'EVENT JSON' or 'EVENT @FILE', which repeats. Without a payload it is {}.
+var onJoinFlag = option.Kind[[]onJoin]{Join: option.Joined[onJoin], Parse: func(text string) ([]onJoin, error) {
+	event, payload, _ := strings.Cut(strings.TrimSpace(text), " ")
+	if payload = strings.TrimSpace(payload); payload == "" {
+		payload = "{}"
+	}
+	s := secret.Parse("--on-join", payload)
+	if event == "" || s.IsLiteral() && !json.Valid([]byte(s.Literal)) {
+		return nil, errors.New("is not an event and a JSON value")
+	}
+	return []onJoin{{event, s}}, nil
+}}
+
+// readOnJoin reads the payloads of what follows a join.
+func (c *Connection) readOnJoin(ctx context.Context, list []onJoin) ([]phoenix.Push, error) {
+	pushes := make([]phoenix.Push, len(list))
+	for i, push := range list {
+		text, err := c.reader().Text(ctx, push.payload)
+		if err == nil && !json.Valid([]byte(text)) {
+			err = exit.Usagef(`a right one: {"to":"all"}`, "%s, given with --on-join for %q, does not hold one JSON value", push.payload.Name(), push.event)
+		}
+		if err != nil {
+			return nil, err
+		}
+		pushes[i] = phoenix.Push{Name: push.event, Payload: phoenix.JSON(text)}
+	}
+	return pushes, nil
+}
+
+// onJoinKeys declares what the map of a push after the join can have.
+func onJoinKeys(event *string, payload *json.RawMessage) []option.Option {
+	return []option.Option{
+		{Key: "event", Value: eventKind.To(event, ""), Required: true},
+		{Key: "payload", Value: jsonKind.To(payload, "")},
+	}
+}
+
+// eventKind is the name of an event.
+var eventKind = option.Kind[string]{
+	Schema: option.WordShape,
+	Read: func(_ string, n strictyaml.Node) (string, error) {
+		event, err := n.Text()
+		if err == nil && event == "" {
+			err = n.Errorf("a right one: event: subscribe", "the event is empty")
+		}
+		return event, err
+	},
+}
+
+// jsonKind is any data.
+var jsonKind = option.Kind[json.RawMessage]{
+	Schema: option.Shape{},
+	Read:   func(_ string, n strictyaml.Node) (json.RawMessage, error) { return n.JSON() },
+	Parts:  func(as option.Style, values []strictyaml.Node) (json.RawMessage, error) { return as.Data(values[0]) },
+}
+
+// onJoinKind is a list of pushes.
+var onJoinKind = option.Kind[[]onJoin]{
+	Schema: option.Shape{"type": "array", "items": mapShape(onJoinKeys(new(string), new(json.RawMessage)))},
+	Read: func(_ string, n strictyaml.Node) ([]onJoin, error) {
+		items, err := n.Items()
+		var wrong option.Problems
+		wrong.Add(err)
+		var pushes []onJoin
+		for _, item := range items {
+			push := onJoin{payload: &secret.Source{Option: "on_join", Literal: "{}"}}
+			var payload json.RawMessage
+			found, err := option.ReadMap(item, onJoinKeys(&push.event, &payload))
+			if _, said := found["event"]; err == nil && !said {
+				err = item.Errorf("a right one: {event: subscribe, payload: {to: all}}", "the event is missing")
+			}
+			wrong.Add(err)
+			if payload != nil {
+				push.payload.Literal = string(payload)
+			}
+			pushes = append(pushes, push)
+		}
+		return pushes, wrong.Err()
+	},
+	Parts: func(as option.Style, values []strictyaml.Node) (json.RawMessage, error) {
+		items, err := values[0].Items()
+		list := make(option.List, len(items))
+		for i := 0; i < len(items) && err == nil; i++ {
+			list[i], err = option.MapJSON(as, items[i], onJoinKeys(new(string), new(json.RawMessage)))
+		}
+		return list.JSON(), err
+	},
+}
+
+// canonicalOnJoin is equal for pushes that mean the same.
+func canonicalOnJoin(pushes []onJoin) any {
+	list := make([][2]any, len(pushes))
+	for i, p := range pushes {
+		list[i] = [2]any{p.event, canonicalJSON(json.RawMessage(p.payload.Literal))}
+	}
+	return list
 }
 
 func (c *Connection) readJoinParams(ctx context.Context) (phoenix.Payload, error) {
@@ -92,6 +215,7 @@ type autoJoin struct {
 	params json.RawMessage
 	// secrets are members of the params that are read at every join.
 	secrets []secret.Named
+	onJoin  []onJoin
 }
 
 // AutoJoin returns the topics of the connection's auto_join_channels, in the order of the file.
@@ -111,6 +235,7 @@ func channelKeys(c *autoJoin) []option.Option {
 		{Key: "secret_params", Value: secretMap.kind(option.Kind[[]secret.Named]{
 			Schema: option.Shape{"type": "object", "additionalProperties": option.RefTo("secret")},
 		}).To(&c.secrets, "")},
+		{Key: "on_join", Value: onJoinKind.To(&c.onJoin, "")},
 	}
 }
 
@@ -171,7 +296,7 @@ var autoJoinKind = option.Kind[[]autoJoin]{
 	Canonical: func(channels []autoJoin) any {
 		list := make([][]any, len(channels))
 		for i, c := range channels {
-			list[i] = []any{c.topic, canonicalJSON(c.params), canonicalPairs(c.secrets, sameName)}
+			list[i] = []any{c.topic, canonicalJSON(c.params), canonicalPairs(c.secrets, sameName), canonicalOnJoin(c.onJoin)}
 		}
 		return list
 	},

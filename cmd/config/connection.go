@@ -35,6 +35,7 @@ type Connection struct {
 
 	transport, vsn                      string
 	joinParams                          *secret.Source
+	onJoin                              []onJoin
 	autoJoin                            []autoJoin
 	heartbeatInterval, heartbeatTimeout time.Duration
 	retry                               Retry
@@ -63,7 +64,8 @@ type Retry struct {
 // NewConnection returns the defaults.
 func NewConnection(retry Retry) *Connection {
 	c := &Connection{retry: retry}
-	c.options = slices.Concat(c.identityOptions(), tlsOptions(&c.TLS), c.networkOptions(), c.timingOptions())
+	c.options = slices.Concat(option.Connecting.In(c.identityOptions()...), option.Securing.In(tlsOptions(&c.TLS)...),
+		option.Securing.In(c.networkOptions()...), option.Timing.In(c.timingOptions()...))
 	return c
 }
 
@@ -92,14 +94,14 @@ const (
 
 func (c *Connection) identityOptions() []option.Option {
 	return []option.Option{
-		{Flag: "uri", Shorthand: "u", Env: "PHX_URI", Key: "uri", Secret: true, Value: uriKind.To(&c.URI, ""),
+		{Flag: "uri", Common: true, Shorthand: "u", Env: "PHX_URI", Key: "uri", Secret: true, Value: uriKind.To(&c.URI, ""),
 			Usage:   "`URI` of the socket: ws, wss, http or https; /websocket is appended",
 			About:   "URI of the socket: ws, wss, http or https; /websocket is appended.",
 			Example: "ws://localhost:4000/socket"},
 		{Flag: "name", Key: "name", Value: nameKind.To(&c.Name, "default"), Example: "backend",
 			Usage: "`NAME` of the connection in signals",
 			About: "Name of the connection in signals: letters, digits, - and _. The default is the key that it stands under."},
-		{Flag: "param", Key: "params", Secret: true, Value: paramsKind.To(&c.Params, ""), Example: "user_id=123",
+		{Flag: "param", Common: true, Key: "params", Secret: true, Value: paramsKind.To(&c.Params, ""), Example: "user_id=123",
 			Usage: "param of connect/3 as `NAME=VALUE`; NAME=@FILE is read at every dial (repeat)",
 			About: "Params of connect/3. Secrets are read at every dial."},
 		{Flag: "header", Shorthand: "H", Key: "headers", Secret: true, Value: upgradeHeadersKind.To(&c.Headers, ""),
@@ -108,11 +110,13 @@ func (c *Connection) identityOptions() []option.Option {
 			Example: "'X-Api-Key: @key.txt'"},
 		{Flag: "join-params", Secret: true, Value: joinParamsKind.To(&c.joinParams, ""),
 			Usage: "params of the join: a `JSON` object, @FILE, or - for stdin", Example: `'{"user_id":123}'`},
-		{Flag: "auth-token-file", Env: "PHX_AUTH_TOKEN", Key: "auth_token", Value: tokenKind.To(&c.AuthToken, ""), Example: "token.txt",
+		{Flag: "on-join", Secret: true, Value: onJoinFlag.To(&c.onJoin, ""), Example: "'subscribe {\"to\":\"all\"}'",
+			Usage: "push `'EVENT JSON'` after each join and rejoin, before anything else; EVENT @FILE is read at each join (repeat)"},
+		{Flag: "auth-token-file", Common: true, Env: "PHX_AUTH_TOKEN", Key: "auth_token", Value: tokenKind.To(&c.AuthToken, ""), Example: "token.txt",
 			Usage: "`FILE` with the auth token, read at every dial; - for stdin; the variable holds the token itself",
 			About: "The auth token, read at every dial."},
 		{Key: "auto_join_channels", Value: autoJoinKind.To(&c.autoJoin, ""),
-			About: "Channels to join and stay in: topics, or maps of a topic with params and secret_params, which are read at every join."},
+			About: "Channels to join and stay in: topics, or maps of a topic with params and secret_params, which are read at every join; on_join, what is pushed after each join."},
 		// It is an option of listen, too; the other commands tell nothing of presence.
 		{Key: "presence", Value: option.BoolKind.To(&c.Presence, "false"),
 			About: "Emit the signals of who is there: phoenix.presence.join, leave and sync."},
@@ -246,7 +250,22 @@ func (c *Connection) check() error {
 
 // sources returns every source of the connection itself, for the claims on the standard input.
 func (c *Connection) sources() []*secret.Source {
-	return append([]*secret.Source{c.TLS.CA, c.TLS.Cert, c.TLS.Key, c.joinParams, c.AuthToken}, valuesOf(slices.Concat(c.Params, c.Headers))...)
+	all := append([]*secret.Source{c.TLS.CA, c.TLS.Cert, c.TLS.Key, c.joinParams, c.AuthToken}, valuesOf(slices.Concat(c.Params, c.Headers))...)
+	for _, push := range c.onJoin {
+		all = append(all, push.payload)
+	}
+	return all
+}
+
+// Descriptors returns how many file descriptors the connection may need at once beside its socket: for a dial, which takes the
+// resolver or a second address, or for a secret, which is read before the dial and at a rejoin.
+func (c *Connection) Descriptors() int {
+	const dial = 2
+	sources := c.sources()
+	for _, channel := range c.autoJoin {
+		sources = append(sources, valuesOf(channel.secrets)...)
+	}
+	return max(dial, secret.MostDescriptors(sources))
 }
 
 func valuesOf(pairs []secret.Named) []*secret.Source {
@@ -276,7 +295,7 @@ func (r Retry) maxOutage() string {
 	if r.MaxOutage == 0 {
 		return ""
 	}
-	return r.MaxOutage.String()
+	return strings.TrimSuffix(r.MaxOutage.String(), "0s")
 }
 
 // outageLimit returns the bound of an outage. Who says how often to try, and not for how long, gets that many tries.
@@ -318,7 +337,7 @@ func (c *Connection) SocketFingerprint() string {
 func (c *Connection) ChannelFingerprints() map[string]string {
 	prints := map[string]string{}
 	for _, channel := range c.autoJoin {
-		prints[channel.topic] = option.Hash([]any{canonicalJSON(channel.params), canonicalLiterals(channel.secrets)})
+		prints[channel.topic] = option.Hash([]any{canonicalJSON(channel.params), canonicalLiterals(channel.secrets), canonicalOnJoin(channel.onJoin)})
 	}
 	return prints
 }

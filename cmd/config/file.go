@@ -58,13 +58,17 @@ func (f *File) Variables() []string {
 	return slices.Sorted(maps.Keys(f.variables))
 }
 
-// noting returns lookup, which then notes for Variables what it is asked for.
-func (f *File) noting(lookup func(string) (string, bool)) func(string) (string, bool) {
+func (f *File) noteVariable(name string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.variables[name] = true
+}
+
+// Noting returns lookup, which then calls note with each name that it is asked for and that [File.Variables] would have.
+func Noting(lookup func(string) (string, bool), note func(name string)) func(string) (string, bool) {
 	return func(name string) (string, bool) {
 		if !slices.Contains(ordinary, name) {
-			f.mu.Lock()
-			f.variables[name] = true
-			f.mu.Unlock()
+			note(name)
 		}
 		return lookup(name)
 	}
@@ -104,7 +108,7 @@ func ParseFile(name string, data []byte, lookupEnv func(string) (string, bool)) 
 // parseFile is ParseFile that returns what could be understood, too, nil if nothing.
 func parseFile(name string, data []byte, lookupEnv func(string) (string, bool)) (*File, error) {
 	f, keys := &File{Name: name, defaults: option.Fields{}, serve: option.Fields{}, variables: map[string]bool{}}, connectionKeys()
-	root, err := strictyaml.Parse(name, data, f.noting(lookupEnv))
+	root, err := strictyaml.Parse(name, data, Noting(lookupEnv, f.noteVariable))
 	if err != nil {
 		return nil, err
 	}

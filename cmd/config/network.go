@@ -12,15 +12,15 @@ import (
 // networkOptions declares the options about the way to the server.
 func (c *Connection) networkOptions() []option.Option {
 	return []option.Option{
-		{Flag: "origin", Value: option.Checked(&c.Origin, "", parseOrigin),
+		{Flag: "origin", Group: option.Connecting, Value: option.Checked(&c.Origin, "", parseOrigin),
 			Usage: "`URL` to send as the Origin header (default none: Phoenix accepts that)", Example: "https://example.com"},
-		{Flag: "unix-socket", Value: option.Checked(&c.UnixSocket, "", parsePath),
+		{Flag: "unix-socket", Group: option.Connecting, Value: option.Checked(&c.UnixSocket, "", parsePath),
 			Usage: "connect to the Unix socket at `PATH`; --uri still names host and path of the request", Example: "/run/backend.sock"},
 		{Flag: "proxy", Key: "proxy", Secret: true, Value: proxyKind.To(&c.ProxyURL, ""),
 			Usage:   "connect through the proxy at `URL`: http, socks5 or socks5h, user:password@ included (default as $HTTPS_PROXY, $HTTP_PROXY and $NO_PROXY say)",
 			About:   "URL of a proxy: http, socks5 or socks5h. The default is as $HTTPS_PROXY, $HTTP_PROXY and $NO_PROXY say.",
 			Example: "http://proxy.example.com:3128"},
-		{Flag: "compress", Value: option.Switch(&c.compress),
+		{Flag: "compress", Group: option.Connecting, Value: option.Switch(&c.compress),
 			Usage: "offer compression (permessage-deflate) to the server: less on the wire, more work"},
 		{Flag: "require-wss", Key: "require_wss", Value: option.Switch(&c.requireWSS),
 			Usage: "refuse a ws:// URI, unless it is that of this machine",

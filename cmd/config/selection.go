@@ -29,11 +29,11 @@ type Selection struct {
 
 // Options declares the options that select. They are to be resolved before those of the connection.
 func (s *Selection) Options() []option.Option {
-	return []option.Option{
+	return option.Connecting.In(
 		s.fileOption("config `FILE` with named connections; - for stdin (default $XDG_CONFIG_HOME/phx/phx.yaml, if there is one)"),
-		{Flag: "connection", Shorthand: "n", Env: "PHX_CONNECTION", Value: option.Checked(&s.name, "", notEmpty("is not the name of a connection")), From: &s.nameFrom,
+		option.Option{Flag: "connection", Common: true, Shorthand: "n", Env: "PHX_CONNECTION", Value: option.Checked(&s.name, "", notEmpty("is not the name of a connection")), From: &s.nameFrom,
 			Usage: "`NAME` of the connection in the config file (default the one called default, or the only one)", Example: "backend"},
-	}
+	)
 }
 
 // FileOptions declares the options of commands that are about a config file as a whole: which one.

@@ -15,6 +15,8 @@ import (
 type Serve struct {
 	// Sinks are those of the file, in its order, then the built-in ones that a route leads to.
 	Sinks []Sink
+	// AllToStdout says that the file has no routes.
+	AllToStdout bool
 	// Routes are in the order of the file; without any, one that leads everything to stdout.
 	Routes []Route
 	// ControlSocket is the path of the control API's Unix socket; empty: the default one.
@@ -127,7 +129,7 @@ func (r *serveReader) readRoutes() {
 		r.readRoute(item)
 	}
 	if len(items) == 0 {
-		r.serve.Routes = []Route{{To: []string{r.stdoutSink()}}}
+		r.serve.Routes, r.serve.AllToStdout = []Route{{To: []string{r.stdoutSink()}}}, true
 		r.use(r.stdoutSink())
 	}
 }

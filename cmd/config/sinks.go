@@ -320,5 +320,15 @@ func (w *WebhookSink) finish() {
 	}
 }
 
+// Descriptors returns how many file descriptors the sink may need at once: for a file, for the pipes of a program, for the requests of
+// a webhook and for a secret of that.
+func (s *Sink) Descriptors() int {
+	const any = 4
+	if s.Webhook == nil {
+		return any
+	}
+	return any + secret.MostDescriptors(append(valuesOf(s.Webhook.headers), s.Webhook.secret))
+}
+
 // reader reads the sources of the webhook. A command may take as long as a request.
 func (w *WebhookSink) reader() secret.Reader { return secret.Reader{Timeout: w.Timeout, Log: w.Logger} }

@@ -19,8 +19,10 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/creack/pty"
 	"github.com/itchyny/gojq"
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/term"
 )
 
 // Params has everything that [testscript.Run] needs for the scripts in dir. They run the binary as phx.
@@ -43,14 +45,16 @@ func commands() map[string]func(ts *testscript.TestScript, neg bool, args []stri
 		"pipe":  Positive(cmdPipe),
 		"holds": Positive(cmdHolds),
 		// Jobs: programs in the background.
-		"start":  Positive(cmdStart),
-		"await":  Positive(cmdAwait),
-		"signal": Positive(cmdSignal),
-		"feed":   Positive(cmdFeed),
-		"eof":    Positive(cmdEOF),
-		"drain":  Positive(cmdDrain),
-		"hangup": Positive(cmdHangup),
-		"ends":   Positive(cmdEnds),
+		"start":    Positive(cmdStart),
+		"terminal": Positive(cmdTerminal),
+		"resize":   Positive(cmdResize),
+		"await":    Positive(cmdAwait),
+		"signal":   Positive(cmdSignal),
+		"feed":     Positive(cmdFeed),
+		"eof":      Positive(cmdEOF),
+		"drain":    Positive(cmdDrain),
+		"hangup":   Positive(cmdHangup),
+		"ends":     Positive(cmdEnds),
 		// Who is at the other end.
 		"demo":       Positive(cmdDemo),
 		"serve":      Positive(cmdServe),
@@ -187,9 +191,11 @@ func parseValues(text string) ([]any, error) {
 
 // A job is a program that runs in the background of a script.
 type job struct {
-	cmd            *exec.Cmd
-	stdin          io.WriteCloser
-	stdoutPipe     *os.File
+	cmd        *exec.Cmd
+	stdin      io.WriteCloser
+	stdoutPipe *os.File
+	// terminal is the far end of the terminal that the job has for its streams; nil: it has pipes.
+	terminal       *os.File
 	stdout, stderr Watched
 	// readers are the goroutines that read the output; ended is closed when the process is.
 	readers sync.WaitGroup
@@ -217,13 +223,7 @@ func startJob(ts *testscript.TestScript, name string, stalled bool, command ...s
 	if s.jobs[name] != nil {
 		ts.Fatalf("there is a job %s already", name)
 	}
-	path := command[0]
-	if path == "phx" {
-		path = binDir + "/phx"
-	}
-	j := &job{cmd: exec.Command(path, command[1:]...), ended: make(chan struct{})}
-	j.cmd.Dir = ts.MkAbs(".")
-	j.cmd.Env = s.environ(ts)
+	j := s.command(ts, command)
 	var err error
 	j.stdin, err = j.cmd.StdinPipe()
 	ts.Check(err)
@@ -242,17 +242,80 @@ func startJob(ts *testscript.TestScript, name string, stalled bool, command ...s
 	if !stalled {
 		j.drain()
 	}
+	j.watch()
+	return j
+}
+
+// command returns a job that is still to be started.
+func (s *scene) command(ts *testscript.TestScript, command []string) *job {
+	path := command[0]
+	if path == "phx" {
+		path = binDir + "/phx"
+	}
+	j := &job{cmd: exec.Command(path, command[1:]...), ended: make(chan struct{})}
+	j.cmd.Dir = ts.MkAbs(".")
+	j.cmd.Env = s.environ(ts)
+	return j
+}
+
+// watch notes when the process has ended.
+func (j *job) watch() {
 	go func() {
 		_ = j.cmd.Wait() // how it ended is in ProcessState
 		close(j.ended)
 	}()
-	return j
+}
+
+// cmdTerminal starts a job in a terminal, which is its stdin, stdout and stderr:
+//
+//	terminal COLUMNS NAME PROGRAM [ARG...]
+//
+// What it shows is the job's stdout. The terminal is raw: it echoes nothing and translates no line breaks.
+func cmdTerminal(ts *testscript.TestScript, args []string) {
+	if len(args) < 3 {
+		ts.Fatalf("usage: terminal COLUMNS NAME PROGRAM [ARG...]")
+	}
+	s, name := sceneOf(ts), args[1]
+	if s.jobs[name] != nil {
+		ts.Fatalf("there is a job %s already", name)
+	}
+	far, near, err := pty.Open()
+	ts.Check(err)
+	defer near.Close()
+	_, err = term.MakeRaw(int(near.Fd()))
+	ts.Check(err)
+	j := s.command(ts, args[2:])
+	j.terminal, j.stdin = far, far
+	j.resize(ts, args[0])
+	j.cmd.Stdin, j.cmd.Stdout, j.cmd.Stderr = near, near, near
+	j.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	ts.Check(j.cmd.Start())
+	s.jobs[name] = j
+	j.readers.Go(func() { _, _ = io.Copy(&j.stdout, far); j.stdout.End(); j.stderr.End() }) // its end is an error on Linux
+	j.watch()
+}
+
+// cmdResize changes the width of a job's terminal:
+//
+//	resize NAME COLUMNS
+func cmdResize(ts *testscript.TestScript, args []string) {
+	j := jobOf(ts, args)
+	if len(args) != 2 || j.terminal == nil {
+		ts.Fatalf("usage: resize NAME COLUMNS, of a job in a terminal")
+	}
+	j.resize(ts, args[1])
+}
+
+func (j *job) resize(ts *testscript.TestScript, columns string) {
+	n, err := strconv.ParseUint(columns, 10, 16)
+	ts.Check(err)
+	ts.Check(pty.Setsize(j.terminal, &pty.Winsize{Cols: uint16(n), Rows: 50}))
 }
 
 // environ is the environment of the script, as far as phx looks at it.
 func (s *scene) environ(ts *testscript.TestScript) []string {
 	var env []string
-	for _, name := range append(slices.Clone(s.env), "PHX_URI", "DEMO_ADDR", "ID", "PHX_AUTH_TOKEN", "SSL_CERT_FILE", "NO_COLOR", "CLICOLOR_FORCE") {
+	for _, name := range append(slices.Clone(s.env), "PHX_URI", "DEMO_ADDR", "ID", "PHX_AUTH_TOKEN", "SSL_CERT_FILE", "TERM", "NO_COLOR", "CLICOLOR_FORCE") {
 		if value := ts.Getenv(name); value != "" {
 			env = append(env, name+"="+value)
 		}

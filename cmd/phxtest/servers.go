@@ -345,6 +345,9 @@ var strangers = map[string]func(net.Conn){
 	"picky":   upgrade("", answer("\x88\x02\x03\xeb")),
 	// rude has channels, each with a message, and answers neither a leave nor a close.
 	"rude": upgrade("", rude),
+	// noise sends a million frames that are no messages, and late as many replies that nothing waits for; then they close.
+	"noise": upgrade("", flood("\x81\x01x")),
+	"late":  upgrade("", flood(textFrame(`[null,"99","phoenix","phx_reply",{"status":"ok","response":{}}]`))),
 	// gateway closes at once with the code that says that what is behind it failed.
 	"gateway": upgrade("", answer("\x88\x12\x03\xf6upstream is away")),
 	"odd":     upgrade("", answer(textFrame(`[null,"1","phoenix","phx_reply",{"status":"error","response":{"reason":"nobody"}}]`))),
@@ -411,6 +414,20 @@ func answer(text string) func(net.Conn) {
 		if _, err := nc.Read(request[:]); err == nil {
 			_, _ = io.WriteString(nc, text) // it fails when the client is gone already
 		}
+	}
+}
+
+// flood sends a frame a million times, for the most part before it has waited for something, and closes with 1000.
+func flood(frame string) func(net.Conn) {
+	return func(nc net.Conn) {
+		const at = 1000
+		frames := strings.Repeat(frame, at)
+		for range at - 1 {
+			if _, err := io.WriteString(nc, frames); err != nil {
+				return
+			}
+		}
+		answer(frames + "\x88\x02\x03\xe8")(nc)
 	}
 }
 

@@ -169,6 +169,13 @@ func (s *Socket) BroadcastFrom(event string, payload any) {
 	s.Server().pubsub.broadcast(s.p.topic, event, payloadOf(payload), s.p)
 }
 
+// Subscribe lets this client also have what is broadcast on another topic, until the channel
+// ends: Phoenix.PubSub.subscribe with the fastlane of the transport. It is for callbacks.
+func (s *Socket) Subscribe(topic string) {
+	s.p.also = append(s.p.also, topic)
+	s.Server().pubsub.subscribe(s.p, topic)
+}
+
 // Ref is the push being handled, for a later [Socket.Reply].
 func (s *Socket) Ref() Ref { return s.ref }
 

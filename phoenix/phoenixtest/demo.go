@@ -22,7 +22,12 @@ import (
 // milliseconds (1000), and holds up nothing meanwhile. Any other event crashes.
 //
 // Any token but "bad" is accepted, as the parameter token or as auth token.
-func Demo() App {
+//
+// Each of the watchers is told of every join and push, by the goroutine that handles it.
+func Demo(watchers ...func(DemoActivity)) App {
+	watched := func(newChannel func() Channel) func() Channel {
+		return func() Channel { return &watchedChannel{newChannel(), watchers} }
+	}
 	return func(s *Server) {
 		var ticking sync.Once
 		startTicks := func() { s.Go(func(ctx context.Context) { tick(ctx, s) }) }
@@ -33,11 +38,52 @@ func Demo() App {
 			AuthToken: true,
 			Connect:   demoConnect,
 			Channels: []Route{
-				{Topic: "room:*", New: newRoom},
-				{Topic: "presence:*", New: func() Channel { return &demoPresence{} }},
+				{Topic: "room:*", New: watched(newRoom)},
+				{Topic: "presence:*", New: watched(func() Channel { return &demoPresence{} })},
 			},
 		})
 	}
+}
+
+// A DemoActivity is a join of a client of the demo, or a push.
+type DemoActivity struct {
+	// Peer is the address of the client, HOST:PORT.
+	Peer, Topic string
+	// Event is empty for a join; Refused says that it was refused.
+	Event   string
+	Refused bool
+	// Payload is that of a push. It must not be changed.
+	Payload Payload
+}
+
+// A watchedChannel is a channel whose joins and pushes are told to watchers.
+type watchedChannel struct {
+	Channel
+	watchers []func(DemoActivity)
+}
+
+func (c *watchedChannel) tell(a DemoActivity) {
+	for _, watch := range c.watchers {
+		watch(a)
+	}
+}
+
+// Join implements [Channel].
+func (c *watchedChannel) Join(s *Socket, params Payload) (any, error) {
+	response, err := c.Channel.Join(s, params)
+	c.tell(DemoActivity{Peer: s.Conn().info.Peer, Topic: s.Topic(), Refused: err != nil})
+	return response, err
+}
+
+// HandleIn implements [Channel].
+func (c *watchedChannel) HandleIn(s *Socket, event string, payload Payload) Result {
+	c.tell(DemoActivity{Peer: s.Conn().info.Peer, Topic: s.Topic(), Event: event, Payload: payload})
+	return c.Channel.HandleIn(s, event, payload)
+}
+
+// HandleInfo implements [InfoHandler].
+func (c *watchedChannel) HandleInfo(s *Socket, msg any) Result {
+	return c.Channel.(InfoHandler).HandleInfo(s, msg)
 }
 
 const demoLobby = "room:lobby"

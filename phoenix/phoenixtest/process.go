@@ -22,6 +22,7 @@ type process struct {
 	done chan struct{} // closed when it has ended
 
 	joined bool
+	also   []string // topics subscribed to besides its own
 	after  []func() // run when the current callback's result has been carried out
 	timers map[*time.Timer]struct{}
 }
@@ -67,7 +68,7 @@ func (p *process) run(params Payload, joined chan<- message) {
 		return
 	}
 	p.joined = true
-	p.conn.srv.pubsub.subscribe(p)
+	p.conn.srv.pubsub.subscribe(p, p.topic)
 	joined <- reply
 	reason := p.loop()
 	p.cleanUp()
@@ -201,7 +202,9 @@ func (p *process) cleanUp() {
 	for timer := range p.timers {
 		timer.Stop()
 	}
-	p.conn.srv.pubsub.unsubscribe(p)
+	for _, topic := range append(p.also, p.topic) {
+		p.conn.srv.pubsub.unsubscribe(p, topic)
+	}
 	if diff := p.conn.srv.presence.untrack(p, nil); diff != nil {
 		p.conn.srv.Broadcast(p.topic, "presence_diff", diff)
 	}

@@ -11,24 +11,24 @@ type pubSub struct {
 	topics map[string][]*process
 }
 
-func (ps *pubSub) subscribe(p *process) {
+func (ps *pubSub) subscribe(p *process, topic string) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	if ps.topics == nil {
 		ps.topics = map[string][]*process{}
 	}
-	ps.topics[p.topic] = append(ps.topics[p.topic], p)
+	ps.topics[topic] = append(ps.topics[topic], p)
 }
 
-func (ps *pubSub) unsubscribe(p *process) {
+func (ps *pubSub) unsubscribe(p *process, topic string) {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	rest := slices.DeleteFunc(ps.topics[p.topic], func(q *process) bool { return q == p })
+	rest := slices.DeleteFunc(ps.topics[topic], func(q *process) bool { return q == p })
 	if len(rest) == 0 {
-		delete(ps.topics, p.topic)
+		delete(ps.topics, topic)
 		return
 	}
-	ps.topics[p.topic] = rest
+	ps.topics[topic] = rest
 }
 
 func (ps *pubSub) subscribers(topic string) int {

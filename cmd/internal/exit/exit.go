@@ -72,15 +72,6 @@ var Table = []Row{
 	{Terminate, "SIGTERM", "ended by TERM"},
 }
 
-// Help is the text of `phx help exit-codes`.
-func Help() string {
-	text := "Exit codes of phx. With several failures, that of the first counts.\n\n"
-	for _, row := range Table {
-		text += fmt.Sprintf("%5d  %-12s  %s\n", row.Code, row.Name, row.Meaning)
-	}
-	return text + "\nFrom 129 on, phx dies of the signal itself, and the shell shows 128 plus its number.\n"
-}
-
 // An Error is a failure with an exit code, told to the user.
 type Error struct {
 	Code Code

@@ -596,7 +596,7 @@ func compareStrings(a []byte, b string) int {
 
 // plainFloat returns the value of a valid JSON number that is no integer as it is spelled, and within the range of a float64.
 func plainFloat(number []byte) (f float64, ok bool) {
-	if bytes.IndexAny(number, ".eE") < 0 {
+	if !bytes.ContainsAny(number, ".eE") {
 		return 0, false
 	}
 	f, err := strconv.ParseFloat(string(number), 64)

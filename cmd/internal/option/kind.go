@@ -25,6 +25,8 @@ type Kind[T any] struct {
 	Merge func(list, less T) T
 	// Switch says that the flag works without an argument.
 	Switch bool
+	// Choices are all texts that there are, for completion; nil: they cannot be listed.
+	Choices []string
 
 	// JSON is how a default is written; nil: as its text.
 	JSON func(T) any
@@ -43,7 +45,7 @@ type Kind[T any] struct {
 func (k Kind[T]) To(v *T, def string) Value {
 	value := Value{
 		Name: k.Name, Schema: k.Schema, def: def, isSwitch: k.Switch, repeats: k.Join != nil, merges: k.Merge != nil,
-		literal: k.Literal, show: k.Show, parts: k.Parts, variable: &binding[T]{k, v},
+		Choices: k.Choices, literal: k.Literal, show: k.Show, parts: k.Parts, variable: &binding[T]{k, v},
 	}
 	if def == "" {
 		return value
@@ -64,6 +66,8 @@ type Value struct {
 	variable
 	Name   string
 	Schema Shape
+	// Choices are all texts that there are; nil: they cannot be listed.
+	Choices []string
 	// def is the default as flags show it, defJSON that of the key; empty: none.
 	def                       string
 	DefJSON                   json.RawMessage
@@ -169,4 +173,10 @@ func (k Kind[T]) With(s Shape) Kind[T] {
 // Described is a key that only describes: what is below it is read by somebody else.
 func Described(name string, s Shape) Value {
 	return Value{Name: name, Schema: s}
+}
+
+// Among returns the value, one of those choices, which completion offers.
+func (v Value) Among(choices ...string) Value {
+	v.Choices = choices
+	return v
 }

@@ -91,7 +91,7 @@ func readBool(_ string, n strictyaml.Node) (bool, error) {
 // ChoiceKind is one of several texts, which parse then takes.
 func ChoiceKind[T any](parse func(string) (T, error), choices ...string) Kind[T] {
 	return Kind[T]{
-		Name: strings.Join(choices, " or "), Schema: ChoiceShape(choices...),
+		Name: strings.Join(choices, " or "), Schema: ChoiceShape(choices...), Choices: choices,
 		Parse: func(text string) (value T, err error) {
 			if !slices.Contains(choices, text) {
 				return value, fmt.Errorf("is none of %s", strings.Join(choices, ", "))

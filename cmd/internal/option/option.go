@@ -39,8 +39,52 @@ type Option struct {
 	// Value is the variable that the option sets, with the kind of its values and the default.
 	Value Value
 
+	// Group is where the option stands in the help of a command. Common says that the short help has it, too, which has all of
+	// [Own].
+	Group  Group
+	Common bool
+
 	// From, if set, is told where the value came from.
 	From *Origin
+}
+
+// A Group is the options that stand together in the help of a command.
+type Group int
+
+// The groups, in the order in which help shows them.
+const (
+	// Own is what only the command has, or few: all that has no other group.
+	Own Group = iota
+	Printing
+	Ending
+	Connecting
+	Securing
+	Timing
+	Logging
+)
+
+var groupTitles = []string{"Options", "What to print", "When to end", "Where to connect", "TLS and proxy", "Time and retries", "Log"}
+
+// Groups returns all groups in their order.
+func Groups() []Group {
+	groups := make([]Group, len(groupTitles))
+	for i := range groups {
+		groups[i] = Group(i)
+	}
+	return groups
+}
+
+// String returns the title of the group.
+func (g Group) String() string { return groupTitles[g] }
+
+// In returns the options with the group, unless they have another.
+func (g Group) In(options ...Option) []Option {
+	for i := range options {
+		if options[i].Group == Own {
+			options[i].Group = g
+		}
+	}
+	return options
 }
 
 // An Origin is where a value came from.

@@ -43,5 +43,5 @@ func Pieces(w io.Writer) func(size int) int {
 var stdoutClosed uint32
 
 // StdoutClosed reports whether the process was started with a closed standard output, as by >&- in a shell. The runtime opens /dev/null in
-// its place, and writes to that succeed. It is known on amd64 only; elsewhere the answer is no.
+// its place, and writes to that succeed. It is known on amd64 and arm64; elsewhere the answer is no.
 func StdoutClosed() bool { return stdoutClosed != 0 }

@@ -70,6 +70,26 @@ func (s *Source) Name() string {
 	return PathName(s.Path)
 }
 
+// Descriptors returns how many file descriptors it takes to read s.
+func (s *Source) Descriptors() int {
+	switch {
+	case s == nil || s.IsLiteral():
+		return 0
+	case s.Command != nil:
+		return 8 // its three standard files, two of them pipes; how it starts, and the process itself
+	}
+	return 1
+}
+
+// MostDescriptors returns how many file descriptors it takes to read sources one after the other.
+func MostDescriptors(sources []*Source) int {
+	most := 0
+	for _, s := range sources {
+		most = max(most, s.Descriptors())
+	}
+	return most
+}
+
 // A Reader reads sources for one owner.
 type Reader struct {
 	// Timeout bounds a command.

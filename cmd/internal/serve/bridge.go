@@ -16,6 +16,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -61,6 +63,10 @@ type Bridge struct {
 	// Metrics are what is measured of all of it.
 	Metrics *Metrics
 	failed  chan error
+	// allToStdout: without a condition, every signal goes to stdout.
+	allToStdout atomic.Bool
+	// secrets are the names of variables that the programs of sinks do not get.
+	secrets names
 	// started: every connection is known. Before, none counts as missing.
 	started atomic.Bool
 
@@ -120,6 +126,14 @@ func (b *Bridge) StartAll() error {
 // stay as they are.
 func (b *Bridge) Config() (controlSocket, httpListen string) {
 	return b.first.serve.ControlSocket, b.first.serve.HTTPListen
+}
+
+// Names returns the names of the connections of the config file. It is called before StartAll.
+func (b *Bridge) Names() (names []string) {
+	for _, c := range b.first.connections {
+		names = append(names, c.name)
+	}
+	return names
 }
 
 // An EndedError says that a required connection is over: it has used up its retries, or cannot be retried.
@@ -260,17 +274,19 @@ func (p *plan) warn(log *slog.Logger) {
 	}
 }
 
-// What the parts of serve may need of descriptors. A connection that dials has a second one: for the resolver, for another address, or
-// for the file of a secret; but they dial one after the other.
-const (
-	descriptorsOfServe   = 24 // stdio, the runtime, listeners, callers of the control API, dials
-	descriptorsOfASink   = 4  // the pipes of a program, the requests of a webhook
-	descriptorsOfAnyConn = 1
-)
+// ownDescriptors is what serve needs itself: stdio, the runtime, listeners, callers of the control API.
+const ownDescriptors = 24
 
-// descriptors returns how many descriptors the plan may need.
+// descriptors returns how many descriptors the plan may need: after an outage of the network, every connection dials at once.
 func (p *plan) descriptors() uint64 {
-	return uint64(descriptorsOfServe + descriptorsOfASink*len(p.serve.Sinks) + descriptorsOfAnyConn*len(p.connections))
+	need := ownDescriptors
+	for _, s := range p.serve.Sinks {
+		need += s.Descriptors()
+	}
+	for _, c := range p.connections {
+		need += 1 + c.connection.Descriptors()
+	}
+	return uint64(need)
 }
 
 // A sink is a sink of the configuration in effect.
@@ -294,14 +310,15 @@ func (b *Bridge) routeBy(p *plan) error {
 	for _, s := range b.router.Stats() {
 		dead[s.Sink] = dead[s.Sink] || s.Err != nil
 	}
-	secrets := p.file.Variables()
+	b.secrets.add(p.file.Variables()...)
+	secrets := strings.Join(p.file.Variables(), " ")
 	for _, wanted := range p.serve.Sinks {
-		if wanted.Exec != nil { // whose program does not get them
-			wanted.Fingerprint += " " + strings.Join(secrets, " ")
+		if wanted.Exec != nil { // its program has been started without them, or has to be started anew
+			wanted.Fingerprint += " " + secrets
 		}
 		s, ok := b.runningSink(wanted)
 		if !ok || dead[wanted.Name] {
-			drain := b.newDrain(wanted, secrets)
+			drain := b.newDrain(wanted)
 			if err := open(wanted.Name, drain); err != nil {
 				return err
 			}
@@ -318,7 +335,35 @@ func (b *Bridge) routeBy(p *plan) error {
 		return err
 	}
 	b.sinks, done = sinks, true
+	b.allToStdout.Store(p.serve.AllToStdout)
 	return nil
+}
+
+// AllToStdout reports whether every signal goes to stdout, because the configuration in effect has no routes.
+func (b *Bridge) AllToStdout() bool { return b.allToStdout.Load() }
+
+// names are those of variables that the configuration has named so far, that of connections which were added at run time included.
+// None is forgotten: a secret does not cease to be one when nothing names it any more.
+type names struct {
+	mu  sync.Mutex
+	all map[string]bool
+}
+
+func (n *names) add(list ...string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.all == nil {
+		n.all = map[string]bool{}
+	}
+	for _, name := range list {
+		n.all[name] = true
+	}
+}
+
+func (n *names) list() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Collect(maps.Keys(n.all))
 }
 
 // runningSink returns the sink that has these settings already.
@@ -359,7 +404,7 @@ func (b *Bridge) newSink(s config.Sink, d router.Drain) *router.Sink {
 	})
 }
 
-func (b *Bridge) newDrain(s config.Sink, secrets []string) router.Drain {
+func (b *Bridge) newDrain(s config.Sink) router.Drain {
 	log := b.log.With("sink", s.Name)
 	switch {
 	case s.Stdout:
@@ -367,7 +412,7 @@ func (b *Bridge) newDrain(s config.Sink, secrets []string) router.Drain {
 	case s.File != nil:
 		return router.NewFileDrain(s.File.Path, log)
 	case s.Exec != nil:
-		return router.NewExecDrain(router.ExecOptions{Command: s.Exec.Command, Dir: s.Exec.Dir, Hide: secrets, Logger: log})
+		return router.NewExecDrain(router.ExecOptions{Command: s.Exec.Command, Dir: s.Exec.Dir, Hide: b.secrets.list, Logger: log})
 	case s.Webhook != nil:
 		w := s.Webhook
 		w.Logger = log

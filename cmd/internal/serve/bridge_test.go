@@ -584,3 +584,24 @@ func TestShutdownInAStorm(t *testing.T) {
 	<-over
 	s.wantWhole()
 }
+
+// TestDescriptorsOfAConfig: what is warned of at the start counts dials, files and commands of secrets.
+func TestDescriptorsOfAConfig(t *testing.T) {
+	const head = "connections:\n  a: {uri: 'ws://localhost'"
+	need := func(rest string) uint64 { return stageOf(t, head+rest).first.descriptors() }
+	plain := need("}")
+	for _, tt := range []struct {
+		config  string
+		atLeast uint64 // more than the plain one
+	}{
+		{"}\n  b: {uri: 'ws://localhost'}", 2}, // a socket, and what finds its address
+		{", params: {t: {file: token}}}", 0},   // which is read before the dial
+		{", params: {t: {command: [cat]}}}", 4},
+		{", auto_join_channels: [{topic: a, secret_params: {t: {command: [cat]}}}]}", 4},
+		{"}\nsinks: {h: {webhook: {url: 'http://h', secret: {command: [cat]}}}}\nroutes: [{to: [h, stdout]}]", 8},
+	} {
+		if got := need(tt.config); got < plain+tt.atLeast || got > plain+20 {
+			t.Errorf("%s: %d descriptors, and %d without", tt.config, got, plain)
+		}
+	}
+}

@@ -96,7 +96,7 @@ func (b *Bridge) Add(ctx context.Context, entry []byte, dir string) (Connection,
 	badEntry := func(err error) error {
 		return badRequest(exit.HintOf(err), "%s", strings.ReplaceAll(err.Error(), file+":", "the sent connection:"))
 	}
-	e, err := config.ParseEntry(file, entry, b.opts.LookupEnv)
+	e, err := config.ParseEntry(file, entry, config.Noting(b.opts.LookupEnv, func(name string) { b.secrets.add(name) }))
 	if err != nil {
 		return Connection{}, badEntry(err)
 	}

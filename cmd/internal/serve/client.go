@@ -25,7 +25,7 @@ import (
 // is an [*exit.Error], the server's or one that says that there is no server there, or is the cause of the end of ctx.
 type Client struct {
 	// Patience is how long a call waits for a sign of life of the server, which gives one every few seconds while it is at work; 0: for
-	// ever. It does not bound a wait for a state without an end, nor a stream. It is set before the first call.
+	// ever. Of a wait for a state, and of a stream, it bounds the time until the first sign. It is set before the first call.
 	Patience time.Duration
 
 	path string
@@ -230,16 +230,8 @@ func (c *Client) text(ctx context.Context, method, path string, query url.Values
 
 // call makes a call, and returns the whole answer.
 func (c *Client) call(ctx context.Context, method, path string, query url.Values, body []byte) (response *http.Response, answer []byte, err error) {
-	if c.Patience > 0 && ctx.Value(waitKey{}) == nil {
-		var cancel context.CancelCauseFunc
-		ctx, cancel = context.WithCancelCause(ctx)
-		defer cancel(nil)
-		silent := time.AfterFunc(c.Patience, func() { cancel(c.errSilent(c.Patience)) })
-		defer silent.Stop()
-		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-			Got1xxResponse: func(int, textproto.MIMEHeader) error { silent.Reset(c.Patience); return nil },
-		})
-	}
+	ctx, _, cancel := c.guard(ctx)
+	defer cancel()
 	response, err = c.do(ctx, method, path, query, body)
 	if err != nil {
 		return nil, nil, err
@@ -250,6 +242,28 @@ func (c *Client) call(ctx context.Context, method, path string, query url.Values
 		return nil, nil, c.explain(ctx, err)
 	}
 	return response, bytes.TrimSuffix(answer, []byte("\n")), nil
+}
+
+// guard returns a context that ends when the server gives no sign of life for as long as the client has patience. For a call that is a
+// wait, and after answered has been called, one sign is enough: then the server was there. cancel ends the context.
+func (c *Client) guard(parent context.Context) (ctx context.Context, answered, cancel func()) {
+	ctx, end := context.WithCancelCause(parent)
+	if c.Patience <= 0 {
+		return ctx, func() {}, func() { end(nil) }
+	}
+	silent := time.AfterFunc(c.Patience, func() { end(c.errSilent(c.Patience)) })
+	answered = func() { silent.Stop() }
+	sign := func() { silent.Reset(c.Patience) }
+	if ctx.Value(waitKey{}) != nil {
+		sign = answered
+	}
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		Got1xxResponse: func(int, textproto.MIMEHeader) error { sign(); return nil },
+	})
+	return ctx, answered, func() {
+		silent.Stop()
+		end(nil)
+	}
 }
 
 // do sends a request, and returns the response when its header is there.
@@ -327,6 +341,7 @@ func (c *Client) explain(ctx context.Context, err error) error {
 type Stream struct {
 	client   *Client
 	ctx      context.Context
+	cancel   func() // ends ctx
 	response *http.Response
 	reader   *bufio.Reader
 	// long is the beginning of a line that is longer than the reader's buffer.
@@ -347,11 +362,15 @@ func (c *Client) Signals(ctx context.Context, r SubscribeRequest) (*Stream, erro
 		}
 	}
 	query[queryTopic], query[queryEvent] = r.Topic, r.Event
+	ctx, answered, cancel := c.guard(ctx)
 	response, err := c.do(ctx, http.MethodGet, "/v1/signals", query, nil)
 	if err != nil {
+		cancel()
 		return nil, err
 	}
+	answered()
 	if response.StatusCode != http.StatusOK {
+		defer cancel()
 		defer response.Body.Close()
 		answer, _ := io.ReadAll(response.Body)
 		if err := errorOf(answer); err != nil {
@@ -359,7 +378,7 @@ func (c *Client) Signals(ctx context.Context, r SubscribeRequest) (*Stream, erro
 		}
 		return nil, c.strange(fmt.Errorf("HTTP status %d", response.StatusCode))
 	}
-	return &Stream{client: c, ctx: ctx, response: response, reader: bufio.NewReaderSize(response.Body, streamBuffer)}, nil
+	return &Stream{client: c, ctx: ctx, cancel: cancel, response: response, reader: bufio.NewReaderSize(response.Body, streamBuffer)}, nil
 }
 
 // Next waits for a line and returns it with its line break; it is valid until the next call. The error is the cause of the end of the context,
@@ -388,7 +407,10 @@ func (s *Stream) Ready() bool {
 }
 
 // Close ends the stream.
-func (s *Stream) Close() { _ = s.response.Body.Close() }
+func (s *Stream) Close() {
+	_ = s.response.Body.Close()
+	s.cancel()
+}
 
 func (s *Stream) ended(err error) error {
 	if s.ctx.Err() != nil {

@@ -255,10 +255,20 @@ func TestPatience(t *testing.T) {
 		{0, false, func(ctx context.Context, c *Client) ([]byte, error) { return c.Join(ctx, "a", Join{Topic: "b"}) }, 10 * time.Second, exit.Timeout},
 		{3, false, func(ctx context.Context, c *Client) ([]byte, error) { return c.Reload(ctx) }, 34 * time.Second, exit.Timeout},
 		{9, true, func(ctx context.Context, c *Client) ([]byte, error) { return c.Push(ctx, "a", Push{}) }, 72 * time.Second, 0},
-		// A wait has the time that it was given, and as long as it likes without.
+		// A wait has the time that it was given, and as long as it likes without, once the server is known to be there. So has a stream.
 		{0, false, func(ctx context.Context, c *Client) ([]byte, error) {
 			return c.Connection(ctx, "a", StateJoined, time.Minute)
+		}, 10 * time.Second, exit.Timeout},
+		{1, false, func(ctx context.Context, c *Client) ([]byte, error) {
+			return c.Connection(ctx, "a", StateJoined, time.Minute)
 		}, 70 * time.Second, exit.Timeout},
+		{0, false, func(ctx context.Context, c *Client) ([]byte, error) {
+			return c.Connection(ctx, "a", StateJoined, 0)
+		}, 10 * time.Second, exit.Timeout},
+		{0, false, func(ctx context.Context, c *Client) ([]byte, error) {
+			_, err := c.Signals(ctx, SubscribeRequest{})
+			return nil, err
+		}, 10 * time.Second, exit.Timeout},
 		{60, true, func(ctx context.Context, c *Client) ([]byte, error) { return c.Connection(ctx, "a", StateJoined, 0) }, 480 * time.Second, 0},
 	}
 	for i, tt := range tests {

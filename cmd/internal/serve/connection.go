@@ -103,7 +103,9 @@ func (b *Bridge) note(c *connection, ev *phoenix.Event) {
 	case *phoenix.PushReply:
 		n.pushReplies.Add(1)
 		b.Metrics.ObservePush(c.name, d.Latency)
-		return
+		if !d.OnJoin {
+			return
+		}
 	case *phoenix.PushTimeout:
 		n.pushTimeouts.Add(1)
 	case *phoenix.PushError:

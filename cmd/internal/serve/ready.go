@@ -103,6 +103,8 @@ func missingOf(s *phoenix.ConnectionStatus, topics []string) []string {
 			missing = append(missing, fmt.Sprintf("%s: %s: left", s.Name, topic))
 		case s.Channels[i].State != "joined":
 			missing = append(missing, fmt.Sprintf("%s: %s: %s", s.Name, topic, s.Channels[i].State))
+		case s.Channels[i].Unanswered > 0:
+			missing = append(missing, fmt.Sprintf("%s: %s: no answer yet to a push of on_join", s.Name, topic))
 		}
 	}
 	return missing

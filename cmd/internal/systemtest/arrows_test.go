@@ -26,7 +26,7 @@ var arrows = map[string][]string{
 	"phoenix":             {"phoenix/rawjson"},
 	"phoenix/rawjson":     {},
 	"phoenix/phoenixtest": {},
-	"scripts":             {},
+	"scripts":             {"cmd"},
 	"cmd/phxtest":         {"phoenix/phoenixtest"},
 
 	// A module of its own, of tests alone: nothing of ours imports it.

@@ -7,7 +7,8 @@
 // "unavailable" with 503 and Retry-After, "flaky:KEY:N" the first N times with 503. The
 // parameter user_id gives the socket the id user:USER_ID; slow_ms delays the connect.
 //
-// Topics: room:* and presence:*, see the methods Join and HandleIn of room and present.
+// Topics: room:* and presence:*, see the methods Join and HandleIn of room and present. Not recorded, and there for tests only, are
+// __absinthe__:control (absinthe.go) and log:* (log.go).
 //
 // HTTP: /health, /broadcast, /disconnect, /subscribers, /redirect/websocket.
 package peer
@@ -39,12 +40,15 @@ func App() phoenixtest.App { return Config{}.App() }
 func (cfg Config) App() phoenixtest.App {
 	return func(s *phoenixtest.Server) {
 		state := &counters{n: map[string]int{}}
+		subscriptions, numbered := &documents{}, &logs{}
 		user := phoenixtest.UserSocket{
 			Connect: state.connect,
 			ID:      socketID,
 			Channels: []phoenixtest.Route{
 				{Topic: "room:*", New: func() phoenixtest.Channel { return &room{state: state} }},
 				{Topic: "presence:*", New: func() phoenixtest.Channel { return &present{} }},
+				{Topic: "__absinthe__:*", New: func() phoenixtest.Channel { return &absinthe{documents: subscriptions} }},
+				{Topic: "log:*", New: func() phoenixtest.Channel { return &logReader{logs: numbered} }},
 			},
 			IdleTimeout:  cfg.IdleTimeout,
 			MaxFrameSize: cfg.MaxFrameSize,
