@@ -16,6 +16,7 @@ import (
 	"phx/cmd/config"
 	"phx/cmd/internal/exit"
 	"phx/cmd/internal/option"
+	"phx/cmd/internal/resume"
 	"phx/phoenix"
 	"phx/router"
 )
@@ -44,6 +45,8 @@ type client struct {
 	buffer   int64
 	whenFull router.Policy
 	out      *output
+	// resume is --resume; nil: it is not given.
+	resume *resumer
 }
 
 // newOneShot returns the client of a command that does one thing: it retries nothing and is silent when all went well.
@@ -71,10 +74,11 @@ func (c *client) bind(command *cobra.Command, run func(ctx context.Context) erro
 		if err != nil {
 			return err
 		}
-		return c.factory.runBounded(command.Context(), c.maxTime, p, func(ctx context.Context, out *output) error {
+		err = c.factory.runBounded(command.Context(), c.maxTime, p, func(ctx context.Context, out *output) error {
 			c.out = out
 			return run(ctx)
 		})
+		return firstError(err, c.resume.end())
 	}
 }
 
@@ -93,6 +97,10 @@ func (c *client) printing() (p printing, err error) {
 	if p.whenFull != router.Block {
 		// A loss is announced like any other signal, from whichever goroutine finds it, so by a renderer of its own.
 		p.announcer, err = newRenderer(c.output, c.connection.Name, c.factory.streams, c.log)
+	}
+	if c.connection.HasResume() {
+		c.resume = &resumer{progress: router.NewProgress(), params: map[string][]resume.Param{}}
+		p.progress = c.resume.progress
 	}
 	return p, err
 }

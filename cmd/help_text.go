@@ -333,7 +333,7 @@ var signalTypes = []signalType{
 	{"phoenix.connection.heartbeat", "rtt_us", "A heartbeat was answered; only of phx connect --count."},
 	{"phoenix.connection.heartbeat_timeout", "timeout_ms", "A heartbeat was not answered; the link is given up."},
 	{"phoenix.channel.joining", "rejoin, attempt", "A join is sent."},
-	{"phoenix.channel.joined", "response, rejoin, join_ms, gap_ms", "The join was accepted. gap_ms on a rejoin: how long messages may have been missed."},
+	{"phoenix.channel.joined", "response, rejoin, join_ms, gap_ms, resumed", "The join was accepted. gap_ms on a rejoin: how long messages may have been missed. resumed: the params that said from where to go on."},
 	{"phoenix.channel.join_error", "reason, response, attempt, retry_in_ms", "The join failed. retry_in_ms if it is tried again."},
 	{"phoenix.channel.left", "reason", "We have left: reason is requested."},
 	{"phoenix.channel.closed", "reason, retry_in_ms", "The server closed the channel: reason is phx_close. retry_in_ms if it is joined again."},

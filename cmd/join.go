@@ -75,7 +75,7 @@ func joinRun(ctx context.Context, o *joinOptions) error {
 	if err != nil {
 		return err
 	}
-	if options.Channels, err = o.connection.Channels(ctx, o.topics...); err != nil {
+	if options.Channels, err = o.channels(ctx, o.topics...); err != nil {
 		return err
 	}
 	if o.stay {

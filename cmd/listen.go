@@ -140,9 +140,11 @@ func listenRun(ctx context.Context, o *listenOptions) error {
 		reserve(&text.topicWidth, o.topics...)
 	}
 	options.ReadBuffer = listenReadBuffer
-	options.Skip = o.skip()
+	if o.resume == nil { // which has to see what is not printed, too
+		options.Skip = o.skip()
+	}
 	options.Presence = o.presence
-	if options.Channels, err = o.connection.Channels(ctx, o.topics...); err != nil {
+	if options.Channels, err = o.channels(ctx, o.topics...); err != nil {
 		return err
 	}
 	ln, err := newListener(o)
@@ -245,6 +247,10 @@ func (ln *listener) run(ctx context.Context) error {
 func (ln *listener) handle(ctx context.Context, ev *phoenix.Event) error {
 	switch d := ev.Detail.(type) {
 	case *phoenix.Message, *phoenix.PresenceJoin, *phoenix.PresenceLeave, *phoenix.PresenceSync:
+		if _, isMessage := d.(*phoenix.Message); isMessage && ln.options.resume != nil && ln.skips != nil && ln.skips([]byte(ev.Topic), []byte(ev.Name)) {
+			ln.options.resume.printed(ctx, ln.out, ev)
+			return nil
+		}
 		ln.limits.touch()
 		return ln.record(ctx, ev)
 	case *phoenix.PushReply:
@@ -256,6 +262,8 @@ func (ln *listener) handle(ctx context.Context, ev *phoenix.Event) error {
 	var err error
 	if ln.options.lifecycle {
 		_, err = ln.print(ctx, ev)
+	} else {
+		ln.options.resume.printed(ctx, ln.out, ev)
 	}
 	return firstError(err, ln.follow(ev))
 }
@@ -278,6 +286,7 @@ func (ln *listener) print(ctx context.Context, ev *phoenix.Event) (printed bool,
 	if err != nil {
 		return printed, err
 	}
+	ln.options.resume.printed(ctx, ln.out, ev)
 	return printed, ln.options.stop.checkEvent(ctx, ev)
 }
 

@@ -190,6 +190,11 @@ type output struct {
 	log      *slog.Logger
 	streams  *Streams
 	queue    *router.Queue
+	// progress tells what is written, and origin makes records count for it; nil: nobody asks. complete is the number of the last
+	// event of which everything has been added.
+	progress *router.Progress
+	origin   *router.Origin
+	complete atomic.Uint64
 	// ctx is the command's, and end ends it: when a write has failed, when the reader has gone, or with errDone.
 	ctx context.Context
 	end context.CancelCauseFunc
@@ -226,6 +231,8 @@ type printing struct {
 	// buffer bounds what waits for the reader, in bytes; whenFull says what becomes of more.
 	buffer   int64
 	whenFull router.Policy
+	// progress tells what is written; nil: nobody asks.
+	progress *router.Progress
 	// announcer prints losses. It is needed for policies that lose something.
 	announcer *renderer
 }
@@ -258,6 +265,9 @@ func startOutput(ctx context.Context, s *Streams, p printing) (context.Context, 
 	})
 	out.hand.Stop()
 	out.queue = router.NewQueue(p.buffer, p.whenFull, p.announce)
+	if p.progress != nil {
+		out.progress, out.origin = p.progress, p.progress.Origin("")
+	}
 	stopFilters := context.AfterFunc(out.ctx, func() {
 		if codeOf(context.Cause(out.ctx)) == exit.Pipe {
 			cancelFilters()
@@ -514,7 +524,7 @@ func (out *output) filterContext() (context.Context, context.CancelFunc) {
 // open returns the chunk to append to.
 func (out *output) open() *router.Chunk {
 	if out.chunk == nil {
-		out.chunk = out.queue.Chunk()
+		out.chunk = out.queue.ChunkOf(out.origin)
 	}
 	return out.chunk
 }
@@ -533,6 +543,7 @@ func (out *output) flush() error {
 	out.mu.Lock()
 	defer out.mu.Unlock()
 	if out.chunk == nil {
+		out.publish()
 		return nil
 	}
 	chunk := out.chunk
@@ -548,8 +559,17 @@ func (out *output) flush() error {
 	case errors.Is(err, context.Canceled):
 		out.refused += records
 		return firstError(context.Cause(out.ctx), errDone)
+	case err == nil:
+		out.publish()
 	}
 	return err
+}
+
+// publish says that all that is printed of the events so far is queued, and the event under way not.
+func (out *output) publish() {
+	if out.progress != nil {
+		out.progress.Published(out.complete.Load())
+	}
 }
 
 // finish waits until everything is written, or the reader is given up. Its error is that of the writes.

@@ -82,7 +82,7 @@ func pushRun(ctx context.Context, o *pushOptions) error {
 	if err != nil {
 		return err
 	}
-	if options.Channels, err = o.connection.Channels(ctx, o.topic); err != nil {
+	if options.Channels, err = o.channels(ctx, o.topic); err != nil {
 		return err
 	}
 	if err := o.stop.compile(o.connection.Name, &o.output, o.log); err != nil {

@@ -21,6 +21,7 @@ import (
 	"phx/cmd/internal/exit"
 	"phx/cmd/internal/jq"
 	"phx/cmd/internal/option"
+	"phx/cmd/internal/resume"
 	"phx/cmd/internal/serve"
 	"phx/phoenix"
 )
@@ -107,6 +108,7 @@ func (o *serveOptions) bridgeOptions() serve.Options {
 	options := serve.Options{
 		Load:      func() (*config.File, error) { return o.selection.Load(o.factory.streams.LookupEnv, o.factory.stdin) },
 		Where:     compileWhere,
+		Resume:    func(name, expr string) (resume.Param, error) { return serveParam(name, expr, o.log) },
 		LookupEnv: o.factory.streams.LookupEnv,
 		Dir:       o.selection.Dir,
 		Stdout:    o.stdout(),

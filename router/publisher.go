@@ -30,6 +30,8 @@ type Publisher struct {
 	collected []*outlet // those with a chunk
 	turn      uint64    // the number of the current event
 	scratch   *[]byte   // for the line of an event that no outlet got yet; nil: none needed so far
+	progress  *Progress // nil: nobody asks
+	published uint64    // the number of the last event
 }
 
 // Publisher returns a publisher for a connection of that name, which has to satisfy
@@ -37,6 +39,10 @@ type Publisher struct {
 func (r *Router) Publisher(connection string) *Publisher {
 	return &Publisher{router: r, connection: connection, formats: make([]encoding, len(signal.Formats()))}
 }
+
+// Follow makes progress tell which of the events that are published from now on are done with at every sink that they went to.
+// Subscriptions do not count. It is called before the first event; all runs of a connection have one progress.
+func (p *Publisher) Follow(progress *Progress) { p.progress = progress }
 
 // An encoding is the line of the current event in one format.
 type encoding struct {
@@ -89,6 +95,7 @@ func (p *Publisher) Publish(ev *phoenix.Event) {
 	if late {
 		p.checkLater(d, ev)
 	}
+	p.published = ev.Seq
 	if p.unflushed++; p.unflushed == maxUnflushed {
 		p.Flush()
 	}
@@ -113,6 +120,7 @@ func (p *Publisher) checkLater(d *decision, ev *phoenix.Event) {
 				queue: o.target.input(), origin: o.origin, given: given[o], line: p.appendLine(nil, o.target.Format(), ev),
 			})
 		}
+		j.progress = p.progress
 		c.rule.late.add(c.rule, j, p.router.log)
 	}
 }
@@ -195,6 +203,9 @@ func (p *Publisher) Flush() {
 		p.formats[i].line = nil // the chunk it is in is not ours any more
 	}
 	p.returnScratch()
+	if p.progress != nil {
+		p.progress.Published(p.published)
+	}
 	p.unflushed = 0
 	p.table.release()
 	p.table = nil
@@ -348,6 +359,9 @@ func (p *Publisher) outletsOf(targets []target) []*outlet {
 				p.decisions.outlets = map[target]*outlet{}
 			}
 			o = &outlet{target: t, origin: t.origin(p.connection)}
+			if _, isSink := t.(*Sink); isSink && p.progress != nil {
+				o.origin.progress.Store(p.progress)
+			}
 			p.decisions.outlets[t] = o
 		}
 		outlets = append(outlets, o)
@@ -452,6 +466,7 @@ type job struct {
 	connection string
 	seq        uint64
 	to         []delivery
+	progress   *Progress // holds the signal as long as it waits here
 }
 
 // A delivery is where a signal goes if it satisfies Where.
@@ -487,6 +502,9 @@ func (l *lane) add(r *rule, j job, log *slog.Logger) {
 	l.mu.Lock()
 	full := len(l.jobs) > 0 && (len(l.jobs) >= laneJobs || l.bytes+size > laneBytes)
 	if !full {
+		if j.progress != nil {
+			j.progress.add(j.seq)
+		}
 		l.jobs = append(l.jobs, j)
 		l.bytes += size
 		if len(l.jobs) == 1 {
@@ -507,6 +525,9 @@ func (l *lane) work(r *rule, log *slog.Logger) {
 		l.mu.Unlock()
 		if !r.off.Load() && r.satisfies(j.line, j.connection, log) {
 			j.deliver()
+		}
+		if j.progress != nil {
+			j.progress.settle(j.seq)
 		}
 		l.mu.Lock()
 		l.jobs[0] = job{}

@@ -147,6 +147,7 @@ func (q *Queue) ChunkOf(o *Origin) *Chunk {
 // first loss on. After CloseInput it returns the error given there or ErrClosed, after Abort the
 // error given there.
 func (q *Queue) Put(ctx context.Context, c *Chunk) error {
+	c.track()
 	for waited := false; ; waited = true {
 		if done, err := q.offer(c); done {
 			if waited {
@@ -256,6 +257,7 @@ func (q *Queue) makeRoom(c *Chunk) {
 	for c.Len() > 1 && !q.within(c.weight()) {
 		_, l, _ := c.drop()
 		q.lose(&q.front, l)
+		l.Origin.settled(l.LastSeq)
 	}
 }
 
@@ -271,6 +273,7 @@ func (q *Queue) dropFirst() {
 		q.front.add(l)
 	} else {
 		q.lose(&q.front, l)
+		l.Origin.settled(l.LastSeq)
 	}
 	if c.Len() == 0 {
 		q.pool.put(q.pop())
@@ -315,6 +318,9 @@ func (q *Queue) admitEach(c *Chunk) {
 			l, _ := c.lossOf(i)
 			q.lose(&q.back, l)
 			q.overrun = q.policy == Fail
+			if !q.overrun { // the consumer ends behind what came before
+				l.Origin.settled(l.LastSeq)
+			}
 			continue
 		}
 		q.makeTail(w)
@@ -612,6 +618,7 @@ func (q *Queue) Release(c *Chunk) {
 // accept makes another announcement due if a record is the last of the first n that the consumer
 // has accepted.
 func (q *Queue) accept(c *Chunk, n int) {
+	c.settle(n)
 	if n == 0 || c.number < q.announced {
 		return
 	}
@@ -649,7 +656,10 @@ func (q *Queue) trim(c *Chunk) {
 // It must be the chunk that was taken last. An announcement among the lost ones is not repeated at
 // once, or a consumer that gets rid of no announcement would get no further. Its loss is announced
 // together with the next one of that origin, else at the end of the input, and there only once.
-func (q *Queue) GiveBack(c *Chunk, delivered, lost int) {
+func (q *Queue) GiveBack(c *Chunk, delivered, lost int) { q.giveBack(c, delivered, lost, true) }
+
+// giveBack is GiveBack. judged says that the consumer has seen what is wrong with the lost ones, and has not just ended.
+func (q *Queue) giveBack(c *Chunk, delivered, lost int, judged bool) {
 	c.tally(0, delivered, (*Origin).delivered)
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -662,7 +672,7 @@ func (q *Queue) GiveBack(c *Chunk, delivered, lost int) {
 		return
 	}
 	since := q.front.take()
-	q.loseFirst(c, lost)
+	q.loseFirst(c, lost, judged)
 	q.waitAgain(c, since)
 	q.joinGaps()
 	wake(q.room)
@@ -671,7 +681,7 @@ func (q *Queue) GiveBack(c *Chunk, delivered, lost int) {
 
 // loseFirst moves the first n records of a chunk to the gap before what waits. If they all are
 // announcements, there is no new loss to announce, and at the very end no hope.
-func (q *Queue) loseFirst(c *Chunk, n int) {
+func (q *Queue) loseFirst(c *Chunk, n int, judged bool) {
 	place := &q.refused
 	for i := range n {
 		if _, announced := c.lossOf(i); !announced {
@@ -684,6 +694,9 @@ func (q *Queue) loseFirst(c *Chunk, n int) {
 		switch {
 		case !announced:
 			q.lose(place, l)
+			if judged {
+				l.Origin.settled(l.LastSeq)
+			}
 		case place == &q.front || !atEnd:
 			place.add(l)
 		}
@@ -731,8 +744,8 @@ func (q *Queue) linkFirst(c *Chunk) {
 }
 
 // ReleaseFirst gives back a chunk of which the first n records were delivered and the others are
-// lost: [Queue.GiveBack] with nothing left.
-func (q *Queue) ReleaseFirst(c *Chunk, n int) { q.GiveBack(c, n, c.Len()-n) }
+// lost, because the consumer ends: [Queue.GiveBack] with nothing left.
+func (q *Queue) ReleaseFirst(c *Chunk, n int) { q.giveBack(c, n, c.Len()-n, false) }
 
 // CloseInput ends the input, because of err if that is not nil. Take returns what waits, and then
 // err or io.EOF. Only the first call counts.

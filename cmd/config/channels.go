@@ -216,6 +216,7 @@ type autoJoin struct {
 	// secrets are members of the params that are read at every join.
 	secrets []secret.Named
 	onJoin  []onJoin
+	resume  []Resume
 }
 
 // AutoJoin returns the topics of the connection's auto_join_channels, in the order of the file.
@@ -236,6 +237,7 @@ func channelKeys(c *autoJoin) []option.Option {
 			Schema: option.Shape{"type": "object", "additionalProperties": option.RefTo("secret")},
 		}).To(&c.secrets, "")},
 		{Key: "on_join", Value: onJoinKind.To(&c.onJoin, "")},
+		{Key: "resume", Value: resumeKind.To(&c.resume, "")},
 	}
 }
 
@@ -296,7 +298,7 @@ var autoJoinKind = option.Kind[[]autoJoin]{
 	Canonical: func(channels []autoJoin) any {
 		list := make([][]any, len(channels))
 		for i, c := range channels {
-			list[i] = []any{c.topic, canonicalJSON(c.params), canonicalPairs(c.secrets, sameName), canonicalOnJoin(c.onJoin)}
+			list[i] = []any{c.topic, canonicalJSON(c.params), canonicalPairs(c.secrets, sameName), canonicalOnJoin(c.onJoin), c.resume}
 		}
 		return list
 	},

@@ -29,6 +29,8 @@ type Connection struct {
 	// Presence says whether presence signals are wanted; only a config file sets it.
 	Presence bool
 	anyTopic bool
+	// ResumeFile keeps over restarts from where channels go on; empty: nothing is kept.
+	ResumeFile string
 	// Logger gets how much commands of secrets write to stderr, and warnings about their files. Nil: no
 	// logging.
 	Logger *slog.Logger
@@ -36,6 +38,7 @@ type Connection struct {
 	transport, vsn                      string
 	joinParams                          *secret.Source
 	onJoin                              []onJoin
+	resume                              []Resume
 	autoJoin                            []autoJoin
 	heartbeatInterval, heartbeatTimeout time.Duration
 	retry                               Retry
@@ -112,11 +115,15 @@ func (c *Connection) identityOptions() []option.Option {
 			Usage: "params of the join: a `JSON` object, @FILE, or - for stdin", Example: `'{"user_id":123}'`},
 		{Flag: "on-join", Secret: true, Value: onJoinFlag.To(&c.onJoin, ""), Example: "'subscribe {\"to\":\"all\"}'",
 			Usage: "push `'EVENT JSON'` after each join and rejoin, before anything else; EVENT @FILE is read at each join (repeat)"},
+		{Flag: "resume", Value: resumeFlag.To(&c.resume, ""), Example: "since=.data.payload.id",
+			Usage: "`NAME=EXPR`: the join param NAME is the jq EXPR of the last message of the topic that was written, in each rejoin (repeat)"},
+		{Flag: "resume-file", Value: option.Text(&c.ResumeFile, ""), Example: "cursors.json",
+			Usage: "`FILE` that keeps what --resume goes on from over restarts"},
 		{Flag: "auth-token-file", Common: true, Env: "PHX_AUTH_TOKEN", Key: "auth_token", Value: tokenKind.To(&c.AuthToken, ""), Example: "token.txt",
 			Usage: "`FILE` with the auth token, read at every dial; - for stdin; the variable holds the token itself",
 			About: "The auth token, read at every dial."},
 		{Key: "auto_join_channels", Value: autoJoinKind.To(&c.autoJoin, ""),
-			About: "Channels to join and stay in: topics, or maps of a topic with params and secret_params, which are read at every join; on_join, what is pushed after each join."},
+			About: "Channels to join and stay in: topics, or maps of a topic with params and secret_params, which are read at every join; on_join, what is pushed after each join; resume, from where a rejoin goes on."},
 		// It is an option of listen, too; the other commands tell nothing of presence.
 		{Key: "presence", Value: option.BoolKind.To(&c.Presence, "false"),
 			About: "Emit the signals of who is there: phoenix.presence.join, leave and sync."},
@@ -245,7 +252,7 @@ func (c *Connection) check() error {
 	case c.TLS.Key != nil && c.TLS.Cert == nil:
 		return exit.Usagef("give the certificate of the key with --cert FILE", "--key is given without --cert")
 	}
-	return nil
+	return c.checkResume()
 }
 
 // sources returns every source of the connection itself, for the claims on the standard input.
@@ -323,7 +330,8 @@ var liveKeys = []string{
 // SocketFingerprint is a hash that is equal for settings between which one can change without a new socket. Of params and headers,
 // it has the names and the literal texts: where the others come from counts from the next dial on.
 func (c *Connection) SocketFingerprint() string {
-	settings := []any{"params", canonicalLiterals(c.Params), "headers", canonicalLiterals(c.Headers)}
+	// What is delivered is followed from the start of a run on, or not at all.
+	settings := []any{"params", canonicalLiterals(c.Params), "headers", canonicalLiterals(c.Headers), "resumes", c.HasResume()}
 	for _, o := range c.keyed() {
 		if o.Key != "params" && o.Key != "headers" && !slices.Contains(liveKeys, o.Key) {
 			settings = append(settings, o.Key, o.Value.Canonical())

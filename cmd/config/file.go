@@ -92,7 +92,7 @@ var (
 	sharedKeys = []string{"require_wss"}
 	// serveKeys are read by [File.Serve] alone. Commands with one connection ignore them, so that
 	// one file can be for both.
-	serveKeys = []string{"sinks", "routes", "control", "http"}
+	serveKeys = []string{"sinks", "routes", "state_dir", "control", "http"}
 )
 
 // ParseFile parses a config file; name stands for it in messages. The error joins all that is
@@ -341,6 +341,15 @@ func (e *Entry) check(c *Connection) error {
 		return e.at.Errorf("check its uri and its auto_join_channels", "the connection %q cannot be made: %v", e.Name, err)
 	}
 	return nil
+}
+
+// ChannelsError is what is wrong with a channel of the connection, found by whoever uses it, with its place.
+func (e *Entry) ChannelsError(topic string, err error) error {
+	n, said := e.value("auto_join_channels")
+	if !said {
+		return err
+	}
+	return n.Errorf("a right one: resume: {since: .data.payload.id}", "the channel %q: %v", topic, err)
 }
 
 // Warnings says what of a resolved entry is allowed, and hardly wanted, with the places.

@@ -30,7 +30,7 @@ func topKeys() []option.Option {
 			About: "Where routes lead to. stdout and discard are there anyway."},
 		{Key: "routes", Value: option.Described("list of maps", option.Shape{"type": "array", "items": option.RefTo("route")}),
 			About: "Which signals go to which sinks. A signal goes to the sinks of every route that wants it, to each sink once. Without routes, all go to stdout."},
-	}, below("control", controlOptions(new(string))), below("http", httpOptions(new(string))))
+	}, stateOptions(new(string)), below("control", controlOptions(new(string))), below("http", httpOptions(new(string))))
 }
 
 // connectionKeys are those of a connection, with the defaults of a server.

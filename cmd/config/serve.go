@@ -23,6 +23,8 @@ type Serve struct {
 	ControlSocket string
 	// HTTPListen is the HOST:PORT of health and metrics; empty: none.
 	HTTPListen string
+	// StateDir is the directory of what is kept over restarts; empty: nothing is.
+	StateDir string
 	// Warnings are lines with places about what is allowed but hardly intended: a sink without
 	// routes.
 	Warnings []string
@@ -86,6 +88,9 @@ func (f *File) readServe(compileWhere func(expr string) (Where, error)) (serve *
 		if name := r.serve.Sinks[i].Name; !r.used[name] {
 			r.warnings.Add(at.Errorf("", "no route leads to the sink %s", name))
 		}
+	}
+	if n, said := r.file.serve["state_dir"]; said {
+		r.wrong.Add(stateOptions(&r.serve.StateDir)[0].ReadKey(n))
 	}
 	r.readMap("control", controlOptions(&r.serve.ControlSocket))
 	r.readMap("http", httpOptions(&r.serve.HTTPListen))

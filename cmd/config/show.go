@@ -101,6 +101,11 @@ func (f *File) showServe(o *option.Object, compileWhere func(expr string) (Where
 			o.Add(key, text)
 		}
 	}
+	if n, said := f.serve["state_dir"]; said {
+		text, err := n.RawTexts()
+		wrong.Add(err)
+		o.Add("state_dir", text)
+	}
 	add("control", controlOptions(new(string)))
 	add("http", httpOptions(new(string)))
 	return wrong.Err()

@@ -3,6 +3,7 @@
 package proc
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -104,4 +105,9 @@ func IsJournal(f *os.File, journalStream string) bool {
 	}
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	return ok && fmt.Sprintf("%d:%d", stat.Dev, stat.Ino) == journalStream
+}
+
+// TryLock locks a file for this process, until it is closed, and reports whether nobody else has it locked.
+func TryLock(f *os.File) bool {
+	return !errors.Is(syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB), syscall.EWOULDBLOCK)
 }

@@ -17,6 +17,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -25,6 +26,7 @@ import (
 
 	"phx/cmd/config"
 	"phx/cmd/internal/exit"
+	"phx/cmd/internal/resume"
 	"phx/phoenix"
 	"phx/router"
 )
@@ -35,6 +37,8 @@ type Options struct {
 	Load func() (*config.File, error)
 	// Where compiles the jq expression of a route or a subscriber.
 	Where func(expr string) (func(ctx context.Context, line []byte) (bool, error), error)
+	// Resume compiles what a param is, a jq expression, from where a channel goes on.
+	Resume func(name, expr string) (resume.Param, error)
 	// LookupEnv finds the variables that entries added at run time refer to; Dir is where their relative paths begin: that is
 	// known once the configuration has been loaded.
 	LookupEnv func(name string) (string, bool)
@@ -80,6 +84,8 @@ type Bridge struct {
 	serve *config.Serve
 	sinks []sink
 	first *plan
+	// stateDir is the directory of what is kept over restarts; empty: nothing is. It stays as it is.
+	stateDir string
 
 	// mu guards connections, which others read while the configuration changes. It is held for a single access.
 	mu          sync.RWMutex
@@ -116,6 +122,13 @@ func (b *Bridge) StartAll() error {
 		return err
 	}
 	b.serve, b.file, b.first = p.serve, p.file, nil
+	b.stateDir = p.serve.StateDir
+	if b.stateDir != "" {
+		if err := os.MkdirAll(b.stateDir, 0o700); err != nil {
+			return &exit.Error{Code: exit.Write, Message: "cannot make the directory of state_dir: " + exit.SystemText(err) + ": " + b.stateDir, Err: err,
+				Hint: "check state_dir in the config file"}
+		}
+	}
 	p.warn(b.log)
 	_, err = b.connectBy(context.Background(), p)
 	b.started.Store(err == nil)
@@ -192,7 +205,13 @@ func (b *Bridge) Shutdown(ctx context.Context) error {
 		defer cancelDeliver()
 	}
 	// No change is waited for: one that goes on in spite of all, or hangs, finds that nothing can be started any more.
-	return errors.Join(b.supervisor.Shutdown(leave), b.router.Shutdown(deliver))
+	err := errors.Join(b.supervisor.Shutdown(leave), b.router.Shutdown(deliver))
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, c := range b.connections {
+		err = errors.Join(err, c.closeCursors())
+	}
+	return err
 }
 
 // connection returns the connection of a name, nil if there is none.
@@ -254,7 +273,23 @@ func (b *Bridge) planConnection(entry *config.Entry) (planned, error) {
 		return planned{}, err
 	}
 	p.fingerprint, p.socketFingerprint = c.Fingerprint(), c.SocketFingerprint()
-	return p, nil
+	p.params, err = b.resumeParams(entry, c)
+	return p, err
+}
+
+// resumeParams compiles what the params are from where channels go on.
+func (b *Bridge) resumeParams(entry *config.Entry, c *config.Connection) (map[string][]resume.Param, error) {
+	params := map[string][]resume.Param{}
+	for _, topic := range c.AutoJoin() {
+		for _, said := range c.Resumes(topic) {
+			p, err := b.opts.Resume(said.Name, said.Expr)
+			if err != nil {
+				return nil, entry.ChannelsError(topic, err)
+			}
+			params[topic] = append(params[topic], p)
+		}
+	}
+	return params, nil
 }
 
 // connectionKey is under which name logs say which connection they are about.

@@ -161,7 +161,7 @@ func (b *Bridge) Join(ctx context.Context, name string, j Join) (Answer, error) 
 	if err != nil {
 		return Answer{}, err
 	}
-	want := c.settings.Load().connection.UnreadChannels(j.Topic)[0]
+	want := c.channels(j.Topic)[0]
 	if j.Params != nil {
 		payload := phoenix.Payload{Data: bytes.Clone(j.Params)}
 		want.Params = func(context.Context) (phoenix.Payload, error) { return payload, nil }

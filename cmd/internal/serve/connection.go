@@ -2,12 +2,16 @@ package serve
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
 	"phx/cmd/config"
+	"phx/cmd/internal/resume"
 	"phx/phoenix"
+	"phx/router"
 )
 
 // A connection is what the bridge keeps of a named connection, over its runs and over changes of its settings.
@@ -16,8 +20,16 @@ type connection struct {
 	log      *slog.Logger
 	settings atomic.Pointer[settings]
 	counters counters
+	// following is from where its channels go on; nil as long as no setting has asked for that.
+	following atomic.Pointer[following]
 	// removing says that it is about to be forgotten.
 	removing atomic.Bool
+}
+
+// following is from where the channels of a connection go on, and which of its events are done with.
+type following struct {
+	cursors  *resume.Cursors
+	progress *router.Progress
 }
 
 // settings are what the configuration says about a connection.
@@ -26,6 +38,8 @@ type settings struct {
 	options    phoenix.Options
 	// fingerprint is equal for equal settings; socketFingerprint for those between which a running connection can change.
 	fingerprint, socketFingerprint string
+	// params are those of channels that say from where these go on, by topic.
+	params map[string][]resume.Param
 	// added says that they came by the control API, and not from the config file.
 	added atomic.Bool
 }
@@ -62,7 +76,7 @@ func (b *Bridge) specOf(c *connection) phoenix.Spec {
 	// Credentials are read again at every dial: what was refused may be accepted next time.
 	o.RetryRefusals = true
 	o.ReadBuffer = readBuffer
-	o.Channels = s.connection.UnreadChannels(s.connection.AutoJoin()...)
+	o.Channels = c.channels(s.connection.AutoJoin()...)
 	o.OnHeartbeat = func(rtt time.Duration) {
 		c.counters.heartbeats.Add(1)
 		b.Metrics.ObserveHeartbeat(c.name, rtt)
@@ -73,10 +87,70 @@ func (b *Bridge) specOf(c *connection) phoenix.Spec {
 	}
 }
 
+// channels returns the channels of topics, as the settings say.
+func (c *connection) channels(topics ...string) []phoenix.Channel {
+	s := c.settings.Load()
+	channels := s.connection.UnreadChannels(topics...)
+	for i := range channels {
+		topic, params := channels[i].Topic, s.params[channels[i].Topic]
+		if params != nil {
+			cursors := c.following.Load().cursors
+			channels[i].Resume = func(context.Context) (json.RawMessage, error) { return cursors.Of(topic, params), nil }
+		}
+	}
+	return channels
+}
+
+// openCursors opens the cursors of a connection that is going to have these settings, if they ask for them and it has none.
+func (b *Bridge) openCursors(c *connection, s *settings) error {
+	if len(s.params) == 0 || c.following.Load() != nil {
+		return nil
+	}
+	path := ""
+	if b.stateDir != "" {
+		path = filepath.Join(b.stateDir, "resume-"+c.name+".json")
+	}
+	progress := router.NewProgress()
+	cursors, err := resume.Open(path, c.name, progress.Done, c.log)
+	if err == nil {
+		c.following.Store(&following{cursors, progress})
+	}
+	return err
+}
+
+// closeCursors saves the cursors of a connection that does not run any more.
+func (c *connection) closeCursors() error {
+	f := c.following.Load()
+	if f == nil {
+		return nil
+	}
+	return f.cursors.Close()
+}
+
+// failureInterval is the least time between two logs of params that failed on a message.
+const failureInterval = time.Minute
+
+// follower returns what notes from where the channels of a run go on.
+func (c *connection) follower(cursors *resume.Cursors) *resume.Follower {
+	failures, logged := 0, time.Time{}
+	return cursors.Follower(c.name, func(p resume.Param, err error) {
+		failures++
+		if time.Since(logged) >= failureInterval {
+			c.log.Warn("resume failed on a message, and its value stays what it was: correct the expression", "param", p.Name, "error", err, "others_since_last", failures-1)
+			failures, logged = 0, time.Now()
+		}
+	})
+}
+
 // consume reads the events of one run and publishes them to the router. It waits for nothing but the next event: the queues of
 // the sinks drop rather than hold it up.
 func (b *Bridge) consume(c *connection, events *phoenix.Stream) {
 	publisher := b.router.Publisher(c.name)
+	var follower *resume.Follower
+	if f := c.following.Load(); f != nil {
+		follower = c.follower(f.cursors)
+		publisher.Follow(f.progress)
+	}
 	// Also after a panic: what holds the routes must let go of them.
 	defer publisher.Flush()
 	for {
@@ -86,6 +160,9 @@ func (b *Bridge) consume(c *connection, events *phoenix.Stream) {
 		ev, err := events.Next(context.Background())
 		if err != nil { // io.EOF: the run is over
 			return
+		}
+		if follower != nil { // before it can be done with
+			follower.Note(context.Background(), ev, c.settings.Load().params[ev.Topic])
 		}
 		publisher.Publish(ev)
 		b.note(c, ev)

@@ -28,10 +28,10 @@ func (b *Bridge) Reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if p.serve.ControlSocket != b.serve.ControlSocket || p.serve.HTTPListen != b.serve.HTTPListen {
+	if p.serve.ControlSocket != b.serve.ControlSocket || p.serve.HTTPListen != b.serve.HTTPListen || p.serve.StateDir != b.serve.StateDir {
 		return &exit.Error{
-			Code: exit.Usage, Message: "control and http cannot be changed while serve runs; nothing was changed",
-			Hint: "restart serve, or take the change of control or http back",
+			Code: exit.Usage, Message: "control, http and state_dir cannot be changed while serve runs; nothing was changed",
+			Hint: "restart serve, or take the change of control, http or state_dir back",
 		}
 	}
 	if err := b.routeBy(p); errors.Is(err, router.ErrShutDown) {
@@ -89,6 +89,10 @@ func (b *Bridge) connectBy(ctx context.Context, p *plan) (change, error) {
 			c.settings.Load().added.Store(false) // the file has it now
 		default:
 			did.started++
+			if err := b.openCursors(c, next.settings); err != nil {
+				all = errors.Join(all, err)
+				continue
+			}
 			old := c.settings.Swap(next.settings)
 			if old.socketFingerprint == next.socketFingerprint {
 				closing = append(closing, func() error { return b.update(ctx, c, old) })
@@ -153,8 +157,11 @@ func (b *Bridge) add(p planned) error {
 	if b.connections[p.name] != nil {
 		return fmt.Errorf("%w: %s", phoenix.ErrConnectionExists, p.name)
 	}
-	if err := b.supervisor.Add(b.specOf(c)); err != nil {
+	if err := b.openCursors(c, p.settings); err != nil {
 		return err
+	}
+	if err := b.supervisor.Add(b.specOf(c)); err != nil {
+		return errors.Join(err, c.closeCursors())
 	}
 	b.connections[p.name] = c
 	return nil
@@ -191,6 +198,11 @@ func stillBeing(participle, name string) error {
 func (b *Bridge) forget(name string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if c := b.connections[name]; c != nil {
+		if err := c.closeCursors(); err != nil {
+			c.log.Error(err.Error())
+		}
+	}
 	delete(b.connections, name)
 	b.Metrics.Forget(name)
 	b.router.Forget(name)

@@ -1,0 +1,170 @@
+package resume
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"phx/cmd/internal/exit"
+	"phx/cmd/internal/proc"
+)
+
+// A file keeps values over restarts. It is replaced as a whole by each save. As long as it is open it is locked, and so is what
+// replaces it, so that no two processes take turns in writing it.
+type file struct {
+	path, connection string
+	content          content
+	// locked is the file at path.
+	locked *os.File
+}
+
+// content is what is in a file.
+type content struct {
+	Format      string            `json:"format"`
+	Connections map[string]topics `json:"connections"`
+}
+
+// format names what is in a file, and its version.
+const format = "phx-resume-1"
+
+// openFile opens the file at path, or makes it, for the values of a connection.
+func openFile(path, connection string) (*file, error) {
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target
+	}
+	f := &file{path: path, connection: connection, content: content{Format: format, Connections: map[string]topics{}}}
+	for {
+		locked, err := os.Open(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			// That it can be saved is known before anything is connected.
+			if err := f.save(f.text(topics{})); err != nil {
+				return nil, &exit.Error{Code: exit.Write, Message: err.Error(), Err: err, Hint: "check that the directory exists and may be written to"}
+			}
+			return f, nil
+		}
+		if err != nil {
+			return nil, readError(path, err)
+		}
+		if !proc.TryLock(locked) {
+			locked.Close()
+			return nil, exit.Usagef("give each its own file", "another phx keeps in %s from where its channels go on", path)
+		}
+		if f.locked = locked; f.current() == nil {
+			break
+		}
+		locked.Close() // it was replaced meanwhile
+	}
+	text, err := io.ReadAll(f.locked)
+	if err != nil {
+		f.close()
+		return nil, readError(path, err)
+	}
+	if err := f.parse(text); err != nil {
+		f.close()
+		return nil, err
+	}
+	return f, nil
+}
+
+func readError(path string, err error) error {
+	return &exit.Error{Code: exit.Read, Message: "cannot read from where channels go on: " + exit.SystemText(err) + ": " + path, Err: err,
+		Hint: "check that it may be read"}
+}
+
+// parse takes the text of a file.
+func (f *file) parse(text []byte) error {
+	const hint = "restore it, or remove it: then what was sent in the meantime is missed"
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.DisallowUnknownFields()
+	var c content
+	err := decoder.Decode(&c)
+	if err == nil && decoder.More() {
+		err = errors.New("something follows")
+	}
+	switch {
+	case !bytes.Contains(text[:min(len(text), 64)], []byte(`"format":"phx-resume-`)):
+		return exit.Usagef("name another file, or remove this one", "%s is not a file that phx keeps from where channels go on", f.path)
+	case err != nil:
+		return exit.Usagef(hint, "%s, which keeps from where channels go on, is damaged: %v", f.path, err)
+	case c.Format != format:
+		return exit.Usagef("use the phx that wrote it, or remove it", "%s is of another version of phx: its format is %s", f.path, c.Format)
+	}
+	maps.DeleteFunc(c.Connections, func(_ string, of topics) bool { return of == nil })
+	maps.Copy(f.content.Connections, c.Connections)
+	return nil
+}
+
+// values returns those of the connection.
+func (f *file) values() topics {
+	values := topics{}
+	for topic, params := range f.content.Connections[f.connection] {
+		values[topic] = maps.Clone(params)
+	}
+	return values
+}
+
+// text returns the text of the file with values.
+func (f *file) text(values topics) []byte {
+	f.content.Connections[f.connection] = values
+	text, err := json.Marshal(f.content)
+	if err != nil {
+		panic("resume: a value is no JSON: " + err.Error())
+	}
+	return append(text, '\n')
+}
+
+// current returns an error if another file than the one that is locked is at the path.
+func (f *file) current() error {
+	ours, err := f.locked.Stat()
+	if err != nil {
+		return err
+	}
+	if there, err := os.Stat(f.path); err == nil && !os.SameFile(ours, there) {
+		return errors.New("it was replaced by somebody else")
+	}
+	return nil
+}
+
+// save replaces the file: it has the old text or the new one, also when the machine fails.
+func (f *file) save(text []byte) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("cannot save from where channels go on to %s: %s", f.path, exit.SystemText(err))
+		}
+	}()
+	if f.locked != nil {
+		if err := f.current(); err != nil {
+			return err
+		}
+	}
+	next, err := os.OpenFile(f.path+"."+strconv.Itoa(os.Getpid()), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = next.Write(text)
+	proc.TryLock(next) // nobody else knows of it
+	if err = errors.Join(err, next.Sync()); err == nil {
+		err = os.Rename(next.Name(), f.path)
+	}
+	if err != nil {
+		return errors.Join(err, next.Close(), os.Remove(next.Name()))
+	}
+	f.close()
+	f.locked = next
+	return nil
+}
+
+// close lets go of the file.
+func (f *file) close() {
+	if f.locked != nil {
+		f.locked.Close()
+		f.locked = nil
+	}
+}
