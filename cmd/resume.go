@@ -76,7 +76,7 @@ var errFirstValue = errors.New("the first result is enough")
 // firstValue returns a function that returns the first result of a filter, nil if that is null, or there is none.
 func firstValue(f *jq.Filter) func(ctx context.Context, line []byte) (json.RawMessage, error) {
 	return func(ctx context.Context, line []byte) (value json.RawMessage, err error) {
-		err = f.Run(ctx, line, func(result []byte) error {
+		err = f.Run(ctx, jq.Document{Text: line}, func(result []byte) error {
 			if string(result) != "null" {
 				value = append(value, result...)
 			}
