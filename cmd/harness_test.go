@@ -35,7 +35,7 @@ type phxRun struct {
 // run runs phx with args.
 func (r *phxRun) run(ctx context.Context, args ...string) *phxRun {
 	streams := &Streams{
-		In: strings.NewReader(r.stdin), Out: &r.out, Err: &r.err, OutTerminal: r.terminal,
+		In: strings.NewReader(r.stdin), Out: &r.out, Err: &r.err, OutTerminal: r.terminal, OutWidth: func() int { return usualWidth },
 		LookupEnv: func(name string) (string, bool) {
 			value, ok := r.env[name]
 			return value, ok

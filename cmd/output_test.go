@@ -40,7 +40,7 @@ func render(t *testing.T, o outputOptions, terminal bool, payloads ...string) (s
 
 func TestRenderer(t *testing.T) {
 	payload := func(o outputOptions) outputOptions {
-		o.Output.Format = signal.FormatPayload
+		o.Output = recordFormat{Format: signal.FormatPayload, given: true}
 		return o
 	}
 	tests := []struct {
@@ -69,7 +69,7 @@ func TestRenderer(t *testing.T) {
 }
 
 func TestFailingFilterPrintsTheOthers(t *testing.T) {
-	stdout, stderr, err := render(t, outputOptions{Output: recordFormat{Format: signal.FormatPayload}, Filter: ".a.b"}, false,
+	stdout, stderr, err := render(t, outputOptions{Output: recordFormat{Format: signal.FormatPayload, given: true}, Filter: ".a.b"}, false,
 		`{"a":{"b":1}}`, `{"a":"\u001b"}`, `{"a":{"b":2}}`, `{"a":[]}`)
 	if stdout != "1\n2\n" || strings.Count(stderr, "phx: --jq failed on a record: ") != 2 || strings.Contains(stderr, "\x1b") {
 		t.Errorf("stdout %q, stderr %q", stdout, stderr)
@@ -97,7 +97,7 @@ func TestExitStatus(t *testing.T) {
 		{".a.b", []string{`{"a":1}`}, exit.JQRun},
 	}
 	for _, tt := range tests {
-		o := outputOptions{Output: recordFormat{Format: signal.FormatPayload}, Filter: tt.filter, ExitStatus: true}
+		o := outputOptions{Output: recordFormat{Format: signal.FormatPayload, given: true}, Filter: tt.filter, ExitStatus: true}
 		if _, _, err := render(t, o, false, tt.payloads...); codeOf(err) != tt.want {
 			t.Errorf("%q on %q: %v, want exit code %d", tt.filter, tt.payloads, err, tt.want)
 		}

@@ -74,6 +74,9 @@ const (
 	colorGood  = "\x1b[32m"
 )
 
+// typePrefix begins the type of every signal.
+const typePrefix = "phoenix."
+
 // A textSignal is what the form takes of a signal.
 type textSignal struct {
 	Type     string    `json:"type"`
@@ -155,7 +158,7 @@ func (s *textSignal) happened() happening {
 	d := s.Data
 	trouble := func(words ...string) happening { return happening{mark: markTrouble, words: clauses(words...)} }
 	life := func(words ...string) happening { return happening{mark: markLife, words: clauses(words...)} }
-	switch kind := strings.TrimPrefix(s.Type, "phoenix."); kind {
+	switch kind := strings.TrimPrefix(s.Type, typePrefix); kind {
 	case "connection.connecting":
 		return life("connecting to "+d.text("uri"), d.attempt())
 	case "connection.connected":
@@ -209,7 +212,8 @@ func (s *textSignal) happened() happening {
 		h.payloads = d.payloads("response")
 		return h
 	case "push.reply":
-		h := happening{event: d.text("event"), hasEvent: true, words: d.text("status") + " in " + d.duration("latency"), good: true}
+		h := happening{event: d.text("event"), hasEvent: true, good: true,
+			words: clauses(d.text("status")+" in "+d.duration("latency"), d.onJoin())}
 		if d.text("status") != "ok" {
 			h.mark, h.good = markTrouble, false
 		}
@@ -276,8 +280,19 @@ func (d textData) refusal() string {
 	return "refused"
 }
 
-// index says which input it is, unless it is the first.
+// onJoin says that a push was one of --on-join.
+func (d textData) onJoin() string {
+	if d.is("on_join") {
+		return "on join"
+	}
+	return ""
+}
+
+// index says which input it is, unless it is the first, or that it is none.
 func (d textData) index() string {
+	if d.is("on_join") {
+		return d.onJoin()
+	}
 	if n := d.number("index"); n > 0 {
 		return fmt.Sprintf("index %d", n)
 	}
@@ -318,14 +333,13 @@ func (d textData) payloads(names ...string) (list []payloadText) {
 	return list
 }
 
-// append appends the line of a signal, given in the default format. What is no such signal is appended as it is, safe for a terminal.
+// append appends the line of a signal, given in the default format. JSON that is no such signal is appended whole, safe for a terminal.
 func (f *textForm) append(dst, text []byte) []byte {
 	var s textSignal
-	if err := json.Unmarshal(text, &s); err != nil || s.Metadata == nil || s.Type == "" {
-		f.line = f.appendPayload(f.line[:0], text)
-	} else {
-		f.line = f.appendSignal(f.line[:0], &s)
+	if err := json.Unmarshal(text, &s); err != nil || s.Metadata == nil || !strings.HasPrefix(s.Type, typePrefix) {
+		return jsonStyle{color: f.color, escape: true}.append(dst, text)
 	}
+	f.line = f.appendSignal(f.line[:0], &s)
 	return append(appendCut(dst, bytes.TrimRight(f.line, " "), f.width()), '\n')
 }
 

@@ -103,7 +103,10 @@ func TestTextOfLines(t *testing.T) {
 	if got := withoutClock(t, string(form.append(nil, []byte(later)))); got != `* connection.paused  {"connection_name":"backend","for_ms":3}` {
 		t.Errorf("a type of a later phx: %q", got)
 	}
-	for text, want := range map[string]string{`{"a": 1}`: `{"a":1}`, "\"\u009b\u202e\"": `"\u009b\u202e"`, `[ ]`: `[]`} {
+	for text, want := range map[string]string{
+		`{"a": 1}`: `{"a": 1}`, `{"type":"phoenix.a.b.c","metadata":7}`: `{"type":"phoenix.a.b.c","metadata":7}`, `{"type":"x","metadata":{}}`: `{"type":"x","metadata":{}}`,
+		"\"\u009b\u202e\"": `"\u009b\u202e"`, `[ ]`: `[ ]`,
+	} {
 		if got := string(form.append(nil, []byte(text))); got != want+"\n" {
 			t.Errorf("%q: %q, want %q", text, got, want)
 		}
