@@ -82,8 +82,8 @@ func checkSlack(t *testing.T, q *Queue) {
 		t.Errorf("used %v, waiting %v, slack %d, a count says %v and %d", q.used, q.waiting, q.slack, used, slack)
 	}
 	q.CloseInput(nil)
-	if err := Copy(t.Context(), io.Discard, q); err != nil {
-		t.Errorf("Copy: %v", err)
+	if err := WriterDrain(io.Discard).Run(t.Context(), q); err != nil {
+		t.Errorf("Run: %v", err)
 	}
 	if q.used != (weight{}) || q.waiting != (weight{}) || q.slack != 0 {
 		t.Errorf("used %v, waiting %v, slack %d when empty", q.used, q.waiting, q.slack)
@@ -220,7 +220,7 @@ func BenchmarkQueue(b *testing.B) {
 			line := make([]byte, size)
 			q := NewQueue(64<<20, Block, nil)
 			done := make(chan error, 1)
-			go func() { done <- Copy(context.Background(), io.Discard, q) }()
+			go func() { done <- WriterDrain(io.Discard).Run(context.Background(), q) }()
 			b.SetBytes(int64(size))
 			b.ReportAllocs()
 			c := q.Chunk()
@@ -235,7 +235,7 @@ func BenchmarkQueue(b *testing.B) {
 			}
 			q.CloseInput(nil)
 			if err := <-done; err != nil {
-				b.Fatalf("Copy: %v", err)
+				b.Fatalf("Run: %v", err)
 			}
 		})
 	}

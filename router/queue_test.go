@@ -431,12 +431,12 @@ func TestGiveBackWakesProducersAndConsumer(t *testing.T) {
 }
 
 // A failed write has delivered the records that are there as a whole.
-func TestCopyCountsWhatWasWritten(t *testing.T) {
+func TestWriterDrainCountsWhatWasWritten(t *testing.T) {
 	for written, delivered := range map[int]uint64{0: 0, 5: 0, 6: 1, 11: 1, 12: 2} {
 		q := router.NewQueue(1000, router.Block, nil)
 		a := router.NewOrigin("aaa")
 		mustPutOf(t, q, a, 1, 2, 3)
-		err := router.Copy(t.Context(), writer(func([]byte) (int, error) { return written, io.ErrClosedPipe }), q)
+		err := router.WriterDrain(writer(func([]byte) (int, error) { return written, io.ErrClosedPipe })).Run(t.Context(), q)
 		if err == nil {
 			t.Error("a failed write is no error")
 		}
@@ -582,8 +582,8 @@ func TestConcurrent(t *testing.T) {
 					q.CloseInput(nil)
 				}()
 				var out strings.Builder
-				if err := router.Copy(t.Context(), &out, q); err != nil {
-					t.Fatalf("Copy: %v", err)
+				if err := router.WriterDrain(&out).Run(t.Context(), q); err != nil {
+					t.Fatalf("Run: %v", err)
 				}
 				checkConservation(t, out.String(), producers*records, records)
 				if lost := strings.Contains(out.String(), "lost"); lost && policy == router.Block {

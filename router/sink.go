@@ -213,37 +213,22 @@ func (discard) Run(ctx context.Context, q *Queue) error {
 	}
 }
 
-// WriterDrain returns a [Drain] that writes records to w, many with one call of Write. A failed
-// write ends it, as a [*WriteError].
+// WriterDrain returns a [Drain] that writes records to w, with one call of Write for each chunk. A
+// failed write ends it.
 func WriterDrain(w io.Writer) Drain { return writerDrain{w} }
 
 type writerDrain struct{ w io.Writer }
 
-func (d writerDrain) Run(ctx context.Context, q *Queue) error { return Copy(ctx, d.w, q) }
-
-// A WriteError is the failure of a write to an output.
-type WriteError struct{ Err error }
-
-func (e *WriteError) Error() string { return "cannot write the output: " + e.Err.Error() }
-
-// Unwrap returns what the writer returned.
-func (e *WriteError) Unwrap() error { return e.Err }
-
-// Copy writes the records of q to w, with one call of Write for each chunk, until the input ends,
-// and returns nil if it was complete. A failed write is returned as a [*WriteError]; other errors
-// are those of [Queue.Take]. In each case but nil it has aborted the queue with the error, so that
-// no producer waits for a consumer that is gone.
-func Copy(ctx context.Context, w io.Writer, q *Queue) error {
+func (d writerDrain) Run(ctx context.Context, q *Queue) error {
 	for {
 		c, err := q.Take(ctx)
 		if err == io.EOF {
 			return nil
 		}
 		if err == nil {
-			err = write(w, q, c)
+			err = write(d.w, q, c)
 		}
 		if err != nil {
-			q.Abort(err)
 			return err
 		}
 	}
@@ -258,7 +243,7 @@ func write(w io.Writer, q *Queue, c *Chunk) error {
 	}
 	if err != nil {
 		q.ReleaseFirst(c, c.recordsIn(n))
-		return &WriteError{Err: err}
+		return fmt.Errorf("cannot write the output: %w", err)
 	}
 	q.Release(c)
 	return nil

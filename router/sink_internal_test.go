@@ -254,7 +254,7 @@ func TestSinkLogsLossesTogether(t *testing.T) {
 // What a drain that gave up has not delivered is counted, and nobody waits for it.
 func TestSinkDies(t *testing.T) {
 	for name, run := range map[string]drainFunc{
-		"error": func(context.Context, *Queue) error { return &WriteError{Err: io.ErrClosedPipe} },
+		"error": func(context.Context, *Queue) error { return io.ErrClosedPipe },
 		"panic": func(context.Context, *Queue) error { panic("a bug in a drain") },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -166,25 +166,25 @@ type writer func(p []byte) (int, error)
 
 func (w writer) Write(p []byte) (int, error) { return w(p) }
 
-func TestCopyWritesWholeChunks(t *testing.T) {
+func TestWriterDrainWritesWholeChunks(t *testing.T) {
 	q := router.NewQueue(1000, router.Block, nil)
 	mustPut(t, q, "xxx", 1, 2)
 	mustPut(t, q, "xxx", 3)
 	q.CloseInput(nil)
 	var writes []string
-	err := router.Copy(t.Context(), writer(func(p []byte) (int, error) {
+	err := router.WriterDrain(writer(func(p []byte) (int, error) {
 		writes = append(writes, string(p))
 		return len(p), nil
-	}), q)
+	})).Run(t.Context(), q)
 	if err != nil {
-		t.Errorf("Copy: %v", err)
+		t.Errorf("Run: %v", err)
 	}
 	if got, want := strings.Join(writes, "|"), "1 xxx\n2 xxx\n3 xxx\n"; got != want {
-		t.Errorf("Copy wrote %q, want %q in one write", got, want)
+		t.Errorf("it wrote %q, want %q in one write", got, want)
 	}
 }
 
-func TestCopyReportsWriteErrors(t *testing.T) {
+func TestWriterDrainReportsWriteErrors(t *testing.T) {
 	cause := errors.New("disk full")
 	for _, c := range []struct {
 		writer writer
@@ -195,32 +195,25 @@ func TestCopyReportsWriteErrors(t *testing.T) {
 	} {
 		q := router.NewQueue(three, router.Block, nil)
 		mustPut(t, q, "xxx", 1)
-		err := router.Copy(t.Context(), c.writer, q)
-		var failed *router.WriteError
-		if !errors.As(err, &failed) || !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.want.Error()) {
-			t.Errorf("Copy: %v, want a WriteError with %v", err, c.want)
-		}
-		if got := put(q, "xxx", 2); got != err {
-			t.Errorf("Put after a failed write: %v, want %v", got, err)
+		err := router.WriterDrain(c.writer).Run(t.Context(), q)
+		if !errors.Is(err, c.want) || err.Error() != "cannot write the output: "+c.want.Error() {
+			t.Errorf("Run: %v, want one about a write with %v", err, c.want)
 		}
 	}
 }
 
-func TestCopyEndsWithItsContextAndTheInput(t *testing.T) {
+func TestWriterDrainEndsWithItsContextAndTheInput(t *testing.T) {
 	cause := errors.New("cause")
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		q := router.NewQueue(three, router.Block, nil)
-		returned := waits(t, "Copy", func() error { return router.Copy(ctx, io.Discard, q) })
+		returned := waits(t, "Run", func() error { return router.WriterDrain(io.Discard).Run(ctx, q) })
 		cancel(cause)
 		returned(cause)
-		if err := put(q, "xxx", 1); err != cause {
-			t.Errorf("Put without a consumer: %v, want %v", err, cause)
-		}
 	})
 	q := router.NewQueue(three, router.Block, nil)
 	q.CloseInput(cause)
-	if err := router.Copy(t.Context(), io.Discard, q); err != cause {
-		t.Errorf("Copy of an input that ended by an error: %v, want %v", err, cause)
+	if err := router.WriterDrain(io.Discard).Run(t.Context(), q); err != cause {
+		t.Errorf("Run with an input that ended by an error: %v, want %v", err, cause)
 	}
 }

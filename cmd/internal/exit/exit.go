@@ -103,17 +103,6 @@ func Killed(sig syscall.Signal) *Error {
 	return &Error{Code: 128 + Code(sig), Message: "ended by signal " + sig.String(), Signal: sig}
 }
 
-// CodeOf returns the code of the first [Error] in err's tree. Without one it is [Failure], and that of no error is [OK].
-func CodeOf(err error) Code {
-	if err == nil {
-		return OK
-	}
-	if e := (*Error)(nil); errors.As(err, &e) {
-		return e.Code
-	}
-	return Failure
-}
-
 // HintOf returns the hint of the first [Error] in err's tree.
 func HintOf(err error) string {
 	if e := (*Error)(nil); errors.As(err, &e) {

@@ -25,25 +25,23 @@ func TestTable(t *testing.T) {
 	}
 }
 
-func TestCodeAndHint(t *testing.T) {
+func TestHint(t *testing.T) {
 	usage, killed := Usagef("do this", "%s is wrong", "it"), Killed(syscall.SIGTERM)
 	for _, tt := range []struct {
 		err  error
-		code Code
 		hint string
 	}{
-		{nil, OK, ""},
-		{errors.New("x"), Failure, ""},
-		{usage, Usage, "do this"},
-		{fmt.Errorf("wrapped: %w", usage), Usage, "do this"},
-		{killed, Terminate, ""},
-		{errors.Join(errors.New("x"), killed, usage), Terminate, ""},
+		{nil, ""},
+		{errors.New("x"), ""},
+		{usage, "do this"},
+		{fmt.Errorf("wrapped: %w", usage), "do this"},
+		{errors.Join(errors.New("x"), killed, usage), ""},
 	} {
-		if code, hint := CodeOf(tt.err), HintOf(tt.err); code != tt.code || hint != tt.hint {
-			t.Errorf("%v: exit code %d, hint %q; want %d, %q", tt.err, code, hint, tt.code, tt.hint)
+		if hint := HintOf(tt.err); hint != tt.hint {
+			t.Errorf("%v: hint %q, want %q", tt.err, hint, tt.hint)
 		}
 	}
-	if usage.Error() != "it is wrong" || killed.Signal != syscall.SIGTERM {
+	if usage.Error() != "it is wrong" || usage.Code != Usage || killed.Code != Terminate || killed.Signal != syscall.SIGTERM {
 		t.Errorf("%v, %v", usage, killed)
 	}
 }

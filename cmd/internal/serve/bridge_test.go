@@ -412,7 +412,7 @@ sinks: {out: {file: {path: nowhere/out}}}
 routes: [{to: out}]
 `)
 	err := s.StartAll()
-	if exit.CodeOf(err) != exit.Write || !strings.Contains(err.Error(), "the sink out cannot work") {
+	if codeOf(err) != exit.Write || !strings.Contains(err.Error(), "the sink out cannot work") {
 		t.Errorf("error %v", err)
 	}
 	if list, err := s.Connections(t.Context()); err != nil || len(list) > 0 {

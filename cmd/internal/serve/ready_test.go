@@ -531,7 +531,7 @@ func TestListenErrors(t *testing.T) {
 	defer taken.Close()
 	addr := taken.Addr().String()
 	_, err = ListenHTTP(addr)
-	if exit.CodeOf(err) != exit.Failure || !errors.Is(err, syscall.EADDRINUSE) {
+	if codeOf(err) != exit.Failure || !errors.Is(err, syscall.EADDRINUSE) {
 		t.Fatalf("an address in use: %v", err)
 	}
 	if got, want := err.Error(), "cannot listen on "+addr+" (http.listen): address already in use"; got != want {

@@ -297,7 +297,7 @@ func TestReloadRefusesOtherListeners(t *testing.T) {
 		t.Run(change, func(t *testing.T) {
 			s := started(t, two)
 			s.write(strings.ReplaceAll(two, "  b:", "  c:") + change)
-			if err := s.Reload(t.Context()); exit.CodeOf(err) != exit.Usage || !strings.Contains(err.Error(), "control, http and state_dir cannot be changed") {
+			if err := s.Reload(t.Context()); codeOf(err) != exit.Usage || !strings.Contains(err.Error(), "control, http and state_dir cannot be changed") {
 				t.Errorf("error %v", err)
 			}
 			if names := s.names(); !slices.Equal(names, []string{"a", "b"}) {
