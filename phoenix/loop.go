@@ -568,7 +568,7 @@ var ownRefs = regexp.MustCompile(`^\[\s*(?:null|"[0-9]*")\s*,\s*(?:null|"[0-9]*"
 // trace shows a frame to Options.Trace, which is set.
 func (c *Conn) trace(f TraceFrame) {
 	defer namePanic(inTrace)
-	if !f.Out {
+	if !f.Out && f.Kind != "close" { // which has a code and no words
 		refs := ownRefs.Find(f.Data)
 		f.Data = append(slices.Clip(refs), c.Redact(string(f.Data[len(refs):]))...)
 	}

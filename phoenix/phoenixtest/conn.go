@@ -266,6 +266,7 @@ func (c *Conn) join(old *process, topic string, m message) {
 	p := newProcess(c, route.New(), m, topic)
 	joined := make(chan message, 1)
 	go p.run(m.payload, joined)
+	c.flush()
 	reply := <-joined // the whole socket waits
 	if reply.status == "ok" {
 		c.channels[topic] = p
