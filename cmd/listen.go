@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"math"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -122,6 +123,7 @@ func (o *listenOptions) warnOfWildcards() {
 
 func listenRun(ctx context.Context, o *listenOptions) error {
 	keepLittleGarbage()
+	limitMemory(o.buffer, 0)
 	if err := o.ready.prepare(o.factory); err != nil {
 		return err
 	}
@@ -157,6 +159,7 @@ func listenRun(ctx context.Context, o *listenOptions) error {
 	if err != nil {
 		return err
 	}
+	o.out.onLarge = ln.printedLarge
 	err = ln.run(ctx)
 	ln.close(ctx, err)
 	return firstError(withoutDone(err), ln.failed, o.stop.result())
@@ -206,6 +209,8 @@ type listener struct {
 	open, waiting map[string]bool
 	// failed is the first failure of a topic that --keep-going went on without.
 	failed error
+	// largest is the size of the largest line, in bytes, of the large ones.
+	largest int
 	// counted is how many records --count has counted.
 	counted int
 	// limits ends run after --duration and --idle-timeout.
@@ -289,6 +294,25 @@ func (ln *listener) print(ctx context.Context, ev *phoenix.Event) (printed bool,
 	ln.options.resume.printed(ctx, ln.out, ev)
 	return printed, ln.options.stop.checkEvent(ctx, ev)
 }
+
+// printedLarge keeps the memory that large messages take small while their reader is waited for: of one that nobody looks at any more
+// only the line is kept.
+func (ln *listener) printedLarge(ev *phoenix.Event, size int) {
+	if size > ln.largest {
+		ln.largest = size
+		limitMemory(ln.options.buffer, size)
+	}
+	if _, isMessage := ev.Detail.(*phoenix.Message); isMessage && ln.options.stop.none() {
+		ln.session.events.Release()
+	}
+	if size > hugeLine {
+		runtime.GC()
+	}
+}
+
+// hugeLine is the size of a line, in bytes, from which on what has been released is collected at once: it is as much as is in use, and
+// the next message takes as much again.
+const hugeLine = 8 << 20
 
 // follow keeps track of the channels.
 func (ln *listener) follow(ev *phoenix.Event) error {

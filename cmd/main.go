@@ -8,6 +8,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	ossignal "os/signal"
 	"runtime/debug"
@@ -315,6 +316,18 @@ func killed(err error) (syscall.Signal, bool) {
 // garbagePercent is how much garbage there may be, in percent of what is in use, in commands that run for long: half of the usual.
 // In the steady state they make next to none, so it costs no time, and what a start or a burst leaves does not stay resident.
 const garbagePercent = 50
+
+// limitMemory has garbage collected before what there is takes more than a buffer of that size and some messages as large as the
+// largest line, in bytes. A limit that the environment sets holds.
+func limitMemory(buffer int64, largest int) {
+	const rest = 16 << 20 // of everything else; the program itself is not counted
+	if givenMemoryLimit == math.MaxInt64 {
+		debug.SetMemoryLimit(buffer + rest + 3*int64(largest))
+	}
+}
+
+// givenMemoryLimit is the limit that GOMEMLIMIT sets, in bytes, which the Go runtime reads.
+var givenMemoryLimit = debug.SetMemoryLimit(-1)
 
 // keepLittleGarbage keeps the memory of a command small. It holds for the process.
 func keepLittleGarbage() { debug.SetGCPercent(garbagePercent) }

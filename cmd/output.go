@@ -208,6 +208,8 @@ type output struct {
 	mu sync.Mutex
 	// chunk is what is collected before it is queued; nil: nothing.
 	chunk *router.Chunk
+	// onLarge, if set, is called with the event of a large line and the size of that, before the line is queued, which may wait.
+	onLarge func(ev *phoenix.Event, size int)
 	// hand hands over what a filter has yielded that takes long for its next result.
 	hand *time.Timer
 
@@ -441,7 +443,11 @@ func (out *output) add(ev *phoenix.Event) (printed bool, err error) {
 	r := out.renderer
 	if !r.plain() {
 		line := bytes.TrimSuffix(r.encode(ev), lineBreak)
-		return out.addDocument(document(line, r.encoder, &r.members), ev.Seq)
+		printed, err = out.addDocument(document(line, r.encoder, &r.members), ev.Seq)
+		if cap(r.line) > largeLine {
+			r.line = nil
+		}
+		return printed, err
 	}
 	chunk := out.open()
 	start := chunk.Buffer()
@@ -450,10 +456,16 @@ func (out *output) add(ev *phoenix.Event) (printed bool, err error) {
 	r.note(lines[len(start):])
 	chunk.Commit(lines, ev.Seq)
 	if chunk.Full() {
+		if size := len(lines) - len(start); size > largeLine && out.onLarge != nil {
+			out.onLarge(ev, size)
+		}
 		err = out.flush()
 	}
 	return printed, err
 }
+
+// largeLine is the size of a line, in bytes, of which no copy is kept.
+const largeLine = 1 << 20
 
 var lineBreak = []byte("\n")
 

@@ -347,6 +347,9 @@ func (l *loop) emit(b *batch) {
 	case len(out.events) > 0 && l.conn.streaming.Load():
 		out.events = l.conn.stream.put(out.events, b)
 	case b != nil:
+		if cap(b.buf) > maxKeptBuffer {
+			clear(out.events)
+		}
 		b.release()
 		fallthrough
 	default:

@@ -173,6 +173,7 @@ func (b *batch) release() {
 func (b *batch) reset() {
 	if cap(b.buf) > maxKeptBuffer || b.bufUsage.outgrown(len(b.buf), cap(b.buf), 2*b.size) {
 		b.buf = nil
+		clear(b.frames) // which point into it
 	}
 	if b.frameUsage.outgrown(len(b.frames), cap(b.frames), keptFrames) {
 		b.frames = nil
@@ -195,6 +196,8 @@ type reader struct {
 	// current is the batch being filled. The message being read is its buf from start on.
 	current *batch
 	start   int
+	// expected is the size of the last large message, in bytes.
+	expected int
 	// since is when the message being read began to come, zero between two messages.
 	since time.Time
 	// skipping says that skip is being asked.
@@ -247,17 +250,32 @@ func (r *reader) readMessage() (binary bool, err error) {
 		if len(r.current.buf)+n > cap(r.current.buf) {
 			r.handOver()
 		}
+		if len(r.current.buf)+n > cap(r.current.buf) {
+			r.grow(n)
+		}
 		r.current.buf = append(r.current.buf, r.scratch[:n]...)
 		if int64(len(r.current.buf)-r.start) > r.maxMessage {
 			return false, errTooBig
 		}
 		if err == io.EOF { // as it is: this is once a message
 			r.since = time.Time{}
+			if size := len(r.current.buf) - r.start; size > largeBatch {
+				r.expected = size
+			}
 			return binary, nil
 		}
 		if err != nil {
 			return false, err
 		}
+	}
+}
+
+// grow makes room for n more bytes of a message that is larger than a batch. A buffer that grows step by step is copied as often,
+// and takes its size twice meanwhile, so a large message is expected to be as large as the last one.
+func (r *reader) grow(n int) {
+	size := len(r.current.buf) + n
+	if size > largeBatch && r.expected > size {
+		r.current.buf = append(make([]byte, 0, r.expected+len(r.scratch)), r.current.buf...)
 	}
 }
 
@@ -272,11 +290,20 @@ func (r *reader) handOver() {
 
 // drained passes on that the network has been read empty.
 func (r *reader) drained(at time.Time) {
-	r.current.drainedAt = at
-	if !r.since.IsZero() {
-		r.current.underWay = underWay{since: r.since, last: r.transport.receivedAt()}
+	b := r.current
+	if len(b.frames) == 0 { // it stays here: what there is of a message may be large
+		b = newBatch(0)
 	}
-	r.pass()
+	b.drainedAt = at
+	if !r.since.IsZero() {
+		b.underWay = underWay{since: r.since, last: r.transport.receivedAt()}
+	}
+	if b == r.current {
+		r.pass()
+		return
+	}
+	b.emptyAt, b.burstAt = r.transport.emptyAt(), r.transport.burstAt()
+	r.batches <- b
 }
 
 func (r *reader) pass() {
@@ -284,8 +311,23 @@ func (r *reader) pass() {
 	next := newBatch(max(cap(r.scratch), len(partial)))
 	next.buf = append(next.buf, partial...)
 	r.current.emptyAt, r.current.burstAt = r.transport.emptyAt(), r.transport.burstAt()
+	large := cap(r.current.buf) > largeBatch
 	r.batches <- r.current
 	r.current, r.start = next, 0
+	if large {
+		r.await()
+	}
+}
+
+// largeBatch is the size of a batch, in bytes, of which there is one at a time: the next is read once the consumer has it.
+const largeBatch = maxWaitingMemory
+
+// await waits until the loop takes batches again behind the last one, which is when the consumer has fetched that.
+func (r *reader) await() {
+	const thatOneAndAnother = 2 // as one has room in the channel
+	for range thatOneAndAnother {
+		r.batches <- newBatch(0)
+	}
 }
 
 // decode makes a frame of the message that was read. One that cannot be read is reported and never fatal.

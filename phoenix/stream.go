@@ -97,6 +97,9 @@ func (s *Stream) put(events []Event, b *batch) []Event {
 		w.events, events = events, w.events
 	} else {
 		w.events = append(w.events, events...)
+		if b != nil && cap(b.buf) > maxKeptBuffer {
+			clear(events)
+		}
 	}
 	if b != nil {
 		w.held = append(w.held, b)
@@ -177,6 +180,22 @@ func (s *Stream) Next(ctx context.Context) (*Event, error) {
 	return e, nil
 }
 
+// Release gives back what the events in hand take, before the next call of Next: of those that Next has returned, the payloads are not
+// valid any more. It is for a consumer that is about to wait, and does nothing while events are left that came together with them.
+func (s *Stream) Release() {
+	if s.next < len(s.current.events) {
+		return
+	}
+	for _, b := range s.current.held {
+		b.release()
+	}
+	clear(s.current.held)
+	s.current.held = s.current.held[:0]
+	for i := range s.current.events {
+		s.current.events[i].Payload = Payload{}
+	}
+}
+
 // Ready reports whether Next would return at once: time to write out what has been buffered, if not.
 func (s *Stream) Ready() bool {
 	if s.next < len(s.current.events) {
@@ -191,6 +210,9 @@ func (s *Stream) Ready() bool {
 func (s *Stream) fetch() bool {
 	for _, b := range s.current.held {
 		b.release()
+	}
+	if s.current.memory > maxKeptBuffer {
+		clear(s.current.events) // which point into what is not kept
 	}
 	spare := eventBatch{events: s.current.events[:0], held: s.current.held[:0]}
 	if s.usage.outgrown(len(s.current.events), cap(s.current.events), keptEvents) {

@@ -20,9 +20,10 @@ var ErrClosed = errors.New("the output queue is closed")
 //
 // The limit counts what the records occupy, each with 24 bytes beside its own, and an announcement
 // with 48, from Put until Release. It yields for one record: when nothing waits, the next record
-// is admitted whatever its size, and under Block the next chunk, so that a record larger than the
-// limit reaches a reader that keeps up. The memory of a queue is therefore bounded by the limit
-// and an eighth of it, plus 8 MiB, plus the largest record twice.
+// is admitted whatever its size, and under Block the next chunk once nothing is taken either, so
+// that a record larger than the limit reaches a reader that keeps up. The memory of a queue is
+// therefore bounded by the limit and an eighth of it, plus 8 MiB, plus the largest record: under
+// Block once, else twice.
 type Queue struct {
 	limit      int64
 	maxRecords int // 0: no limit
@@ -185,7 +186,7 @@ func (q *Queue) offer(c *Chunk) (done bool, err error) {
 	case c.Len() == 0:
 		q.pool.put(c)
 		return true, nil
-	case q.policy == Block && !q.fits(c.weight()):
+	case q.policy == Block && !q.mayPut(c.weight()):
 		return false, nil
 	}
 	q.admit(c)
@@ -212,6 +213,15 @@ func (q *Queue) putSpare(c *Chunk) bool {
 	q.enqueue(c)
 	wake(q.ready)
 	return true
+}
+
+// mayPut reports whether so much more may be added under Block. The bytes that the consumer has taken
+// and not given back count also when nothing waits: a large record would take its size once more.
+func (q *Queue) mayPut(w weight) bool {
+	if q.head != nil {
+		return q.within(w)
+	}
+	return q.used == (weight{}) || w.plus(q.used).cost() <= q.limit
 }
 
 // refuse counts a chunk as lost that does not get in.

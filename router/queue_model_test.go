@@ -92,7 +92,7 @@ func (m *model) announcements(g gap) (items []item) {
 }
 
 func (m *model) fits(items ...item) bool {
-	if len(m.waiting) == 0 {
+	if len(m.waiting) == 0 && (m.policy != router.Block || len(m.taken) == 0) {
 		return true
 	}
 	cost, records := 0, 0
@@ -108,7 +108,7 @@ func (m *model) fits(items ...item) bool {
 		count(m.taken[i])
 		count(m.passed[i])
 	}
-	return cost <= m.limit && (m.records == 0 || records <= m.records)
+	return cost <= m.limit && (m.records == 0 || records <= m.records || len(m.waiting) == 0)
 }
 
 // lose adds an item to a gap.

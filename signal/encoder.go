@@ -3,6 +3,7 @@ package signal
 import (
 	"bytes"
 	"encoding/base64"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -344,9 +345,21 @@ func appendPayloadMember(dst []byte, name string, p *phoenix.Payload) []byte {
 	return appendPayload(dst, p)
 }
 
+// A large payload gets room for all of its line at once: a buffer that grows behind it would copy it, and take its size once more.
+const (
+	largePayload = 64 << 10
+	lineRest     = 4 << 10
+)
+
 // appendPayload appends p as a JSON value on one line: JSON text as it is, bytes as a string of
 // standard base64.
 func appendPayload(dst []byte, p *phoenix.Payload) []byte {
+	if size := len(p.Data); size > largePayload {
+		if p.Binary {
+			size = base64.StdEncoding.EncodedLen(size)
+		}
+		dst = slices.Grow(dst, size+lineRest)
+	}
 	switch {
 	case p.Binary:
 		dst = append(dst, '"')

@@ -74,7 +74,7 @@ var provideBinary = sync.OnceValues(func() (string, error) {
 	}
 	info, _ := debug.ReadBuildInfo() // a test binary of a module has it
 	args := []string{"build", "-o", target}
-	if slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+	if Race() {
 		args = append(args, "-race")
 	}
 	output, err := exec.Command("go", append(args, info.Main.Path)...).CombinedOutput()
@@ -83,6 +83,12 @@ var provideBinary = sync.OnceValues(func() (string, error) {
 	}
 	return target, nil
 })
+
+// Race reports whether the tests have the race detector.
+func Race() bool {
+	info, _ := debug.ReadBuildInfo()
+	return slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
+}
 
 // EndOf returns how a process ended: its exit code, or the name of the signal that it died of.
 func EndOf(state *os.ProcessState) string {
