@@ -52,10 +52,14 @@ var signingKind = option.Kind[*secret.Source]{Name: "secret", Schema: option.Ref
 		if err != nil || !s.IsLiteral() {
 			return s, err
 		}
-		if s.Literal == "" {
+		text := secret.Trim(s.Literal)
+		if text == "" {
 			return nil, n.Errorf(secretHint, "the secret is empty")
 		}
-		encoded, isEncoded := strings.CutPrefix(s.Literal, "whsec_")
+		if err := secret.CheckVisible(text, false); err != nil {
+			return nil, n.Errorf("write it anew, without", "the secret %v, which nobody can see", err)
+		}
+		encoded, isEncoded := strings.CutPrefix(text, "whsec_")
 		if _, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(encoded, "=")); isEncoded && err != nil {
 			return nil, n.Errorf("copy all of it, or take another key, which does not begin with whsec_", "what follows whsec_ is not base64")
 		}

@@ -209,6 +209,40 @@ func TestInvisibleCharacters(t *testing.T) {
 			}
 		}
 	}
+	for text, want := range map[string]string{
+		"whsec_c2VjcmV0IQ==\r\n": "", "\ufeffwhsec_c2VjcmV0IQ==\n": "", "key\r\n": "",
+		"whsec_c2Vj\u200bcmV0IQ==": "has the invisible character U+200B as character 11", "whsec_c2Vj\r\ncmV0": "has a line break as character 11",
+		"k\tey": "has a tab as character 2",
+	} {
+		vars := environment(map[string]string{"KEY": text})
+		f, err := ParseFile("phx.yaml", []byte("sinks: {h: {webhook: {url: http://h, secret: {env: KEY}}}}\nroutes: [{to: h}]"), vars)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := f.Serve(compileAny)
+		if want != "" {
+			if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "c2Vj") {
+				t.Errorf("%q: error %v, want %s", text, err, want)
+			}
+		} else if err != nil {
+			t.Errorf("%q: %v", text, err)
+		} else if got, err := s.Sinks[0].Webhook.Secret(t.Context()); err != nil || got == nil || strings.TrimSpace(strings.TrimPrefix(text, "\ufeff")) != string(got) {
+			t.Errorf("%q is read as %q, %v", text, got, err)
+		}
+		dir := t.TempDir()
+		path := filepath.Join(dir, "key")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, source := range []string{"{file: '" + path + "'}", "{command: [cat, '" + path + "']}"} {
+			s := mustServe(t, "sinks: {h: {webhook: {url: http://h, secret: "+source+"}}}\nroutes: [{to: h}]")
+			got, err := s.Sinks[0].Webhook.Secret(t.Context())
+			if want == "" && (err != nil || strings.TrimSpace(strings.TrimPrefix(text, "\ufeff")) != string(got)) ||
+				want != "" && (err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "webhook.secret")) {
+				t.Errorf("%q from %s: %q, %v", text, source, got, err)
+			}
+		}
+	}
 	for text, want := range map[string]string{"ws://h/socket\r": "", "\ufeffws://h/socket\r\n": "", "ws://h/so\u200bcket": "U+200B", "ws://h\x00/": "a NUL"} {
 		c := NewConnection(Retry{})
 		err := option.NewSet(c.Options()).Resolve(environment(map[string]string{"PHX_URI": text}))
