@@ -34,6 +34,8 @@ type channel struct {
 	input      joinInput
 	unanswered int
 	accepted   bool
+	// unawaited says that a push with NoReply was written: a reply may match nothing.
+	unawaited bool
 	// queue holds the pushes that wait for the join.
 	queue []*push
 	// again is what to join after the leave.
@@ -312,7 +314,7 @@ func (m *machine) channelDue(now time.Time, c *channel) {
 		m.setState(c, channelWaiting)
 		m.startJoins(now)
 	case channelLeaving:
-		m.left(now, now, c)
+		m.left(now, now, c, false)
 	}
 }
 
@@ -345,17 +347,17 @@ func (m *machine) leave(now time.Time, topic string) error {
 		m.answers.set(&c.timer, m.answerTime(now).Add(m.replyTimeout))
 		m.startJoins(now)
 	default:
-		m.left(now, now, c)
+		m.left(now, now, c, false)
 	}
 	return nil
 }
 
-// left ends a leave: answered, overtaken by a close, or not answered in time (rule 8).
-func (m *machine) left(now, at time.Time, c *channel) {
+// left ends a leave: confirmed, overtaken by a close, or not answered in time (rule 8).
+func (m *machine) left(now, at time.Time, c *channel, confirmed bool) {
 	ref, again := c.joinRef, c.again
 	m.reset(c)
 	m.failPushes(now, c, PushCancelled)
-	e := m.emit(at, c.Topic, &Left{})
+	e := m.emit(at, c.Topic, &Left{Confirmed: confirmed})
 	e.JoinRef = ref
 	m.forget(c)
 	if again != nil && m.phase != done && m.phase != closing {
@@ -370,7 +372,7 @@ func (m *machine) left(now, at time.Time, c *channel) {
 func (m *machine) closed(now time.Time, c *channel, f *frame, crash bool) {
 	switch c.state {
 	case channelLeaving:
-		m.left(now, f.at, c)
+		m.left(now, f.at, c, false)
 	case channelJoining:
 		reason := JoinRefused
 		if crash {
@@ -430,7 +432,7 @@ func (m *machine) lostChannel(c *channel, from moment) {
 func (m *machine) loseChannels(now time.Time, again bool) {
 	for _, c := range slices.Clone(m.order) {
 		if c.state == channelLeaving {
-			m.left(now, now, c)
+			m.left(now, now, c, false)
 			continue
 		}
 		wasJoined := c.state == channelJoined

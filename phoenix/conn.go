@@ -455,6 +455,9 @@ func (c *Conn) Push(ctx context.Context, p Push) (Reply, error) {
 // PushEvent pushes like Push and returns the event that ended it, a clone: PushReply, PushTimeout or PushError. It is an
 // error only if there is none.
 func (c *Conn) PushEvent(ctx context.Context, p Push) (Event, error) {
+	if p.NoReply {
+		return Event{}, &InvalidError{errors.New("a push with NoReply has no end to wait for: use Send or SendRef")}
+	}
 	w := c.watchPush(&p)
 	defer w.end()
 	result := make(chan answer, 1)
@@ -463,8 +466,8 @@ func (c *Conn) PushEvent(ctx context.Context, p Push) (Event, error) {
 }
 
 // Send sends a message as Push does, and does not wait: how it ends is told by the stream, by exactly one PushReply,
-// PushTimeout or PushError with the push's Index. Like all that pushes, it waits while more than 1 MiB is still to be
-// written. The payload must not change before the end of the push.
+// PushTimeout or PushError with the push's Index; one with NoReply ends without an event once it is written. Like all that
+// pushes, it waits while more than 1 MiB is still to be written. The payload must not change before the end of the push.
 func (c *Conn) Send(ctx context.Context, p Push) error {
 	return c.send(ctx, nil, p, func(*waiters, uint64) {})
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"regexp"
 	"slices"
 	"strings"
@@ -745,5 +746,85 @@ func TestPresenceOfFilteredMessages(t *testing.T) {
 		if !strings.Contains(logged.String(), "could not be read") {
 			t.Errorf("logged: %s", &logged)
 		}
+	})
+}
+
+// A push with NoReply has no event when it is written, whether it is answered or not, and one when it is not. Its replies are not
+// logged; a leave behind it is confirmed when the channel has handled it.
+func TestPushWithoutReply(t *testing.T) {
+	var got atomic.Int32
+	var log strings.Builder
+	app := rooms(phoenixtest.ChannelFuncs{OnIn: func(s *phoenixtest.Socket, event string, p phoenixtest.Payload) phoenixtest.Result {
+		got.Add(1)
+		return phoenixtest.OK(nil)
+	}})
+	bubble(t, app, func(t *testing.T, srv *phoenixtest.Server) {
+		o := patient("room:1")
+		o.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		conn, events := start(t, srv, o)
+		told := record(t, events)
+		settle(time.Second)
+		told.forget()
+		log.Reset()
+		for range 100 {
+			send(t, conn, phoenix.Push{Topic: "room:1", Name: "x", NoReply: true})
+		}
+		left, err := conn.LeaveEvent(t.Context(), "room:1")
+		if err != nil || !left.Detail.(*phoenix.Left).Confirmed || got.Load() != 100 {
+			t.Errorf("the channel has %d: %+v, %v", got.Load(), left.Detail, err)
+		}
+		send(t, conn, phoenix.Push{Topic: "room:2", Name: "x", NoReply: true, Index: 7})
+		settle(time.Minute)
+		told.want("1s room:1 left", "1s push 7 lost: not_joined, delivered: no")
+		if log.Len() > 0 {
+			t.Errorf("log\n%s", log.String())
+		}
+		if _, err := conn.PushEvent(t.Context(), phoenix.Push{Topic: "room:1", Name: "x", NoReply: true}); !errors.As(err, new(*phoenix.InvalidError)) {
+			t.Errorf("PushEvent: %v", err)
+		}
+	})
+}
+
+// A leave that is not answered in time is over, and not confirmed.
+func TestLateLeaveIsNotConfirmed(t *testing.T) {
+	app := rooms(phoenixtest.ChannelFuncs{OnIn: func(s *phoenixtest.Socket, _ string, _ phoenixtest.Payload) phoenixtest.Result {
+		s.Sleep(time.Hour)
+		return phoenixtest.NoReply()
+	}})
+	bubble(t, app, func(t *testing.T, srv *phoenixtest.Server) {
+		conn := newConn(t, srv, phoenix.Options{ReplyTimeout: 4 * time.Second})
+		if err := conn.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		join(t, conn, "room:1")
+		send(t, conn, phoenix.Push{Topic: "room:1", Name: "x", NoReply: true})
+		left, err := conn.LeaveEvent(t.Context(), "room:1")
+		if err != nil || left.Detail.(*phoenix.Left).Confirmed {
+			t.Errorf("%+v, %v", left.Detail, err)
+		}
+	})
+}
+
+// Nobody waits for the reply to a push with NoReply, but the one that says that the server has lost the channel is heard.
+func TestPushWithoutReplyFindsALostChannel(t *testing.T) {
+	app := rooms(phoenixtest.ChannelFuncs{OnIn: func(*phoenixtest.Socket, string, phoenixtest.Payload) phoenixtest.Result {
+		return phoenixtest.NoReply()
+	}})
+	bubble(t, app, func(t *testing.T, srv *phoenixtest.Server) {
+		conn, events := start(t, srv, patient("room:1"))
+		told := record(t, events)
+		settle(time.Second)
+		told.forget()
+		ref, err := conn.SendRef(t.Context(), phoenix.Push{Topic: "room:1", Name: "x", NoReply: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		srv.Conns()[0].SendText(`[null,"` + ref + `","room:1","phx_reply",{"status":"error","response":{"reason":"unmatched topic"}}]`)
+		settle(time.Minute)
+		told.want(
+			"1s room:1 errored unmatched_topic, retry in 1s",
+			"2s room:1 joining 2",
+			"2s room:1 rejoined after 2s",
+		)
 	})
 }

@@ -223,7 +223,12 @@ type JoinError struct {
 }
 
 // Left announces the end of a leave that we asked for.
-type Left struct{}
+type Left struct {
+	// Confirmed says that the server has answered the leave, and so that the channel has handled what was pushed before it:
+	// a channel takes its messages in order (section 5). It is false when the answer did not come in time, or the channel or its
+	// link ended first.
+	Confirmed bool
+}
 
 // Closed announces a phx_close that we did not ask for.
 type Closed struct {
@@ -345,6 +350,10 @@ type Push struct {
 	Timeout time.Duration
 	// Index is the caller's, and comes back with the event that ends the push.
 	Index int
+	// NoReply makes a push that is over once it has been handed to the writer, for Send and SendRef: it has neither a
+	// PushReply nor a PushTimeout, and a PushError only if it was not handed over. A reply to it is dropped without a log
+	// entry. A leave after it that is confirmed ([Left]) shows that the channel has handled it.
+	NoReply bool
 }
 
 // A Reply is the server's first answer to a push.

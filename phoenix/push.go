@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// A push is one message of ours that is owed a reply. It ends in exactly one event: PushReply, PushTimeout or PushError.
+// A push is one message of ours that is owed a reply. It ends in exactly one event: PushReply, PushTimeout or PushError. One
+// with NoReply is forgotten when it is written.
 type push struct {
 	Push
 	id      uint64
@@ -90,7 +91,12 @@ func (m *machine) onJoinEnded(now time.Time, p *push, f *frame, ok bool) {
 func (m *machine) sendPush(now time.Time, p *push) {
 	m.refs++
 	p.ref, p.joinRef, p.at = strconv.FormatUint(m.refs, 10), p.channel.joinRef, moment{now, m.slept}
-	m.pushes[p.ref] = p
+	if p.NoReply {
+		p.timeout.stop()
+		p.channel.unawaited = true
+	} else {
+		m.pushes[p.ref] = p
+	}
 	m.out.sent = append(m.out.sent, sentPush{p.id, p.ref})
 	p.frame, p.size = m.write(&message{joinRef: p.joinRef, ref: p.ref, topic: p.Topic, event: p.Name, payload: p.Payload})
 	p.Payload = Payload{} // encoded: no need to keep it in memory twice
@@ -126,6 +132,16 @@ func (m *machine) replied(now time.Time, f *frame) bool {
 		m.onJoinEnded(now, p, f, string(f.status) == "ok")
 	}
 	return true
+}
+
+// unawaitedReply takes the reply to a push with NoReply. Only one of them says something new: that the
+// server does not hold the topic as joined. Refs count up, so one from before the join is about an earlier join.
+func (m *machine) unawaitedReply(now time.Time, c *channel, f *frame) {
+	ref, joined := string(f.ref), c.joinRef
+	isLater := len(ref) > len(joined) || len(ref) == len(joined) && ref > joined
+	if c.state == channelJoined && len(f.joinRef) == 0 && isLater && unmatchedTopic(f) {
+		m.loseChannel(now, f, c, ErroredUnmatchedTopic)
+	}
 }
 
 // unmatchedTopic recognises the answer to a message on a topic that the server does not hold as joined (rule 5; section 5).
