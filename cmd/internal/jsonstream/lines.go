@@ -14,7 +14,7 @@ type Lines struct {
 	src   source
 	max   int64
 	index int
-	bad   bool // the pending line is a bad one, which Next has returned an error for
+	bad   *SyntaxError // what is wrong with the pending line, if Next has returned that
 }
 
 // NewLines returns a Lines of r. A line of more than max bytes is an error.
@@ -23,20 +23,23 @@ func NewLines(r io.Reader, max int64) *Lines { return &Lines{src: source{r: r}, 
 // Next returns the next line, without the "\n" or "\r\n" at its end; the last line needs none.
 //
 // The error is io.EOF at the end of the input, a [*SyntaxError] for a line that is not UTF-8 or too long, and a [*ReadError]
-// for a failed read. After a SyntaxError, Next goes on with the line behind.
+// for a failed read. After a SyntaxError Next returns it again, until the line is skipped.
 func (l *Lines) Next() (Value, error) {
-	if err := l.skipBad(); err != nil {
-		return Value{}, err
+	if l.bad != nil {
+		return Value{}, l.bad
 	}
 	line, whole, err := l.find()
 	if err != nil {
 		return Value{}, err
 	}
 	if fault, at := l.check(line); fault != "" {
-		l.bad = true
-		return Value{}, &SyntaxError{Index: l.index, Line: l.index + 1, Offset: l.src.offset() + int64(at), Msg: fault}
+		l.bad = &SyntaxError{Index: l.index, Line: l.index + 1, Offset: l.src.offset() + int64(at), Msg: fault}
+		return Value{}, l.bad
 	}
-	v := Value{Raw: line[:len(line):len(line)], Index: l.index, Offset: l.src.offset()}
+	v := Value{
+		Raw: line[:len(line):len(line)], Source: l.src.pending()[:whole:whole],
+		Index: l.index, Line: l.index + 1, Offset: l.src.offset(),
+	}
 	l.src.consume(whole)
 	l.index++
 	return v, nil
@@ -79,25 +82,17 @@ func (l *Lines) check(line []byte) (fault string, at int) {
 	return "invalid UTF-8", validLen(line)
 }
 
-// skipBad consumes the bad line before the next one.
-func (l *Lines) skipBad() error {
-	for l.bad {
-		pending := l.src.pending()
-		i := bytes.IndexByte(pending, '\n')
-		if i >= 0 {
-			l.src.consume(i + 1)
-		} else {
-			l.src.consume(len(pending))
-			if l.src.fill() {
-				continue
-			}
-			if l.src.err != io.EOF {
-				return l.src.err
-			}
-		}
-		l.bad = false
-		l.index++
+// Skip writes the line of the last SyntaxError to w, its end included, so that Next goes on with the line behind. Without such
+// an error it does nothing. The error is that of w, or a [*ReadError].
+func (l *Lines) Skip(w io.Writer) error {
+	if l.bad == nil {
+		return nil
 	}
+	if err := l.src.skipLine(w); err != nil {
+		return err
+	}
+	l.bad = nil
+	l.index++
 	return nil
 }
 

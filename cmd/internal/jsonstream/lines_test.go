@@ -37,7 +37,8 @@ func TestBadLines(t *testing.T) {
 	long := strings.Repeat("x", 300_000)
 	input := "a\n\xff\nb\n" + long + "\nc\r\nxxxxxx\r\nxé\xe2\x82"
 	const max = 5
-	l := jsonstream.NewLines(strings.NewReader(input), max)
+	l := jsonstream.NewLines(iotest.HalfReader(strings.NewReader(input)), max)
+	var skipped strings.Builder
 	for _, want := range []string{
 		"a", "value 1 (line 2, byte 2): invalid UTF-8", "b", "value 3 (line 4, byte 6): a line of more than 5 bytes", "c",
 		"value 5 (line 6, byte 300010): a line of more than 5 bytes", "value 6 (line 7, byte 300021): invalid UTF-8", "EOF", "EOF",
@@ -51,6 +52,17 @@ func TestBadLines(t *testing.T) {
 		if got != want {
 			t.Errorf("%q, %v; want %q", v.Raw, err, want)
 		}
+		if syntax != nil {
+			if _, again := l.Next(); again != err {
+				t.Errorf("before it is skipped: %v", again)
+			}
+		}
+		if err := l.Skip(&skipped); err != nil {
+			t.Error(err)
+		}
+	}
+	if want := "\xff\n" + long + "\nxxxxxx\r\nxé\xe2\x82"; skipped.String() != want {
+		t.Errorf("skipped %q", skipped.String())
 	}
 }
 
@@ -70,7 +82,9 @@ func TestReadErrorsOfLines(t *testing.T) {
 		l := jsonstream.NewLines(io.MultiReader(strings.NewReader(input), iotest.ErrReader(cause)), 100)
 		var err error
 		for err == nil || errors.As(err, new(*jsonstream.SyntaxError)) {
-			_, err = l.Next()
+			if err = l.Skip(io.Discard); err == nil {
+				_, err = l.Next()
+			}
 		}
 		if !errors.As(err, new(*jsonstream.ReadError)) || !errors.Is(err, cause) {
 			t.Errorf("%.9q: %v, want a ReadError", input, err)
@@ -101,6 +115,17 @@ func FuzzLines(f *testing.F) {
 			v, err := l.Next()
 			if good != (err == nil) || !good && !errors.As(err, new(*jsonstream.SyntaxError)) {
 				t.Fatalf("line %d: %v, of %q", index, err, want)
+			}
+			source := string(v.Source)
+			if !good {
+				var skipped strings.Builder
+				if err := l.Skip(&skipped); err != nil {
+					t.Fatal(err)
+				}
+				source = skipped.String()
+			}
+			if source != whole {
+				t.Fatalf("line %d: source %q, of %q", index, source, whole)
 			}
 			if good {
 				if string(v.Raw) != want || v.Index != index || v.Offset != int64(offset) {

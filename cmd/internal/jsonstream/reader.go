@@ -9,6 +9,7 @@ package jsonstream
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 )
@@ -34,7 +35,8 @@ func New(r io.Reader, max int64) *Reader { return &Reader{src: source{r: r}, max
 // byte, a number with the byte that follows, or at the end of the input.
 //
 // The error is io.EOF at the end of the input, a [*SyntaxError] for input that is not JSON or not UTF-8, for an input cut
-// short, or a value that is too large, and a [*ReadError] for a failed read. After it Next returns the same error again.
+// short, or a value that is too large, and a [*ReadError] for a failed read. After it Next returns the same error again; of a
+// SyntaxError only until its line is skipped.
 func (r *Reader) Next() (Value, error) {
 	if r.err != nil {
 		return Value{}, r.err
@@ -47,6 +49,22 @@ func (r *Reader) Next() (Value, error) {
 // Rest returns the input from the end of the last value that Next returned, a bad value and what follows it included. The
 // Reader must not be used any more.
 func (r *Reader) Rest() io.Reader { return r.src.rest() }
+
+// Skip writes the line on which the value of the last SyntaxError begins to w, from the beginning of the value to the end of
+// the line, so that Next goes on with the line behind. Without such an error it does nothing. The error is that of w, or a
+// [*ReadError].
+func (r *Reader) Skip(w io.Writer) error {
+	if bad := (*SyntaxError)(nil); !errors.As(r.err, &bad) {
+		return nil
+	}
+	if err := r.src.skipLine(w); err != nil {
+		return err
+	}
+	r.err, r.bare = nil, false
+	r.index++
+	r.line++
+	return nil
+}
 
 func (r *Reader) next() (Value, error) {
 	if r.index == 0 {
@@ -62,7 +80,8 @@ func (r *Reader) next() (Value, error) {
 	if int64(n) > r.max {
 		return Value{}, r.tooLarge()
 	}
-	v := Value{Raw: r.src.pending()[:n:n], Index: r.index, Offset: r.src.offset()}
+	raw := r.src.pending()[:n:n]
+	v := Value{Raw: raw, Source: raw, Index: r.index, Line: r.line + 1, Offset: r.src.offset()}
 	r.src.consume(n)
 	r.index++
 	r.line += bytes.Count(v.Raw, newline)
@@ -170,8 +189,12 @@ type Value struct {
 	// Raw is the value byte for byte: a JSON value without the white space around it, a line without its end. It lies in
 	// the reader's buffer and is valid until the next call of Next or Rest.
 	Raw []byte
+	// Source is Raw with the end of its line, for an input of lines, and as valid.
+	Source []byte
 	// Index counts the inputs from 0.
 	Index int
+	// Line is the line on which Raw starts, counted from 1.
+	Line int
 	// Offset is where Raw starts in the whole input, in bytes from 0.
 	Offset int64
 }
@@ -262,6 +285,28 @@ func (s *source) makeRoom() {
 	}
 	s.base += int64(s.start)
 	s.start = 0
+}
+
+// skipLine writes the pending line to w, and consumes it.
+func (s *source) skipLine(w io.Writer) error {
+	for {
+		pending := s.pending()
+		n := bytes.IndexByte(pending, '\n') + 1
+		isWhole := n > 0
+		if !isWhole {
+			n = len(pending)
+		}
+		s.consume(n)
+		if _, err := w.Write(pending[:n]); err != nil || isWhole {
+			return err
+		}
+		if !s.fill() {
+			if s.err == io.EOF {
+				return nil
+			}
+			return s.err
+		}
+	}
 }
 
 // rest returns the pending bytes and what follows them.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"slices"
@@ -376,5 +377,38 @@ func TestInvisibleSpace(t *testing.T) {
 	}
 	if _, err := jsonstream.New(strings.NewReader("1 \uFEFF"), 100).Next(); err != nil {
 		t.Error(err)
+	}
+}
+
+// After a mistake a reader goes on behind the line on which the bad value begins, wherever the mistake is in it.
+func TestSkip(t *testing.T) {
+	input := "1 {\"a\":\n{\"b\":2}\n[1,\n[2]\n{\"c\":\"x\ny\n\n3 4 x5\n\xff\n6\n{"
+	for _, reader := range []io.Reader{strings.NewReader(input), iotest.OneByteReader(strings.NewReader(input))} {
+		r := jsonstream.New(reader, math.MaxInt64)
+		var got []string
+		for {
+			v, err := r.Next()
+			if err == io.EOF {
+				break
+			}
+			var bad *jsonstream.SyntaxError
+			if errors.As(err, &bad) {
+				var skipped strings.Builder
+				if err := r.Skip(&skipped); err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, fmt.Sprintf("bad %d: %q", bad.Index, skipped.String()))
+				continue
+			}
+			got = append(got, fmt.Sprintf("%d line %d: %q", v.Index, v.Line, v.Raw))
+		}
+		want := []string{
+			`0 line 1: "1"`, `bad 1: "{\"a\":\n"`, `2 line 2: "{\"b\":2}"`, `bad 3: "[1,\n"`, `4 line 4: "[2]"`,
+			`bad 5: "{\"c\":\"x\n"`, `bad 6: "y\n"`, `7 line 8: "3"`, `8 line 8: "4"`, `bad 9: "x5\n"`, `bad 10: "\xff\n"`,
+			`11 line 10: "6"`, `bad 12: "{"`,
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
 	}
 }
