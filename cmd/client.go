@@ -37,6 +37,8 @@ type client struct {
 	// printsLifecycle reports whether the command prints what it logs by default; nil: it does not.
 	printsLifecycle func() bool
 
+	// stderr is where the log and the trace go; nil: the stream.
+	stderr   io.Writer
 	choice   *option.Set
 	set      *option.Set
 	log      *slog.Logger
@@ -132,6 +134,9 @@ func (c *client) resolve() error {
 	}
 	if err := errors.Join(c.logging.Check(), c.output.Check()); err != nil {
 		return err
+	}
+	if c.stderr != nil {
+		c.factory.streams.Err = c.stderr
 	}
 	c.logging.suit(c.output.Color, c.factory)
 	streams, normal := c.factory.streams, c.normal

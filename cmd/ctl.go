@@ -677,7 +677,7 @@ func (o *ctlPushOptions) readPayload() ([]byte, error) {
 		return nil, err
 	}
 	defer in.close()
-	payload, err := in.next()
+	item, err := in.next()
 	if errors.Is(err, io.EOF) {
 		return nil, in.errNoInput()
 	}
@@ -693,7 +693,7 @@ func (o *ctlPushOptions) readPayload() ([]byte, error) {
 	if !errors.Is(err, io.EOF) {
 		return nil, err
 	}
-	return payload, nil
+	return item.payload.Data, nil
 }
 
 // printSignal prints the signal that answers a call, and returns the error of the call: a call that has failed may have a signal, too.

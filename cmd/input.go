@@ -2,14 +2,17 @@ package cmd
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"strings"
 
 	"phx/cmd/internal/exit"
 	"phx/cmd/internal/jsonstream"
+	"phx/phoenix"
 )
 
 var errEmpty = errors.New("is empty")
@@ -17,10 +20,29 @@ var errEmpty = errors.New("is empty")
 // maxInput is how large one payload from an input may be.
 const maxInput = 1 << 30
 
+// A pushItem is one input of push.
+type pushItem struct {
+	topic, event string
+	payload      phoenix.Payload
+	// source is what the item is in the input: a JSON value, a line with its end, or all of it.
+	source []byte
+	// value is where in the input that is.
+	value jsonstream.Value
+}
+
 // A pushInput is where payloads come from.
 type pushInput struct {
-	// next returns the next payload, which the caller may keep, or io.EOF.
-	next func() ([]byte, error)
+	// next returns the next item, which the caller may keep, io.EOF, errStopped, or an [*exit.Error]: with the code Usage, item.source is
+	// what has been consumed of a bad item. Unless goesOn, next must not be called after an error.
+	next func() (item pushItem, err error)
+	// skipBad has next consume the whole line of a bad item, so that it can be called again; stuck says that this was not possible.
+	skipBad, stuck bool
+	// stream reads JSON values or lines; nil for a binary payload.
+	stream interface {
+		Skip(w io.Writer) error
+		Rest() io.Reader
+	}
+	reader *stoppableReader
 	// binary says that payloads are bytes; else they are JSON.
 	binary bool
 	// name is what the input is called in messages.
@@ -35,11 +57,14 @@ type pushSource struct {
 	given   bool
 	lines   string
 	binary  bool
+	// envelope says that the input names topic and event of each payload; log is told what is left out.
+	envelope bool
+	log      *slog.Logger
 }
 
 // open opens the input.
 func (o *pushSource) open(f *factory) (*pushInput, error) {
-	if err := o.checkBinary(); err != nil {
+	if err := o.checkKind(); err != nil {
 		return nil, err
 	}
 	in := &pushInput{binary: o.binary}
@@ -68,15 +93,176 @@ func (o *pushSource) open(f *factory) (*pushInput, error) {
 		}
 		r, in.name = strings.NewReader(o.payload), "PAYLOAD"
 	}
+	in.reader = newStoppableReader(r)
 	switch {
 	case o.binary:
-		in.next = in.whole(r)
+		in.next = in.whole(in.reader)
 	case o.lines != "":
-		in.next = in.lines(jsonstream.NewLines(r, maxInput), o.lines)
+		lines := jsonstream.NewLines(in.reader, maxInput)
+		in.stream, in.next = lines, in.items(lines.Next, func(item *pushItem, v jsonstream.Value) error {
+			item.payload.Data = jsonstream.AppendWrapped(nil, o.lines, v.Raw)
+			return nil
+		})
 	default:
-		in.next = in.values(jsonstream.New(r, maxInput))
+		values := jsonstream.New(in.reader, maxInput)
+		in.stream, in.next = values, in.items(values.Next, func(item *pushItem, _ jsonstream.Value) error {
+			item.payload.Data = item.source
+			return nil
+		})
+		if o.envelope {
+			in.next = in.envelopes(values.Next, o.log)
+		}
 	}
 	return in, nil
+}
+
+// items returns what reads values and makes an item of each.
+func (in *pushInput) items(next func() (jsonstream.Value, error), fill func(*pushItem, jsonstream.Value) error) func() (pushItem, error) {
+	return func() (pushItem, error) {
+		v, err := next()
+		if err != nil {
+			return in.failed(err)
+		}
+		item := pushItem{source: bytes.Clone(v.Source), value: jsonstream.Value{Index: v.Index, Line: v.Line, Offset: v.Offset}}
+		if err := fill(&item, v); err != nil {
+			return item, in.errBad(item.place()+": "+err.Error(), err)
+		}
+		return item, nil
+	}
+}
+
+// place says where in the input an item is.
+func (item *pushItem) place() string {
+	return fmt.Sprintf("value %d (line %d, byte %d)", item.value.Index, item.value.Line, item.value.Offset)
+}
+
+// failed makes an error of the input one for people. It skips a bad item if that is wanted.
+func (in *pushInput) failed(err error) (item pushItem, _ error) {
+	var syntax *jsonstream.SyntaxError
+	var read *jsonstream.ReadError
+	switch {
+	case errors.Is(err, errStopped):
+		return item, errStopped
+	case errors.As(err, &read):
+		return item, readFailure(in.name, read.Err)
+	case !errors.As(err, &syntax):
+		return item, err
+	}
+	if in.skipBad {
+		var line limitedBuffer
+		in.stuck = in.stream.Skip(&line) != nil
+		item.source = line.data
+	}
+	return item, in.errBad(syntax.Error(), err)
+}
+
+// errBad is the error about a bad item.
+func (in *pushInput) errBad(text string, err error) error {
+	return &exit.Error{
+		Code: exit.Usage, Message: "bad input in " + in.name + ": " + text, Err: err,
+		Hint: "what came before it was sent; mend it, and send it and what follows",
+	}
+}
+
+// goesOn reports whether next may be called after that error of it.
+func (in *pushInput) goesOn(err error) bool {
+	var bad *exit.Error
+	return in.skipBad && !in.stuck && errors.As(err, &bad) && bad.Code == exit.Usage
+}
+
+// copyRest writes what next has not returned to w, until ctx ends; then it returns errStopped.
+func (in *pushInput) copyRest(ctx context.Context, w io.Writer) error {
+	in.reader.ctx, in.reader.wake = ctx, nil
+	var err error
+	if in.stream != nil {
+		// It ends where the input was stopped, if it was.
+		if _, err = io.Copy(w, in.stream.Rest()); errors.Is(err, errStopped) && ctx.Err() == nil {
+			err = nil
+		}
+	}
+	if err == nil {
+		_, err = io.Copy(w, in.reader)
+	}
+	var read *jsonstream.ReadError
+	if errors.As(err, &read) {
+		err = read.Err
+	}
+	return err
+}
+
+// maxSkipped is how much of a bad line is kept.
+const maxSkipped = maxInput
+
+// A limitedBuffer takes a last write that goes beyond maxSkipped, and fails then: nothing of what was written is lost.
+type limitedBuffer struct{ data []byte }
+
+// Write implements [io.Writer].
+func (b *limitedBuffer) Write(p []byte) (int, error) {
+	b.data = append(b.data, p...)
+	if len(b.data) > maxSkipped {
+		return len(p), errors.New("the line is too long")
+	}
+	return len(p), nil
+}
+
+// errStopped ends the wait for input.
+var errStopped = errors.New("the input is not read any more")
+
+// A stoppableReader waits for another reader until a context ends: a read of a terminal or a pipe cannot be cut short. It does not read
+// ahead.
+type stoppableReader struct {
+	r io.Reader
+	// ctx ends a Read with errStopped. What is read then is returned by the next Read.
+	ctx context.Context
+	// While a Read waits, woken is called when wake has a value.
+	wake  <-chan struct{}
+	woken func()
+
+	buf, left []byte
+	err       error
+	reading   bool
+	done      chan readResult
+}
+
+type readResult struct {
+	n   int
+	err error
+}
+
+func newStoppableReader(r io.Reader) *stoppableReader {
+	return &stoppableReader{r: r, ctx: context.Background(), done: make(chan readResult, 1)}
+}
+
+// Read implements [io.Reader].
+func (s *stoppableReader) Read(p []byte) (int, error) {
+	for len(s.left) == 0 && s.err == nil {
+		if s.ctx.Err() != nil {
+			return 0, errStopped
+		}
+		if !s.reading {
+			if s.buf == nil {
+				s.buf = make([]byte, 64<<10)
+			}
+			s.reading = true
+			go func() {
+				n, err := s.r.Read(s.buf)
+				s.done <- readResult{n, err}
+			}()
+		}
+		select {
+		case result := <-s.done:
+			s.left, s.err, s.reading = s.buf[:result.n], result.err, false
+		case <-s.wake:
+			s.woken()
+		case <-s.ctx.Done():
+		}
+	}
+	n := copy(p, s.left)
+	s.left = s.left[n:]
+	if n == 0 {
+		return 0, s.err
+	}
+	return n, nil
 }
 
 // checkPayload refuses an argument that is not JSON before anything is dialed.
@@ -105,41 +291,6 @@ func (o *pushSource) openStdin(f *factory) (io.Reader, error) {
 	return f.stdin.Claim("the payload")
 }
 
-func (in *pushInput) values(r *jsonstream.Reader) func() ([]byte, error) {
-	return func() ([]byte, error) {
-		v, err := r.Next()
-		return bytes.Clone(v.Raw), in.explain(err)
-	}
-}
-
-func (in *pushInput) lines(r *jsonstream.Lines, key string) func() ([]byte, error) {
-	return func() ([]byte, error) {
-		line, err := r.Next()
-		if err != nil {
-			return nil, in.explain(err)
-		}
-		return jsonstream.AppendWrapped(nil, key, line.Raw), nil
-	}
-}
-
-// explain makes an error of the input one for people.
-func (in *pushInput) explain(err error) error {
-	var syntax *jsonstream.SyntaxError
-	var read *jsonstream.ReadError
-	switch {
-	case err == nil, errors.Is(err, io.EOF):
-		return err
-	case errors.As(err, &syntax):
-		return &exit.Error{
-			Code: exit.Usage, Message: "bad input in " + in.name + ": " + syntax.Error(), Err: err,
-			Hint: "what came before it was sent; mend it, and send it and what follows",
-		}
-	case errors.As(err, &read):
-		return readFailure(in.name, read.Err)
-	}
-	return err
-}
-
 func (in *pushInput) close() {
 	if in.file != nil {
 		_ = in.file.Close()
@@ -161,30 +312,37 @@ func readFailure(name string, err error) error {
 }
 
 // whole makes one payload of all that r has.
-func (in *pushInput) whole(r io.Reader) func() ([]byte, error) {
+func (in *pushInput) whole(r io.Reader) func() (pushItem, error) {
 	taken := false
-	return func() ([]byte, error) {
+	return func() (item pushItem, err error) {
 		if taken {
-			return nil, io.EOF
+			return item, io.EOF
 		}
 		taken = true
-		data, err := io.ReadAll(io.LimitReader(r, maxInput+1))
+		item.source, err = io.ReadAll(io.LimitReader(r, maxInput+1))
 		switch {
+		case errors.Is(err, errStopped):
+			return item, errStopped
 		case err != nil:
-			return nil, readFailure(in.name, err)
-		case len(data) > maxInput:
-			return nil, exit.Usagef("send it in parts", "%s has more than the %d bytes that one payload may have", in.name, maxInput)
-		case len(data) == 0:
-			return nil, io.EOF
+			return item, readFailure(in.name, err)
+		case len(item.source) > maxInput:
+			return item, exit.Usagef("send it in parts", "%s has more than the %d bytes that one payload may have", in.name, maxInput)
+		case len(item.source) == 0:
+			return item, io.EOF
 		}
-		return data, nil
+		item.payload = phoenix.Payload{Data: item.source, Binary: true}
+		return item, nil
 	}
 }
 
-// checkBinary refuses what --binary cannot be combined with.
-func (o *pushSource) checkBinary() error {
-	if o.binary && o.lines != "" {
-		return exit.Usagef("choose one of them", "--binary makes one payload of the whole input, --lines one of each line")
+// checkKind refuses ways to read the input that contradict each other.
+func (o *pushSource) checkKind() error {
+	const choose = "choose one of them"
+	switch {
+	case o.binary && o.lines != "":
+		return exit.Usagef(choose, "--binary makes one payload of the whole input, --lines one of each line")
+	case o.envelope && (o.binary || o.lines != ""):
+		return exit.Usagef(choose, "--envelope reads objects that hold the payloads, --binary and --lines make payloads of the input itself")
 	}
 	return nil
 }

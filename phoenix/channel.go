@@ -314,7 +314,7 @@ func (m *machine) channelDue(now time.Time, c *channel) {
 		m.setState(c, channelWaiting)
 		m.startJoins(now)
 	case channelLeaving:
-		m.left(now, now, c, false)
+		m.left(now, now, c, Left{})
 	}
 }
 
@@ -347,17 +347,17 @@ func (m *machine) leave(now time.Time, topic string) error {
 		m.answers.set(&c.timer, m.answerTime(now).Add(m.replyTimeout))
 		m.startJoins(now)
 	default:
-		m.left(now, now, c, false)
+		m.left(now, now, c, Left{})
 	}
 	return nil
 }
 
 // left ends a leave: confirmed, overtaken by a close, or not answered in time (rule 8).
-func (m *machine) left(now, at time.Time, c *channel, confirmed bool) {
+func (m *machine) left(now, at time.Time, c *channel, how Left) {
 	ref, again := c.joinRef, c.again
 	m.reset(c)
 	m.failPushes(now, c, PushCancelled)
-	e := m.emit(at, c.Topic, &Left{Confirmed: confirmed})
+	e := m.emit(at, c.Topic, &how)
 	e.JoinRef = ref
 	m.forget(c)
 	if again != nil && m.phase != done && m.phase != closing {
@@ -372,7 +372,7 @@ func (m *machine) left(now, at time.Time, c *channel, confirmed bool) {
 func (m *machine) closed(now time.Time, c *channel, f *frame, crash bool) {
 	switch c.state {
 	case channelLeaving:
-		m.left(now, f.at, c, false)
+		m.left(now, f.at, c, Left{Crashed: crash})
 	case channelJoining:
 		reason := JoinRefused
 		if crash {
@@ -432,7 +432,7 @@ func (m *machine) lostChannel(c *channel, from moment) {
 func (m *machine) loseChannels(now time.Time, again bool) {
 	for _, c := range slices.Clone(m.order) {
 		if c.state == channelLeaving {
-			m.left(now, now, c, false)
+			m.left(now, now, c, Left{})
 			continue
 		}
 		wasJoined := c.state == channelJoined

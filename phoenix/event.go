@@ -228,6 +228,8 @@ type Left struct {
 	// a channel takes its messages in order (section 5). It is false when the answer did not come in time, or the channel or its
 	// link ended first.
 	Confirmed bool
+	// Crashed says that the channel has crashed before it could answer.
+	Crashed bool
 }
 
 // Closed announces a phx_close that we did not ask for.

@@ -389,7 +389,7 @@ func (m *machine) receivedReply(now time.Time, c *channel, f *frame) {
 	case c.state == channelJoining && string(f.ref) == c.joinRef:
 		m.joinReplied(now, c, f)
 	case c.state == channelLeaving && string(f.ref) == c.leaveRef:
-		m.left(now, f.at, c, string(f.status) == "ok")
+		m.left(now, f.at, c, Left{Confirmed: string(f.status) == "ok"})
 	case c.unawaited && (c.state == channelJoined || c.state == channelLeaving):
 		m.unawaitedReply(now, c, f)
 	default:

@@ -72,6 +72,14 @@ func NewConnection(retry Retry) *Connection {
 	return c
 }
 
+// KeepTrying has the connection be made again after it is lost, unless an option says otherwise, for as long as an outage may last.
+func (c *Connection) KeepTrying(maxOutage time.Duration) {
+	c.retry = Retry{Max: -1, MaxOutage: maxOutage, FailFast: true}
+	if c.maxOutageFrom == option.FromDefault {
+		c.maxOutage = maxOutage
+	}
+}
+
 // Options declares the options of the connection.
 func (c *Connection) Options() []option.Option { return slices.Clone(c.options) }
 

@@ -27,6 +27,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -68,6 +69,8 @@ func (s *servers) close() {
 // apps are the applications that serve knows.
 var apps = map[string]phoenixtest.App{
 	"demo": phoenixtest.Demo(),
+	// Every event in room:* is recorded and answered with ok; at each 700th the server dies under it.
+	"recorder": recorder(700),
 	// The recorded application; its package says what it does.
 	"peer": peer.App(),
 	// The same, with permessage-deflate.
@@ -78,13 +81,49 @@ var apps = map[string]phoenixtest.App{
 	"origins": peer.Config{CheckOrigin: true}.App(),
 }
 
+// recorder is an application that tells everybody who joins a record what events have come, as messages on that topic: topic, event,
+// payload, and the number of the connection. Each time that so many have come, it drops all connections, before it answers.
+func recorder(deadly int) phoenixtest.App {
+	return func(srv *phoenixtest.Server) {
+		var mu sync.Mutex
+		var got []phoenixtest.Map
+		numbers := map[*phoenixtest.Conn]int{}
+		record := func(s *phoenixtest.Socket, event string, payload phoenixtest.Payload) bool {
+			mu.Lock()
+			defer mu.Unlock()
+			if numbers[s.Conn()] == 0 {
+				numbers[s.Conn()] = len(numbers) + 1
+			}
+			got = append(got, phoenixtest.Map{"topic": s.Topic(), "event": event, "payload": payload, "connection": numbers[s.Conn()]})
+			return len(got)%deadly != 0
+		}
+		srv.Mount("/socket", phoenixtest.UserSocket{Channels: []phoenixtest.Route{
+			phoenixtest.RouteFuncs("room:*", phoenixtest.ChannelFuncs{
+				OnIn: func(s *phoenixtest.Socket, event string, payload phoenixtest.Payload) phoenixtest.Result {
+					if !record(s, event, payload) {
+						srv.DropConns()
+					}
+					return phoenixtest.OK(phoenixtest.Map{"topic": s.Topic(), "event": event, "payload": payload})
+				},
+			}),
+			phoenixtest.RouteFuncs("record", phoenixtest.ChannelFuncs{
+				OnJoin: func(s *phoenixtest.Socket, _ phoenixtest.Payload) (any, error) {
+					mu.Lock()
+					defer mu.Unlock()
+					return phoenixtest.Map{"got": slices.Clone(got)}, nil
+				},
+			}),
+		}})
+	}
+}
+
 // cmdServe starts a server whose link can be played with, see server, and points PHX_URI at it:
 //
-//	serve demo|peer|compressing|strict|origins
+//	serve demo|recorder|peer|compressing|strict|origins
 func cmdServe(ts *testscript.TestScript, args []string) {
 	s := &sceneOf(ts).servers
 	if len(args) != 1 || apps[args[0]] == nil || s.phoenix != nil {
-		ts.Fatalf("usage, once a script: serve demo|peer|compressing|strict|origins")
+		ts.Fatalf("usage, once a script: serve demo|recorder|peer|compressing|strict|origins")
 	}
 	server, err := phoenixtest.Listen(apps[args[0]])
 	ts.Check(err)
