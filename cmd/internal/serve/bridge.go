@@ -92,7 +92,7 @@ type Bridge struct {
 	connections map[string]*connection
 }
 
-// New reads the configuration and checks it. Nothing comes of it before [Bridge.StartAll].
+// New reads and checks the configuration. It takes effect with [Bridge.StartAll].
 func New(o Options) (*Bridge, error) {
 	b := &Bridge{
 		opts: o, log: o.Logger, router: router.New(o.Logger), failed: make(chan error, 1),
@@ -204,7 +204,7 @@ func (b *Bridge) Shutdown(ctx context.Context) error {
 		deliver, cancelDeliver = context.WithDeadline(ctx, deadline.Add(-stopTime))
 		defer cancelDeliver()
 	}
-	// No change is waited for: one that goes on in spite of all, or hangs, finds that nothing can be started any more.
+	// A change that is still under way is not waited for: it can start nothing any more.
 	err := errors.Join(b.supervisor.Shutdown(leave), b.router.Shutdown(deliver))
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -221,7 +221,7 @@ func (b *Bridge) connection(name string) *connection {
 	return b.connections[name]
 }
 
-// A plan is a configuration that was found to be right. Nothing has come of it yet.
+// A plan is a configuration that was checked and is not yet in effect.
 type plan struct {
 	file        *config.File
 	serve       *config.Serve
@@ -242,7 +242,7 @@ func (b *Bridge) plan() (*plan, error) {
 		return nil, err
 	}
 	p := &plan{file: file}
-	// Everything that is wrong is reported at once.
+	// All errors are reported together.
 	var wrong []error
 	p.serve, err = file.Serve(b.opts.Where)
 	wrong = append(wrong, err)
@@ -424,7 +424,7 @@ func open(name string, d router.Drain) error {
 	return nil
 }
 
-// closeAll lets go of what drains have opened that are not going to run.
+// closeAll closes what drains have opened that are not going to run.
 func closeAll(drains []router.Drain) {
 	for _, d := range drains {
 		if closer, ok := d.(io.Closer); ok {

@@ -23,7 +23,7 @@ import (
 	"phx/cmd/internal/exit"
 )
 
-// DefaultPath is where the socket is when nobody says otherwise: in a directory of this user alone.
+// DefaultPath returns the path of the socket when none is configured. Its directory belongs to this user alone.
 func DefaultPath(lookupEnv func(string) (string, bool)) string {
 	if dir, _ := lookupEnv("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
 		return filepath.Join(dir, "phx", socketName)
@@ -37,7 +37,7 @@ func DefaultPath(lookupEnv func(string) (string, bool)) string {
 
 const (
 	socketName = "control.sock"
-	// sharedDirPrefix begins the name of the default directory where everybody may make directories.
+	// sharedDirPrefix begins the name of the default directory in a parent that is writable by everyone, such as /tmp.
 	sharedDirPrefix = "phx-"
 )
 
@@ -52,7 +52,7 @@ func Listen(path string) (*Listener, error) {
 	return l, nil
 }
 
-// A Listener is a socket with the lock that makes it ours. It implements [net.Listener].
+// A Listener is a Unix socket, and a lock on its path that is held while it listens. It implements [net.Listener].
 type Listener struct {
 	path string
 
@@ -99,7 +99,7 @@ func (l *Listener) open() error {
 	return nil
 }
 
-// Renew makes the socket anew if somebody has removed it, and reports whether it did. Calls that have been accepted go on.
+// Renew creates the socket again if its file was removed, and reports whether it did. Accepted calls are not affected.
 func (l *Listener) Renew() (renewed bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -110,11 +110,11 @@ func (l *Listener) Renew() (renewed bool, err error) {
 	if err := l.open(); err != nil {
 		return false, err
 	}
-	_ = old.Close() // Accept goes on with the new one
+	_ = old.Close() // Accept continues with the new one
 	return true, nil
 }
 
-// Accept waits for a call, and takes no notice of a renewal.
+// Accept waits for a call. A renewal of the socket does not end it.
 func (l *Listener) Accept() (net.Conn, error) {
 	for {
 		socket := l.current()
@@ -134,7 +134,7 @@ func (l *Listener) current() net.Listener {
 // Addr returns the address of the socket.
 func (l *Listener) Addr() net.Addr { return l.current().Addr() }
 
-// Close closes the socket, and removes it unless somebody has put another one in its place.
+// Close closes the socket, and removes its file unless that has been replaced.
 func (l *Listener) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -151,18 +151,18 @@ func (l *Listener) Close() error {
 	return err
 }
 
-// A reserve is a listener with a descriptor in reserve: when the process has run out of them, it gives that one up to accept who comes,
-// to say so, and to take it back. Otherwise callers would wait for ever. One goroutine accepts.
+// A reserve is a listener that keeps one descriptor in reserve. When the process has run out of descriptors, it closes that one, accepts
+// the next call, answers it with 503, and opens the reserve again. Otherwise callers would wait for ever. One goroutine accepts.
 type reserve struct {
 	net.Listener
 	log  *slog.Logger
-	file *os.File // nil: it could not be had again yet
-	// told is when the log was last told.
-	told time.Time
+	file *os.File // nil: it could not be opened again yet
+	// logged is when the last line about it was logged.
+	logged time.Time
 }
 
 const (
-	// refusalTime bounds how long one caller who is refused may take: the next ones wait for that.
+	// refusalTime bounds the refusal of one call: the next calls wait for it.
 	refusalTime = 250 * time.Millisecond
 	// refusalLog is the least time between two lines of the log about it.
 	refusalLog = time.Minute
@@ -176,7 +176,7 @@ func newReserve(l net.Listener, log *slog.Logger) *reserve {
 
 func (r *reserve) take() {
 	if r.file == nil {
-		r.file, _ = os.Open(os.DevNull) // without it, who comes waits until there are descriptors
+		r.file, _ = os.Open(os.DevNull) // without it, calls wait until there are descriptors
 	}
 }
 
@@ -188,8 +188,8 @@ func (r *reserve) Accept() (net.Conn, error) {
 		if !noDescriptors(err) {
 			return conn, err
 		}
-		if time.Since(r.told) >= refusalLog {
-			r.told = time.Now()
+		if time.Since(r.logged) >= refusalLog {
+			r.logged = time.Now()
 			r.log.Error(noDescriptorsMessage+": calls of the control API are refused", "hint", noDescriptorsHint)
 		}
 		if r.file == nil {
@@ -201,7 +201,7 @@ func (r *reserve) Accept() (net.Conn, error) {
 		switch {
 		case err == nil:
 			refuse(conn)
-		case !noDescriptors(err): // somebody was quicker
+		case !noDescriptors(err): // another goroutine has taken the descriptor
 			return nil, err
 		}
 	}
@@ -246,7 +246,7 @@ func bind(path, address string) (net.Listener, fs.FileInfo, error) {
 	if err != nil {
 		return nil, nil, listenError(path, err)
 	}
-	socket.(*net.UnixListener).SetUnlinkOnClose(false) // we do that ourselves, and look before
+	socket.(*net.UnixListener).SetUnlinkOnClose(false) // Close does it, if the file is still ours
 	var info fs.FileInfo
 	if err = os.Chmod(path, 0o600); err == nil {
 		info, err = os.Lstat(path)
@@ -258,7 +258,7 @@ func bind(path, address string) (net.Listener, fs.FileInfo, error) {
 	return socket, info, nil
 }
 
-// removeStale removes a socket on which nobody listens.
+// removeStale removes a socket file on which no process listens.
 func removeStale(path, address string) error {
 	info, err := os.Lstat(path)
 	switch {
@@ -286,7 +286,7 @@ func removeStale(path, address string) error {
 	return nil
 }
 
-// errLiving says that there is a server already.
+// errLiving is the error of a path on which another server listens.
 func errLiving(path string) error {
 	return &exit.Error{
 		Code: exit.Failure, Message: "another phx serve is running: it listens on " + path,
@@ -333,8 +333,8 @@ func makeDir(path string) error {
 	return checkShared(path)
 }
 
-// checkShared refuses the default directory, in the runtime directory or where everybody may make directories, if somebody else has
-// made it, or can write in it: who can, can put a socket there. Other directories are the choice of whoever configured them.
+// checkShared refuses the default directory if it belongs to another user, or if others can write in it: they could put a socket there.
+// A configured directory is not checked.
 func checkShared(path string) error {
 	dir := filepath.Dir(path)
 	others := fs.FileMode(0o077)
@@ -345,7 +345,7 @@ func checkShared(path string) error {
 	}
 	info, err := os.Lstat(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil // and so is the socket, which says more
+		return nil // the socket is missing, too, and that error says more
 	}
 	if err != nil {
 		return listenError(path, err)
