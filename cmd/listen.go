@@ -302,7 +302,7 @@ func (ln *listener) printedLarge(ev *phoenix.Event, size int) {
 		ln.largest = size
 		limitMemory(ln.options.buffer, size)
 	}
-	if _, isMessage := ev.Detail.(*phoenix.Message); isMessage && ln.options.stop.none() {
+	if _, isMessage := ev.Detail.(*phoenix.Message); isMessage && ln.options.stop.none() && ln.options.resume == nil {
 		ln.session.events.Release()
 	}
 	if size > hugeLine {
