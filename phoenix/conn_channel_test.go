@@ -276,7 +276,7 @@ func TestLinkLostWhileLeaving(t *testing.T) {
 			"2s reconnected after 1s",
 			"2s room:2 joining 1",
 			"2s room:1 joining 1",
-			"4s room:2 joined {}",
+			"3s room:2 joined {}",
 			"4s room:1 joined {}",
 		)
 	})
