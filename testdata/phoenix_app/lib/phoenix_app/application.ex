@@ -7,6 +7,7 @@ defmodule PhoenixApp.Application do
   def start(_type, _args) do
     children = [
       PhoenixApp.Attempts,
+      PhoenixApp.Logs,
       {Phoenix.PubSub, name: PhoenixApp.PubSub},
       PhoenixApp.Presence,
       PhoenixAppWeb.Endpoint

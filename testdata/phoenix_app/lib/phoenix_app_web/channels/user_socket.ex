@@ -5,6 +5,8 @@ defmodule PhoenixAppWeb.UserSocket do
 
   channel "room:*", PhoenixAppWeb.RoomChannel
   channel "presence:*", PhoenixAppWeb.PresenceChannel
+  channel "log:*", PhoenixAppWeb.LogChannel
+  channel "__absinthe__:*", PhoenixAppWeb.AbsintheChannel
 
   @impl true
   def connect(%{"token" => "bad"}, _socket, _info), do: :error

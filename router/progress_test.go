@@ -1,0 +1,149 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"testing"
+)
+
+// TestProgress compares what a progress says with a plain account of every record: random events with none to three records go to queues
+// with every policy, and are delivered, judged, dropped or given up at random. Nothing is settled before it is, and in the end everything
+// that can be is.
+func TestProgress(t *testing.T) {
+	for seed := range uint64(300) {
+		testProgress(t, seed)
+	}
+}
+
+// An account is the fate of each record of an event, by the payload that names it.
+type account struct {
+	open      map[uint64]int // how many records of an event are neither delivered nor lost in a way that is announced
+	published uint64
+}
+
+func (a *account) done() uint64 {
+	done := a.published
+	for seq, records := range a.open {
+		if records > 0 {
+			done = min(done, seq-1)
+		}
+	}
+	return done
+}
+
+func testProgress(t *testing.T, seed uint64) {
+	rng := rand.New(rand.NewPCG(seed, 1))
+	p, a := NewProgress(), &account{open: map[uint64]int{}}
+	policies := []Policy{DropNewest, DropOldest, Block, Fail}
+	queues := make([]*Queue, 1+rng.IntN(3))
+	origins := make([]*Origin, len(queues))
+	for i := range queues {
+		policy := policies[rng.IntN(len(policies))]
+		limit := int64(1 << 20)
+		if policy != Block {
+			limit = int64(200 + rng.IntN(2000))
+		}
+		queues[i], origins[i] = NewQueue(limit, policy, nil), p.Origin("c")
+	}
+	// lost takes what a queue has lost by its policy off the account: what was put, and is neither waiting nor taken.
+	held := make([][]uint64, len(queues))
+	put := func(i int, c *Chunk) {
+		var seqs []uint64
+		for r := range c.Len() {
+			_, seq := c.Record(r)
+			seqs = append(seqs, seq)
+			a.open[seq]++
+		}
+		before := origins[i].Dropped.Load()
+		err := queues[i].Put(context.Background(), c)
+		held[i] = append(held[i], seqs...)
+		dropped := int(origins[i].Dropped.Load() - before)
+		var gone []uint64
+		switch queues[i].policy {
+		case DropOldest:
+			gone, held[i] = held[i][:dropped], held[i][dropped:]
+		case DropNewest, Fail:
+			gone, held[i] = held[i][len(held[i])-dropped:], held[i][:len(held[i])-dropped]
+		}
+		if errors.Is(err, ErrFull) {
+			return // the rest is lost for good, and comes again
+		}
+		for _, seq := range gone {
+			a.open[seq]--
+		}
+	}
+	chunks := make([]*Chunk, len(queues))
+	flush := func(seq uint64) {
+		for i, c := range chunks {
+			if c != nil {
+				put(i, c)
+				chunks[i] = nil
+			}
+		}
+		p.Published(seq)
+		a.published = seq
+	}
+	take := func(i int) {
+		c, err := queues[i].poll(0)
+		if c == nil {
+			if err != nil && err != io.EOF {
+				t.Fatalf("seed %d: %v", seed, err)
+			}
+			return
+		}
+		n := c.Len()
+		delivered := n
+		if rng.IntN(3) == 0 {
+			delivered = rng.IntN(n + 1)
+		}
+		lost := 0
+		if delivered < n && rng.IntN(2) == 0 {
+			lost = 1
+		}
+		queues[i].GiveBack(c, delivered, lost)
+		for _, seq := range held[i][:delivered+lost] {
+			a.open[seq]--
+		}
+		held[i] = held[i][delivered+lost:]
+	}
+	check := func(when string) {
+		if got, want := p.Done(), a.done(); got != want {
+			t.Fatalf("seed %d, %s: done up to %d, want %d", seed, when, got, want)
+		}
+	}
+	for seq := uint64(1); seq < 200; seq++ {
+		for i := range queues {
+			for range rng.IntN(3) {
+				if chunks[i] == nil {
+					chunks[i] = queues[i].ChunkOf(origins[i])
+				}
+				chunks[i].Commit(append(chunks[i].Buffer(), "a record of some length\n"...), seq)
+			}
+		}
+		if rng.IntN(3) == 0 {
+			flush(seq)
+		}
+		if rng.IntN(2) == 0 {
+			take(rng.IntN(len(queues)))
+		}
+		check("under way")
+	}
+	flush(200)
+	check("all put")
+	gaveUp := rng.IntN(3) == 0
+	for i, q := range queues {
+		if gaveUp && i == 0 {
+			if c, _ := q.poll(0); c != nil {
+				q.ReleaseFirst(c, 0)
+			}
+			q.Abort(nil)
+			continue
+		}
+		for len(held[i]) > 0 {
+			take(i)
+		}
+	}
+	check("at the end")
+}
