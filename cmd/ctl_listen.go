@@ -61,6 +61,7 @@ func (o *ctlListenOptions) ownOptions() []option.Option {
 			Usage: "end after this `TIME`", Example: "1m"},
 		{Flag: "idle-timeout", Group: option.Ending, Common: true, Value: option.Duration(&o.idle, ""),
 			Usage: "end when no signal that --count counts has come for this `TIME`", Example: "30s"},
+		o.output.slurpOption(),
 	}, o.ready.flags("no signal is missed any more"))
 }
 
@@ -77,6 +78,13 @@ func ctlListenRun(ctx context.Context, o *ctlListenOptions) error {
 		}
 		o.request.Where = jq.Bind(where, o.output.Variables)
 	}
+	if o.output.Slurp {
+		if !o.stop.none() || o.count > 0 || o.duration > 0 || o.idle > 0 || o.maxTime > 0 {
+			o.out.slurp(defaultBuffer)
+		} else {
+			return errEndlessSlurp
+		}
+	}
 	if err := o.ready.prepare(o.factory); err != nil {
 		return err
 	}
@@ -84,7 +92,8 @@ func ctlListenRun(ctx context.Context, o *ctlListenOptions) error {
 	ln := &ctlListener{options: o, view: newSignalView(o.output.Output.Format), out: o.out}
 	defer ln.limits.stop()
 	o.out.watchReader()
-	return firstError(withoutDone(ln.run(ctx)), o.stop.result())
+	err := withoutDone(ln.run(ctx))
+	return firstError(err, o.out.printSlurped(err == nil), o.stop.result())
 }
 
 // A ctlListener is `ctl listen` at work: it reads signals, prints them, and decides when it is enough.
@@ -107,7 +116,7 @@ func (ln *ctlListener) run(ctx context.Context) error {
 	}
 	defer stream.Close()
 	ln.limits.start(ln.options.duration, ln.options.idle, func() { ln.out.end(errDone) })
-	if err := ln.options.ready.notify(); err != nil {
+	if err := ln.options.ready.notify(ln.options.log); err != nil {
 		return err
 	}
 	return errors.Join(ln.read(ctx, stream), ln.out.flush())

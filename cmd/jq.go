@@ -112,8 +112,13 @@ func (s *stopConditions) checkEvent(ctx context.Context, ev *phoenix.Event) erro
 	if s.none() {
 		return nil
 	}
+	return s.check(ctx, s.document(ev), ev.Seq)
+}
+
+// document returns the signal of an event, valid until the next call.
+func (s *stopConditions) document(ev *phoenix.Event) jq.Document {
 	s.line = s.encoder.Append(s.line[:0], ev)
-	return s.check(ctx, document(s.line, s.encoder, &s.members), ev.Seq)
+	return document(s.line, s.encoder, &s.members)
 }
 
 // check applies the conditions to a signal in the default format, the one with that seq. Its error ends the command: errDone as

@@ -15,6 +15,7 @@ import (
 
 	"phx/cmd/config"
 	"phx/cmd/internal/exit"
+	"phx/cmd/internal/jq"
 	"phx/cmd/internal/option"
 	"phx/phoenix"
 	"phx/router"
@@ -34,6 +35,9 @@ type listenOptions struct {
 	keepGoing        bool
 	exitOnClose      bool
 	ready            readiness
+	readyWhen        string
+	// seesAll says that all messages become events, also those that --event does not name.
+	seesAll atomic.Bool
 }
 
 // listenOutage is how long listen tries again, once it has joined: before that a person is waiting to see it work.
@@ -91,7 +95,10 @@ func (o *listenOptions) ownOptions() []option.Option {
 			Usage: "go on with the other topics when one cannot be joined, or is lost for good"},
 		{Flag: "exit-on-close", Group: option.Ending, Common: true, Value: option.Switch(&o.exitOnClose),
 			Usage: "do not join again what the server closes; end with 0 when it has closed every topic"},
+		o.output.slurpOption(),
 	}, o.ready.flags("every topic is joined"), []option.Option{
+		{Flag: "ready-when", Value: option.Text(&o.readyWhen, ""),
+			Usage: "be ready only once the jq `EXPR` is true of a signal that comes after every topic is joined, printed or not", Example: "'.data.payload.status == \"ok\"'"},
 		{Flag: "buffer", Value: option.Size(&o.buffer, "64MiB"),
 			Usage: "`SIZE` of what may wait for the reader of stdout", Example: "64MiB"},
 		{Flag: "when-full", Value: whenFullKind.To(&o.whenFull, router.Block.String()),
@@ -124,6 +131,9 @@ func (o *listenOptions) warnOfWildcards() {
 func listenRun(ctx context.Context, o *listenOptions) error {
 	keepLittleGarbage()
 	limitMemory(o.buffer, 0)
+	if o.readyWhen != "" && o.ready.nobodyAsks() {
+		return exit.Usagef("give --ready-file, --ready-fd or --on-ready as well", "--ready-when says when listen is ready, and nobody is told")
+	}
 	if err := o.ready.prepare(o.factory); err != nil {
 		return err
 	}
@@ -142,9 +152,10 @@ func listenRun(ctx context.Context, o *listenOptions) error {
 		reserve(&text.topicWidth, o.topics...)
 	}
 	options.ReadBuffer = listenReadBuffer
-	if o.resume == nil { // which has to see what is not printed, too
-		options.Skip = o.skip()
+	if skip := o.skip(); skip != nil && o.resume == nil { // which has to see what is not printed, too
+		options.Skip = func(topic, event []byte) bool { return !o.seesAll.Load() && skip(topic, event) }
 	}
+	o.seesAll.Store(o.resume != nil || o.readyWhen != "")
 	options.Presence = o.presence
 	if options.Channels, err = o.channels(ctx, o.topics...); err != nil {
 		return err
@@ -154,6 +165,13 @@ func listenRun(ctx context.Context, o *listenOptions) error {
 		return err
 	}
 	o.out.watchReader()
+	if o.output.Slurp {
+		if !o.stop.none() || o.count > 0 || o.duration > 0 || o.idle > 0 || o.maxTime > 0 || o.exitOnClose {
+			o.out.slurp(o.buffer)
+		} else {
+			return errEndlessSlurp
+		}
+	}
 	defer ln.limits.stop()
 	ln.session, err = startSession(ctx, o.connection.Address(), options)
 	if err != nil {
@@ -162,7 +180,8 @@ func listenRun(ctx context.Context, o *listenOptions) error {
 	o.out.onLarge = ln.printedLarge
 	err = ln.run(ctx)
 	ln.close(ctx, err)
-	return firstError(withoutDone(err), ln.failed, o.stop.result())
+	err = firstError(withoutDone(err), ln.failed)
+	return firstError(err, o.out.printSlurped(err == nil), o.stop.result(), ln.readyErrors.failure("--ready-when failed on %s"))
 }
 
 // firstError returns the first of errs that is not nil.
@@ -217,6 +236,11 @@ type listener struct {
 	limits timeLimits
 	// skips reports whether an event is not wanted; nil: all are.
 	skips func(topic, event []byte) bool
+	// mustSkip says that there are events that are not wanted.
+	mustSkip bool
+	// readyWhen is --ready-when as long as it is awaited; nil: it is not given, or was true.
+	readyWhen   *jq.Filter
+	readyErrors recordErrors
 }
 
 func newListener(o *listenOptions) (*listener, error) {
@@ -224,10 +248,13 @@ func newListener(o *listenOptions) (*listener, error) {
 	for _, topic := range o.topics {
 		ln.open[topic], ln.waiting[topic] = true, true
 	}
-	if err := o.stop.compile(o.connection.Name, &o.output, o.log); err != nil {
-		return nil, err
+	ln.mustSkip = ln.skips != nil && o.seesAll.Load()
+	err := o.stop.compile(o.connection.Name, &o.output, o.log)
+	if err == nil && o.readyWhen != "" {
+		ln.readyErrors.log = o.log
+		ln.readyWhen, err = o.output.compileFilter("--ready-when", o.readyWhen, o.log)
 	}
-	return ln, nil
+	return ln, err
 }
 
 // run listens until it is enough; errDone says that it ended as it should.
@@ -242,17 +269,39 @@ func (ln *listener) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := ln.handle(ctx, ev); err != nil {
+		joined := len(ln.waiting) == 0
+		err = ln.handle(ctx, ev)
+		if joined && ln.readyWhen != nil {
+			err = firstError(err, ln.awaitReady(ctx, ev))
+		}
+		if err != nil {
 			return errors.Join(err, ln.out.flush())
 		}
 	}
+}
+
+// awaitReady takes an event that came after every topic was joined: if --ready-when is true of its signal, listen is ready.
+func (ln *listener) awaitReady(ctx context.Context, ev *phoenix.Event) error {
+	matched, err := ln.readyWhen.Match(ctx, ln.options.stop.document(ev))
+	if halt := halted(err); halt != nil {
+		return halt
+	}
+	if err != nil && ctx.Err() == nil {
+		ln.readyErrors.add(ln.readyWhen, err)
+	}
+	if !matched {
+		return nil
+	}
+	ln.readyWhen = nil
+	ln.options.seesAll.Store(ln.options.resume != nil)
+	return ln.options.ready.notify(ln.options.log)
 }
 
 // handle takes one event. Its error ends run.
 func (ln *listener) handle(ctx context.Context, ev *phoenix.Event) error {
 	switch d := ev.Detail.(type) {
 	case *phoenix.Message, *phoenix.PresenceJoin, *phoenix.PresenceLeave, *phoenix.PresenceSync:
-		if _, isMessage := d.(*phoenix.Message); isMessage && ln.options.resume != nil && ln.skips != nil && ln.skips([]byte(ev.Topic), []byte(ev.Name)) {
+		if _, isMessage := d.(*phoenix.Message); isMessage && ln.mustSkip && ln.skips([]byte(ev.Topic), []byte(ev.Name)) {
 			ln.options.resume.printed(ctx, ln.out, ev)
 			return nil
 		}
@@ -356,7 +405,10 @@ func (ln *listener) answered(topic string) error {
 		return nil
 	}
 	ln.limits.start(ln.options.duration, ln.options.idle, func() { ln.out.end(errDone) })
-	return ln.options.ready.notify()
+	if ln.readyWhen != nil {
+		return nil
+	}
+	return ln.options.ready.notify(ln.options.log)
 }
 
 // lost takes a topic that is out for good.

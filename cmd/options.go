@@ -28,6 +28,8 @@ type outputOptions struct {
 	Pretty, Compact bool
 	// Color is when JSON is coloured.
 	Color string
+	// Slurp prints all records as one array, at the end.
+	Slurp bool
 }
 
 // A recordFormat is a value of --output: a format for programs, or text.
@@ -49,7 +51,7 @@ func (o *outputOptions) isText(s *Streams) bool {
 	if o.Output.given {
 		return o.Output.text
 	}
-	return s.OutTerminal && o.Filter == "" && !o.Pretty && !o.Compact
+	return s.OutTerminal && o.Filter == "" && !o.Pretty && !o.Compact && !o.Slurp
 }
 
 // outputOption declares --output with formats of those names.
@@ -99,10 +101,22 @@ func (o *outputOptions) Options() []option.Option {
 	}...)
 }
 
+// slurpOption declares --slurp, for commands that can have an end.
+func (o *outputOptions) slurpOption() option.Option {
+	return option.Option{Flag: "slurp", Group: option.Printing, Value: option.Switch(&o.Slurp),
+		Usage: "print all records at the end, as one JSON array, which --jq gets as a whole"}
+}
+
+// errEndlessSlurp refuses --slurp in a run to which no option sets an end.
+var errEndlessSlurp = exit.Usagef("give --count, --until, --duration, --idle-timeout or --max-time", "--slurp prints at the end, and nothing ends this")
+
 // Check refuses options that contradict each other.
 func (o *outputOptions) Check() error {
 	if o.Pretty && o.Compact {
 		return exit.Usagef("leave one of them out", "--pretty contradicts --compact")
+	}
+	if o.Output.text && o.Slurp {
+		return exit.Usagef("leave one of them out", "--slurp prints JSON, and -o text is none")
 	}
 	if o.Output.text && (o.Filter != "" || o.Raw || o.Pretty || o.Compact) {
 		return exit.Usagef("leave -o text out", "--jq, --raw-output, --pretty and --compact are about JSON, and -o text is none")

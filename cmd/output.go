@@ -212,6 +212,8 @@ type output struct {
 	onLarge func(ev *phoenix.Event, size int)
 	// hand hands over what a filter has yielded that takes long for its next result.
 	hand *time.Timer
+	// slurped collects the records of --slurp until the end; nil: each is printed as it comes.
+	slurped *slurped
 
 	// moved counts what was written, unwritten the records that are being written.
 	moved, unwritten atomic.Int64
@@ -441,7 +443,7 @@ func (out *output) writeChunk(c *router.Chunk, piece func(size int) int) error {
 // flushes.
 func (out *output) add(ev *phoenix.Event) (printed bool, err error) {
 	r := out.renderer
-	if !r.plain() {
+	if out.slurped != nil || !r.plain() {
 		line := bytes.TrimSuffix(r.encode(ev), lineBreak)
 		printed, err = out.addDocument(document(line, r.encoder, &r.members), ev.Seq)
 		if cap(r.line) > largeLine {
@@ -478,6 +480,9 @@ func (out *output) addLine(line []byte, seq uint64) (printed bool, err error) {
 func (out *output) addDocument(document jq.Document, seq uint64) (printed bool, err error) {
 	if len(document.Text) == 0 || out.renderer.halted {
 		return false, nil
+	}
+	if out.slurped != nil {
+		return true, out.slurped.add(document.Text)
 	}
 	if text, known := out.renderer.soon(document); known {
 		if len(text) == 0 {
@@ -522,6 +527,48 @@ func (out *output) addLines(text []byte) error {
 	chunk := out.open()
 	chunk.Commit(append(chunk.Buffer(), text...), 0)
 	return out.flush()
+}
+
+// slurped is the beginning of the array that --slurp prints.
+type slurped struct {
+	array []byte
+	limit int
+}
+
+// slurp has records collected, at most limit bytes of them, until [output.printSlurped].
+func (out *output) slurp(limit int64) { out.slurped = &slurped{limit: int(limit)} }
+
+// add adds a record.
+func (s *slurped) add(record []byte) error {
+	if len(s.array)+len(record) >= s.limit {
+		return &exit.Error{
+			Code: exit.Write, Message: "--slurp has collected as much as --buffer allows",
+			Hint: "allow more with --buffer, or end earlier; what was collected is printed",
+		}
+	}
+	if s.array == nil {
+		s.array = make([]byte, 0, 4<<10)
+		s.array = append(s.array, '[')
+	} else {
+		s.array = append(s.array, ',')
+	}
+	s.array = append(s.array, record...)
+	return nil
+}
+
+// printSlurped prints the array that was collected, if there is one. One without records is printed only of a command that has succeeded. Its
+// error is that of a filter that halts, or of the output.
+func (out *output) printSlurped(succeeded bool) error {
+	s := out.slurped
+	if s == nil || s.array == nil && !succeeded {
+		return nil
+	}
+	out.slurped = nil
+	if s.array == nil {
+		s.array = []byte{'['}
+	}
+	_, err := out.addDocument(jq.Document{Text: append(s.array, ']')}, out.complete.Load())
+	return firstError(err, out.flush())
 }
 
 // filterContext returns what bounds a filter. What was received is still printed when the command is ending, each record in its own
@@ -579,7 +626,7 @@ func (out *output) flush() error {
 
 // publish says that all that is printed of the events so far is queued, and the event under way not.
 func (out *output) publish() {
-	if out.progress != nil {
+	if out.progress != nil && out.slurped == nil {
 		out.progress.Published(out.complete.Load())
 	}
 }

@@ -3,11 +3,15 @@ package cmd
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
+	"os/exec"
 	"strconv"
 	"sync"
+	"syscall"
+	"time"
 
 	"phx/cmd/internal/exit"
 	"phx/cmd/internal/option"
@@ -17,14 +21,21 @@ import (
 // readyLine is what whoever waits for readiness reads.
 const readyLine = "ready\n"
 
-// readiness is --ready-file and --ready-fd, to which a command writes that it is ready. An empty path and the number 0 are none.
+// readiness is --ready-file and --ready-fd, to which a command writes that it is ready, and --on-ready, which it runs. An empty path or
+// command, and the number 0, are none.
 type readiness struct {
-	file string
-	fd   int
+	file    string
+	fd      int
+	command string
 
 	mu sync.Mutex
 	// written says that the file is there, because of us; ended that it must not be, any more.
 	written, ended bool
+	// running is the command of --on-ready, and over is closed when it has ended; nil: it was not started.
+	running *exec.Cmd
+	over    chan struct{}
+	// stderr is what the command writes to.
+	stderr io.Writer
 }
 
 // flags declares their options; when says when the command is ready.
@@ -34,8 +45,13 @@ func (r *readiness) flags(when string) []option.Option {
 			Usage: "`FILE` to write once " + when + "; it is removed at the end", Example: "ready"},
 		{Flag: "ready-fd", Value: option.Checked(&r.fd, "", parseReadyFD),
 			Usage: "number `N` of an open file to write a line to, and close, once " + when, Example: "3"},
+		{Flag: "on-ready", Value: option.Text(&r.command, ""),
+			Usage: "shell `COMMAND` to run once " + when + "; it has no stdin, and its output goes to stderr", Example: "'phx push room:lobby go {}'"},
 	}
 }
+
+// nobodyAsks reports that nobody is to be told.
+func (r *readiness) nobodyAsks() bool { return r.file == "" && r.fd == 0 && r.command == "" }
 
 // parseReadyFD reads the number of a file that the caller has opened, and is not one of those that have another use.
 func parseReadyFD(text string) (int, error) {
@@ -59,16 +75,29 @@ func (r *readiness) prepare(f *factory) error {
 		return exit.Usagef(fmt.Sprintf("open it for phx, for example: phx listen room:lobby --ready-fd %d %d>ready", r.fd, r.fd),
 			"--ready-fd %d: no file is open for writing under this number", r.fd)
 	}
+	r.stderr = f.streams.Err
 	f.traces.add(func() { _ = r.withdraw() })
 	return r.removeFile()
 }
 
-// end removes the file: it does not outlive what it tells of.
+// end removes the file: it does not outlive what it tells of. A command that goes on for longer than onReadyGrace is terminated.
 func (r *readiness) end(log *slog.Logger) {
 	if err := r.withdraw(); err != nil {
 		log.Warn(err.Error())
 	}
+	if r.running == nil {
+		return
+	}
+	select {
+	case <-r.over:
+	case <-time.After(onReadyGrace):
+		log.Warn("the command of --on-ready is still running, and is terminated")
+		_ = r.running.Process.Signal(syscall.SIGTERM) // that it has ended meanwhile is as well
+	}
 }
+
+// onReadyGrace is how long the command of --on-ready may go on after the end.
+const onReadyGrace = time.Second
 
 // withdraw removes the file if it is ours, and keeps it from being written.
 func (r *readiness) withdraw() error {
@@ -92,8 +121,8 @@ func (r *readiness) removeFile() error {
 	return nil
 }
 
-// notify writes to both that the command is ready.
-func (r *readiness) notify() error {
+// notify tells everyone that the command is ready. It is called once.
+func (r *readiness) notify(log *slog.Logger) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ended {
@@ -106,8 +135,32 @@ func (r *readiness) notify() error {
 		}
 	}
 	if r.fd > 0 {
-		return writeReadyFD(r.fd)
+		if err := writeReadyFD(r.fd); err != nil {
+			return err
+		}
 	}
+	if r.command != "" {
+		return r.run(log)
+	}
+	return nil
+}
+
+// run starts the command of --on-ready. It is that of the user, who has asked for it by name: it gets the environment as it is, so that
+// it can be phx itself. That it fails is logged, and is no failure of this command.
+func (r *readiness) run(log *slog.Logger) error {
+	command := exec.Command("sh", "-c", r.command)
+	command.Stdout, command.Stderr = r.stderr, r.stderr
+	command.WaitDelay = onReadyGrace // for its children that keep its output open
+	if err := command.Start(); err != nil {
+		return &exit.Error{Code: exit.Failure, Message: "cannot run the command of --on-ready: " + exit.SystemText(err), Err: err, Hint: "it is run by sh -c"}
+	}
+	r.running, r.over = command, make(chan struct{})
+	go func() {
+		defer close(r.over)
+		if err := command.Wait(); err != nil && !errors.Is(err, exec.ErrWaitDelay) {
+			log.Warn("the command of --on-ready failed: " + err.Error())
+		}
+	}()
 	return nil
 }
 

@@ -239,7 +239,7 @@ func (s *server) notifyReady(ctx context.Context) {
 		if !notified {
 			notified = true
 			s.notifier.Ready()
-			if err := s.ready.notify(); err != nil {
+			if err := s.ready.notify(s.log); err != nil {
 				s.broken <- err
 			}
 		}
