@@ -351,7 +351,8 @@ func (ln *listener) printedLarge(ev *phoenix.Event, size int) {
 		ln.largest = size
 		limitMemory(ln.options.buffer, size)
 	}
-	if _, isMessage := ev.Detail.(*phoenix.Message); isMessage && ln.options.stop.none() && ln.options.resume == nil {
+	_, isMessage := ev.Detail.(*phoenix.Message)
+	if isMessage && ln.options.stop.none() && ln.readyWhen == nil && ln.options.resume == nil {
 		ln.session.events.Release()
 	}
 	if size > hugeLine {
