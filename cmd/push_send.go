@@ -208,7 +208,9 @@ func (s *sender) transmit(ctx context.Context, index int, item *sentItem) (sent 
 	switch {
 	case err == nil:
 		if !s.options.resend {
+			s.mu.Lock() // it may have ended already
 			item.payload = phoenix.Payload{}
+			s.mu.Unlock()
 		}
 		s.progress.sent.Add(1)
 		return true, nil
