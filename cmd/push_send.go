@@ -122,7 +122,7 @@ func (s *sender) sendAll(ctx context.Context) error {
 			return err
 		}
 		index, sent := s.add(item)
-		goOn, err := s.send(ctx, index, sent)
+		goOn, err := s.send(ctx, index, sent, item.payload)
 		if s.options.envelope && s.in.goesOn(err) {
 			s.setBad(sent, err)
 			continue
@@ -134,7 +134,7 @@ func (s *sender) sendAll(ctx context.Context) error {
 }
 
 // send sends an item once it may. It reports whether to go on.
-func (s *sender) send(ctx context.Context, index int, item *sentItem) (goOn bool, err error) {
+func (s *sender) send(ctx context.Context, index int, item *sentItem, payload phoenix.Payload) (goOn bool, err error) {
 	if s.options.envelope {
 		if goOn, err = s.use(ctx, item); err != nil || !goOn {
 			return goOn, err
@@ -143,7 +143,7 @@ func (s *sender) send(ctx context.Context, index int, item *sentItem) (goOn bool
 	if !s.await(ctx, func() bool { return s.mayBegin(item.topic) }) {
 		return false, nil
 	}
-	sent, err := s.transmit(ctx, index, item)
+	sent, err := s.transmit(ctx, index, item, payload)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -191,7 +191,7 @@ func (s *sender) mayBegin(topic string) bool {
 }
 
 // transmit sends an item at the rate that is allowed. sent is false without an error when the connection or ctx has ended, which explains itself.
-func (s *sender) transmit(ctx context.Context, index int, item *sentItem) (sent bool, err error) {
+func (s *sender) transmit(ctx context.Context, index int, item *sentItem, payload phoenix.Payload) (sent bool, err error) {
 	if s.limiter != nil {
 		select { // not Wait, which fails at once when ctx has a deadline that is too early
 		case <-time.After(s.limiter.Reserve().Delay()):
@@ -202,16 +202,11 @@ func (s *sender) transmit(ctx context.Context, index int, item *sentItem) (sent 
 		return false, nil
 	}
 	err = s.session.conn.Send(ctx, phoenix.Push{
-		Topic: item.topic, Name: item.event, Payload: item.payload, Index: index, NoReply: s.options.noReply,
+		Topic: item.topic, Name: item.event, Payload: payload, Index: index, NoReply: s.options.noReply,
 	})
 	var linkErr *phoenix.LinkError
 	switch {
 	case err == nil:
-		if !s.options.resend {
-			s.mu.Lock() // it may have ended already
-			item.payload = phoenix.Payload{}
-			s.mu.Unlock()
-		}
 		s.progress.sent.Add(1)
 		return true, nil
 	case errors.As(err, &linkErr) || errors.Is(err, phoenix.ErrClosed) || errors.Is(err, context.Canceled):
@@ -320,7 +315,7 @@ func (s *sender) sendAgain(ctx context.Context) {
 		item := s.items[index]
 		s.lost = slices.Delete(s.lost, i, i+1)
 		s.mu.Unlock()
-		if sent, _ := s.transmit(ctx, index, item); !sent { // ctx or the connection has ended
+		if sent, _ := s.transmit(ctx, index, item, item.payload); !sent { // ctx or the connection has ended
 			s.mu.Lock()
 			s.lost = slices.Insert(s.lost, 0, index)
 			s.mu.Unlock()
@@ -336,6 +331,9 @@ func (s *sender) add(item pushItem) (index int, added *sentItem) {
 	}
 	if !s.options.envelope {
 		item.topic, item.event = s.options.topic, s.options.event
+	}
+	if !s.options.resend {
+		item.payload = phoenix.Payload{}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -436,10 +434,12 @@ func (s *sender) printed(index int, ev phoenix.Event) (item *sentItem) {
 	item = s.items[index]
 	delete(s.items, index)
 	if ev.Detail != nil {
+		if s.held > maxHeld {
+			defer s.wakeUp()
+		}
 		s.held -= len(ev.Payload.Data) + heldOverhead
 	}
 	s.mu.Unlock()
-	s.wakeUp()
 	return item
 }
 
