@@ -36,6 +36,8 @@ type client struct {
 	normal slog.Level
 	// printsLifecycle reports whether the command prints what it logs by default; nil: it does not.
 	printsLifecycle func() bool
+	// bounded reports whether the command ends by itself, and so is silent by default when all goes well; nil: it is as normal says.
+	bounded func() bool
 
 	// stderr is where the log and the trace go; nil: the stream.
 	stderr   io.Writer
@@ -142,6 +144,9 @@ func (c *client) resolve() error {
 	streams, normal := c.factory.streams, c.normal
 	if streams.ErrTerminal && streams.OutTerminal && c.output.isText(streams) && c.printsLifecycle != nil && c.printsLifecycle() {
 		normal = slog.LevelWarn // who sees both need not read all of it twice
+	}
+	if c.bounded != nil && c.bounded() {
+		normal = slog.LevelWarn
 	}
 	c.log = c.factory.newLogger(c.logging, normal)
 	c.connection.Logger = c.log

@@ -99,7 +99,7 @@ func (c *ctl) bind(command *cobra.Command, run func(ctx context.Context) error) 
 	command.ValidArgsFunction = c.socket.completeArgs(c.factory)
 	shown := only(c.output.Options(), func(flag string) bool { return flag != "output" })
 	shown = append([]option.Option{c.output.outputOption(c.prints...)}, shown...)
-	logging := only(c.logging.Options(), func(flag string) bool { return flag == "log-format" })
+	logging := only(c.logging.Options(), func(flag string) bool { return flag != "trace" })
 	set := option.NewSet(c.own, shown, logging, []option.Option{maxTimeOption(&c.maxTime)})
 	set.Bind(command.Flags())
 	command.RunE = func(command *cobra.Command, _ []string) error {
@@ -132,12 +132,13 @@ func (c *ctl) resolve(set *option.Set) error {
 	if err := errors.Join(c.socket.resolve(lookupEnv), set.Resolve(lookupEnv)); err != nil {
 		return err
 	}
-	if err := c.output.Check(); err != nil {
+	if err := errors.Join(c.output.Check(), c.logging.Check()); err != nil {
 		return err
 	}
 	c.logging.suit(c.output.Color, c.factory)
 	c.log = c.factory.newLogger(c.logging, slog.LevelWarn)
 	c.client = serve.NewClient(c.socket.path)
+	c.client.Log = c.log
 	if c.maxTime > 0 {
 		c.client.Patience = 0 // --max-time says how long
 	}

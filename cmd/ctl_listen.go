@@ -69,6 +69,8 @@ func ctlListenRun(ctx context.Context, o *ctlListenOptions) error {
 	if text := o.renderer.form; text != nil {
 		text.names, text.sentences = true, false
 	}
+	warnOfCommas(o.log, "--topic", o.request.Topic...)
+	warnOfCommas(o.log, "--event", o.request.Event...)
 	if err := o.stop.compile("", &o.output, o.log); err != nil {
 		return err
 	}

@@ -56,8 +56,8 @@ func newListenCmd(f *factory) *cobra.Command {
 		Use:   "listen [TOPIC...]",
 		Short: "Signals on stdout until told to stop",
 		Long: `Joins every topic and prints what the server sends as signals, one a line, until told to stop. It connects
-and joins again by itself; what happens to the link and the channels is logged on stderr, and with --lifecycle
-printed as signals, too.
+and joins again by itself; what happens to the link and the channels is logged on stderr, unless it ends by itself
+(--count, --until, --duration, --idle-timeout) and there is no -v; with --lifecycle it is printed as signals, too.
 
 Without a TOPIC it joins the auto_join_channels of the connection in the config file (--config, --connection).`,
 		Example: `  phx listen room:lobby -o payload
@@ -69,6 +69,7 @@ Without a TOPIC it joins the auto_join_channels of the connection in the config 
 	}
 	o.own = o.ownOptions()
 	o.printsLifecycle = func() bool { return o.lifecycle }
+	o.bounded = func() bool { return o.count > 0 || o.stop.untilExpr != "" || o.duration > 0 || o.idle > 0 }
 	c.ValidArgsFunction = o.completeTopics(math.MaxInt)
 	o.bind(c, func(ctx context.Context) error { return listenRun(ctx, o) })
 	return c
@@ -128,6 +129,16 @@ func (o *listenOptions) warnOfWildcards() {
 	}
 }
 
+// warnOfCommas says that a glob with a comma is one glob. One that is quoted with a backslash is meant.
+func warnOfCommas(log *slog.Logger, flag string, patterns ...string) {
+	for _, pattern := range patterns {
+		if parts := strings.Split(strings.ReplaceAll(pattern, `\,`, ""), ","); len(parts) > 1 {
+			log.Warn("a glob has no commas: this matches names with one; give the flag again for each glob, or write \\, for a comma that is meant",
+				"flag", flag, "glob", pattern)
+		}
+	}
+}
+
 func listenRun(ctx context.Context, o *listenOptions) error {
 	keepLittleGarbage()
 	limitMemory(o.buffer, 0)
@@ -148,6 +159,12 @@ func listenRun(ctx context.Context, o *listenOptions) error {
 		}
 	}
 	o.warnOfWildcards()
+	for _, g := range o.events {
+		warnOfCommas(o.log, "--event", g.String())
+	}
+	for _, g := range o.excluded {
+		warnOfCommas(o.log, "--exclude-event", g.String())
+	}
 	if text := o.renderer.form; text != nil {
 		reserve(&text.topicWidth, o.topics...)
 	}

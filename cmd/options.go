@@ -158,7 +158,7 @@ const (
 func (l *loggingOptions) Options() []option.Option {
 	return option.Logging.In([]option.Option{
 		{Flag: "verbose", Common: true, Shorthand: "v", Value: option.Switch(&l.Verbose),
-			Usage: "log what happens on the connection"},
+			Usage: "log more: each step on the way"},
 		{Flag: "quiet", Value: option.Switch(&l.Quiet),
 			Usage: "log nothing but errors"},
 		{Flag: "log-format", Value: option.Choice(&l.Format, logText, logJSON),

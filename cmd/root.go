@@ -1,15 +1,18 @@
 package cmd
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"phx/cmd/internal/exit"
+	"phx/cmd/internal/option"
 )
 
 // newRootCmd returns the command phx with everything under it.
@@ -28,13 +31,21 @@ channels, pushes events, and prints what the server sends as signals, one JSON o
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          noUnknownCommand,
-		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 		PersistentPreRun: func(*cobra.Command, []string) {
 			f.running = true
 		},
 		SuggestionsMinimumDistance: 2,
 		CompletionOptions:          cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
+	showVersion := false
+	f.bind(root, func(context.Context) error {
+		if showVersion {
+			return printVersion(f, false)
+		}
+		return root.Help()
+	}, []option.Option{
+		{Flag: "version", Shorthand: "V", Value: option.Switch(&showVersion), Usage: "print the version"},
+	})
 	root.SetIn(f.streams.In)
 	root.SetErr(f.streams.Err)
 	root.SetFlagErrorFunc(flagError)
@@ -78,6 +89,9 @@ func flagError(c *cobra.Command, err error) error {
 		return err
 	}
 	if unknown := (*pflag.NotExistError)(nil); errors.As(err, &unknown) {
+		if letters := unknown.GetSpecifiedShortnames(); letters != "" && strings.Contains("0123456789.", letters[:1]) {
+			hint = "an argument that begins with - goes behind --, for example: " + c.CommandPath() + " ... -- -5"
+		}
 		return exit.Usagef(hint, "there is no option %s", dashed(unknown.GetSpecifiedName()))
 	}
 	if missing := (*pflag.ValueRequiredError)(nil); errors.As(err, &missing) {

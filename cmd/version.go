@@ -31,15 +31,17 @@ func newVersionCmd(f *factory) *cobra.Command {
 		Args:  cobra.NoArgs,
 	}
 	f.bind(c, func(context.Context) error {
-		info, _ := debug.ReadBuildInfo()
-		return versionRun(f, newVersionInfo(info), asJSON)
+		return printVersion(f, asJSON)
 	}, []option.Option{
 		{Flag: "json", Value: option.Switch(&asJSON), Usage: "print a JSON object"},
 	})
 	return c
 }
 
-func versionRun(f *factory, v versionInfo, asJSON bool) error {
+// printVersion prints the version of this binary.
+func printVersion(f *factory, asJSON bool) error {
+	info, _ := debug.ReadBuildInfo()
+	v := newVersionInfo(info)
 	if !asJSON {
 		_, err := fmt.Fprintln(f.streams.Out, v)
 		return writeError(err)

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -27,6 +28,8 @@ type Client struct {
 	// Patience is how long a call waits for a sign of life of the server, which gives one every few seconds while it is at work; 0: for
 	// ever. Of a wait for a state, and of a stream, it bounds the time until the first sign. It is set before the first call.
 	Patience time.Duration
+	// Log gets a line about each call, at the level of debugging, without what was sent. Nil: none. It is set before the first call.
+	Log *slog.Logger
 
 	path string
 	http *http.Client
@@ -279,9 +282,13 @@ func (c *Client) do(ctx context.Context, method, path string, query url.Values, 
 	if len(body) > 0 {
 		request.Header.Set("Content-Type", "application/json")
 	}
+	began := time.Now()
 	response, err := c.http.Do(request)
 	if err != nil {
 		return nil, c.explain(ctx, err)
+	}
+	if c.Log != nil {
+		c.Log.Debug("asked phx serve", "method", method, "path", path, "status", response.StatusCode, "took", time.Since(began))
 	}
 	return response, nil
 }
