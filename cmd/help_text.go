@@ -29,6 +29,7 @@ connections:
       - topic: "user:123"
         secret_params: {access_token: {command: [pass, show, backend]}}
         on_join: [{event: subscribe, payload: {to: all}}]
+        resume: {since: .data.payload.id}
 sinks:
   audit: {file: {path: signals.ndjson}}
   hook:

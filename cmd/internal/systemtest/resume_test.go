@@ -317,3 +317,63 @@ routes:
 		t.Errorf("at the end the file says %d, want %d", cursor, log.last)
 	}
 }
+
+// TestResumeCountsWritten: while nobody reads stdout, a rejoin goes on behind what has been written, and not behind what was received.
+func TestResumeCountsWritten(t *testing.T) {
+	t.Parallel()
+	const entries = 20_000
+	since, received := make(chan int, 2), make(chan struct{})
+	var once sync.Once
+	app := func(s *phoenixtest.Server) {
+		s.Mount("/socket", phoenixtest.UserSocket{Channels: []phoenixtest.Route{phoenixtest.RouteFuncs("log:*", phoenixtest.ChannelFuncs{
+			OnJoin: func(s *phoenixtest.Socket, params phoenixtest.Payload) (any, error) {
+				from := phoenixtest.Field(params, "since", -1)
+				since <- from
+				if from < 0 {
+					s.Send(nil)
+				}
+				return nil, nil
+			},
+			OnInfo: func(s *phoenixtest.Socket, _ any) phoenixtest.Result {
+				for n := range entries {
+					s.Push("entry", phoenixtest.Map{"n": n + 1})
+				}
+				s.Conn().SendPing("all")
+				return phoenixtest.NoReply()
+			},
+		})}})
+	}
+	server, err := phoenixtest.Listen(app, phoenixtest.WithTap(func(f phoenixtest.Frame) {
+		if f.FromClient && string(f.Data) == "all" { // the pong: all that came before the ping was read
+			once.Do(func() { close(received) })
+		}
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Close)
+	cmd := exec.Command(binary(t), "listen", "log:a", "-u", server.URL, "--resume", "since=.data.payload.n", "--no-jitter", "--reconnect-after", "500ms")
+	cmd.Env = append(os.Environ(), phxtest.RaceOptions)
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Wait() })
+	if from := <-since; from != -1 {
+		t.Errorf("the first join says since %d", from)
+	}
+	<-received
+	server.DropConns()
+	from := <-since
+	_ = cmd.Process.Kill() // it runs, or the test has failed
+	text, err := io.ReadAll(stdout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if written := strings.Count(string(text), "\n"); from <= 0 || from > written || written == entries {
+		t.Errorf("the rejoin says since %d; %d lines were written of %d", from, written, entries)
+	}
+}
