@@ -10,7 +10,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"strconv"
 
 	"phx/cmd/internal/exit"
 	"phx/cmd/internal/proc"
@@ -144,7 +143,7 @@ func (f *file) save(text []byte) (err error) {
 			return err
 		}
 	}
-	next, err := os.OpenFile(f.path+"."+strconv.Itoa(os.Getpid()), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	next, err := os.OpenFile(f.path+".next", os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
