@@ -159,7 +159,7 @@ func (c *client) resolve() error {
 
 // runBounded runs a command that prints, until a process signal ends it, or maxTime, unless that is zero.
 func (f *factory) runBounded(ctx context.Context, maxTime time.Duration, p printing, run func(context.Context, *output) error) error {
-	ctx, stop := interruptible(ctx, f.die, endingSignals...)
+	ctx, stop := interruptible(ctx, f.die, f.stderr.Gone(), endingSignals...)
 	defer stop()
 	if maxTime > 0 {
 		var cancel context.CancelFunc

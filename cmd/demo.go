@@ -63,7 +63,7 @@ Any token but "bad" is accepted, as --param token=... or --auth-token-file.`,
 }
 
 func demoRun(ctx context.Context, o *demoOptions) error {
-	ctx, stop := interruptible(ctx, o.factory.die, endingSignals...)
+	ctx, stop := interruptible(ctx, o.factory.die, o.factory.stderr.Gone(), endingSignals...)
 	defer stop()
 	options := []phoenixtest.Option{phoenixtest.WithAddr(o.listen)}
 	export := ""

@@ -51,6 +51,7 @@ type factory struct {
 // Main runs phx with the arguments that follow its name, and returns the exit code. A process signal that ended the command
 // is not returned: the process dies of it.
 func Main(args []string, s *Streams) int {
+	surviveBrokenPipes()
 	return run(context.Background(), args, s, proc.Die)
 }
 
@@ -86,6 +87,11 @@ func run(ctx context.Context, args []string, s *Streams, die func(syscall.Signal
 	report(streams.Err, err, f.logJSON, f.reportStyle)
 	return int(codeOf(err))
 }
+
+// surviveBrokenPipes makes a write to a pipe without a reader an error, where it would end the process with all that it leaves to tell
+// others of it. Who writes decides what follows: serve loses that sink, and other commands die of PIPE in the end. Children do not
+// inherit it.
+func surviveBrokenPipes() { ossignal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }
 
 // flagSets returns those of a command and of all below it.
 func flagSets(c *cobra.Command) []*pflag.FlagSet {
@@ -261,8 +267,9 @@ var endingSignals = []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SI
 
 // interruptible returns a context that the first of the given signals ends, its cause an error of [exit.Killed]: the command leaves and
 // closes, and then dies of the signal. A second one is immediate, by die. Signals that the process was started to ignore,
-// as by nohup, stay ignored. stop ends the watch.
-func interruptible(parent context.Context, die func(syscall.Signal), signals ...syscall.Signal) (ctx context.Context, stop func()) {
+// as by nohup, stay ignored. That the reader of the log has gone ends it like a PIPE; with a nil channel it does not count. stop ends
+// the watch.
+func interruptible(parent context.Context, die func(syscall.Signal), logGone <-chan struct{}, signals ...syscall.Signal) (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	received := make(chan os.Signal, 2)
 	for _, sig := range signals {
@@ -275,6 +282,9 @@ func interruptible(parent context.Context, die func(syscall.Signal), signals ...
 		defer close(done)
 		for first := true; ; first = false {
 			select {
+			case <-logGone:
+				logGone = nil
+				cancel(errPipe)
 			case sig := <-received:
 				if !first {
 					die(sig.(syscall.Signal))

@@ -208,7 +208,7 @@ func kill(t *testing.T, sig syscall.Signal) {
 func TestFirstSignalEndsTheContextSecondIsImmediate(t *testing.T) {
 	for _, sig := range endingSignals {
 		died := make(chan syscall.Signal, 1)
-		ctx, stop := interruptible(t.Context(), func(sig syscall.Signal) { died <- sig }, endingSignals...)
+		ctx, stop := interruptible(t.Context(), func(sig syscall.Signal) { died <- sig }, nil, endingSignals...)
 		kill(t, sig)
 		<-ctx.Done()
 		if got, ok := killed(context.Cause(ctx)); !ok || got != sig {
@@ -223,7 +223,7 @@ func TestFirstSignalEndsTheContextSecondIsImmediate(t *testing.T) {
 }
 
 func TestStoppedWatchEndsItsContext(t *testing.T) {
-	ctx, stop := interruptible(t.Context(), func(syscall.Signal) { t.Error("died") }, endingSignals...)
+	ctx, stop := interruptible(t.Context(), func(syscall.Signal) { t.Error("died") }, nil, endingSignals...)
 	stop()
 	if ctx.Err() == nil {
 		t.Error("the context goes on")
@@ -236,7 +236,7 @@ func TestStoppedWatchEndsItsContext(t *testing.T) {
 func TestIgnoredSignalStaysIgnored(t *testing.T) {
 	ossignal.Ignore(syscall.SIGHUP)
 	defer ossignal.Reset(syscall.SIGHUP)
-	ctx, stop := interruptible(t.Context(), func(syscall.Signal) { t.Error("died") }, endingSignals...)
+	ctx, stop := interruptible(t.Context(), func(syscall.Signal) { t.Error("died") }, nil, endingSignals...)
 	defer stop()
 	kill(t, syscall.SIGHUP)
 	kill(t, syscall.SIGTERM)

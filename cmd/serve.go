@@ -78,9 +78,9 @@ func (o *serveOptions) options() []option.Option {
 
 func serveRun(ctx context.Context, o *serveOptions) error {
 	keepLittleGarbage()
-	ctx, stop := interruptible(ctx, o.factory.die, syscall.SIGINT, syscall.SIGTERM)
+	// A log that nobody reads does not end it.
+	ctx, stop := interruptible(ctx, o.factory.die, nil, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	defer surviveBrokenPipes()()
 	hangups, stopHangups := catchHangups()
 	defer stopHangups()
 	o.notifier = serve.NewNotifier(o.log)
@@ -363,14 +363,6 @@ func catchHangups() (hangups <-chan os.Signal, stop func()) {
 	received := make(chan os.Signal, 1)
 	ossignal.Notify(received, syscall.SIGHUP)
 	return received, func() { ossignal.Stop(received) }
-}
-
-// surviveBrokenPipes makes a write to a pipe without a reader an error, where it would end the process: a sink is lost then,
-// and the others go on. Children do not inherit it. undo takes it back.
-func surviveBrokenPipes() (undo func()) {
-	ignored := make(chan os.Signal, 1)
-	ossignal.Notify(ignored, syscall.SIGPIPE)
-	return func() { ossignal.Stop(ignored) }
 }
 
 // compileWhere compiles the predicate of a route or of a subscriber. The router bounds its time.

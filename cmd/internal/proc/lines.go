@@ -2,20 +2,24 @@ package proc
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 )
 
 // A LineWriter writes lines to a file that may stand still: a pipe that nobody reads, a terminal that is stopped. It holds up
 // nobody who writes: lines wait, up to a bound, and those beyond it are lost and counted. While the file takes them, a line is
-// written when Write returns, so that it stands in order with what is written to other files. It may be used by several goroutines
-// at once.
+// written when Write returns, so that it stands in order with what is written to other files. Once nobody can read the file any more,
+// lines go nowhere. It may be used by several goroutines at once.
 type LineWriter struct {
 	w        io.Writer
 	writable func() bool
 	limit    int
+	// gone is closed when a write has found no reader.
+	gone chan struct{}
 
 	mu         sync.Mutex
 	reportLost func(w io.Writer, lost int)
@@ -41,8 +45,11 @@ func NewLineWriter(w io.Writer, reportLost func(w io.Writer, lost int)) *LineWri
 	if f, ok := w.(*os.File); ok {
 		writable = func() bool { return canWrite(f) }
 	}
-	return &LineWriter{w: w, writable: writable, limit: linesLimit, reportLost: reportLost}
+	return &LineWriter{w: w, writable: writable, limit: linesLimit, gone: make(chan struct{}), reportLost: reportLost}
 }
+
+// Gone returns a channel that is closed once a line was written to a pipe that has no reader. The process must not die of that.
+func (l *LineWriter) Gone() <-chan struct{} { return l.gone }
 
 // ReportLost replaces the function that NewLineWriter got.
 func (l *LineWriter) ReportLost(report func(w io.Writer, lost int)) {
@@ -90,6 +97,17 @@ func (l *LineWriter) add(lines []byte) (written <-chan struct{}) {
 // work writes what waits until there is nothing.
 func (l *LineWriter) work() {
 	var spare []byte
+	write := func(lines []byte) {
+		select {
+		case <-l.gone:
+			return
+		default:
+		}
+		// There is nowhere to report any other error.
+		if _, err := l.w.Write(lines); errors.Is(err, syscall.EPIPE) {
+			close(l.gone)
+		}
+	}
 	for {
 		l.mu.Lock()
 		lines, lost, written, report := l.waiting, l.lost, l.written, l.reportLost
@@ -101,8 +119,7 @@ func (l *LineWriter) work() {
 		}
 		l.waiting, l.lost, l.written = spare[:0], 0, nil
 		l.mu.Unlock()
-		// There is nowhere to report that this cannot be written.
-		_, _ = l.w.Write(lines)
+		write(lines)
 		if lost > 0 {
 			report(l.w, lost)
 		}

@@ -126,6 +126,28 @@ func TestLineWriterIsInOrder(t *testing.T) {
 	}
 }
 
+// TestLineWriterNoticesThatNobodyReads: one write finds out; what comes then is neither written nor counted as lost.
+func TestLineWriterNoticesThatNobodyReads(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	l := NewLineWriter(w, func(_ io.Writer, lost int) { t.Errorf("%d lines are lost", lost) })
+	io.WriteString(l, "read\n")
+	select {
+	case <-l.Gone():
+		t.Fatal("a pipe with a reader has none")
+	default:
+	}
+	r.Close()
+	for range 3 {
+		io.WriteString(l, strings.Repeat("unread\n", linesLimit/10))
+		<-l.Gone()
+	}
+	l.Flush()
+}
+
 // TestCanWrite: a pipe that is full takes nothing.
 func TestCanWrite(t *testing.T) {
 	r, w, err := os.Pipe()
