@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -48,8 +49,8 @@ func message(seq uint64, topic, payload string) *phoenix.Event {
 func TestCursors(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "cursors.json")
 	synctest.Test(t, func(t *testing.T) {
-		var done uint64
-		c, err := Open(path, "backend", func() uint64 { return done }, slog.New(slog.DiscardHandler))
+		var done atomic.Uint64
+		c, err := Open(path, "backend", done.Load, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -59,7 +60,7 @@ func TestCursors(t *testing.T) {
 		want := func(topic, object string) {
 			t.Helper()
 			if got := string(c.Of(topic, params)); got != object {
-				t.Errorf("%s at %d: %s, want %s", topic, done, got, object)
+				t.Errorf("%s at %d: %s, want %s", topic, done.Load(), got, object)
 			}
 		}
 		saved := func(text string) {
@@ -74,16 +75,16 @@ func TestCursors(t *testing.T) {
 		f.Note(t.Context(), message(4, "a", `{"n":-1}`), params)
 		f.Note(t.Context(), message(5, "a", `{"n":5}`), params)
 		want("a", "")
-		done = 1
+		done.Store(1)
 		want("a", `{"since":1}`)
 		want("b", "")
-		done = 4
+		done.Store(4)
 		want("a", `{"since":1}`)
 		want("b", `{"since":7}`)
 		time.Sleep(firstLook)
 		synctest.Wait()
 		saved(`{"a":{"since":1},"b":{"since":7}}`)
-		done = 5
+		done.Store(5)
 		time.Sleep(saveInterval / 2)
 		synctest.Wait()
 		saved(`{"a":{"since":1}`)
@@ -91,7 +92,7 @@ func TestCursors(t *testing.T) {
 		synctest.Wait()
 		saved(`{"a":{"since":5}`)
 		f.Note(t.Context(), message(6, "a", `{"n":6}`), params)
-		done = 6
+		done.Store(6)
 		if err := errors.Join(c.Close(), c.Close()); err != nil {
 			t.Error(err)
 		}
