@@ -130,7 +130,12 @@ func startRun(t *testing.T, n *received, dir string, args ...string) *run {
 		defer out.Close()
 		n.read(t, out)
 	}()
-	t.Cleanup(func() { r.end(os.Kill) })
+	t.Cleanup(func() {
+		r.end(os.Kill)
+		if text, err := os.ReadFile(log.Name()); t.Failed() && err == nil {
+			t.Logf("%s said:\n%s", args[0], text[max(0, len(text)-4<<10):])
+		}
+	})
 	return r
 }
 
@@ -298,7 +303,7 @@ routes:
 		serve.end(os.Kill)
 		serve = start()
 	}
-	posted.await(t, log.last)
+	posted.await(t, log.append(t, 1)) // by a serve that is up, whatever came last
 	serve.end(os.Interrupt)
 	text, err := os.ReadFile(filepath.Join(dir, "numbers"))
 	if err != nil {
