@@ -130,11 +130,11 @@ var mutants = []mutant{
 	},
 	{
 		"a gap begins when the loss of the link is noticed", "channel.go",
-		"c.lost = m.link.known\n\t\t\tbegin(", "c.lost = moment{now, m.slept}\n\t\t\tbegin(",
+		"m.lostChannel(c, m.link.known)", "m.lostChannel(c, moment{now, m.slept})",
 	},
 	{
 		"a gap begins when the crash of the channel is read", "channel.go",
-		"c.lost = m.link.known\n\tif reason", "c.lost = moment{f.at, m.slept}\n\tif reason",
+		"missing := m.link.known", "missing := moment{f.at, m.slept}",
 	},
 	{
 		"a gap is measured on a clock that stands still while the system is suspended", "machine.go",

@@ -17,7 +17,7 @@ var pureFiles = []string{"machine.go", "link.go", "channel.go", "push.go", "pres
 // pureImports may be imported by a pure file. Nothing in them reads a clock or does I/O, except as pureNames says.
 var pureImports = []string{
 	"bytes", "cmp", "container/heap", "encoding/binary", "encoding/json", "errors", "fmt", "iter", "log/slog", "maps", "math", "math/bits",
-	"math/rand/v2", "slices", "strconv", "strings", "time", "unicode/utf8", "github.com/jpillora/backoff",
+	"math/rand/v2", "slices", "strconv", "strings", "time", "unicode/utf16", "unicode/utf8", "github.com/jpillora/backoff",
 	// The seed of maphash is drawn once a process; nothing that is seen of a machine depends on it.
 	"hash/maphash",
 }

@@ -111,6 +111,8 @@ const (
 func (e *E) ExitCode() int { return 2 } // bad
 func (e *E) Code() exit.Code { if e == nil { return exit.OK }; return 28 } // bad
 func f(err *exit.Error) error {
+	if err.Code != 0 { // there is one, also a close code
+	}
 	if err.Code == 5 { // bad
 		os.Exit(1) // bad
 	}
@@ -212,7 +214,7 @@ func exitNumbers(file *ast.File) (at []token.Pos) {
 				}
 			}
 		case *ast.BinaryExpr: // err.Code == 2
-			if named(n.X) {
+			if zero, ok := n.Y.(*ast.BasicLit); named(n.X) && !(ok && zero.Value == "0") {
 				numbers(n.Y)
 			}
 		}
