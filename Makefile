@@ -1,7 +1,7 @@
 # What each target does is in scripts/; this only names them.
 
 .DEFAULT_GOAL := build
-.PHONY: help build install man demo check test full fuzz soak lint bench e2e publish-as
+.PHONY: help build install screenshot man demo check test full fuzz soak lint bench e2e publish-as
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -9,13 +9,16 @@ help: ## list the targets
 build: ## ./phx, one static binary
 	@scripts/build
 
-install: ## phx into Go's bin directory
+install: ## phx into Go's bin directory, and where that is
 	@scripts/build --install
+
+screenshot: ## docs/terminal.svg anew, from a real run
+	@scripts/screenshot
 
 man: ## manual pages into ./man
 	@scripts/man
 
-demo: ## see it work: a server, a listener, a push
+demo: ## see it work: a server, a listener, a push; leaves ./phx
 	@scripts/demo
 
 check: ## what one runs all day: formatting, vet, every test but the long ones

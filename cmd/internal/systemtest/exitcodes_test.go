@@ -85,7 +85,7 @@ func claimedEnds(t *testing.T) map[string]bool {
 
 // TestREADMEExitCodes compares the exit codes that the README names in a table with those that there are.
 func TestREADMEExitCodes(t *testing.T) {
-	named := regexp.MustCompile(`(?m)^\| *(\d+) *\|`).FindAllStringSubmatch(string(readREADME(t)), -1)
+	named := regexp.MustCompile(`(?m)^\| *(\d+) *\|`).FindAllStringSubmatch(docPages(t)["README.md"], -1)
 	if named == nil {
 		return // there is no such table: the README points to `phx help exit-codes`
 	}

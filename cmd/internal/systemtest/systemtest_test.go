@@ -1,4 +1,4 @@
-// Package systemtest has the tests of the whole: phx serve under load, in trouble and under systemd, the README, the table of exit
+// Package systemtest has the tests of the whole: phx serve under load, in trouble and under systemd, the README and docs, the table of exit
 // codes, the imports, and a real Phoenix server.
 package systemtest
 
