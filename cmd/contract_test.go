@@ -1,0 +1,213 @@
+package cmd
+
+import (
+	"maps"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"phx/cmd/internal/exit"
+	"phx/cmd/internal/option"
+)
+
+// flagScripts names for each flag a script that fails when the flag is ignored. A flag that several commands share stands here under the
+// first of them.
+var flagScripts = map[string]string{
+	"--version":                    "arguments",
+	"config show --config":         "config_show",
+	"config show --connection":     "config_show",
+	"config show --json":           "config_show",
+	"config validate --verbose":    "help_config",
+	"connect --count":              "connect_count",
+	"connect --interval":           "connect_count",
+	"connect --hold":               "connect_hold",
+	"connect --uri":                "environment",
+	"connect --name":               "listen_signal_format",
+	"connect --param":              "params_and_headers",
+	"connect --header":             "params_and_headers",
+	"connect --join-params":        "join_params",
+	"connect --on-join":            "on_join",
+	"connect --resume":             "listen_resume",
+	"connect --resume-file":        "listen_resume",
+	"connect --auth-token-file":    "connect_bad_token",
+	"connect --any-topic":          "listen_any_topic",
+	"connect --vsn":                "connect_vsn_refused",
+	"connect --cacert":             "tls_cacert",
+	"connect --cert":               "tls_mutual",
+	"connect --key":                "tls_mutual",
+	"connect --insecure":           "tls_certificates",
+	"connect --server-name":        "tls_certificates",
+	"connect --origin":             "origin",
+	"connect --unix-socket":        "unix_socket",
+	"connect --proxy":              "proxy",
+	"connect --compress":           "compress",
+	"connect --require-wss":        "require_wss",
+	"connect --connect-timeout":    "connect_timeout",
+	"connect --timeout":            "push_timeout",
+	"connect --heartbeat-interval": "usage",
+	"connect --heartbeat-timeout":  "connect_not_phoenix",
+	"connect --max-retries":        "connect_count_lost",
+	"connect --max-outage":         "listen_refused_on_reconnect",
+	"connect --reconnect-after":    "connect_count_lost",
+	"connect --rejoin-after":       "delays",
+	"connect --no-reconnect":       "listen_no_reconnect",
+	"connect --no-jitter":          "delays",
+	"connect --max-message":        "payload_too_large",
+	"connect --output":             "output",
+	"connect --jq":                 "jq_does_not_compile",
+	"connect --arg":                "jq_arg",
+	"connect --argjson":            "jq_arg",
+	"connect --raw-output":         "connect_count_jq",
+	"connect --exit-status":        "exit_status",
+	"connect --pretty":             "output",
+	"connect --compact":            "output",
+	"connect --no-trim":            "text_listen",
+	"connect --color":              "output",
+	"connect --verbose":            "connect_verbose",
+	"connect --quiet":              "connect_count",
+	"connect --log-format":         "log_limit",
+	"connect --trace":              "trace",
+	"connect --max-time":           "listen_max_time",
+	"connect --config":             "config",
+	"connect --connection":         "config",
+	"ctl --control":                "serve_socket",
+	"ctl join --params":            "ctl_exit_codes",
+	"ctl join --output":            "ctl_output",
+	"ctl list --output":            "ctl_output",
+	"ctl listen --match":           "ctl_listen_filters",
+	"ctl listen --subscribe":       "ctl_listen_filters",
+	"ctl listen --topic":           "repeated_flags",
+	"ctl listen --event":           "repeated_flags",
+	"ctl listen --where":           "ctl_listen_filters",
+	"ctl listen --count":           "ctl_listen",
+	"ctl listen --until":           "ctl_listen",
+	"ctl listen --fail-on":         "ctl_listen",
+	"ctl listen --duration":        "ctl_listen",
+	"ctl listen --idle-timeout":    "ctl_listen",
+	"ctl listen --slurp":           "listen_slurp",
+	"ctl listen --ready-file":      "ctl_listen",
+	"ctl listen --ready-fd":        "ready_end",
+	"ctl listen --on-ready":        "ctl_output",
+	"ctl push --timeout":           "ctl_exit_codes",
+	"ctl push --no-reply":          "ctl",
+	"ctl push --binary":            "ctl",
+	"ctl restart --wait":           "ctl",
+	"ctl restart --timeout":        "ctl",
+	"ctl start --config":           "ctl",
+	"demo --listen":                "usage",
+	"demo --tls":                   "demo_tls",
+	"demo --quiet":                 "text_demo",
+	"join --stay":                  "join_stay",
+	"listen --event":               "listen_events",
+	"listen --exclude-event":       "listen_events",
+	"listen --count":               "listen_count",
+	"listen --duration":            "listen_duration",
+	"listen --idle-timeout":        "listen_idle_timeout",
+	"listen --lifecycle":           "text_lifecycle",
+	"listen --presence":            "listen_presence",
+	"listen --keep-going":          "listen_join_refused",
+	"listen --exit-on-close":       "listen_exit_on_close",
+	"listen --ready-file":          "listen_ready_file",
+	"listen --ready-fd":            "listen_ready_file",
+	"listen --on-ready":            "listen_on_ready",
+	"listen --ready-when":          "listen_ready_when",
+	"listen --buffer":              "listen_drop_newest",
+	"listen --when-full":           "listen_when_full_fail",
+	"push --lines":                 "push_lines",
+	"push --envelope":              "push_envelope_joins",
+	"push --max-inflight":          "push_max_inflight",
+	"push --rate":                  "push_rate",
+	"push --no-reply":              "push_no_reply",
+	"push --keep-going":            "push_keep_going",
+	"push --failed":                "push_failed_server_dies",
+	"push --resend":                "push_resend",
+	"push --until":                 "push_until",
+	"serve --control":              "serve_socket",
+	"serve --ready-file":           "serve_end",
+	"serve --ready-fd":             "ready_end",
+	"serve --on-ready":             "ctl_output",
+	"version --json":               "version",
+}
+
+// exitScripts names for each exit code a script in which a command ends with it.
+var exitScripts = map[exit.Code]string{
+	exit.OK: "push", exit.Failure: "listen_fail_on", exit.Usage: "usage", exit.JQCompile: "jq_does_not_compile", exit.NoOutput: "exit_status",
+	exit.JQRun: "jq_fails_on_a_record", exit.DNS: "connect_unknown_host", exit.Connect: "connect_nobody", exit.Refused: "connect_bad_token",
+	exit.Write: "stdout_closed", exit.Read: "push_unreadable", exit.Timeout: "push_timeout", exit.TLS: "tls_mutual", exit.LinkLost: "push_link_lost",
+	exit.Certificate: "tls", exit.Join: "join_refused", exit.PushStatus: "push_status", exit.Channel: "push_crash", exit.Hangup: "push_interrupted",
+	exit.Interrupt: "push_interrupted", exit.Pipe: "listen_pipe_head", exit.Terminate: "push_interrupted",
+}
+
+// scriptText returns a script without the files at its end.
+func scriptText(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile("../testdata/script/" + name + ".txtar")
+	if err != nil {
+		t.Error(err)
+	}
+	return string(text)
+}
+
+// TestEveryFlagHasAScript goes through all commands.
+func TestEveryFlagHasAScript(t *testing.T) {
+	// An option that several commands share has one declaration, and so one text.
+	type declaration struct {
+		key, written string
+		commands     []string
+	}
+	declared := map[string]*declaration{}
+	eachCommand(newRootCmd(testFactory()), func(c *cobra.Command) {
+		c.LocalFlags().VisitAll(func(f *pflag.Flag) {
+			o, ok := option.OptionOf(f)
+			if !ok {
+				return
+			}
+			command := strings.TrimPrefix(strings.TrimPrefix(c.CommandPath(), "phx"), " ")
+			d := declared[f.Name+f.Usage]
+			if d == nil {
+				d = &declaration{key: strings.TrimSpace(command + " --" + f.Name), written: " --" + f.Name + `\b`}
+				if o.Shorthand != "" {
+					d.written = "(" + d.written + "| -" + o.Shorthand + `\b)`
+				}
+				declared[f.Name+f.Usage] = d
+			}
+			d.commands = append(d.commands, regexp.QuoteMeta(command))
+			if f.Name == "control" && command == "ctl" {
+				d.commands = append(d.commands, "ctl [a-z]+")
+			}
+		})
+	})
+	left := maps.Clone(flagScripts)
+	for _, d := range declared {
+		delete(left, d.key)
+		used := regexp.MustCompile(`(?m)(^|\bphx) ?(` + strings.Join(d.commands, "|") + `)( [^\n]*)?` + d.written)
+		if script := flagScripts[d.key]; script == "" || !used.MatchString(scriptText(t, script)) {
+			t.Errorf("no script of phx %s: flagScripts names %q, which is none or does without the flag", d.key, script)
+		}
+	}
+	for key := range left {
+		t.Errorf("flagScripts has %q, and there is no such flag, or another command comes first that shares it", key)
+	}
+}
+
+// TestEveryExitCodeHasAScript goes through the table.
+func TestEveryExitCodeHasAScript(t *testing.T) {
+	for _, row := range exit.Table {
+		end := strconv.Itoa(int(row.Code))
+		if row.Code > 128 {
+			end = "(" + end + "|" + row.Name + ")"
+		}
+		ends := regexp.MustCompile(`(?m)^(exits ` + end + ` |ends (-stalled )?\S+ ` + end + `$|pipe \S+ (\d+ )*` + end + `( \d+)*$)`)
+		if row.Code == exit.OK {
+			ends = regexp.MustCompile(`(?m)^exec phx `)
+		}
+		if script := exitScripts[row.Code]; script == "" || !ends.MatchString(scriptText(t, script)) {
+			t.Errorf("no script ends with %d: exitScripts names %q", row.Code, script)
+		}
+	}
+}
