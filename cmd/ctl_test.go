@@ -188,8 +188,8 @@ func TestCtlListen(t *testing.T) {
 		{"--idle-timeout 1ms -q empty", 0, "", "", ""},
 		{"--max-time 1ms -q empty", exit.Timeout, "", "not finished within --max-time", ""},
 		{"-c 1 -q .data.nothing -e", exit.Failure, "null\nnull\nnull\n", "", ""},
-		{"--topic room:* --topic a,b --event x --where .a --subscribe jido.** -c 1 -q 1", 0, "1\n1\n1\n", "",
-			"?event=x&format=signal&subscribe=jido.%2A%2A&topic=room%3A%2A&topic=a%2Cb&where=.a"},
+		{"--topic room:* --topic a\\,b --event x --where .a --subscribe jido.** -c 1 -q 1", 0, "1\n1\n1\n", "",
+			"?event=x&format=signal&subscribe=jido.%2A%2A&topic=room%3A%2A&topic=a%5C%2Cb&where=.a"},
 		{"room:lobby", exit.Usage, "", "an argument too many", ""},
 	}
 	for _, tt := range tests {
