@@ -23,6 +23,7 @@ import (
 //     under pipefail, a `head` that has enough would fail it.
 //   - A block that calls make is checked with `make -n`: CI runs the targets themselves.
 //   - A block ```text or ```json that directly follows is what it prints on stdout; `...` stands for anything on one line.
+//   - A block without a language that directly follows is what it says on stderr; 127.0.0.1:4000 stands for the address of the demo.
 //   - A block ```yaml is a config file that `phx config validate` accepts.
 //   - Commands stand in no other kind of block, and none of them sleeps.
 //   - Each --flag that is named anywhere is a flag of some command, and each relative link leads to a file.
@@ -33,8 +34,8 @@ type docBlock struct {
 	line     int // the first inside
 	language string
 	body     string
-	// output is what a block of commands prints, if the page says so.
-	output string
+	// output and messages are what a block of commands prints on stdout and stderr, if the page says so.
+	output, messages string
 }
 
 func (b docBlock) String() string { return fmt.Sprintf("%s:%d", b.page, b.line) }
@@ -86,8 +87,13 @@ func docBlocks(t *testing.T, page, text string) []docBlock {
 		case fence != nil:
 			inside = false
 			current.body = body.String()
-			if last := len(blocks) - 1; follows && blocks[last].language == "sh" && (current.language == "text" || current.language == "json") {
-				blocks[last].output = current.body
+			if last := len(blocks) - 1; follows && blocks[last].language == "sh" {
+				switch current.language {
+				case "text", "json":
+					blocks[last].output = current.body
+				case "":
+					blocks[last].messages = current.body
+				}
 			}
 			blocks = append(blocks, current)
 			follows = true
@@ -165,7 +171,13 @@ func dryRun(t *testing.T, block docBlock) {
 func (b docBlock) run(t *testing.T) {
 	dir := t.TempDir()
 	env := scriptEnv(t, dir)
-	stdout := runBash(t, dir, append(env, "PHX_URI="+startDemo(t, env)), "-eu", "-c", b.body)
+	uri := startDemo(t, env)
+	stdout, stderr := runBash(t, dir, append(env, "PHX_URI="+uri), "-eu", "-c", b.body)
+	_, address, _ := strings.Cut(strings.TrimSuffix(uri, "/socket"), "://")
+	stderr = strings.ReplaceAll(stderr, address, "127.0.0.1:4000")
+	if b.messages != "" && !outputPattern(b.messages).MatchString(stderr) {
+		t.Errorf("%v: it says on stderr\n%s\nand the page says\n%s", b, stderr, b.messages)
+	}
 	if b.output != "" && !outputPattern(b.output).MatchString(stdout) {
 		t.Errorf("%v: it prints\n%s\nand the page says\n%s", b, stdout, b.output)
 	}
@@ -177,14 +189,14 @@ func scriptEnv(t *testing.T, dir string) []string {
 	return append(os.Environ(), "PATH="+filepath.Dir(binary(t))+string(os.PathListSeparator)+os.Getenv("PATH"), "HOME="+dir, phxtest.RaceOptions)
 }
 
-// runBash runs bash to its end, which has to be 0, and returns its stdout.
-func runBash(t *testing.T, dir string, env []string, args ...string) string {
+// runBash runs bash to its end, which has to be 0.
+func runBash(t *testing.T, dir string, env []string, args ...string) (stdout, stderr string) {
 	t.Helper()
 	stdout, stderr, err := bash(t, dir, env, args...)
 	if err != nil {
 		t.Fatalf("%v: %v\n[stdout]\n%s\n[stderr]\n%s", args, err, stdout, stderr)
 	}
-	return stdout
+	return stdout, stderr
 }
 
 // bash runs bash to its end. What is left in the background is killed.
@@ -300,14 +312,14 @@ func TestInstall(t *testing.T) {
 	long(t)
 	bin := filepath.Join(t.TempDir(), "bin")
 	env := append(os.Environ(), "GOBIN="+bin)
-	stdout := runBash(t, root, env, "scripts/build", "--install")
+	stdout, _ := runBash(t, root, env, "scripts/build", "--install")
 	if want := "phx is installed: " + bin + "/phx\n" + bin + " is not in PATH: "; !strings.HasPrefix(stdout, want) {
 		t.Errorf("it says %q, want %q", stdout, want)
 	}
 	if _, err := os.Stat(filepath.Join(bin, "phx")); err != nil {
 		t.Error(err)
 	}
-	stdout = runBash(t, root, append(env, "PATH="+os.Getenv("PATH")+":"+bin), "scripts/build", "--install")
+	stdout, _ = runBash(t, root, append(env, "PATH="+os.Getenv("PATH")+":"+bin), "scripts/build", "--install")
 	if want := "phx is installed: " + bin + "/phx\n"; stdout != want {
 		t.Errorf("with the directory in PATH it says %q, want %q", stdout, want)
 	}
