@@ -33,7 +33,7 @@ func main() {
 
 func run(args []string, out io.Writer) error {
 	if len(args) < 2 {
-		return errors.New("usage: terminalsvg COLUMNS COMMAND...")
+		return errors.New("usage: terminalsvg COLUMNS COMMAND [COMMAND]...: the width of the terminal, then what is typed into it")
 	}
 	columns, err := strconv.ParseUint(args[0], 10, 16)
 	if err != nil {
