@@ -73,7 +73,7 @@ func runInTerminal(command string, columns uint16) (string, error) {
 
 var (
 	clockPattern    = regexp.MustCompile(`\d\d:\d\d:\d\d\.\d{3}`)
-	durationPattern = regexp.MustCompile(`(?:\d+(?:\.\d+)?|<1) ms\b`)
+	durationPattern = regexp.MustCompile(`(?:\d+(?:\.\d+)?|<1) m?s\b`)
 	addressPattern  = regexp.MustCompile(`127\.0\.0\.1:\d+`)
 	tickPattern     = regexp.MustCompile(`"n":(\x1b\[[0-9;]*m)?\d+`)
 )
