@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -77,6 +78,74 @@ func TestHalfOpenLink(t *testing.T) {
 			"1m11s room:1 joining 1",
 			"1m11s room:1 rejoined after 41s",
 		)
+	})
+}
+
+// slowly returns a dialer to srv whose connections get 10 kB a second, until cut is set and they get nothing.
+func slowly(srv *phoenixtest.Server, cut *atomic.Bool) func(ctx context.Context, network, addr string) (net.Conn, error) {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		far, err := srv.DialContext(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		near, link := net.Pipe()
+		gone := make(chan struct{})
+		go func() {
+			defer close(gone)
+			defer far.Close()
+			_, _ = io.Copy(far, link)
+		}()
+		parts := make(chan []byte, 2000) // what has been sent and is on its way
+		go func() {
+			defer close(parts)
+			for {
+				part := make([]byte, 1000)
+				n, err := far.Read(part)
+				parts <- part[:n] // there is room for all of the test
+				if err != nil {
+					return
+				}
+			}
+		}()
+		go func() {
+			defer link.Close()
+			for part := range parts {
+				if !cut.Load() {
+					_, _ = link.Write(part)
+				}
+				select {
+				case <-time.After(100 * time.Millisecond):
+				case <-gone:
+					return
+				}
+			}
+		}()
+		return near, nil
+	}
+}
+
+// A message of 1 MB at 10 kB a second holds up the answers to heartbeats for longer than they may take, and arrives. A link on which
+// nothing comes any more, in the middle of such a message, is found.
+func TestLargeMessageOnASlowLink(t *testing.T) {
+	bubble(t, phoenixtest.Demo(), func(t *testing.T, srv *phoenixtest.Server) {
+		var cut atomic.Bool
+		_, events := start(t, srv, phoenix.Options{Channels: topics("room:1"), NetDial: slowly(srv, &cut)})
+		log := record(t, events)
+		large := phoenixtest.Map{"text": strings.Repeat("x", 1_000_000)}
+		settle(time.Second)
+		srv.Broadcast("room:1", "large", large)
+		settle(2 * time.Minute)
+		if lost, got := details[*phoenix.Disconnected](log), details[*phoenix.Message](log); len(lost) != 0 || len(got) != 1 {
+			t.Fatalf("%d messages, and lost: %+v", len(got), lost)
+		}
+		srv.Broadcast("room:1", "large", large)
+		settle(50 * time.Second)
+		log.forget()
+		cut.Store(true)
+		settle(41 * time.Second) // the interval, the timeout, and one of the latter for the bytes that came last
+		if lost := details[*phoenix.Disconnected](log); len(lost) != 1 || lost[0].Reason != phoenix.ReasonHeartbeatTimeout {
+			t.Errorf("lost: %+v, want one heartbeat timeout", lost)
+		}
 	})
 }
 
@@ -824,9 +893,13 @@ func TestRetryAfterIsSpread(t *testing.T) {
 		bubble(t, phoenixtest.Demo(), func(t *testing.T, srv *phoenixtest.Server) {
 			refusal := &phoenixtest.Refusal{Status: 503, Header: http.Header{"Retry-After": {"60"}}}
 			srv.Refuse(refusal)
+			begun := time.Now()
 			conn, events := start(t, srv, phoenix.Options{MaxRetries: -1, MaxOutage: 100 * time.Second})
 			log := record(t, events)
 			<-conn.Done()
+			if took := time.Since(begun); took != 100*time.Second {
+				t.Errorf("it was tried for %v, want 100s", took)
+			}
 			retries := details[*phoenix.Reconnecting](log)
 			if len(retries) == 0 || retries[0].Delay < time.Minute || retries[0].Delay > 90*time.Second {
 				t.Fatalf("retries %+v, want the first in 60 to 90 s", retries)

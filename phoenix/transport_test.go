@@ -62,22 +62,26 @@ func TestViolationIsAnswered(t *testing.T) {
 	for name, c := range map[string]struct {
 		sent string
 		want uint16
+		late bool // the server reads once the client has ended
 	}{
-		"opcode":                      {"\x87\x00", 1002},
-		"reserved bit":                {"\xf1\x00", 1002},
-		"masked":                      {"\x81\x80\x00\x00\x00\x00", 1002},
-		"a long ping":                 {"\x89\x7e\x00\x7e" + strings.Repeat("x", 126), 1002},
-		"continuation of nothing":     {"\x80\x01x", 1002},
-		"close code":                  {"\x88\x02\x03\xed", 1002},
-		"close reason not in UTF-8":   {"\x88\x03\x03\xe8\xff", 1007},
-		"message beyond the limit":    {"\x81\x7e\x01\x00" + strings.Repeat("x", 256), 1009},
-		"bad gateway":                 {"\x88\x02\x03\xf6", 1014},
-		"and more than anybody reads": {"\x87\x00" + strings.Repeat("x", 1<<20), 1002},
+		"opcode":                      {"\x87\x00", 1002, false},
+		"reserved bit":                {"\xf1\x00", 1002, false},
+		"masked":                      {"\x81\x80\x00\x00\x00\x00", 1002, false},
+		"a long ping":                 {"\x89\x7e\x00\x7e" + strings.Repeat("x", 126), 1002, false},
+		"continuation of nothing":     {"\x80\x01x", 1002, false},
+		"close code":                  {"\x88\x02\x03\xed", 1002, false},
+		"close reason not in UTF-8":   {"\x88\x03\x03\xe8\xff", 1007, false},
+		"message beyond the limit":    {"\x81\x7e\x01\x00" + strings.Repeat("x", 256), 1009, false},
+		"bad gateway":                 {"\x88\x02\x03\xf6", 1014, false},
+		"and more than anybody reads": {"\x87\x00" + strings.Repeat("x", 1<<20), 1002, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := make(chan uint16, 1)
+			got, ended := make(chan uint16, 1), make(chan struct{})
 			srv := rawServer(t, websocket.Upgrader{}, func(_ *http.Request, conn net.Conn) {
 				go func() { _, _ = io.WriteString(conn, c.sent) }()
+				if c.late {
+					<-ended
+				}
 				var code uint16
 				for {
 					first, data, err := readFrame(conn)
@@ -97,6 +101,7 @@ func TestViolationIsAnswered(t *testing.T) {
 				t.Fatal(err)
 			}
 			_ = conn.Serve(t.Context())
+			close(ended)
 			if code := <-got; code != c.want {
 				t.Errorf("close code %d, want %d", code, c.want)
 			}

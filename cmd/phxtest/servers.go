@@ -185,12 +185,23 @@ var serverVerbs = map[string]struct {
 		s.Broadcast(args[0], args[1], phoenixtest.RawJSON(args[2]))
 		return nil
 	}},
-	// closed waits until no connection is open.
+	// closed waits until no connection is open, and asked N until so many joins have come, answered or not.
 	"closed": {0, func(s *phoenixtest.Server, _ []string) error {
-		ctx, cancel := context.WithTimeout(context.Background(), Patience)
-		defer cancel()
-		return s.Await(ctx, func(st phoenixtest.Stats) bool { return st.Open == 0 })
+		return await(s, func(st phoenixtest.Stats) bool { return st.Open == 0 })
 	}},
+	"asked": {1, func(s *phoenixtest.Server, args []string) error {
+		n, err := strconv.Atoi(args[0])
+		if err != nil {
+			return err
+		}
+		return await(s, func(st phoenixtest.Stats) bool { return st.Joins >= n })
+	}},
+}
+
+func await(s *phoenixtest.Server, what func(phoenixtest.Stats) bool) error {
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
+	defer cancel()
+	return s.Await(ctx, what)
 }
 
 // cmdServer plays with the server that serve has started:
