@@ -202,6 +202,7 @@ var refusalHints = map[int]string{
 	404: "there is no socket at this path: check the path in --uri (endpoint.ex: socket \"/socket\")",
 	426: "the server wants another protocol than WebSocket 13 over HTTP/1.1: check the path in --uri",
 	429: "too many connections: wait, then try again",
+	413: tooLongHint,
 	414: tooLongHint,
 	431: tooLongHint,
 	502: "the proxy in front does not reach the server: is it up?",
@@ -229,6 +230,8 @@ func explainRefusal(err *phoenix.LinkError, otherwise string) string {
 		return "a page of HTML is no answer of connect/3: does a proxy or a firewall in front refuse, or a login page answer?"
 	case err.HTTPStatus == http.StatusNotFound && isPage(err.Body):
 		return "a page of HTML comes from a proxy or another web server: check host and path in --uri, and where the proxy sends them"
+	case err.HTTPStatus == http.StatusBadRequest && strings.Contains(strings.ToLower(err.Body), "too large"):
+		return tooLongHint // nginx: Request Header Or Cookie Too Large
 	case ok && err.RetryAfter > 0:
 		return strings.Replace(hint, "wait,", fmt.Sprintf("wait %v (Retry-After),", err.RetryAfter.Round(time.Second)), 1)
 	case ok:

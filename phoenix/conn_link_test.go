@@ -402,21 +402,38 @@ func TestNotEveryEndIsIdle(t *testing.T) {
 		interval time.Duration
 		after    time.Duration
 		want     time.Duration
+		stuck    bool // nothing is written any more
 	}{
-		"1000":        {func(srv *phoenixtest.Server) { srv.CloseConns(1000) }, 0, 12 * time.Second, 12 * time.Second},
-		"EOF":         {(*phoenixtest.Server).DropConns, 0, 12 * time.Second, 12 * time.Second},
-		"reset":       {(*phoenixtest.Server).ResetConns, 0, 12 * time.Second, 12 * time.Second},
-		"none at all": {(*phoenixtest.Server).DropConns, phoenix.NoHeartbeat, 45 * time.Second, 45 * time.Second},
-		"restart":     {func(srv *phoenixtest.Server) { srv.CloseConns(1012) }, 0, 12 * time.Second, 0},
-		"at once":     {func(srv *phoenixtest.Server) { srv.CloseConns(1002) }, 0, 300 * time.Millisecond, 0},
-		"heartbeat":   {func(srv *phoenixtest.Server) { srv.CloseConns(1002) }, 3 * time.Second, 12*time.Second + 300*time.Millisecond, 0},
+		"1000":                 {func(srv *phoenixtest.Server) { srv.CloseConns(1000) }, 0, 12 * time.Second, 12 * time.Second, false},
+		"EOF":                  {(*phoenixtest.Server).DropConns, 0, 12 * time.Second, 12 * time.Second, false},
+		"reset":                {(*phoenixtest.Server).ResetConns, 0, 12 * time.Second, 12 * time.Second, false},
+		"none at all":          {(*phoenixtest.Server).DropConns, phoenix.NoHeartbeat, 45 * time.Second, 45 * time.Second, false},
+		"restart":              {func(srv *phoenixtest.Server) { srv.CloseConns(1012) }, 0, 12 * time.Second, 0, false},
+		"at once":              {func(srv *phoenixtest.Server) { srv.CloseConns(1002) }, 0, 300 * time.Millisecond, 0, false},
+		"heartbeat":            {func(srv *phoenixtest.Server) { srv.CloseConns(1002) }, 3 * time.Second, 12*time.Second + 300*time.Millisecond, 0, false},
+		"no heartbeat in time": {func(srv *phoenixtest.Server) { srv.CloseConns(1002) }, 3 * time.Second, 5 * time.Second, 0, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, phoenixtest.Demo(), func(t *testing.T, srv *phoenixtest.Server) {
-				_, events := start(t, srv, phoenix.Options{HeartbeatInterval: c.interval})
+				var stuck atomic.Bool
+				released := make(chan struct{})
+				conn, events := start(t, srv, phoenix.Options{
+					HeartbeatInterval: c.interval,
+					NetDial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+						conn, err := srv.DialContext(ctx, network, addr)
+						return &stuckConn{Conn: conn, stuck: &stuck, released: released, closed: make(chan struct{})}, err
+					},
+				})
 				log := record(t, events)
-				settle(c.after)
+				settle(time.Millisecond)
+				if c.stuck { // in a join, which holds up the verdict on heartbeats
+					stuck.Store(true)
+					go func() { _, _ = conn.Join(context.Background(), phoenix.Channel{Topic: "room:1"}) }()
+				}
+				settle(c.after - time.Millisecond)
 				c.end(srv)
+				settle(0)
+				close(released) // the end of the session waits for its writer
 				settle(time.Second)
 				if lost := details[*phoenix.Disconnected](log); len(lost) != 1 || lost[0].Silence != c.want {
 					t.Errorf("got %+v, want a silence of %v", lost, c.want)

@@ -123,6 +123,9 @@ func (m *machine) lost(now time.Time, err *LinkError, attempted uint64) {
 	if !wasClosing {
 		m.setPhase(waiting) // what ends now must not write to a dead session (rule 18)
 	}
+	if wasClosing { // it ends because we close it, and not because it was idle
+		err.Silence = 0
+	}
 	d := &Disconnected{Reason: err.Reason, Code: err.Code, HTTPStatus: err.HTTPStatus, Text: err.Detail(), Silence: err.Silence}
 	begin(&m.link.outage, now)
 	if wasUp {

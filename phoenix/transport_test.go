@@ -109,28 +109,40 @@ func TestViolationIsAnswered(t *testing.T) {
 	}
 }
 
+// A byteConn reads a byte at a time.
+type byteConn struct{ net.Conn }
+
+func (c byteConn) Read(p []byte) (int, error) { return c.Conn.Read(p[:min(len(p), 1)]) }
+
 // A close with 1014, which gorilla does not know, is told with its reason, however it comes.
 func TestBadGatewayReason(t *testing.T) {
 	const reason = "upstream is away \u00e9"
 	frame := "\x88" + string([]byte{byte(2 + len(reason))}) + "\x03\xf6" + reason
 	long := "\x81\x7e\x01\x00" + strings.Repeat("x", 256)
-	for name, pieces := range map[string][]string{
-		"alone":                {frame},
-		"behind a message":     {long + frame},
-		"in two":               {frame[:7], frame[7:]},
-		"byte by byte":         strings.Split(long+frame, ""),
-		"inside of a message":  {"\x01\x01x", frame},
-		"with something after": {frame + "\x89\x00"},
+	for name, c := range map[string]struct {
+		sent   string
+		bytely bool
+	}{
+		"alone":                {frame, false},
+		"behind a message":     {long + frame, false},
+		"byte by byte":         {long + frame, true},
+		"inside of a message":  {"\x01\x01x" + frame, false},
+		"with something after": {frame + "\x89\x00", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			srv := rawServer(t, websocket.Upgrader{}, func(_ *http.Request, conn net.Conn) {
-				for _, piece := range pieces {
-					_, _ = io.WriteString(conn, piece)
-				}
+				_, _ = io.WriteString(conn, c.sent)
 				_, _, _ = readFrame(conn)
 			})
 			srv.Start()
-			conn, err := New(Options{URL: srv.URL})
+			o := Options{URL: srv.URL}
+			if c.bytely {
+				o.NetDial = func(_ context.Context, network, addr string) (net.Conn, error) {
+					conn, err := net.Dial(network, addr)
+					return byteConn{conn}, err
+				}
+			}
+			conn, err := New(o)
 			if err != nil {
 				t.Fatal(err)
 			}

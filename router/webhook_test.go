@@ -514,11 +514,12 @@ func TestWebhookModes(t *testing.T) {
 
 // The signature is what a receiver computes who knows the specification.
 func TestWebhookSignature(t *testing.T) {
-	const key = "a key of 24 bytes, truly"
+	const key = "a key that needs a padding"
 	for _, test := range []struct {
 		secret string
 		ok     bool
-	}{{key, true}, {"whsec_" + base64.StdEncoding.EncodeToString([]byte(key)), true}, {"whsec_!", false}} {
+	}{{key, true}, {"whsec_" + base64.StdEncoding.EncodeToString([]byte(key)), true},
+		{"whsec_" + base64.RawStdEncoding.EncodeToString([]byte(key)), true}, {"whsec_!", false}} {
 		s, _, logged := postTo(t, func(w http.ResponseWriter, r *http.Request) {
 			body, _ := io.ReadAll(r.Body)
 			id, timestamp := r.Header.Get("webhook-id"), r.Header.Get("webhook-timestamp")

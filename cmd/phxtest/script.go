@@ -3,6 +3,7 @@
 package phxtest
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -394,6 +395,31 @@ func cmdSignal(ts *testscript.TestScript, args []string) {
 		ts.Fatalf("usage: signal NAME HUP|INT|KILL|PIPE|TERM|STOP|CONT")
 	}
 	ts.Check(j.cmd.Process.Signal(signalNames[args[1]]))
+	if args[1] == "STOP" {
+		awaitStopped(ts, j.cmd.Process.Pid)
+	}
+}
+
+// awaitStopped waits until no thread of a process runs any more (proc(5), the state in stat): SIGSTOP is sent before it takes effect.
+// Where there is no /proc, it does not wait.
+func awaitStopped(ts *testscript.TestScript, pid int) {
+	deadline := time.Now().Add(Patience)
+	for {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		ts.Check(err)
+		running := slices.ContainsFunc(threads, func(path string) bool {
+			stat, _ := os.ReadFile(path) // a thread that has ended runs no more
+			_, state, found := bytes.Cut(stat, []byte(") "))
+			return found && !bytes.HasPrefix(state, []byte("T"))
+		})
+		if !running {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("process %d does not stop", pid)
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // cmdFeed writes a file to the stdin of a job:

@@ -393,8 +393,9 @@ var strangers = map[string]func(net.Conn){
 	"graphql": upgrade("Sec-WebSocket-Protocol: graphql-ws\r\n", discard),
 	"mute":    upgrade("", discard),
 	"picky":   upgrade("", answer("\x88\x02\x03\xeb")),
-	// rude has channels, each with a message, and answers neither a leave nor a close.
-	"rude": upgrade("", rude),
+	// rude has channels, each with a message, and answers neither a leave nor a close; curt hangs up at a close.
+	"rude": upgrade("", func(nc net.Conn) { _, _ = io.Copy(io.Discard, channels(nc)) }), // until the client hangs up
+	"curt": upgrade("", func(nc net.Conn) { channels(nc) }),
 	// noise sends a million frames that are no messages, and late as many replies that nothing waits for; then they close.
 	"noise": upgrade("", flood("\x81\x01x")),
 	"late":  upgrade("", flood(textFrame(`[null,"99","phoenix","phx_reply",{"status":"ok","response":{}}]`))),
@@ -411,15 +412,14 @@ func parrot(nc net.Conn) {
 	fmt.Fprintf(nc, "HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
 }
 
-// rude answers every message of a client, a leave excepted.
-func rude(nc net.Conn) {
+// channels answers every message of a client, a leave excepted, until one is none. It returns what follows.
+func channels(nc net.Conn) io.Reader {
 	r := bufio.NewReader(nc)
 	for {
 		text, err := readClientFrame(r)
 		var m []json.RawMessage
 		if err != nil || json.Unmarshal(text, &m) != nil || len(m) != 5 {
-			_, _ = io.Copy(io.Discard, r) // until the client hangs up
-			return
+			return r
 		}
 		if string(m[3]) == `"phx_leave"` {
 			continue
@@ -429,7 +429,7 @@ func rude(nc net.Conn) {
 			answer += textFrame(fmt.Sprintf(`[%s,null,%s,"hello",{}]`, m[0], m[2]))
 		}
 		if _, err := io.WriteString(nc, answer); err != nil {
-			return
+			return r
 		}
 	}
 }
