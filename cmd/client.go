@@ -179,6 +179,15 @@ func (f *factory) runBounded(ctx context.Context, maxTime time.Duration, p print
 	return firstError(err, p.renderer.result())
 }
 
+// maxTimeError says that --max-time has passed.
+func maxTimeError(d time.Duration) error {
+	return &exit.Error{
+		Code:    exit.Timeout,
+		Message: fmt.Sprintf("not finished within --max-time %v", d),
+		Hint:    "allow more time, or see with -v what took so long",
+	}
+}
+
 // options returns what to make a connection of. The command may add to it.
 func (c *client) options() (phoenix.Options, error) {
 	o, err := c.connection.Build(c.factory.stdin)

@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -103,6 +104,28 @@ func (w *connectWatch) printConnected(ctx context.Context, up *phoenix.Event) er
 		}
 		connected = next.Clone()
 	}
+}
+
+// appendConnected appends what phx connect says of a connection: where it goes to, how long each stage took, and how long an answer takes.
+func (f *textForm) appendConnected(dst []byte, d *phoenix.Connected, address, how string) []byte {
+	f.line = f.paint(f.line[:0], colorGood, "connected")
+	f.line = f.paint(append(f.line, ' '), "", "to "+address+", "+how)
+	dst = append(appendCut(dst, f.line, f.width()), '\n')
+	f.line = f.line[:0]
+	for _, stage := range []struct {
+		name string
+		took time.Duration
+	}{{"dns", d.Timings.DNS}, {"tcp", d.Timings.TCP}, {"tls", d.Timings.TLS}, {"upgrade", d.Timings.Upgrade}} {
+		if stage.took == 0 {
+			continue
+		}
+		f.line = f.paint(f.line, colorFaint, stage.name)
+		f.line = append(append(f.line, ' '), shortDuration(stage.took.Round(10*time.Microsecond))+columnGap...)
+	}
+	dst = append(appendCut(dst, bytes.TrimRight(f.line, " "), f.width()), '\n')
+	f.line = f.paint(f.line[:0], colorFaint, "round trip")
+	f.line = append(append(f.line, ' '), shortDuration(d.RTT.Round(10*time.Microsecond))...)
+	return append(appendCut(dst, f.line, f.width()), '\n')
 }
 
 // A connectWatch is connect at work once the socket is open: it measures heartbeats, and prints what it is to print.

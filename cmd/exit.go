@@ -2,9 +2,7 @@ package cmd
 
 import (
 	"errors"
-	"fmt"
 	"syscall"
-	"time"
 
 	"phx/cmd/internal/exit"
 	"phx/phoenix"
@@ -28,24 +26,11 @@ func writeError(err error) error {
 	return &exit.Error{Code: exit.Write, Message: "cannot write the output: " + exit.SystemText(err), Hint: hint, Err: err}
 }
 
-// maxTimeError says that --max-time has passed.
-func maxTimeError(d time.Duration) error {
-	return &exit.Error{
-		Code:    exit.Timeout,
-		Message: fmt.Sprintf("not finished within --max-time %v", d),
-		Hint:    "allow more time, or see with -v what took so long",
-	}
-}
-
 // codeOf returns the exit code for err. With several errors joined, the first one's counts. It is the only place that gives the
 // errors of package phoenix a code.
 func codeOf(err error) exit.Code {
 	if e := (*exit.Error)(nil); errors.As(err, &e) {
 		return e.Code
-	}
-	// Until the packages below have no error types of their own any more.
-	if coded := (interface{ ExitCode() int })(nil); errors.As(err, &coded) {
-		return exit.Code(coded.ExitCode())
 	}
 	var (
 		link    *phoenix.LinkError
@@ -87,10 +72,6 @@ func codeOfPush(reason phoenix.PushReason) exit.Code {
 func hintOf(err error) string {
 	if e := (*exit.Error)(nil); errors.As(err, &e) {
 		return e.Hint
-	}
-	// Until the packages below have no error types of their own any more.
-	if hinted := (interface{ Hint() string })(nil); errors.As(err, &hinted) {
-		return hinted.Hint()
 	}
 	return ""
 }

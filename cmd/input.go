@@ -170,26 +170,6 @@ func (in *pushInput) goesOn(err error) bool {
 	return in.skipBad && !in.stuck && errors.As(err, &bad) && bad.Code == exit.Usage
 }
 
-// copyRest writes what next has not returned to w, until ctx ends; then it returns errStopped.
-func (in *pushInput) copyRest(ctx context.Context, w io.Writer) error {
-	in.reader.ctx, in.reader.wake = ctx, nil
-	var err error
-	if in.stream != nil {
-		// It ends where the input was stopped, if it was.
-		if _, err = io.Copy(w, in.stream.Rest()); errors.Is(err, errStopped) && ctx.Err() == nil {
-			err = nil
-		}
-	}
-	if err == nil {
-		_, err = io.Copy(w, in.reader)
-	}
-	var read *jsonstream.ReadError
-	if errors.As(err, &read) {
-		err = read.Err
-	}
-	return err
-}
-
 // maxSkipped is how much of a bad line is kept.
 const maxSkipped = maxInput
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"phx/cmd/internal/exit"
+	"phx/cmd/internal/jsonstream"
 )
 
 // restGrace bounds how long a push that was ended goes on copying the rest of its input.
@@ -123,6 +124,26 @@ func (f *failedInputs) finish(ctx context.Context, in *pushInput) error {
 		}
 	}
 	return nil
+}
+
+// copyRest writes what next has not returned to w, until ctx ends; then it returns errStopped.
+func (in *pushInput) copyRest(ctx context.Context, w io.Writer) error {
+	in.reader.ctx, in.reader.wake = ctx, nil
+	var err error
+	if in.stream != nil {
+		// It ends where the input was stopped, if it was.
+		if _, err = io.Copy(w, in.stream.Rest()); errors.Is(err, errStopped) && ctx.Err() == nil {
+			err = nil
+		}
+	}
+	if err == nil {
+		_, err = io.Copy(w, in.reader)
+	}
+	var read *jsonstream.ReadError
+	if errors.As(err, &read) {
+		err = read.Err
+	}
+	return err
 }
 
 // discard leaves FILE as it was.
