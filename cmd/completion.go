@@ -64,7 +64,8 @@ func completionRun(w io.Writer, root *cobra.Command, shell string) error {
 const completionTime = 500 * time.Millisecond
 
 // completeArgs completes the arguments of a subcommand of ctl, by what its usage line calls them: a NAME by the connections of the
-// running phx serve, a TOPIC by the channels of the connection. Where nobody answers, nothing is completed, and nothing is said.
+// running phx serve, a SINK by its sinks, a TOPIC by the channels of the connection. Where nobody answers, nothing is completed, and
+// nothing is said.
 func (s *ctlSocket) completeArgs(f *factory) cobra.CompletionFunc {
 	return func(c *cobra.Command, args []string, _ string) (words []string, _ cobra.ShellCompDirective) {
 		placeholders := strings.Fields(c.Use)[1:]
@@ -78,6 +79,10 @@ func (s *ctlSocket) completeArgs(f *factory) cobra.CompletionFunc {
 			}
 			for _, connection := range s.connections(c.Context()) {
 				words = append(words, cobra.CompletionWithDesc(connection.Name, connection.Status))
+			}
+		case "SINK":
+			for _, sink := range s.sinks(c.Context()) {
+				words = append(words, cobra.CompletionWithDesc(sink.Name, sink.Status))
 			}
 		case "TOPIC":
 			for _, connection := range s.connections(c.Context()) {
@@ -95,21 +100,31 @@ func (s *ctlSocket) completeArgs(f *factory) cobra.CompletionFunc {
 
 // connections returns those of the running phx serve, none if it does not answer soon.
 func (s *ctlSocket) connections(ctx context.Context) []serve.Connection {
+	return known[serve.Connection](ctx, s, (*serve.Client).Connections)
+}
+
+// sinks returns those of the running phx serve, none if it does not answer soon.
+func (s *ctlSocket) sinks(ctx context.Context) []serve.Sink {
+	return known[serve.Sink](ctx, s, (*serve.Client).Sinks)
+}
+
+// known returns what a call of the control API lists.
+func known[T any](ctx context.Context, s *ctlSocket, call func(*serve.Client, context.Context) ([]json.RawMessage, error)) []T {
 	client := serve.NewClient(s.path)
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(ctx, completionTime)
 	defer cancel()
-	texts, err := client.Connections(ctx)
+	texts, err := call(client, ctx)
 	if err != nil {
 		return nil
 	}
-	connections := make([]serve.Connection, len(texts))
+	list := make([]T, len(texts))
 	for i, text := range texts {
-		if json.Unmarshal(text, &connections[i]) != nil {
+		if json.Unmarshal(text, &list[i]) != nil {
 			return nil
 		}
 	}
-	return connections
+	return list
 }
 
 // completeConnections completes --connection by the names in the config file that the command line, or the environment, has chosen.

@@ -26,6 +26,8 @@ func TestCompletionOfNames(t *testing.T) {
 	for _, verb := range []string{"status", "start", "stop", "restart", "remove", "join", "leave", "push"} {
 		complete("ctl "+verb, names...)
 	}
+	complete("ctl sinks", "audit\tup", "hook\tfailing")
+	complete("ctl sinks hook")
 	complete("ctl stop backend")
 	complete("ctl leave backend")
 	complete("ctl start -f " + file)

@@ -38,6 +38,7 @@ It gives up after 10 s without a sign of life of phx serve (exit 28); --max-time
   phx ctl status backend --wait joined --timeout 30s
   phx ctl push backend room:lobby new_msg '{"body":"hi"}'
   phx ctl listen --match 'phoenix.backend.**' -c 3
+  phx ctl sinks
   phx ctl reload`,
 		Args:                       noUnknownCommand,
 		RunE:                       func(c *cobra.Command, _ []string) error { return c.Help() },
@@ -49,7 +50,7 @@ It gives up after 10 s without a sign of life of phx serve (exit 28); --max-time
 	}})
 	s.set.Bind(c.PersistentFlags())
 	c.AddCommand(
-		newCtlListCmd(f, s), newCtlStatusCmd(f, s),
+		newCtlListCmd(f, s), newCtlStatusCmd(f, s), newCtlSinksCmd(f, s),
 		newCtlStartCmd(f, s), newCtlStopCmd(f, s), newCtlRestartCmd(f, s), newCtlRemoveCmd(f, s),
 		newCtlJoinCmd(f, s), newCtlLeaveCmd(f, s), newCtlPushCmd(f, s),
 		newCtlListenCmd(f, s), newCtlReloadCmd(f, s),
@@ -83,9 +84,9 @@ type ctl struct {
 	maxTime time.Duration
 	// own is the options of the subcommand itself.
 	own []option.Option
-	// prints is what it prints: the values of --output. details says that a connection is told with its channels and counters.
-	prints  []string
-	details bool
+	// prints is what it prints: the values of --output. table writes what it prints for eyes, if that is no signal; nil: connections.
+	prints []string
+	table  func(f *textForm, dst []byte, texts [][]byte) ([]byte, error)
 
 	log      *slog.Logger
 	renderer *renderer
@@ -154,7 +155,11 @@ func (c *ctl) resolve(set *option.Set) error {
 // print prints what a call has answered, JSON texts without line breaks, one record each.
 func (c *ctl) print(ctx context.Context, texts ...[]byte) error {
 	if c.renderer.form != nil && c.prints[0] == printsState[0] {
-		table, err := c.renderer.form.appendConnections(nil, texts, c.details)
+		appendTable := c.table
+		if appendTable == nil {
+			appendTable = (*textForm).appendConnections
+		}
+		table, err := appendTable(c.renderer.form, nil, texts)
 		if err != nil {
 			return err
 		}
@@ -168,9 +173,18 @@ func (c *ctl) print(ctx context.Context, texts ...[]byte) error {
 	return c.out.flush()
 }
 
-// appendConnections appends connections, JSON texts of the control API, as a table of them or, with details, each with its channels and
-// counters. An answer that says no more than what was done is a line.
-func (f *textForm) appendConnections(dst []byte, texts [][]byte, details bool) ([]byte, error) {
+// appendConnections appends connections, JSON texts of the control API, as a table of them.
+func (f *textForm) appendConnections(dst []byte, texts [][]byte) ([]byte, error) {
+	return f.appendEachConnection(dst, texts, false)
+}
+
+// appendConnectionDetails appends connections, each with its channels and counters.
+func (f *textForm) appendConnectionDetails(dst []byte, texts [][]byte) ([]byte, error) {
+	return f.appendEachConnection(dst, texts, true)
+}
+
+// appendEachConnection appends connections. An answer that says no more than what was done is a line.
+func (f *textForm) appendEachConnection(dst []byte, texts [][]byte, details bool) ([]byte, error) {
 	rows := [][]string{{"NAME", "STATUS", "CHANNELS", "SESSION", "SINCE", "URI"}}
 	var failures []byte
 	for i, text := range texts {
@@ -238,12 +252,16 @@ func (f *textForm) appendDetails(dst []byte, c *serve.Connection) []byte {
 	return f.appendTable(append(dst, '\n'), [][]string{names, counts})
 }
 
-// age is how long something has been so, in the two largest units.
+// age is how long something has been so.
 func age(since time.Time) string {
 	if since.IsZero() {
 		return "-"
 	}
-	d := max(time.Since(since), 0)
+	return inTwoUnits(max(time.Since(since), 0))
+}
+
+// inTwoUnits writes a time in the two largest units that it has.
+func inTwoUnits(d time.Duration) string {
 	switch {
 	case d < time.Minute:
 		return fmt.Sprintf("%ds", d/time.Second)
@@ -299,11 +317,16 @@ func (c *ctl) list(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	texts := make([][]byte, len(all))
-	for i, text := range all {
-		texts[i] = text
+	return c.print(ctx, bare(all)...)
+}
+
+// bare returns texts as what [ctl.print] takes.
+func bare(texts []json.RawMessage) [][]byte {
+	list := make([][]byte, len(texts))
+	for i, text := range texts {
+		list[i] = text
 	}
-	return c.print(ctx, texts...)
+	return list
 }
 
 // A ctlWait is the options of commands that wait for a connection to be in a state.
@@ -343,7 +366,7 @@ type ctlStatusOptions struct {
 }
 
 func newCtlStatusCmd(f *factory, s *ctlSocket) *cobra.Command {
-	o := &ctlStatusOptions{ctl: ctl{factory: f, socket: s, prints: printsState, details: true}}
+	o := &ctlStatusOptions{ctl: ctl{factory: f, socket: s, prints: printsState, table: (*textForm).appendConnectionDetails}}
 	o.own = o.options()
 	return o.bind(&cobra.Command{
 		Use:     "status [NAME]",
@@ -416,6 +439,76 @@ func (o *ctlStatusOptions) names(ctx context.Context) ([]string, error) {
 		names[i] = c.Name
 	}
 	return names, nil
+}
+
+func newCtlSinksCmd(f *factory, s *ctlSocket) *cobra.Command {
+	c, name := &ctl{factory: f, socket: s, prints: printsState, table: (*textForm).appendSinks}, ""
+	return c.bind(&cobra.Command{
+		Use:   "sinks [SINK]",
+		Short: "Print a sink, or every one: what waits, is delivered and is lost there",
+		Long: `Prints a sink of phx serve, or every one, one line each: how many signals wait, for how long, and are delivered and lost;
+what came of its attempts, by HTTP status or by how its program ended; and its last error. status is up, failing or over:
+failing says that the last attempt failed and another one is to come, over that none is until a reload. Sinks that
+throw away are left out.`,
+		Example: `  phx ctl sinks
+  phx ctl sinks -q 'select(.status != "up" or .oldest_ms > 60000) | .name' -r`,
+		Args: func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return nil
+			}
+			return ctlArgs("hook", []string{"SINK"}, &name)(c, args)
+		},
+	}, func(ctx context.Context) error {
+		if name != "" {
+			text, err := c.client.Sink(ctx, name)
+			return c.printAnswer(ctx, text, err)
+		}
+		all, err := c.client.Sinks(ctx)
+		if err != nil {
+			return err
+		}
+		return c.print(ctx, bare(all)...)
+	})
+}
+
+// appendSinks appends sinks, JSON texts of the control API, as a table, and behind it the last error of each.
+func (f *textForm) appendSinks(dst []byte, texts [][]byte) ([]byte, error) {
+	rows := [][]string{{"NAME", "KIND", "STATUS", "WAITING", "OLDEST", "DELIVERED", "LOST", "ATTEMPTS"}}
+	var failures []byte
+	for _, text := range texts {
+		var s serve.Sink
+		if err := json.Unmarshal(text, &s); err != nil {
+			return dst, err
+		}
+		oldest := "-"
+		if s.Waiting > 0 {
+			oldest = inTwoUnits(time.Duration(s.OldestMS) * time.Millisecond)
+		}
+		var attempts []string
+		for _, status := range slices.Sorted(maps.Keys(s.Attempts)) {
+			attempts = append(attempts, fmt.Sprintf("%s: %d", status, s.Attempts[status]))
+		}
+		rows = append(rows, []string{
+			s.Name, s.Kind, s.Status, strconv.Itoa(s.Waiting), oldest, strconv.FormatUint(s.Delivered, 10), strconv.FormatUint(s.Lost, 10),
+			strings.Join(attempts, ", "),
+		})
+		if s.LastError == "" {
+			continue
+		}
+		color, line := colorFaint, markLife
+		if s.Status != serve.SinkUp {
+			color, line = colorError, markTrouble
+		}
+		line += s.Name + ": " + oneLine(s.LastError)
+		if !s.LastErrorAt.IsZero() {
+			line += " (" + age(s.LastErrorAt) + " ago)"
+		}
+		failures = append(f.paint(failures, color, line), '\n')
+	}
+	if len(rows) == 1 {
+		return dst, nil
+	}
+	return append(f.appendTable(dst, rows), failures...), nil
 }
 
 func newCtlStopCmd(f *factory, s *ctlSocket) *cobra.Command {

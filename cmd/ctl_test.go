@@ -54,6 +54,11 @@ func TestCtl(t *testing.T) {
 		{"stop backend -q .name", "", 0, "\"backend\"\n", "", "POST /v1/connections/backend/stop"},
 		{"restart backend -q .name", "", 0, "\"backend\"\n", "", "POST /v1/connections/backend/restart"},
 		{"remove backend -q .status", "", 0, "\"removed\"\n", "", "DELETE /v1/connections/backend"},
+		{"sinks -q .name -r", "", 0, "audit\nhook\n", "", ""},
+		{"sinks hook", "", 0, `{"name":"hook","status":"failing","waiting":3}` + "\n", "", "GET /v1/sinks/hook"},
+		{"sinks a/b", "", exit.Failure, "", "serve has no sink \"a/b\"\nphx: `phx ctl sinks` shows", "GET /v1/sinks/a%2Fb"},
+		{"sinks hook audit", "", exit.Usage, "", "an argument too many", ""},
+		{"sinks -o cloudevents", "", exit.Usage, "", "is none of json, text", ""},
 		{"reload", "", exit.Usage, "", "phx: phx.yaml:3:1: it is wrong\nphx: mend it\n", ""},
 		{"join backend room:a -q .data.response", "", 0, "{\"welcome\":true}\n", "", `POST /v1/connections/backend/channels {"topic":"room:a"}`},
 		{`join backend room:a --params {"a":1} -q .type -r`, "", 0, "phoenix.channel.joined\n", "", `POST /v1/connections/backend/channels {"topic":"room:a","params":{"a":1}}`},
@@ -268,6 +273,10 @@ func (b *ctlServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, `{"connections":[{"name":"backend","status":"connected"},{"name":"other","status":"connecting"}]}`)
 		return
 	}
+	if r.Method+r.URL.Path == "GET/v1/sinks" {
+		_, _ = io.WriteString(w, `{"sinks":[{"name":"audit","status":"up","waiting":0},{"name":"hook","status":"failing","waiting":3}]}`)
+		return
+	}
 	b.asked = strings.TrimSpace(r.Method + " " + r.RequestURI + " " + string(body))
 	switch {
 	case r.URL.Path == "/v1/signals":
@@ -277,6 +286,10 @@ func (b *ctlServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case len(path) == 3:
 		b.entry, b.dir = string(body), r.URL.Query().Get("dir")
 		_, _ = io.WriteString(w, `{"name":"backend"}`)
+	case r.URL.Path == "/v1/sinks/hook":
+		_, _ = io.WriteString(w, `{"name":"hook","status":"failing","waiting":3}`)
+	case path[2] == "sinks":
+		ctlError(w, http.StatusNotFound, fmt.Sprintf("serve has no sink %q", strings.TrimPrefix(r.URL.Path, "/v1/sinks/")), "`phx ctl sinks` shows those it has", exit.Failure)
 	case path[3] != "backend":
 		ctlError(w, http.StatusNotFound, fmt.Sprintf("serve has no connection %q", path[3]), "`phx ctl list` shows those it has", exit.Failure)
 	case r.URL.Query().Get("wait") == "joined":

@@ -513,10 +513,10 @@ func (t *textWriter) Write(lines []byte) (int, error) {
 	return len(lines), nil
 }
 
-// The states of connections and channels that are as they should be, and those that are not.
+// The states of connections, channels and sinks that are as they should be, and those that are not.
 var (
-	goodStates = []string{serve.StateConnected, serve.StateJoined}
-	badStates  = []string{string(phoenix.StatusDisconnected), "errored"}
+	goodStates = []string{serve.StateConnected, serve.StateJoined, serve.SinkUp}
+	badStates  = []string{string(phoenix.StatusDisconnected), "errored", serve.SinkFailing, serve.SinkOver}
 )
 
 // appendTable appends rows, the first of which is the heading, in columns that are as wide as what is in them. Lines are cut like those of

@@ -3,6 +3,7 @@ package router
 import (
 	"cmp"
 	"slices"
+	"time"
 )
 
 // A Chunk is a run of whole records, the unit in which they travel through a [Queue]. It comes
@@ -17,6 +18,8 @@ type Chunk struct {
 	buf   []byte
 	marks []mark
 	notes []note // of the announcements among the records
+	// stamps say when the records came, in the order of their marks.
+	stamps []stamp
 	// origin is that of all records, unless the chunk is mixed: some are of others or are
 	// announcements.
 	origin *Origin
@@ -43,6 +46,67 @@ type mark struct {
 type note struct {
 	mark            int
 	count, firstSeq uint64
+}
+
+// A stamp says when the records from a mark on came, up to the mark of the next stamp.
+type stamp struct {
+	mark int
+	at   time.Time
+}
+
+// Stamps are at least stampEvery apart, so a record may seem that much older than it is. A chunk
+// has at most maxStamps, or those of records that came one by one would take as much memory as
+// the records: when there are more, each second one goes.
+const (
+	stampEvery = 100 * time.Millisecond
+	maxStamps  = 64
+)
+
+// stamp says when the records from a mark on came, which is behind all that have a stamp.
+func (c *Chunk) stamp(mark int, at time.Time) {
+	if n := len(c.stamps); n > 0 && at.Sub(c.stamps[n-1].at) < stampEvery {
+		return
+	}
+	if len(c.stamps) == maxStamps {
+		for i := range maxStamps / 2 {
+			c.stamps[i] = c.stamps[2*i]
+		}
+		c.stamps = c.stamps[:maxStamps/2]
+	}
+	c.stamps = append(c.stamps, stamp{mark, at})
+}
+
+// stampFrom gives the next n records of c the stamps of n records of o, from the i-th on.
+func (c *Chunk) stampFrom(o *Chunk, i, n int) {
+	i += o.first
+	for at, s := range o.stamps {
+		if s.mark >= i+n {
+			return
+		}
+		if at+1 == len(o.stamps) || o.stamps[at+1].mark > i {
+			c.stamp(len(c.marks)+max(s.mark-i, 0), s.at)
+		}
+	}
+}
+
+// came returns when the first record came that is no announcement; zero if there is none.
+func (c *Chunk) came() (at time.Time) {
+	first := c.first
+	for _, n := range c.notes {
+		if n.mark == first {
+			first++
+		}
+	}
+	if first == len(c.marks) {
+		return time.Time{}
+	}
+	for _, s := range c.stamps {
+		if s.mark > first {
+			break
+		}
+		at = s.at
+	}
+	return at
 }
 
 // Buffer returns the buffer to append the next record to. What was appended becomes a record with
@@ -149,6 +213,7 @@ func (c *Chunk) hasRoom(w weight) bool {
 func (c *Chunk) append(o *Chunk, i int) {
 	line, seq := o.Record(i)
 	c.takeOver(o)
+	c.stampFrom(o, i, 1)
 	c.buf = append(c.buf, line...)
 	c.marks = append(c.marks, mark{end: len(c.buf), seq: seq, origin: o.OriginOf(i)})
 }
@@ -156,6 +221,7 @@ func (c *Chunk) append(o *Chunk, i int) {
 // appendAll adds the records of o by copying them.
 func (c *Chunk) appendAll(o *Chunk) {
 	c.takeOver(o)
+	c.stampFrom(o, 0, o.Len())
 	shift := len(c.buf) - o.start
 	shiftMarks := len(c.marks) - o.first
 	c.buf = append(c.buf, o.Bytes()...)
@@ -182,6 +248,7 @@ func (c *Chunk) runLength(beforeAny bool) int {
 func (c *Chunk) moveFrom(o *Chunk, n int) weight {
 	end := o.marks[o.first+n-1].end
 	c.origin, c.mixed = o.origin, o.mixed
+	c.stampFrom(o, 0, n)
 	c.buf = append(c.buf, o.buf[o.start:end]...)
 	for _, m := range o.marks[o.first : o.first+n] {
 		m.end -= o.start
@@ -244,6 +311,9 @@ func (c *Chunk) truncate(n int) {
 	for len(c.notes) > 0 && c.notes[len(c.notes)-1].mark >= n {
 		c.notes = c.notes[:len(c.notes)-1]
 	}
+	for len(c.stamps) > 0 && c.stamps[len(c.stamps)-1].mark >= n {
+		c.stamps = c.stamps[:len(c.stamps)-1]
+	}
 	c.marks, c.buf = c.marks[:n], c.buf[:end]
 }
 
@@ -260,7 +330,7 @@ func (c *Chunk) trim() *Chunk {
 // reset empties the chunk and keeps its storage. It is written field by field because that is
 // several times faster.
 func (c *Chunk) reset() {
-	c.buf, c.marks, c.notes = c.buf[:0], c.marks[:0], c.notes[:0]
+	c.buf, c.marks, c.notes, c.stamps = c.buf[:0], c.marks[:0], c.notes[:0], c.stamps[:0]
 	c.origin, c.mixed = nil, false
 	c.first, c.start = 0, 0
 	c.charged = weight{}

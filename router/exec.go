@@ -91,16 +91,23 @@ func (d *ExecDrain) Run(ctx context.Context, q *Queue) error {
 	err := retry(ctx, func() *failure {
 		var err error
 		if child, err = startChild(d.options); err != nil {
+			q.attempted("not started", err)
 			return &failure{err: err}
 		}
 		started := time.Now()
 		w.sent, w.progress = 0, false
 		err = w.write(ctx, child)
 		w.settle(child.end(ctx, err == io.EOF))
-		if err == io.EOF && len(w.chunks) == 0 {
+		succeeded := child.command.ProcessState.Success() && w.progress
+		done := err == io.EOF && len(w.chunks) == 0
+		var failed error
+		if !succeeded && !done && ctx.Err() == nil {
+			failed = errors.New("the program has ended: " + child.status())
+		}
+		q.attempted(child.status(), failed)
+		if done {
 			return nil
 		}
-		succeeded := child.command.ProcessState.Success() && w.progress
 		return &failure{err: err, progress: succeeded || time.Since(started) >= stableAfter}
 	}, func(err error, delay time.Duration) error {
 		if child == nil {

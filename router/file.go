@@ -118,7 +118,7 @@ func (d *FileDrain) Run(ctx context.Context, q *Queue) error {
 		case err == errLook:
 			d.look()
 		case err == nil:
-			n, err := d.write(ctx, c.Bytes())
+			n, err := d.write(ctx, q, c.Bytes())
 			if err != nil {
 				q.ReleaseFirst(c, c.recordsIn(n))
 				return err
@@ -174,7 +174,7 @@ func (d *FileDrain) replaced(ctx context.Context) bool {
 
 // write writes p, which consists of whole lines, and tries until it succeeds or ctx ends. Then it
 // returns the cause, and the first n bytes are written, which are whole lines.
-func (d *FileDrain) write(ctx context.Context, p []byte) (n int, err error) {
+func (d *FileDrain) write(ctx context.Context, q *Queue, p []byte) (n int, err error) {
 	err = retry(ctx, func() *failure {
 		if !d.replaced(ctx) && time.Since(d.checked) >= checkEvery {
 			d.look()
@@ -186,9 +186,11 @@ func (d *FileDrain) write(ctx context.Context, p []byte) (n int, err error) {
 		n += whole
 		d.partial -= whole
 		if err == nil {
+			q.attempted(attemptWritten, nil)
 			d.outage.over("the file can be written again")
 			return nil
 		}
+		q.attempted(attemptFailed, err)
 		d.keepSize()
 		return &failure{err: err, progress: whole > 0}
 	}, func(err error, delay time.Duration) error {

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"sync"
+	"time"
 )
 
 // ErrFull is what [Queue.Put] returns under the policy [Fail] once a record did not fit.
@@ -54,6 +57,8 @@ type Queue struct {
 	// taken counts the chunks that were taken, and announced is the number of the last one with an
 	// announcement.
 	taken, announced uint64
+	held             []*Chunk // taken and not yet given back, in the order in which they were taken
+	tried            Tried
 	inputErr         error // why the input ended; io.EOF: it was complete
 	abortErr         error // why the consumer gave up
 	scratch          Chunk // announcements being weighed
@@ -128,9 +133,12 @@ func ParsePolicy(name string) (Policy, error) {
 // Chunk returns an empty chunk for records without an origin, which are not counted. A producer
 // that has nothing to put should hold no chunk: an idle one costs memory.
 func (q *Queue) Chunk() *Chunk {
+	now := time.Now()
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.pool.get()
+	c := q.pool.get()
+	c.stamp(0, now)
+	return c
 }
 
 // ChunkOf returns an empty chunk to fill with records of o.
@@ -589,6 +597,7 @@ func (q *Queue) number(c *Chunk) {
 	q.arrive()
 	q.taken++
 	c.number = q.taken
+	q.held = append(q.held, c)
 	if len(c.notes) > 0 {
 		q.announced, q.accepted = c.number, false
 	}
@@ -618,6 +627,7 @@ func (q *Queue) Release(c *Chunk) {
 	q.mu.Lock()
 	if taken {
 		q.accept(c, c.Len())
+		q.unhold(c)
 	}
 	q.used = q.used.minus(c.charged)
 	q.pool.put(c)
@@ -629,6 +639,9 @@ func (q *Queue) Release(c *Chunk) {
 // has accepted.
 func (q *Queue) accept(c *Chunk, n int) {
 	c.settle(n)
+	if n > 0 {
+		q.tried.Failing = false
+	}
 	if n == 0 || c.number < q.announced {
 		return
 	}
@@ -636,6 +649,16 @@ func (q *Queue) accept(c *Chunk, n int) {
 	q.accepted = !announced
 	if q.accepted && len(q.pending.list)+len(q.front.list)+len(q.back.list) > 0 {
 		wake(q.ready)
+	}
+}
+
+// unhold takes a chunk that is given back off those that are taken. It is the first one or the
+// last, as a rule.
+func (q *Queue) unhold(c *Chunk) {
+	if n := len(q.held); n > 0 && q.held[n-1] == c {
+		q.held = q.held[:n-1]
+	} else if i := slices.Index(q.held, c); i >= 0 {
+		q.held = slices.Delete(q.held, i, i+1)
 	}
 }
 
@@ -673,6 +696,7 @@ func (q *Queue) giveBack(c *Chunk, delivered, lost int, judged bool) {
 	c.tally(0, delivered, (*Origin).delivered)
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.unhold(c)
 	q.used = q.used.minus(c.charged)
 	c.charged = weight{}
 	q.accept(c, delivered)
@@ -814,6 +838,77 @@ func (q *Queue) Len() (records int, bytes int64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.waiting.records, q.waiting.bytes
+}
+
+// Tried is what the consumer of a [Queue] has tried, so as to deliver records.
+type Tried struct {
+	// Attempts counts attempts by what came of each. The drains of this package have:
+	//
+	//	WebhookDrain  the HTTP status of the answer, or "no answer", or "not sent"
+	//	ExecDrain     how the program ended, such as "exit status 1", or "not started"
+	//	FileDrain     "written" or "failed"
+	//	WriterDrain   "written" or "failed"
+	Attempts map[string]uint64
+	// LastError is what the last failed attempt said, empty if none failed, and LastErrorAt when.
+	LastError   string
+	LastErrorAt time.Time
+	// Failing: nothing was delivered since then.
+	Failing bool
+}
+
+// add adds the attempts of another sink, and takes over its last error if that is later.
+func (t *Tried) add(other Tried) {
+	if t.Attempts == nil {
+		t.Attempts = map[string]uint64{}
+	}
+	for status, n := range other.Attempts {
+		t.Attempts[status] += n
+	}
+	if other.LastErrorAt.After(t.LastErrorAt) {
+		t.LastError, t.LastErrorAt = other.LastError, other.LastErrorAt
+	}
+}
+
+// attempted counts an attempt of the consumer by what came of it. err is nil if it did not fail.
+func (q *Queue) attempted(status string, err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.tried.Attempts == nil {
+		q.tried.Attempts = map[string]uint64{}
+	}
+	q.tried.Attempts[status]++
+	if err != nil {
+		q.tried.LastError, q.tried.LastErrorAt, q.tried.Failing = err.Error(), time.Now(), true
+	}
+}
+
+// backlog returns how many records, announcements not counted, wait or are taken and neither
+// delivered nor lost, their bytes, and when the first of them came.
+func (q *Queue) backlog() (records int, bytes int64, oldest time.Time) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	records, bytes = q.waiting.records-q.waiting.notes, q.waiting.bytes
+	for _, c := range q.held {
+		w := c.weight()
+		records += w.records - w.notes
+		bytes += w.bytes
+		if oldest.IsZero() {
+			oldest = c.came()
+		}
+	}
+	for c := q.head; c != nil && oldest.IsZero(); c = c.next {
+		oldest = c.came()
+	}
+	return records, bytes, oldest
+}
+
+// whatWasTried returns a copy of what the consumer has tried.
+func (q *Queue) whatWasTried() Tried {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	tried := q.tried
+	tried.Attempts = maps.Clone(tried.Attempts)
+	return tried
 }
 
 // wake wakes one goroutine that receives from c, now or next, without blocking: c has room for one

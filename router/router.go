@@ -44,7 +44,7 @@ type Router struct {
 
 	mu    sync.Mutex // held for each change
 	live  map[*Sink]*running
-	past  map[string]counts // of the sinks that are gone, by name
+	past  map[string]*past // of the sinks that are gone, by name
 	ended bool
 }
 
@@ -63,7 +63,7 @@ func New(log *slog.Logger) *Router {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	r := &Router{Grace: DefaultGrace, log: log, live: map[*Sink]*running{}, past: map[string]counts{}}
+	r := &Router{Grace: DefaultGrace, log: log, live: map[*Sink]*running{}, past: map[string]*past{}}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	first, _ := newTable(nil, nil)
 	first.refs.Store(1)
@@ -433,80 +433,114 @@ func (r *Router) swap(t *table) *table {
 	return old
 }
 
-// SinkStats is a row of [Router.Stats].
+// SinkStats is what there is to know about a sink.
 type SinkStats struct {
-	Sink string
-	// Connection is whose signals the counters count. It is empty in the one row of each sink that
-	// is about its queue.
-	Connection string
-	// Delivered and Dropped count signals since the router was made: a sink that replaces one of
-	// its name goes on from where that one ends. Both are 0 in the row of the queue.
-	Delivered, Dropped uint64
-	// Waiting and WaitingBytes are what the queue holds, in the row of the queue.
+	Name, Kind string
+	// Waiting is how many signals were routed to the sink and are neither delivered nor lost, those
+	// included that the drain is working on. WaitingBytes is their size. Oldest is how long the first
+	// of them has waited; 0 if there is none. It is a little more than the truth, see stampEvery.
 	Waiting      int
 	WaitingBytes int64
-	// Err is why the sink is dead, in the row of the queue; nil while it lives.
+	Oldest       time.Duration
+	// Tried, whose Attempts are not nil, and the counters of Connections began when the router was made: a sink that replaces one
+	// of its name goes on from where that one ends.
+	Tried
+	// Connections are those of which the sink got signals, in the order of their names.
+	Connections []ConnectionStats
+	// Err is why the sink is dead; nil while it lives.
 	Err error
 }
 
-// counts are what became of the signals of each connection.
-type counts map[string]*count
-
-type count struct{ delivered, dropped uint64 }
-
-// add adds what a sink has counted.
-func (c counts) add(s *Sink) {
-	for _, o := range s.counters() {
-		sum := c[o.Connection]
-		if sum == nil {
-			sum = &count{}
-			c[o.Connection] = sum
-		}
-		sum.delivered += o.Delivered.Load()
-		sum.dropped += o.Dropped.Load()
-	}
+// ConnectionStats is what became of the signals of a connection at a sink.
+type ConnectionStats struct {
+	Connection         string
+	Delivered, Dropped uint64
 }
 
-// Stats returns, for each sink of now, a row about its queue, and then one for each connection of
-// which it got signals.
+// Sum returns how many signals the sink has delivered and lost, of all connections.
+func (s *SinkStats) Sum() (delivered, lost uint64) {
+	for _, c := range s.Connections {
+		delivered += c.Delivered
+		lost += c.Dropped
+	}
+	return delivered, lost
+}
+
+// A past is what sinks of one name, which are gone, have counted.
+type past struct {
+	connections map[string]*ConnectionStats
+	tried       Tried
+}
+
+// add adds what a sink has counted.
+func (p *past) add(s *Sink) {
+	for _, o := range s.counters() {
+		p.count(ConnectionStats{o.Connection, o.Delivered.Load(), o.Dropped.Load()})
+	}
+	p.tried.add(s.queue.whatWasTried())
+}
+
+// count adds what became of the signals of a connection.
+func (p *past) count(c ConnectionStats) {
+	if p.connections == nil {
+		p.connections = map[string]*ConnectionStats{}
+	}
+	sum := p.connections[c.Connection]
+	if sum == nil {
+		sum = &ConnectionStats{Connection: c.Connection}
+		p.connections[c.Connection] = sum
+	}
+	sum.Delivered += c.Delivered
+	sum.Dropped += c.Dropped
+}
+
+// Stats returns what there is to know about each sink of now.
 func (r *Router) Stats() []SinkStats {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var rows []SinkStats
+	var all []SinkStats
 	for _, s := range r.table.Load().sinks {
-		row := SinkStats{Sink: s.Name()}
-		row.Waiting, row.WaitingBytes = s.queue.Len()
-		if s.hasEnded() {
-			row.Err = s.err
-		}
-		rows = append(rows, row)
-		all := counts{}
-		for connection, past := range r.past[s.Name()] {
-			sum := *past
-			all[connection] = &sum
-		}
-		all.add(s)
-		for _, leaving := range r.leaving(s.Name()) {
-			all.add(leaving.sink)
-		}
-		for _, connection := range slices.Sorted(maps.Keys(all)) {
-			sum := all[connection]
-			rows = append(rows, SinkStats{
-				Sink: s.Name(), Connection: connection, Delivered: sum.delivered, Dropped: sum.dropped,
-			})
-		}
+		all = append(all, r.stats(s))
 	}
-	return rows
+	return all
+}
+
+func (r *Router) stats(s *Sink) SinkStats {
+	row := SinkStats{Name: s.Name(), Kind: s.options.Kind}
+	var oldest time.Time
+	if row.Waiting, row.WaitingBytes, oldest = s.queue.backlog(); !oldest.IsZero() {
+		row.Oldest = time.Since(oldest)
+	}
+	if s.hasEnded() {
+		row.Err = s.err
+	}
+	var sum past
+	if before := r.past[s.Name()]; before != nil {
+		for _, c := range before.connections {
+			sum.count(*c)
+		}
+		sum.tried.add(before.tried)
+	}
+	for _, leaving := range r.leaving(s.Name()) {
+		sum.add(leaving.sink)
+	}
+	sum.add(s)
+	row.Tried = sum.tried
+	row.Failing = s.queue.whatWasTried().Failing
+	for _, connection := range slices.Sorted(maps.Keys(sum.connections)) {
+		row.Connections = append(row.Connections, *sum.connections[connection])
+	}
+	return row
 }
 
 // keepCounts remembers what a sink that is gone has counted.
 func (r *Router) keepCounts(s *Sink) {
-	past := r.past[s.Name()]
-	if past == nil {
-		past = counts{}
-		r.past[s.Name()] = past
+	before := r.past[s.Name()]
+	if before == nil {
+		before = &past{}
+		r.past[s.Name()] = before
 	}
-	past.add(s)
+	before.add(s)
 }
 
 // Forget drops the counters of a connection that is gone for good. Those of one that has a
@@ -517,7 +551,7 @@ func (r *Router) Forget(connection string) {
 	for s := range r.live {
 		s.forget(connection)
 	}
-	for _, past := range r.past {
-		delete(past, connection)
+	for _, before := range r.past {
+		delete(before.connections, connection)
 	}
 }

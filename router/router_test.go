@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"reflect"
 	"runtime"
 	"slices"
 	"strconv"
@@ -437,20 +438,20 @@ func TestDeadSink(t *testing.T) {
 		}
 		rows := r.Stats()
 		want := []SinkStats{
-			{Sink: "dead", Err: dead.err},
-			{Sink: "dead", Connection: "backend", Delivered: 1, Dropped: 9},
-			{Sink: "other"},
-			{Sink: "other", Connection: "backend", Delivered: 10},
+			{Name: "dead", Err: dead.err, Tried: untried, Connections: []ConnectionStats{{"backend", 1, 9}}},
+			{Name: "other", Tried: untried, Connections: []ConnectionStats{{"backend", 10, 0}}},
 		}
-		if !slices.Equal(rows, want) {
+		if !reflect.DeepEqual(rows, want) {
 			t.Errorf("Stats: %+v, want %+v", rows, want)
 		}
 		if n := log.count("level=ERROR"); n != 1 || log.count("no space left on device") != 1 {
 			t.Errorf("%d errors logged, want 1: %s", n, &log.text)
 		}
 		r.Forget("backend")
-		if rows := r.Stats(); len(rows) != 2 {
-			t.Errorf("after Forget: %+v", rows)
+		for _, row := range r.Stats() {
+			if row.Connections != nil {
+				t.Errorf("after Forget: %+v", row)
+			}
 		}
 		if err := r.Shutdown(t.Context()); err == nil || !strings.Contains(err.Error(), "dead") {
 			t.Errorf("Shutdown: %v", err)
@@ -519,24 +520,93 @@ func TestTableWaitsForOlderOnes(t *testing.T) {
 	}
 }
 
+// untried is what a drain says that counts no attempts.
+var untried = Tried{Attempts: map[string]uint64{}}
+
+// TestStatsTellWhatWaits: a signal waits until it is delivered or lost, also while the drain works
+// on it, and announcements are none of those that wait.
 func TestStatsTellWhatWaits(t *testing.T) {
-	r := New(nil)
-	sink := roomySink("out", drainFunc(func(ctx context.Context, q *Queue) error { <-ctx.Done(); return ctx.Err() }))
-	apply(t, r, []*Sink{sink}, toAll("out"))
-	p := r.Publisher("backend")
-	p.Publish(tick(1))
-	p.Publish(tick(2))
-	p.Flush()
-	bytes := len(lineOf(signal.FormatSignal, "backend", tick(1))) + len(lineOf(signal.FormatSignal, "backend", tick(2)))
-	want := []SinkStats{{Sink: "out", Waiting: 2, WaitingBytes: int64(bytes)}, {Sink: "out", Connection: "backend"}}
-	if rows := r.Stats(); !slices.Equal(rows, want) {
-		t.Errorf("Stats: %+v, want %+v", rows, want)
-	}
-	ended, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := r.Shutdown(ended); err == nil {
-		t.Error("Shutdown says that everything was delivered")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		steps := make(chan func(q *Queue, held *[]*Chunk))
+		drain := drainFunc(func(ctx context.Context, q *Queue) error {
+			var held []*Chunk
+			for step := range steps {
+				step(q, &held)
+			}
+			for _, c := range held {
+				q.ReleaseFirst(c, 0)
+			}
+			return nil
+		})
+		r := New(nil)
+		s := NewSink(SinkOptions{Name: "out", Kind: "test", Format: signal.FormatSignal, Records: 4, Bytes: 1 << 20, Policy: DropOldest, Drain: drain})
+		apply(t, r, []*Sink{s}, toAll("out"))
+		p := r.Publisher("backend")
+		size := int64(len(lineOf(signal.FormatSignal, "backend", tick(1))))
+		var seq uint64
+		put := func(n int) {
+			for range n {
+				seq++
+				p.Publish(tick(seq))
+			}
+			p.Flush()
+		}
+		failed := untried
+		check := func(when string, want SinkStats) {
+			t.Helper()
+			synctest.Wait()
+			want.Name, want.Kind, want.Tried = "out", "test", failed
+			got := r.Stats()[0]
+			if got.Oldest < want.Oldest || got.Oldest >= want.Oldest+stampEvery {
+				t.Errorf("%s: the oldest has waited for %v, want %v or a little more", when, got.Oldest, want.Oldest)
+			}
+			got.Oldest = want.Oldest
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("%s: %+v, want %+v", when, got, want)
+			}
+		}
+		of := func(delivered, dropped uint64) []ConnectionStats {
+			return []ConnectionStats{{"backend", delivered, dropped}}
+		}
+		put(2)
+		check("two wait", SinkStats{Waiting: 2, WaitingBytes: 2 * size, Connections: of(0, 0)})
+		time.Sleep(3 * time.Second)
+		put(1)
+		check("one more, later", SinkStats{Waiting: 3, WaitingBytes: 3 * size, Oldest: 3 * time.Second, Connections: of(0, 0)})
+		steps <- func(q *Queue, held *[]*Chunk) {
+			c, _ := q.TakeSome(t.Context(), 2)
+			*held = append(*held, c)
+		}
+		check("two are taken", SinkStats{Waiting: 3, WaitingBytes: 3 * size, Oldest: 3 * time.Second, Connections: of(0, 0)})
+		time.Sleep(time.Second)
+		steps <- func(q *Queue, held *[]*Chunk) { q.Advance((*held)[0], 1) }
+		check("one is delivered", SinkStats{Waiting: 2, WaitingBytes: 2 * size, Oldest: 4 * time.Second, Connections: of(1, 0)})
+		steps <- func(q *Queue, held *[]*Chunk) {
+			q.attempted("500", errors.New("the answer was 500"))
+			q.GiveBack((*held)[0], 0, 0)
+			*held = nil
+		}
+		failed = Tried{Attempts: map[string]uint64{"500": 1}, LastError: "the answer was 500", LastErrorAt: time.Now(), Failing: true}
+		check("the other one waits again",
+			SinkStats{Waiting: 2, WaitingBytes: 2 * size, Oldest: 4 * time.Second, Connections: of(1, 0)})
+		time.Sleep(time.Second)
+		put(3)
+		check("the oldest was lost",
+			SinkStats{Waiting: 4, WaitingBytes: 4 * size, Oldest: 2 * time.Second, Connections: of(1, 1)})
+		steps <- func(q *Queue, _ *[]*Chunk) {
+			c, _ := q.Take(t.Context())
+			q.Release(c)
+		}
+		synctest.Wait()
+		if got := r.Stats()[0]; got.Failing || got.LastError == "" {
+			t.Errorf("after a delivery: %+v, want a last error, and no failure", got)
+		}
+		close(steps)
+		shutdown(t, r)
+		if rows := r.Stats(); len(rows) != 0 {
+			t.Errorf("after Shutdown: %+v", rows)
+		}
+	})
 }
 
 // TestCountersGoOn when a sink is replaced by another one of its name, while the first still
@@ -554,8 +624,8 @@ func TestCountersGoOn(t *testing.T) {
 		}
 		check := func(when string, delivered, dropped uint64) {
 			t.Helper()
-			want := SinkStats{Sink: "out", Connection: "backend", Delivered: delivered, Dropped: dropped}
-			if rows := r.Stats(); len(rows) != 2 || rows[1] != want {
+			want := []ConnectionStats{{"backend", delivered, dropped}}
+			if rows := r.Stats(); len(rows) != 1 || !slices.Equal(rows[0].Connections, want) {
 				t.Errorf("%s: %+v, want %+v", when, rows, want)
 			}
 		}
@@ -581,7 +651,7 @@ func TestCountersGoOn(t *testing.T) {
 		put()
 		check("when it is gone", 3, 1)
 		r.Forget("backend")
-		if rows := r.Stats(); len(rows) != 1 {
+		if rows := r.Stats(); len(rows) != 1 || rows[0].Connections != nil {
 			t.Errorf("after Forget: %+v", rows)
 		}
 		shutdown(t, r)

@@ -41,6 +41,8 @@ type Opener interface {
 type SinkOptions struct {
 	// Name is what routes call the sink.
 	Name string
+	// Kind says what it is, for [SinkStats].
+	Kind string
 	// Format is that of the records which the sink gets.
 	Format signal.Format
 	// Records and Bytes bound what waits for the drain. Records of 0 are no bound of their number.
@@ -242,12 +244,17 @@ func write(w io.Writer, q *Queue, c *Chunk) error {
 		err = io.ErrShortWrite
 	}
 	if err != nil {
+		q.attempted(attemptFailed, err)
 		q.ReleaseFirst(c, c.recordsIn(n))
 		return fmt.Errorf("cannot write the output: %w", err)
 	}
+	q.attempted(attemptWritten, nil)
 	q.Release(c)
 	return nil
 }
+
+// What comes of an attempt to write.
+const attemptWritten, attemptFailed = "written", "failed"
 
 // wholeLines returns how many bytes at the beginning of p are whole lines.
 func wholeLines(p []byte) int { return bytes.LastIndexByte(p, '\n') + 1 }

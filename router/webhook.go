@@ -155,7 +155,7 @@ func (d *WebhookDrain) Run(ctx context.Context, q *Queue) error {
 func (d *WebhookDrain) postChunk(ctx context.Context, q *Queue, c *Chunk) error {
 	for c.Len() > 0 {
 		line, seq := c.Record(0)
-		f := d.post(ctx, line)
+		f := d.post(ctx, q, line)
 		if f == nil {
 			d.failures = 0
 			d.outage.over("the webhook works again")
@@ -217,15 +217,16 @@ func (d *WebhookDrain) logLost(err error, seq uint64) {
 }
 
 // post posts one record once. What it knows of the last record is kept for another attempt.
-func (d *WebhookDrain) post(ctx context.Context, line []byte) *failure {
+func (d *WebhookDrain) post(ctx context.Context, q *Queue, line []byte) *failure {
 	if d.request == nil || !bytes.Equal(d.line, line) {
 		e, err := newEventRequest(line, d.options.Binary)
 		if err != nil {
+			q.attempted(notSent, err)
 			return &failure{err: err, final: true}
 		}
 		d.request, d.line = e, bytes.Clone(line)
 	}
-	f := d.attempt(ctx, d.request)
+	f := d.attempt(ctx, q, d.request)
 	if f == nil || f.final {
 		d.request, d.line = nil, nil
 	}
@@ -241,18 +242,41 @@ const (
 	maxSearched, maxExcerpt = 4 << 10, 200
 )
 
-// attempt sends the request once.
-func (d *WebhookDrain) attempt(ctx context.Context, e *eventRequest) *failure {
+// What comes of an attempt that was not answered. One that was has the HTTP status.
+const notSent, noAnswer = "not sent", "no answer"
+
+// attempt sends the request once, for which it first gets the secrets, if it has not.
+func (d *WebhookDrain) attempt(ctx context.Context, q *Queue, e *eventRequest) *failure {
 	limited, cancel := context.WithTimeout(ctx, d.options.Timeout)
 	defer cancel()
+	if err := d.authorize(limited, e); err != nil {
+		q.attempted(notSent, err)
+		return &failure{err: err}
+	}
 	answer, err := d.send(limited, e)
 	if err != nil {
+		// What is no HTTP is quoted by its error.
+		err = errors.New(e.secrets.Redact(err.Error()))
 		if limited.Err() != nil && ctx.Err() == nil {
 			err = fmt.Errorf("no answer within %v", d.options.Timeout)
+		}
+		if ctx.Err() == nil {
+			q.attempted(noAnswer, err)
 		}
 		return &failure{err: err}
 	}
 	defer answer.Body.Close()
+	f := d.judge(answer, e)
+	if f == nil {
+		q.attempted(strconv.Itoa(answer.StatusCode), nil)
+	} else {
+		q.attempted(strconv.Itoa(answer.StatusCode), f.err)
+	}
+	return f
+}
+
+// judge returns what an answer says.
+func (d *WebhookDrain) judge(answer *http.Response, e *eventRequest) *failure {
 	if answer.StatusCode/100 == 2 {
 		_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, maxAnswer))
 		return nil
@@ -270,11 +294,8 @@ func (d *WebhookDrain) attempt(ctx context.Context, e *eventRequest) *failure {
 	return f
 }
 
-// send sends the request, for which it first gets the secrets, if it has not.
+// send sends the request.
 func (d *WebhookDrain) send(ctx context.Context, e *eventRequest) (*http.Response, error) {
-	if err := d.authorize(ctx, e); err != nil {
-		return nil, err
-	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, d.url.String(), bytes.NewReader(e.body))
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package router_test
 
 import (
+	"bufio"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -8,9 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -132,6 +135,64 @@ func TestWebhookTriesAgain(t *testing.T) {
 	wantContains(t, "the log", logged, "url=https://example.com/hook", "500 Internal Server Error", "works again")
 	if n := strings.Count(logged, "\n"); n != 2 {
 		t.Errorf("logged %d lines:\n%s", n, logged)
+	}
+}
+
+// What came of each attempt is counted, and the last error is kept without a secret, also of an
+// answer that is no HTTP.
+func TestWebhookCountsAttempts(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	answers := []string{"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", "hunter2 is no HTTP\r\n\r\n", "HTTP/1.1 204 Fine\r\n\r\n"}
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		for _, answer := range answers {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			if _, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+				_, _ = io.WriteString(conn, answer)
+			}
+			conn.Close()
+		}
+	}()
+	hidden := errors.New("cannot read the secret")
+	d := router.NewWebhookDrain(router.WebhookOptions{
+		URL: "http://" + l.Addr().String() + "/hook?key=hunter2", Transport: &http.Transport{DisableKeepAlives: true},
+		Headers: func(context.Context) (http.Header, error) {
+			err := hidden
+			hidden = nil
+			return nil, err
+		},
+	})
+	r := router.New(nil)
+	sink := router.NewSink(router.SinkOptions{Name: "hook", Kind: "webhook", Format: signal.FormatCloudEvents, Bytes: 1 << 20, Policy: router.DropOldest, Drain: d})
+	if err := r.Apply([]*router.Sink{sink}, []router.Route{{To: []string{"hook"}}}); err != nil {
+		t.Fatal(err)
+	}
+	p := r.Publisher("backend")
+	p.Publish(&phoenix.Event{Topic: "room:a", Name: "tick", Payload: phoenix.JSON("{}"), Detail: &phoenix.Message{}, Seq: 1, Time: time.Unix(1, 0)})
+	p.Flush()
+	<-answered
+	stats := r.Stats()
+	for len(stats[0].Connections) == 0 || stats[0].Connections[0].Delivered == 0 {
+		runtime.Gosched()
+		stats = r.Stats()
+	}
+	want := map[string]uint64{"not sent": 1, "503": 1, "no answer": 1, "204": 1}
+	got := stats[0]
+	if !maps.Equal(got.Attempts, want) || got.Failing || got.LastErrorAt.IsZero() {
+		t.Errorf("%+v, want attempts %v", got, want)
+	}
+	wantContains(t, "the last error", got.LastError, "malformed HTTP")
+	wantLacks(t, "the last error", got.LastError, "hunter")
+	if err := r.Shutdown(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 

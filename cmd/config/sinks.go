@@ -40,6 +40,9 @@ type Sink struct {
 	found option.Fields
 }
 
+// Kind is the key that says what the sink is: file, exec, webhook, stdout or discard.
+func (s *Sink) Kind() string { return s.kind }
+
 // A QueueBound bounds the queue of a sink: 0 is no bound of its own.
 type QueueBound struct {
 	Records int

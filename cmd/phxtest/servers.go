@@ -22,6 +22,7 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"slices"
@@ -233,6 +234,30 @@ func cmdServeUnix(ts *testscript.TestScript, args []string) {
 	go func() { _ = front.Serve(l) }() // it ends with Close
 	s := &sceneOf(ts).servers
 	s.closers = append(s.closers, application.Close, func() { front.Close() })
+}
+
+// cmdReceiver starts a web server that answers posts, and sets RECEIVER_URL, under which the path says how:
+//
+//	receiver
+//
+// RECEIVER_URL/503,200 is answered with 503 the first time, and with 200 from then on.
+func cmdReceiver(ts *testscript.TestScript, _ []string) {
+	var mu sync.Mutex
+	posts := map[string]int{}
+	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		statuses := strings.Split(strings.TrimPrefix(r.URL.Path, "/"), ",")
+		status, err := strconv.Atoi(statuses[min(posts[r.URL.Path], len(statuses)-1)])
+		if err != nil {
+			status = http.StatusNotFound
+		}
+		posts[r.URL.Path]++
+		w.WriteHeader(status)
+	}))
+	s := &sceneOf(ts).servers
+	s.closers = append(s.closers, receiver.Close)
+	ts.Setenv("RECEIVER_URL", receiver.URL)
 }
 
 // proxies are the kinds of proxies that there are.

@@ -62,6 +62,34 @@ type Channel struct {
 	JoinedAt time.Time `json:"joined_at,omitzero"`
 }
 
+// The states of a [Sink].
+const (
+	SinkUp      = "up"
+	SinkFailing = "failing" // the last attempt failed, and the next one is to come
+	SinkOver    = "over"    // there is no next one, until a reload
+)
+
+// A Sink is what there is to know about a sink. The counters began when serve was started; a sink that a reload replaces hands them on.
+type Sink struct {
+	Name string `json:"name"`
+	// Kind is file, exec, webhook or stdout.
+	Kind string `json:"kind"`
+	// Status is SinkUp, SinkFailing or SinkOver.
+	Status string `json:"status"`
+	// Waiting is how many signals the sink has got, and neither delivered nor lost; WaitingBytes is their size, and OldestMS for how
+	// many milliseconds the first of them has waited, 0 if there is none.
+	Waiting      int    `json:"waiting"`
+	WaitingBytes int64  `json:"waiting_bytes"`
+	OldestMS     int64  `json:"oldest_ms"`
+	Delivered    uint64 `json:"delivered"`
+	Lost         uint64 `json:"lost"`
+	// Attempts counts attempts by what came of them, as [router.Tried] has it. It is never null in JSON.
+	Attempts map[string]uint64 `json:"attempts"`
+	// LastError is what the last failed attempt said, also when later ones did not fail, and LastErrorAt when that was.
+	LastError   string    `json:"last_error,omitempty"`
+	LastErrorAt time.Time `json:"last_error_at,omitzero"`
+}
+
 // A Join is the body of POST /v1/connections/NAME/channels.
 type Join struct {
 	Topic string `json:"topic"`
@@ -205,6 +233,8 @@ func NewServer(b *Bridge, log *slog.Logger) *Server {
 	s.route("/v1/connections/{name}/channels", methods{"POST": withoutQuery(join)})
 	s.route("/v1/connections/{name}/channels/{topic}", methods{"DELETE": withoutQuery(leave)})
 	s.route("/v1/connections/{name}/push", methods{"POST": withoutQuery(push)})
+	s.route("/v1/sinks", methods{"GET": withoutQuery(listSinks)})
+	s.route("/v1/sinks/{name}", methods{"GET": withoutQuery(getSink)})
 	s.route("/v1/signals", methods{"GET": streamSignals})
 	s.route("/v1/reload", methods{"POST": withoutQuery(reload)})
 	s.mux.HandleFunc("/", s.answerWith(noSuchCall))
@@ -361,7 +391,7 @@ func (c *call) settled() {
 	}
 }
 
-// name returns the connection that the path names.
+// name returns the connection, or the sink, that the path names.
 func (c *call) name() string { return c.r.PathValue("name") }
 
 // path returns the path as the caller wrote it.
@@ -528,6 +558,20 @@ func listConnections(c *call) error {
 	c.working()
 	all, err := c.server.bridge.Connections(c.r.Context())
 	return c.answer(http.StatusOK, connectionList{all}, err)
+}
+
+// sinkList is what GET /v1/sinks answers.
+type sinkList struct {
+	Sinks []Sink `json:"sinks"`
+}
+
+func listSinks(c *call) error {
+	return c.answer(http.StatusOK, sinkList{c.server.bridge.Sinks()}, nil)
+}
+
+func getSink(c *call) error {
+	sink, err := c.server.bridge.Sink(c.name())
+	return c.answer(http.StatusOK, sink, err)
 }
 
 func getConnection(c *call) error {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -225,6 +226,49 @@ func TestCalls(t *testing.T) {
 	}
 }
 
+// TestSinks: a sink is told as it is, and those that throw away are not told.
+func TestSinks(t *testing.T) {
+	receiver := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(receiver.Close) // after the end of the stage, whose sink goes on until it has delivered
+	s := newStage(t, talking, talkingConfig+`
+sinks:
+  hook: {webhook: {url: "`+receiver.URL+`/hook?key=hunter2"}}
+  idle: {file: {path: idle.ndjson}}
+  never: {discard: {}}
+routes: [{topic: "room:*", to: [hook, never, discard]}, {event: nothing, to: [idle, stdout]}]`)
+	s.open()
+	must(t, s.StartAll())
+	s.await("backend", StateJoined)
+	api := s.serve()
+	varying := regexp.MustCompile(`"(last_error_at":"[^"]*"|waiting_bytes":[1-9]\d*)`)
+	get := func(target string) (int, string) {
+		response, answer := api.request("GET", target, "")
+		return response.StatusCode, varying.ReplaceAllString(answer, "X")
+	}
+	// Each signal is given up.
+	s.until(func() bool {
+		_, answer := get("/v1/sinks/hook")
+		return strings.Contains(answer, `"waiting":0`) && strings.Contains(answer, `"404":`)
+	})
+	status, answer := get("/v1/sinks/hook")
+	hook := regexp.MustCompile(`^\{"name":"hook","kind":"webhook","status":"failing","waiting":0,"waiting_bytes":0,"oldest_ms":0,"delivered":0,"lost":[1-9],` +
+		`"attempts":\{"404":[1-9]\},"last_error":"the answer was 404 Not Found: 404 page not found",X\}\n$`)
+	if status != 200 || !hook.MatchString(answer) {
+		t.Errorf("%d %s", status, answer)
+	}
+	const others = `{"name":"idle","kind":"file","status":"up","waiting":0,"waiting_bytes":0,"oldest_ms":0,"delivered":0,"lost":0,"attempts":{}},` +
+		`{"name":"stdout","kind":"stdout","status":"up","waiting":0,"waiting_bytes":0,"oldest_ms":0,"delivered":0,"lost":0,"attempts":{}}]}` + "\n"
+	if status, answer := get("/v1/sinks"); status != 200 || !strings.HasPrefix(answer, `{"sinks":[{"name":"hook"`) || !strings.HasSuffix(answer, others) {
+		t.Errorf("%d %s", status, answer)
+	}
+	for _, name := range []string{"x", "never", "discard"} {
+		want := strings.ReplaceAll(strings.ReplaceAll(unknownJSON, "connection", "sink"), "ctl list", "ctl sinks")
+		if status, answer := get("/v1/sinks/" + name); status != 404 || answer != strings.ReplaceAll(want, `"x\"`, `"`+name+`\"`)+"\n" {
+			t.Errorf("%d %s", status, answer)
+		}
+	}
+}
+
 // joinedSignal, leftSignal and replySignal are signals that answer calls, without what varies.
 func joinedSignal(topic, response string) string {
 	return answerSignal("phoenix.channel.joined", topic, `"response":`+response+`,"rejoin":false,X`, `XX`)
@@ -273,6 +317,9 @@ func TestRequestsThatAreWrong(t *testing.T) {
 		{"GET", c + "/backend?wait=joined&timeout=soon", "", 400, `timeout \"soon\" is not a duration`},
 		{"GET", c + "/backend?timeout=1", "", 400, "no state to wait for"},
 		{"GET", c + "/backend?wait=%zz", "", 400, "the query is wrong"},
+		{"GET", "/v1/sinks?name=a", "", 400, `unknown name, \"name\"`},
+		{"POST", "/v1/sinks", "", 405, "POST does not go with /v1/sinks"},
+		{"GET", "/v1/sinks/", "", 404, "no call"},
 		{"GET", "/v1/signals?topics=a", "", 400, `unknown name, \"topics\"`},
 		{"GET", "/v1/signals?format=xml", "", 400, `unknown format \"xml\"`},
 		{"GET", "/v1/signals?where=a&where=b", "", 400, `more than one \"where\"`},

@@ -343,7 +343,7 @@ func (b *Bridge) routeBy(p *plan) error {
 	}()
 	dead := map[string]bool{}
 	for _, s := range b.router.Stats() {
-		dead[s.Sink] = dead[s.Sink] || s.Err != nil
+		dead[s.Name] = s.Err != nil
 	}
 	b.secrets.add(p.file.Variables()...)
 	secrets := strings.Join(p.file.Variables(), " ")
@@ -435,7 +435,7 @@ func closeAll(drains []router.Drain) {
 
 func (b *Bridge) newSink(s config.Sink, d router.Drain) *router.Sink {
 	return router.NewSink(router.SinkOptions{
-		Name: s.Name, Format: s.Format, Records: s.Records, Bytes: s.Bytes, Policy: s.WhenFull, OnLoss: s.OnLoss, Drain: d, Logger: b.log,
+		Name: s.Name, Kind: s.Kind(), Format: s.Format, Records: s.Records, Bytes: s.Bytes, Policy: s.WhenFull, OnLoss: s.OnLoss, Drain: d, Logger: b.log,
 	})
 }
 

@@ -67,6 +67,49 @@ func (b *Bridge) describe(s phoenix.ConnectionStatus) Connection {
 	return d
 }
 
+// Sinks returns every sink, in the order of the configuration. Those that throw away are left out: there is nothing to know about them.
+func (b *Bridge) Sinks() []Sink {
+	list := []Sink{}
+	for _, s := range b.router.Stats() {
+		if s.Kind != discardKind {
+			list = append(list, describeSink(&s))
+		}
+	}
+	return list
+}
+
+// discardKind is the kind of sinks that throw away.
+const discardKind = "discard"
+
+// Sink returns one sink.
+func (b *Bridge) Sink(name string) (Sink, error) {
+	for _, s := range b.Sinks() {
+		if s.Name == name {
+			return s, nil
+		}
+	}
+	return Sink{}, newAPIError(http.StatusNotFound, exit.Failure, fmt.Sprintf("serve has no sink %q", name), "`phx ctl sinks` shows those it has")
+}
+
+// describeSink returns what there is to know about a sink as the API has it.
+func describeSink(s *router.SinkStats) Sink {
+	d := Sink{
+		Name: s.Name, Kind: s.Kind, Status: SinkUp, Waiting: s.Waiting, WaitingBytes: s.WaitingBytes, OldestMS: s.Oldest.Milliseconds(),
+		Attempts: s.Attempts, LastError: s.LastError, LastErrorAt: s.LastErrorAt.UTC().Truncate(time.Microsecond),
+	}
+	d.Delivered, d.Lost = s.Sum()
+	switch {
+	case s.Err != nil:
+		d.Status = SinkOver
+		if d.LastError == "" {
+			d.LastError = s.Err.Error()
+		}
+	case s.Failing:
+		d.Status = SinkFailing
+	}
+	return d
+}
+
 // Await waits until the connection is in the state: [StateConnected], or [StateJoined]: connected and each of its wanted channels
 // joined. When ctx ends first, it returns ctx's error and the connection as it was last.
 func (b *Bridge) Await(ctx context.Context, name, state string) (Connection, error) {

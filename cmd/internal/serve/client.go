@@ -92,6 +92,26 @@ func (c *Client) Connections(ctx context.Context) ([]json.RawMessage, error) {
 	return list.Connections, nil
 }
 
+// Sinks returns each sink.
+func (c *Client) Sinks(ctx context.Context) ([]json.RawMessage, error) {
+	text, err := c.text(ctx, http.MethodGet, sinksPath, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	var list struct {
+		Sinks []json.RawMessage `json:"sinks"`
+	}
+	if err := json.Unmarshal(text, &list); err != nil {
+		return nil, c.strange(err)
+	}
+	return list.Sinks, nil
+}
+
+// Sink returns a sink.
+func (c *Client) Sink(ctx context.Context, name string) ([]byte, error) {
+	return c.text(ctx, http.MethodGet, sinksPath+"/"+url.PathEscape(name), nil, nil)
+}
+
 // Connection returns a connection; with a state, StateConnected or StateJoined, once it is in that, and an error if that takes
 // longer than timeout, unless it is zero.
 func (c *Client) Connection(ctx context.Context, name, state string, timeout time.Duration) ([]byte, error) {
@@ -179,7 +199,10 @@ func (c *Client) Push(ctx context.Context, name string, p Push) ([]byte, error) 
 	return c.signal(ctx, http.MethodPost, connectionPath(name)+"/push", p)
 }
 
-const connectionsPath = "/v1/connections"
+const (
+	connectionsPath = "/v1/connections"
+	sinksPath       = "/v1/sinks"
+)
 
 func connectionPath(name string) string { return connectionsPath + "/" + url.PathEscape(name) }
 

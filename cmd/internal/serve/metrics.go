@@ -90,6 +90,7 @@ func (m *Metrics) Handler(log *slog.Logger) http.Handler {
 const (
 	labelConnection = "connection"
 	labelSink       = "sink"
+	labelStatus     = "status"
 )
 
 // statuses are the values of the label status.
@@ -109,7 +110,7 @@ type collector struct {
 // descriptions are those of what a collector collects.
 type descriptions struct {
 	status, up, required, sessions, reconnects, joins, channels, messages *prometheus.Desc
-	delivered, dropped, sinkUp, waiting, waitingBytes                     *prometheus.Desc
+	delivered, dropped, sinkUp, waiting, waitingBytes, oldest, attempts   *prometheus.Desc
 }
 
 // describe is a function and no variable: commands that have no metrics do not pay for them at their start.
@@ -119,7 +120,7 @@ func describe() descriptions {
 	}
 	return descriptions{
 		status: desc("phx_connection_status", "1 for the status that the connection has, 0 for the others.",
-			labelConnection, "status"),
+			labelConnection, labelStatus),
 		up: desc("phx_connection_up", "Whether the connection has an open socket.", labelConnection),
 		required: desc("phx_connection_required", "Whether readiness depends on the connection.",
 			labelConnection),
@@ -131,8 +132,11 @@ func describe() descriptions {
 		delivered:    desc("phx_sink_signals_delivered_total", "Signals that the sink took.", labelSink, labelConnection),
 		dropped:      desc("phx_sink_signals_dropped_total", "Signals that the sink lost.", labelSink, labelConnection),
 		sinkUp:       desc("phx_sink_up", "0 for a sink that has given up.", labelSink),
-		waiting:      desc("phx_sink_queue_signals", "Signals waiting in the queue of the sink.", labelSink),
-		waitingBytes: desc("phx_sink_queue_bytes", "Size of the signals waiting in the queue of the sink.", labelSink),
+		waiting:      desc("phx_sink_queue_signals", "Signals that the sink has got, and neither delivered nor lost.", labelSink),
+		waitingBytes: desc("phx_sink_queue_bytes", "Size of the signals that the sink has got, and neither delivered nor lost.", labelSink),
+		oldest:       desc("phx_sink_oldest_signal_seconds", "How long the first of those signals has waited; 0 if there is none.", labelSink),
+		attempts: desc("phx_sink_attempts_total", "Attempts of the sink to deliver, by what came of them: the HTTP status of a webhook, how the program of an exec ended.",
+			labelSink, labelStatus),
 	}
 }
 
@@ -141,7 +145,7 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 	d := describe()
 	for _, desc := range []*prometheus.Desc{
 		d.status, d.up, d.required, d.sessions, d.reconnects, d.joins, d.channels, d.messages,
-		d.delivered, d.dropped, d.sinkUp, d.waiting, d.waitingBytes,
+		d.delivered, d.dropped, d.sinkUp, d.waiting, d.waitingBytes, d.oldest, d.attempts,
 	} {
 		out <- desc
 	}
@@ -185,14 +189,17 @@ func (s *series) connection(c Connection) {
 }
 
 func (s *series) sink(r router.SinkStats) {
-	if r.Connection != "" {
-		s.count(s.delivered, r.Delivered, r.Sink, r.Connection)
-		s.count(s.dropped, r.Dropped, r.Sink, r.Connection)
-		return
+	s.gauge(s.sinkUp, oneIf(r.Err == nil), r.Name)
+	s.gauge(s.waiting, float64(r.Waiting), r.Name)
+	s.gauge(s.waitingBytes, float64(r.WaitingBytes), r.Name)
+	s.gauge(s.oldest, r.Oldest.Seconds(), r.Name)
+	for status, n := range r.Attempts {
+		s.count(s.attempts, n, r.Name, status)
 	}
-	s.gauge(s.sinkUp, oneIf(r.Err == nil), r.Sink)
-	s.gauge(s.waiting, float64(r.Waiting), r.Sink)
-	s.gauge(s.waitingBytes, float64(r.WaitingBytes), r.Sink)
+	for _, c := range r.Connections {
+		s.count(s.delivered, c.Delivered, r.Name, c.Connection)
+		s.count(s.dropped, c.Dropped, r.Name, c.Connection)
+	}
 }
 
 func oneIf(is bool) float64 {

@@ -74,11 +74,19 @@ phx_connection_up{connection="other"} 0
 # TYPE phx_messages_received_total counter
 phx_messages_received_total{connection="backend"} 1000
 phx_messages_received_total{connection="other"} 0
-# HELP phx_sink_queue_bytes Size of the signals waiting in the queue of the sink.
+# HELP phx_sink_attempts_total Attempts of the sink to deliver, by what came of them: the HTTP status of a webhook, how the program of an exec ended.
+# TYPE phx_sink_attempts_total counter
+phx_sink_attempts_total{sink="hook",status="204"} 12
+phx_sink_attempts_total{sink="hook",status="no answer"} 3
+# HELP phx_sink_oldest_signal_seconds How long the first of those signals has waited; 0 if there is none.
+# TYPE phx_sink_oldest_signal_seconds gauge
+phx_sink_oldest_signal_seconds{sink="audit"} 1.5
+phx_sink_oldest_signal_seconds{sink="hook"} 0
+# HELP phx_sink_queue_bytes Size of the signals that the sink has got, and neither delivered nor lost.
 # TYPE phx_sink_queue_bytes gauge
 phx_sink_queue_bytes{sink="audit"} 2100
 phx_sink_queue_bytes{sink="hook"} 0
-# HELP phx_sink_queue_signals Signals waiting in the queue of the sink.
+# HELP phx_sink_queue_signals Signals that the sink has got, and neither delivered nor lost.
 # TYPE phx_sink_queue_signals gauge
 phx_sink_queue_signals{sink="audit"} 7
 phx_sink_queue_signals{sink="hook"} 0
@@ -237,10 +245,14 @@ func busyMetrics(others ...Connection) *Metrics {
 		{Name: "other", Status: "connecting"},
 	}, others...)
 	sinks := []router.SinkStats{
-		{Sink: "audit", Waiting: 7, WaitingBytes: 2100},
-		{Sink: "audit", Connection: "backend", Delivered: 990, Dropped: 10},
-		{Sink: "audit", Connection: "other", Delivered: 1},
-		{Sink: "hook", Err: errors.New("no such command")},
+		{
+			Name: "audit", Waiting: 7, WaitingBytes: 2100, Oldest: 1500 * time.Millisecond,
+			Connections: []router.ConnectionStats{{Connection: "backend", Delivered: 990, Dropped: 10}, {Connection: "other", Delivered: 1}},
+		},
+		{
+			Name: "hook", Err: errors.New("no such command"),
+			Tried: router.Tried{Attempts: map[string]uint64{"204": 12, "no answer": 3}},
+		},
 	}
 	return NewMetrics(func() []Connection { return connections }, func() []router.SinkStats { return sinks }, testBuild)
 }

@@ -19,6 +19,7 @@ import (
 	"phx/cmd/internal/exit"
 	"phx/phoenix"
 	"phx/phoenix/phoenixtest"
+	"phx/router"
 )
 
 // two is a config with two connections.
@@ -176,7 +177,7 @@ func TestReloadForgetsWhatIsGone(t *testing.T) {
 		t.Errorf("connections %q", names)
 	}
 	for _, row := range s.router.Stats() {
-		if row.Connection == "b" {
+		if slices.ContainsFunc(row.Connections, func(c router.ConnectionStats) bool { return c.Connection == "b" }) {
 			t.Errorf("still counted: %+v", row)
 		}
 	}
@@ -352,7 +353,7 @@ func (s *stage) deadSinks() []string {
 	dead := map[string]bool{}
 	for _, row := range s.router.Stats() {
 		if row.Err != nil {
-			dead[row.Sink] = true
+			dead[row.Name] = true
 		}
 	}
 	return slices.Sorted(maps.Keys(dead))
