@@ -339,7 +339,7 @@ var signalTypes = []signalType{
 	{"phoenix.channel.left", "reason", "We have left: reason is requested."},
 	{"phoenix.channel.closed", "reason, retry_in_ms", "The server closed the channel: reason is phx_close. retry_in_ms if it is joined again."},
 	{"phoenix.channel.errored", "reason, response, retry_in_ms", "The channel was lost. retry_in_ms if it is joined again and has a link."},
-	{"phoenix.push.reply", "status, payload, payload_base64, latency_ms, index, on_join", "The reply to a push. status is what the server sent, ok or another. " +
+	{"phoenix.push.reply", "status, payload, payload_base64, latency_ms, latency_us, index, on_join", "The reply to a push. status is what the server sent, ok or another. " +
 		"index counts the inputs of phx push from 0; a push of --on-join has on_join, true, instead."},
 	{"phoenix.push.timeout", "timeout_ms, index, on_join", "No reply to a push came in time."},
 	{"phoenix.push.error", "reason, delivered, index, on_join", "There can be no reply to a push any more."},

@@ -32,6 +32,7 @@ func appendPushData(dst []byte, ev *phoenix.Event) []byte {
 		dst = appendText(dst, "status", d.Status)
 		dst = appendAnswer(dst, "payload", &ev.Payload)
 		dst = appendMillis(dst, "latency_ms", d.Latency)
+		dst = appendMicros(dst, "latency_us", d.Latency)
 		return appendIndex(dst, d.Index, d.OnJoin)
 	case *phoenix.PushTimeout:
 		dst = appendMillis(dst, "timeout_ms", d.Timeout)

@@ -81,12 +81,12 @@ func lifecycleRows() []row {
 
 func pushRows() []row {
 	return []row{
-		{"reply", onPush(&phoenix.PushReply{Index: 7, Status: "ok", Latency: 3 * time.Millisecond}, phoenix.JSON(`{"a":1}`)), "phoenix.push.reply",
-			`{"status":"ok","payload":{"a":1},"latency_ms":3,"index":7}`},
+		{"reply", onPush(&phoenix.PushReply{Index: 7, Status: "ok", Latency: 3_456 * time.Microsecond}, phoenix.JSON(`{"a":1}`)), "phoenix.push.reply",
+			`{"status":"ok","payload":{"a":1},"latency_ms":3,"latency_us":3456,"index":7}`},
 		{"strange reply", onPush(&phoenix.PushReply{Status: "maybe\n"}, phoenix.JSON(`[1]`)), "phoenix.push.reply",
-			`{"status":"maybe\n","payload":[1],"latency_ms":0,"index":0}`},
+			`{"status":"maybe\n","payload":[1],"latency_ms":0,"latency_us":0,"index":0}`},
 		{"binary reply", onPush(&phoenix.PushReply{Status: "error"}, phoenix.Binary(nil)), "phoenix.push.reply",
-			`{"status":"error","payload_base64":"","latency_ms":0,"index":0}`},
+			`{"status":"error","payload_base64":"","latency_ms":0,"latency_us":0,"index":0}`},
 		{"timeout", onPush(&phoenix.PushTimeout{Index: 1, Timeout: 10 * time.Second}, phoenix.Payload{}), "phoenix.push.timeout",
 			`{"timeout_ms":10000,"index":1}`},
 		{"error", onPush(&phoenix.PushError{Index: 2, Reason: phoenix.PushChannelCrashed, Delivered: phoenix.DeliveredUnknown}, phoenix.Payload{}),
@@ -179,7 +179,7 @@ func TestLifecycleLine(t *testing.T) {
 			`"topic":"room:lobby","response":{"a":1.0},"rejoin":false,"join_ms":0},"metadata":{"connection_name":"backend",` +
 			`"phoenix_topic":"room:lobby","phoenix_ref":"3","phoenix_join_ref":"3","session":1,"seq":6}}`},
 		{onPush(&phoenix.PushReply{Status: "ok"}, phoenix.JSON(`{"a":1.0}`)), start + `push.reply","subject":"room:lobby",` + between +
-			`"topic":"room:lobby","event":"new msg","status":"ok","payload":{"a":1.0},"latency_ms":0,"index":0},` +
+			`"topic":"room:lobby","event":"new msg","status":"ok","payload":{"a":1.0},"latency_ms":0,"latency_us":0,"index":0},` +
 			`"metadata":{"connection_name":"backend","phoenix_topic":"room:lobby","phoenix_event":"new msg",` +
 			`"phoenix_ref":"9","phoenix_join_ref":"3","session":1,"seq":6}}`},
 	}
