@@ -218,8 +218,8 @@ var (
 
 // recognize adds what the answer to a dial tells about the other end; head is the answer's first bytes, below TLS. In place of
 // the error of the HTTP parser, which quotes whatever came, our own request and its secrets included, it puts a quotation of
-// its own.
-func (e *LinkError) recognize(head []byte, secure bool) {
+// its own, without secrets.
+func (e *LinkError) recognize(head []byte, secure bool, secrets *Redactor) {
 	var record tls.RecordHeaderError
 	switch {
 	case errors.As(e.Err, &record):
@@ -252,7 +252,8 @@ func (e *LinkError) recognize(head []byte, secure bool) {
 		e.Reason = ReasonNotWebSocket
 	}
 	if e.Reason == ReasonNotWebSocket {
-		e.Err = notHTTP(head, secure || e.Spoken == ProtocolEcho)
+		// Before it is cut and quoted: then nobody would find what is cut in two.
+		e.Err = notHTTP([]byte(secrets.Redact(string(head))), secure || e.Spoken == ProtocolEcho)
 	}
 }
 
@@ -376,35 +377,71 @@ type shownSecrets struct {
 	mu sync.Mutex
 	// request has those of the last dial.
 	request *Redactor
-	// params are those of the last join of each topic.
+	// params are those of the last join of each topic that is wanted.
 	params map[string][]byte
+	// past are those of earlier dials and joins, the latest last: what a server repeats may be late.
+	past []pastSecrets
 }
+
+// pastSecrets are those of a dial, or of a join of topic.
+type pastSecrets struct {
+	topic string
+	Redactor
+}
+
+// maxPast is of how many dials and joins past secrets are kept.
+const maxPast = 32
 
 // dialing sets those of a dial.
 func (s *shownSecrets) dialing(request *Redactor) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.request != nil && !slices.Equal(s.request.secrets, request.secrets) {
+		s.retire(pastSecrets{Redactor: *s.request})
+	}
 	s.request = request
 }
 
 // joining sets those of a join.
 func (s *shownSecrets) joining(topic string, params Payload) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !bytes.Equal(s.params[topic], params.Data) {
+		s.over(topic)
+	}
 	if len(params.Data) <= len("{}") {
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.params == nil {
 		s.params = map[string][]byte{}
 	}
 	s.params[topic] = bytes.Clone(params.Data)
 }
 
-// left forgets those of a topic.
+// left makes those of a topic past.
 func (s *shownSecrets) left(topic string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.over(topic)
+}
+
+// over is left, with mu held.
+func (s *shownSecrets) over(topic string) {
+	params := s.params[topic]
+	if params == nil {
+		return
+	}
 	delete(s.params, topic)
+	past := pastSecrets{topic: topic}
+	past.AddJSON(params)
+	s.retire(past)
+}
+
+func (s *shownSecrets) retire(past pastSecrets) {
+	if len(s.past) == maxPast {
+		s.past = slices.Delete(s.past, 0, 1)
+	}
+	s.past = append(s.past, past)
 }
 
 // all returns a redactor of all there are.
@@ -425,6 +462,11 @@ func (s *shownSecrets) redactor(of func(topic string) bool) *Redactor {
 	for topic, params := range s.params {
 		if of(topic) {
 			r.AddJSON(params)
+		}
+	}
+	for _, past := range s.past {
+		if past.topic == "" || of(past.topic) {
+			r.Add(past.secrets...)
 		}
 	}
 	return r

@@ -235,7 +235,7 @@ func TestRecognizeFromErrors(t *testing.T) {
 		{"nginx", LinkError{Reason: ReasonRefused, HTTPStatus: 400, Body: "400 The plain HTTP request was sent to HTTPS port"}, ProtocolTLS},
 		{"another 400", LinkError{Reason: ReasonRefused, HTTPStatus: 400, Body: "'upgrade' header must contain 'websocket'"}, ""},
 	} {
-		if c.e.recognize(nil, true); c.e.Spoken != c.want {
+		if c.e.recognize(nil, true, nil); c.e.Spoken != c.want {
 			t.Errorf("%s: %q, want %q", c.name, c.e.Spoken, c.want)
 		}
 	}

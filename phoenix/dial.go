@@ -114,7 +114,7 @@ func (c *Conn) dial(ctx context.Context, onControl func(kind, data string)) (tra
 	failed := c.dialError(ctx, stage, resp, err)
 	failed.Proxy = way.proxy
 	if w != nil {
-		failed.recognize(w.head, c.endpoint.url.Scheme == "wss")
+		failed.recognize(w.head, c.endpoint.url.Scheme == "wss", secrets)
 	}
 	failed.redact(secrets)
 	c.opts.Logger.Debug("the dial failed", timings.attrs(failed.Stage)...)

@@ -206,12 +206,13 @@ type Joined struct {
 	OnJoin int
 }
 
-// JoinError announces a join that failed. The event's Payload is the server's response, if there was one.
+// JoinError announces a join that failed. The event's Payload is the server's response, if there was one, without the secrets of the
+// connection, which a server may repeat.
 type JoinError struct {
 	// Topic is the topic that was not joined.
 	Topic  string
 	Reason JoinReason
-	// Response is the server's, as JSON or bytes; empty for a timeout.
+	// Response is the event's Payload; empty for a timeout.
 	Response Payload
 	// Err says why the params of the join could not be read; nil for any other failure.
 	Err     error
@@ -237,7 +238,8 @@ type Closed struct {
 	Retry
 }
 
-// Errored announces that a joined channel was lost. The event's Payload is that of the phx_error, if there was one.
+// Errored announces that a joined channel was lost. The event's Payload is that of the phx_error, if there was one,
+// without the secrets of the connection.
 type Errored struct {
 	Reason ErrorReason
 	Retry
@@ -256,7 +258,7 @@ type PushReply struct {
 	Index int
 	// OnJoin says that the push was one of [Channel.OnJoin].
 	OnJoin bool
-	// Status is whatever the server sent, "ok" and "error" among others (PROTOCOL.md, rule 6).
+	// Status is whatever the server sent, "ok" and "error" among others (PROTOCOL.md, rule 6), without the secrets of the connection.
 	Status  string
 	Latency time.Duration
 

@@ -357,18 +357,41 @@ func (l *loop) emit(b *batch) {
 	}
 }
 
-// hideSecrets keeps secrets out of what the error in an event says.
+// hideSecrets keeps secrets out of what an event says of a failure, and forgets those of a topic that is not wanted any more.
 func (l *loop) hideSecrets(e *Event) {
+	over := false
 	switch d := e.Detail.(type) {
 	case *JoinError:
 		d.secrets = l.conn.secrets.of(e.Topic)
+		d.Response = d.secrets.payload(d.Response)
+		e.Payload = d.secrets.payload(e.Payload)
+		over = !d.Will
+	case *Errored:
+		e.Payload = l.conn.secrets.of(e.Topic).payload(e.Payload)
+		over = !d.Will
+	case *Closed:
+		over = !d.Will
 	case *PushReply:
 		if d.Status != "ok" {
 			d.secrets = l.conn.secrets.of(e.Topic)
+			d.Status = d.secrets.Redact(d.Status)
 		}
 	case *Left:
+		over = true
+	}
+	if over {
 		l.conn.secrets.left(e.Topic)
 	}
+}
+
+// payload returns what a server sent with a failure, without secrets.
+func (r *Redactor) payload(p Payload) Payload {
+	if p.Binary {
+		p.Data = []byte(r.Redact(string(p.Data)))
+	} else {
+		p.Data = r.RedactJSON(p.Data)
+	}
+	return p
 }
 
 func (l *loop) dial() {

@@ -27,8 +27,8 @@ import (
 // know none. Add, AddURL, AddHeader and AddJSON must not be called while another goroutine uses it; Redact may be.
 //
 // A secret of four bytes or more is found everywhere, a shorter one where it stands as a word of its own: of a text
-// without the digit 1 nothing would be left to read. One of less than four bytes without a letter or a digit is none.
-// Upper and lower case are the same.
+// without the digit 1 nothing would be left to read. One of less than four bytes without a letter or a digit is none, and
+// neither are true, false and null. Upper and lower case are the same.
 //
 // A secret is found as it is, and in what may become of it: escaped for a URL, JSON, HTML, mail or a string of a program,
 // several times over, as a list of bytes, in Latin-1, in hexadecimal digits, base32 and base64, alone or as part of
@@ -41,7 +41,9 @@ type Redactor struct {
 // Add adds secrets.
 func (r *Redactor) Add(secrets ...string) {
 	for _, secret := range secrets {
-		if secret != "" && !slices.Contains(r.secrets, secret) {
+		switch {
+		case secret == "", secret == "true", secret == "false", secret == "null", slices.Contains(r.secrets, secret):
+		default:
 			r.secrets = append(r.secrets, secret)
 		}
 	}
@@ -73,10 +75,12 @@ func (r *Redactor) AddURL(text string) {
 	}
 }
 
-// addBasic adds the user:password of Basic authentication: both, each, and as it is sent.
+// addBasic adds the user:password of Basic authentication: both, and each. There may be further colons in either.
 func (r *Redactor) addBasic(both string) {
-	user, password, _ := strings.Cut(both, ":")
-	r.Add(both, user, password)
+	r.Add(both)
+	for colon := range places(both, ":") {
+		r.Add(both[:colon], both[colon+1:])
+	}
 }
 
 // AddHeader adds the values of a header, and each of their words: of "Bearer x" also x, of a cookie what stands behind the
@@ -106,7 +110,8 @@ func (r *Redactor) AddHeader(header http.Header) {
 	}
 }
 
-// AddJSON adds the texts and numbers in a JSON value, however deep, and no names.
+// AddJSON adds the texts in a JSON value, however deep, and the numbers that are as long as a one-time code; a shorter one is a size, a time
+// or a version, and hidden it would take those from what is to be read. Names are none.
 func (r *Redactor) AddJSON(data []byte) {
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.UseNumber()
@@ -121,7 +126,9 @@ func (r *Redactor) addValue(value any) {
 	case string:
 		r.Add(v)
 	case json.Number:
-		r.Add(v.String())
+		if text := v.String(); len(text) >= secretDigits {
+			r.Add(text)
+		}
 	case []any:
 		for _, item := range v {
 			r.addValue(item)
@@ -135,6 +142,8 @@ func (r *Redactor) addValue(value any) {
 
 // The lengths in bytes that decide what is found.
 const (
+	// secretDigits is the length from which a JSON number is a secret.
+	secretDigits = 6
 	// shortSecret is the length up to which a secret has to be a word of its own.
 	shortSecret = 3
 	// minCutOff is how much of a secret is found where the text is cut off, unless half of it is less.
@@ -166,8 +175,60 @@ var (
 
 // Redact returns text with "..." in place of each secret.
 func (r *Redactor) Redact(text string) string {
-	if r == nil || len(r.secrets) == 0 || text == "" {
+	hidden := r.find(text)
+	if hidden == nil {
 		return text
+	}
+	return string(appendRedacted(nil, text, hidden))
+}
+
+// RedactJSON returns a JSON value with "..." in place of each secret in its strings, and instead of a number that is one. It is data itself if
+// there is none.
+func (r *Redactor) RedactJSON(data []byte) []byte {
+	text := string(data)
+	hidden := r.find(text)
+	if !slices.Contains(hidden, true) {
+		return data
+	}
+	const whole = `"..."`
+	var out []byte
+	for at := 0; at < len(text); {
+		end := at + 1
+		switch c := text[at]; {
+		case strings.IndexByte("{}[]:, \t\r\n", c) >= 0:
+			out = append(out, c)
+		case c == '"':
+			for end < len(text) && text[end] != '"' {
+				if text[end] == '\\' {
+					end++
+				}
+				end++
+			}
+			end = min(end+1, len(text))
+			redacted := append(appendRedacted([]byte{'"'}, text[at+1:end-1], hidden[at+1:end-1]), '"')
+			if !json.Valid(redacted) { // an escape was cut in two
+				redacted = []byte(whole)
+			}
+			out = append(out, redacted...)
+		default:
+			for end < len(text) && strings.IndexByte("{}[]:, \t\r\n", text[end]) < 0 {
+				end++
+			}
+			if slices.Contains(hidden[at:end], true) {
+				out = append(out, whole...)
+			} else {
+				out = append(out, text[at:end]...)
+			}
+		}
+		at = end
+	}
+	return out
+}
+
+// find returns which bytes of text belong to secrets; nil: none.
+func (r *Redactor) find(text string) []bool {
+	if r == nil || len(r.secrets) == 0 || text == "" {
+		return nil
 	}
 	spellings := r.spellings()
 	hidden := make([]bool, len(text))
@@ -175,16 +236,20 @@ func (r *Redactor) Redact(text string) string {
 		end := min(at+maxRedacted+redactedTwice, len(text))
 		hideSecrets(text[at:end], spellings, hidden[at:end])
 	}
-	var out strings.Builder
+	return hidden
+}
+
+// appendRedacted appends text with "..." in place of what is hidden of it.
+func appendRedacted(dst []byte, text string, hidden []bool) []byte {
 	for i := range len(text) {
 		switch {
 		case !hidden[i]:
-			out.WriteByte(text[i])
+			dst = append(dst, text[i])
 		case i == 0 || !hidden[i-1]:
-			out.WriteString("...")
+			dst = append(dst, "..."...)
 		}
 	}
-	return out.String()
+	return dst
 }
 
 // hideSecrets marks which bytes of text belong to secrets.

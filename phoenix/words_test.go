@@ -56,7 +56,7 @@ func TestRedactor(t *testing.T) {
 		"Authorization": {"Bearer hunter33"}, "X-Env": {"prod"}, "Cookie": {`sid=c%2Fook; lang="de-AT"`},
 		"Proxy-Authorization": {"Basic " + base64.StdEncoding.EncodeToString([]byte("joe:pa:55"))},
 	})
-	r.AddJSON([]byte(`{"pin":4711,"deep":[{"name":"Söder"}],"on":true}`))
+	r.AddJSON([]byte(`{"code":471100,"ms":1000,"deep":[{"name":"Söder"}],"on":true,"off":"false"}`))
 	for _, c := range []struct{ text, want string }{
 		{"hunter22%2B hunter22+3 hunter22%2B3 hunter22%2b3", "... ... ... ..."},
 		{"password1 Bearer hunter33, Bearer HUNTER33", "... ..., ..."},
@@ -64,7 +64,8 @@ func TestRedactor(t *testing.T) {
 		{"product 11 1 vsn=2.0.0", "...uct 11 ... vsn=2.0.0"},
 		{"token=aBareToken sid=c/ook sid=c%2Fook de-at", "token=... sid=... ... ..."},
 		{"joe pa:55 am9lOnBhOjU1 name of pin, on", "... ... ... name of pin, on"},
-		{`{"pin":4711,"name":"S\u00f6der","x":"S%C3%B6der S&ouml;der S\xc3\xb6der"}`, `{"pin":...,"name":"...","x":"... ... ..."}`},
+		{`{"slept":1000,"on":true,"ok":false}`, `{"slept":1000,"on":true,"ok":false}`},
+		{`{"code":471100,"name":"S\u00f6der","x":"S%C3%B6der S&ouml;der S\xc3\xb6der"}`, `{"code":...,"name":"...","x":"... ... ..."}`},
 		{"hex 68756e7465723333, \x00hunter33\xff.", "hex ..., \x00...\xff."},
 		{"cut off: hunter3", "cut off: ..."},
 		{"cut off: S%C3%B6%6", "cut off: ..."},
@@ -84,6 +85,83 @@ func TestRedactor(t *testing.T) {
 	}
 	if got := r.Excerpt("so it is: hunter33", 14); got != "so it is: ..." {
 		t.Errorf("excerpt %q", got)
+	}
+}
+
+func TestRedactJSON(t *testing.T) {
+	var r Redactor
+	r.Add("hunter22", "471100", `a"b\c`)
+	r.addBasic("us:er:pa:ss")
+	for _, c := range []struct{ data, want string }{
+		{`{"reason":"no hunter22 here","n":471100,"list":[471100, 1.0, true],"hunter22":null}`,
+			`{"reason":"no ... here","n":"...","list":["...", 1.0, true],"...":null}`},
+		{`"hunter22"`, `"..."`}, {`471100`, `"..."`}, {` [ 12345678901234567890 ] `, ` [ 12345678901234567890 ] `},
+		{`{"a":"a\"b\\c","u":"\u0068unter22","half":"\ud83d\ude00"}`, `{"a":"...","u":"...","half":"\ud83d\ude00"}`},
+		{`["us:er","pa:ss","us","er:pa:ss"]`, `["...","...","...","..."]`},
+		{`{"bytes":[104,117,110,116,101,114,50,50]}`, `{"bytes":["...","...","...","...","...","...","...","..."]}`},
+		{``, ``},
+	} {
+		got := string(r.RedactJSON([]byte(c.data)))
+		if got != c.want || got != "" && !json.Valid([]byte(got)) {
+			t.Errorf("%s: %s\nwant %s", c.data, got, c.want)
+		}
+	}
+	data := []byte(`{"reason":"unauthorized"}`)
+	if got := r.RedactJSON(data); &got[0] != &data[0] {
+		t.Error("a value without a secret was copied")
+	}
+}
+
+// What RedactJSON makes of JSON is JSON, and has no secret left in plain.
+func FuzzRedactJSON(f *testing.F) {
+	f.Add(`{"a":"hunter22","b":[471100,"x\"y"]}`, "hunter22")
+	f.Add(`["\ud83d\ude00\\",-1.5e3]`, `\`)
+	f.Add(`{"\u0068unter22":{}}`, "471100")
+	f.Fuzz(func(t *testing.T, data, secret string) {
+		if !json.Valid([]byte(data)) || len(data) > 1000 || len(secret) > 100 {
+			return
+		}
+		var r Redactor
+		r.Add(secret)
+		got := r.RedactJSON([]byte(data))
+		if !json.Valid(got) {
+			t.Errorf("%q without %q is no JSON: %q", data, secret, got)
+		}
+		if len(secret) > shortSecret && !strings.Contains(`"...`, secret) && !strings.ContainsAny(secret, " {}[]:,\t\r\n\"") && strings.Contains(string(got), secret) {
+			t.Errorf("%q without %q: %q", data, secret, got)
+		}
+	})
+}
+
+// What was shown to a server in an earlier dial or join is kept from being seen for as long as it may repeat that, and not for ever.
+func TestPastSecrets(t *testing.T) {
+	var s shownSecrets
+	request := func(token string) *Redactor { return &Redactor{secrets: []string{token}} }
+	s.dialing(request("token-one"))
+	s.joining("room:a", JSON(`{"k":"param-one"}`))
+	s.joining("room:a", JSON(`{"k":"param-two"}`))
+	s.dialing(request("token-two"))
+	s.left("room:a")
+	s.joining("room:b", JSON(`{"k":"param-three"}`))
+	const all = "token-one token-two param-one param-two param-three"
+	if got := s.all().Redact(all); got != "... ... ... ... ..." {
+		t.Errorf("of all that was shown, this is left: %s", got)
+	}
+	if got := s.of("room:a").Redact(all); got != "... ... ... ... param-three" {
+		t.Errorf("of what was shown for one topic, this is left: %s", got)
+	}
+	for range 3 { // the same again is nothing new
+		s.dialing(request("token-two"))
+		s.joining("room:b", JSON(`{"k":"param-three"}`))
+	}
+	if len(s.past) != 3 {
+		t.Errorf("past are %v", s.past)
+	}
+	for i := range 2 * maxPast {
+		s.joining("room:c", JSON(fmt.Sprintf(`{"k":"param-%d"}`, i)))
+	}
+	if len(s.past) != maxPast || s.all().Redact("param-one param-63 param-62") != "param-one ... ..." {
+		t.Errorf("%d are past", len(s.past))
 	}
 }
 
