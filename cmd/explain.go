@@ -187,7 +187,7 @@ func pushTimeoutFailure(topic, event string, err *phoenix.PushTimeout) *exit.Err
 // statusFailure is the failure of a push that was answered with another status than ok.
 func statusFailure(topic, event string, reply *phoenix.PushReply, payload phoenix.Payload) *exit.Error {
 	message := fmt.Sprintf("%q on %q was answered with %s", event, topic, reply.Said(payload))
-	return &exit.Error{Code: exit.PushStatus, Message: message, Hint: "the channel's handle_in/3 said no: check the payload"}
+	return &exit.Error{Code: exit.PushStatus, Message: message, Hint: "the channel's handle_in/3 refused the push: check the payload"}
 }
 
 // oneLine returns an excerpt of what a server or a program said.

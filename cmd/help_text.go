@@ -205,7 +205,7 @@ var formatAbout = map[signal.Format]string{
 }
 
 // textAbout says what text is for.
-const textAbout = "For eyes, and free to change: the local time, topic, event and payload, or what happened: behind * about the connection or a " +
+const textAbout = "For people, and may change: the local time, topic, event and payload, or what happened: behind * about the connection or a " +
 	"channel, behind ! what failed or was lost, behind + - = who came, went and is present. Cut at the width of the terminal, unless --no-trim."
 
 // textExample returns the example message as text.
@@ -259,7 +259,7 @@ func formattingHelp() *page {
 	option.NewSet((&outputOptions{}).Options()).Bind(flags)
 	flags.VisitAll(p.option)
 	p.paragraph("--jq sees what --output would print; --until, --fail-on and --where see the default format. They are in gojq's jq, see https://jqlang.org/manual; numbers keep their spelling unless they are calculated with. " +
-		"The environment, files, modules and other records (env, $ENV, import, input) are out of reach. halt ends the command with 0, halt_error with its message on stderr and its code, 5 by default; " +
+		"The environment, files, modules and other records (env, $ENV, import, input) are not available. halt ends the command with 0, halt_error with its message on stderr and its code, 5 by default; " +
 		"debug and stderr write to the log. A record on which an expression fails, or comes to no result within a second, is left out and counted, and the exit code is 5 in the end. `phx ctl` prints what phx serve answers, with the same options.")
 	p.heading("Formats, each with the same message, indented")
 	for i, name := range signal.Formats() {

@@ -160,7 +160,7 @@ func (in *pushInput) failed(err error) (item pushItem, _ error) {
 func (in *pushInput) errBad(text string, err error) error {
 	return &exit.Error{
 		Code: exit.Usage, Message: "bad input in " + in.name + ": " + text, Err: err,
-		Hint: "what came before it was sent; mend it, and send it and what follows",
+		Hint: "what came before it was sent; correct it, then send it and what follows",
 	}
 }
 

@@ -36,7 +36,7 @@ type factory struct {
 	stdin  *secret.Stdin
 	// lines limits the log.
 	lines logLimiter
-	// die ends the process by a signal, at once, and takes along what tells others of it: see atDeath.
+	// die removes the traces and ends the process by a signal, at once.
 	die func(syscall.Signal)
 	// traces are removed by die.
 	traces traces
@@ -88,9 +88,8 @@ func run(ctx context.Context, args []string, s *Streams, die func(syscall.Signal
 	return int(codeOf(err))
 }
 
-// surviveBrokenPipes makes a write to a pipe without a reader an error, where it would end the process with all that it leaves to tell
-// others of it. Who writes decides what follows: serve loses that sink, and other commands die of PIPE in the end. Children do not
-// inherit it.
+// surviveBrokenPipes makes a write to a pipe without a reader an error. Otherwise it would end the process, and leave its traces. The
+// writer decides what follows: serve loses that sink, and other commands die of PIPE at their end. Children do not inherit it.
 func surviveBrokenPipes() { ossignal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }
 
 // flagSets returns those of a command and of all below it.
@@ -102,14 +101,14 @@ func flagSets(c *cobra.Command) []*pflag.FlagSet {
 	return sets
 }
 
-// traces are what a process leaves that tells others of it, such as the file of its socket. What removes one may be called again
-// after it was removed.
+// traces are what would outlive a process that a signal ends at once, such as the file of its control socket and a ready file. The
+// function that removes one may be called again after that.
 type traces struct {
 	mu      sync.Mutex
 	removal []func()
 }
 
-// add has remove called when the process is to die at once.
+// add registers a function for when the process is to die at once.
 func (t *traces) add(remove func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -40,13 +40,13 @@ type recordFormat struct {
 	given bool
 }
 
-// formatText is the value of --output for eyes.
+// formatText is the value of --output for lines that people read.
 const formatText = "text"
 
 // recordFormats are the values of --output of the commands that print signals.
 func recordFormats() []string { return append(signal.Formats(), formatText) }
 
-// isText reports whether records are for eyes: asked for or, if nobody asked for anything else, on a terminal.
+// isText reports whether records are text: because it was asked for, or on a terminal if no other form was asked for.
 func (o *outputOptions) isText(s *Streams) bool {
 	if o.Output.given {
 		return o.Output.text
@@ -81,7 +81,7 @@ func (o *outputOptions) Options() []option.Option {
 	return option.Printing.In([]option.Option{
 		o.outputOption(recordFormats()...),
 		{Flag: "jq", Common: true, Shorthand: "q", Value: option.Text(&o.Filter, ""),
-			Usage: "print what the jq `EXPR` makes of each record, one result a line; files and environment are out of its reach", Example: ".data.payload"},
+			Usage: "print what the jq `EXPR` makes of each record, one result a line; it cannot read files or the environment", Example: ".data.payload"},
 		{Flag: "arg", Value: option.Pairs(&o.Variables, jq.TextVariable), Secret: true, Example: `room "$ROOM"`,
 			Usage: "a text that every expression of the command has as a variable: `NAME VALUE` (repeat)"},
 		{Flag: "argjson", Value: option.Pairs(&o.Variables, jq.JSONVariable), Secret: true, Example: `most 3`,

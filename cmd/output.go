@@ -20,14 +20,14 @@ import (
 	"phx/signal"
 )
 
-// A renderer turns events into what is printed of them: the encoder's line, what the jq filter makes of it, or the text of it for eyes, in
+// A renderer turns events into what is printed of them: the encoder's line, what the jq filter makes of it, or a line of text for a terminal, in
 // the style of the output. It remembers what decides about the exit code.
 type renderer struct {
 	encoder *signal.Encoder
 	filter  *jq.Filter // nil: none
 	raw     bool
 	style   jsonStyle
-	// form is how records are written for eyes; nil: they are JSON.
+	// form writes records as text; nil: they are JSON.
 	form   *textForm
 	errors recordErrors
 	// halted says that the filter has ended the command: nothing is printed any more.

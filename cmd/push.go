@@ -101,7 +101,7 @@ func parseRate(text string) (float64, error) {
 	seconds := map[string]float64{"": 1, "s": 1, "m": 60, "h": 3600}[unit]
 	n, err := strconv.ParseFloat(number, 64)
 	if err != nil || seconds == 0 || !(n > 0) || math.IsInf(n, 0) || strings.HasSuffix(text, "/") {
-		return 0, errors.New("is no rate")
+		return 0, errors.New("is not a rate")
 	}
 	return n / seconds, nil
 }
@@ -109,7 +109,7 @@ func parseRate(text string) (float64, error) {
 // parseFailedPath reads the name of a file.
 func parseFailedPath(text string) (string, error) {
 	if text == "-" {
-		return "", errors.New("is no file: records are on stdout already")
+		return "", errors.New("is not a file: stdout has the records")
 	}
 	return notEmpty(text)
 }
@@ -231,7 +231,7 @@ type pusher struct {
 // errAllSent ends a wait for events: there may be none to come.
 var errAllSent = errors.New("the input is at its end")
 
-// connectAndRun joins before it reads: who is not let in has lost no input.
+// connectAndRun joins before it reads, so that a refused join loses no input.
 func (p *pusher) connectAndRun(ctx context.Context, options phoenix.Options) (err error) {
 	if p.session, _, err = openSession(ctx, p.options.connection.Address(), options); err != nil {
 		return err
@@ -353,7 +353,7 @@ func (p *pusher) giveUp() error {
 	return nil
 }
 
-// handle takes one event. Its error ends the collection at once; a push that failed only ends the sending.
+// handle takes one event. Its error ends the collection at once; a failed push only ends the sending.
 func (p *pusher) handle(ctx context.Context, ev *phoenix.Event) error {
 	if isEnd(ev) {
 		return p.handleEnd(ev)
@@ -513,7 +513,7 @@ func (p *pusher) printEnds() error {
 			p.failedInputs.add(item.source)
 		}
 		if !hasEnd {
-			left := &exit.Error{Code: exit.Usage, Message: "bad input was left out, see above", Hint: "mend it, and push it", Err: item.bad}
+			left := &exit.Error{Code: exit.Usage, Message: "bad input was left out, see above", Hint: "correct it, and push it again", Err: item.bad}
 			if err := p.fail(index, left); err != nil {
 				return err
 			}

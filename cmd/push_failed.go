@@ -154,7 +154,7 @@ func (f *failedInputs) discard() {
 
 func (f *failedInputs) remove() {
 	if f.temp != "" {
-		_ = os.Remove(f.temp) // it is in nobody's way
+		_ = os.Remove(f.temp) // a file that is left over does no harm
 	}
 }
 

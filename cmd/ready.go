@@ -50,7 +50,7 @@ func (r *readiness) flags(when string) []option.Option {
 	}
 }
 
-// nobodyAsks reports that nobody is to be told.
+// nobodyAsks reports whether readiness is to be told to nobody.
 func (r *readiness) nobodyAsks() bool { return r.file == "" && r.fd == 0 && r.command == "" }
 
 // parseReadyFD reads the number of a file that the caller has opened, and is not one of those that have another use.
@@ -80,7 +80,7 @@ func (r *readiness) prepare(f *factory) error {
 	return r.removeFile()
 }
 
-// end removes the file: it does not outlive what it tells of. A command that goes on for longer than onReadyGrace is terminated.
+// end removes the file, which must not outlive the readiness that it reports. A command that goes on for longer than onReadyGrace is terminated.
 func (r *readiness) end(log *slog.Logger) {
 	if err := r.withdraw(); err != nil {
 		log.Warn(err.Error())
@@ -92,7 +92,7 @@ func (r *readiness) end(log *slog.Logger) {
 	case <-r.over:
 	case <-time.After(onReadyGrace):
 		log.Warn("the command of --on-ready is still running, and is terminated")
-		_ = r.running.Process.Signal(syscall.SIGTERM) // that it has ended meanwhile is as well
+		_ = r.running.Process.Signal(syscall.SIGTERM) // an error means that it has ended meanwhile
 	}
 }
 
@@ -145,8 +145,8 @@ func (r *readiness) notify(log *slog.Logger) error {
 	return nil
 }
 
-// run starts the command of --on-ready. It is that of the user, who has asked for it by name: it gets the environment as it is, so that
-// it can be phx itself. That it fails is logged, and is no failure of this command.
+// run starts the command of --on-ready, with the whole environment, so that the command can be phx itself. Its failure is logged, and is
+// no failure of this command.
 func (r *readiness) run(log *slog.Logger) error {
 	command := exec.Command("sh", "-c", r.command)
 	command.Stdout, command.Stderr = r.stderr, r.stderr

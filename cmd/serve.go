@@ -267,9 +267,9 @@ func (s *server) renewControl() {
 	renewed, err := s.control.Renew()
 	switch {
 	case err != nil:
-		s.log.Error("the control socket is gone, and could not be made anew: "+err.Error(), "hint", exit.HintOf(err))
+		s.log.Error("the control socket is gone, and could not be created again: "+err.Error(), "hint", exit.HintOf(err))
 	case renewed:
-		s.log.Info("the control socket was gone, and has been made anew", "control", s.control.Addr())
+		s.log.Info("the control socket was gone, and has been created again", "control", s.control.Addr())
 	}
 }
 

@@ -21,9 +21,9 @@ func TestExplainAnswer(t *testing.T) {
 		{pushed("", &phoenix.Joined{}, `{}`), nil},
 		{pushed("", &phoenix.Left{}, ``), nil},
 		{pushed("x", reply("no"), `{"n":1}`), &exit.Error{
-			Code: exit.PushStatus, Message: `"x" on "room:a" was answered with status "no": {"n":1}`, Hint: "the channel's handle_in/3 said no: check the payload"}},
+			Code: exit.PushStatus, Message: `"x" on "room:a" was answered with status "no": {"n":1}`, Hint: "the channel's handle_in/3 refused the push: check the payload"}},
 		{binary, &exit.Error{
-			Code: exit.PushStatus, Message: `"x" on "room:a" was answered with status "error"`, Hint: "the channel's handle_in/3 said no: check the payload"}},
+			Code: exit.PushStatus, Message: `"x" on "room:a" was answered with status "error"`, Hint: "the channel's handle_in/3 refused the push: check the payload"}},
 		{pushed("", unread, ``), &exit.Error{Code: exit.Read, Message: "cannot read token", Hint: "check it"}},
 		{pushed("", refused, ``), &exit.Error{
 			Code: exit.Join, Message: `cannot join "room:a": {"reason":"no"}`, Hint: "the channel's join/3 refused: check the topic and its params"}},

@@ -19,7 +19,7 @@ import (
 	"phx/phoenix"
 )
 
-// A textForm writes signals for eyes: one line each, with the time, the topic, and what happened. A line is made of that of the default
+// A textForm writes signals for people: one line each, with the time, the topic, and what happened. A line is made of that of the default
 // format, so that a signal of a running phx serve looks as one of our own connection does. It is for people, and may change.
 //
 //	14:03:07.125  room:lobby  new_msg  {"body":"hi"}
@@ -103,7 +103,7 @@ func (d textData) text(name string) string { return member[string](d, name) }
 func (d textData) number(name string) int  { return member[int](d, name) }
 func (d textData) is(name string) bool     { return member[bool](d, name) }
 
-// duration returns name_us, or name_ms where that is not there.
+// duration returns name_us, or name_ms if there is no name_us.
 func (d textData) duration(name string) string {
 	if _, ok := d[name+"_us"]; ok {
 		return shortDuration(time.Duration(d.number(name+"_us")) * time.Microsecond)
@@ -439,7 +439,7 @@ func (f *textForm) paint(dst []byte, color, text string) []byte {
 func (f *textForm) appendColumn(line []byte, color, text string, width *int) []byte {
 	visible := appendVisible(nil, text)
 	if most := f.width(); most > 0 {
-		visible = appendCut(nil, visible, max(most/3, columnMost)) // the others want their place, too
+		visible = appendCut(nil, visible, max(most/3, columnMost)) // leaves room for the other columns
 	}
 	cells := uniseg.StringWidth(string(visible))
 	*width = max(*width, min(cells, columnMost))

@@ -194,7 +194,7 @@ func FuzzText(f *testing.F) {
 	})
 }
 
-// BenchmarkText is what a line for eyes costs.
+// BenchmarkText is what a line of text costs.
 func BenchmarkText(b *testing.B) {
 	ev := phoenix.Event{Topic: "room:lobby", Name: "new_msg", Payload: phoenix.JSON(`{"body":"hello","n":12345,"user":{"id":7,"name":"Ann"}}`), Detail: &phoenix.Message{}}
 	line := bytes.TrimSuffix(signal.NewEncoder(signal.FormatSignal, "backend").Append(nil, &ev), []byte("\n"))

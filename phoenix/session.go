@@ -322,10 +322,10 @@ func (r *reader) pass() {
 // largeBatch is the size of a batch, in bytes, of which there is one at a time: the next is read once the consumer has it.
 const largeBatch = maxWaitingMemory
 
-// await waits until the loop takes batches again behind the last one, which is when the consumer has fetched that.
+// await waits until the consumer has fetched the last batch: before that, the loop takes no other.
 func (r *reader) await() {
-	const thatOneAndAnother = 2 // as one has room in the channel
-	for range thatOneAndAnother {
+	const batches = 2 // the channel holds one: the second is taken once the loop has the first
+	for range batches {
 		r.batches <- newBatch(0)
 	}
 }

@@ -29,7 +29,7 @@ type Connection struct {
 	// Presence says whether presence signals are wanted; only a config file sets it.
 	Presence bool
 	anyTopic bool
-	// ResumeFile keeps over restarts from where channels go on; empty: nothing is kept.
+	// ResumeFile keeps the values of --resume over restarts; empty: nothing is kept.
 	ResumeFile string
 	// Logger gets how much commands of secrets write to stderr, and warnings about their files. Nil: no
 	// logging.

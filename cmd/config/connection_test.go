@@ -328,7 +328,7 @@ func TestWrongValues(t *testing.T) {
 		hint    string
 	}{
 		{"--timeout soon", nil, `--timeout "soon" is not a duration`, "a right one: --timeout 5s"},
-		{"--timeout 0", nil, `--timeout "0" is no time at all`, "a right one: --timeout 5s"},
+		{"--timeout 0", nil, `--timeout "0" is not a positive duration`, "a right one: --timeout 5s"},
 		{"--connect-timeout -3s", nil, `--connect-timeout "-3s" is negative`, "a right one: --connect-timeout 5s"},
 		{"--reconnect-after 1s,soon", nil, `--reconnect-after "1s,soon" is not a list of durations`, "a right one: --reconnect-after 100ms,1s,10s"},
 		{"--max-retries many", nil, `--max-retries "many" is not a number of retries: -1 or more`, "a right one: --max-retries 5"},

@@ -236,7 +236,7 @@ func TestFileErrors(t *testing.T) {
 		{only("max_retries: many"), `phx.yaml:2:20: max_retries "many" is not a number of retries: -1 or more`},
 		{only("max_message: 1MB"), `phx.yaml:2:20: max_message "1MB" is not a size: bytes, or a number with KiB, MiB or GiB`},
 		{only("reply_timeout_msec: 5s"), `phx.yaml:2:27: "5s" is not a number of milliseconds`},
-		{only("reply_timeout_msec: 0"), `phx.yaml:2:27: "0" is no time at all`},
+		{only("reply_timeout_msec: 0"), `phx.yaml:2:27: "0" is not a positive duration`},
 		{only("reply_timeout_msec: 9223372036854775807"), `phx.yaml:2:27: "9223372036854775807" is not a number of milliseconds`},
 		{only("reconnect_after_msec: 100"), "phx.yaml:2:29: this is not a list"},
 		{only("reconnect_after_msec: []"), "phx.yaml:2:29: there is no delay in this list"},

@@ -97,14 +97,14 @@ var resumeKind = option.Kind[[]Resume]{
 // stateOptions declares what a server keeps, and where.
 func stateOptions(dir *string) []option.Option {
 	return []option.Option{{Key: "state_dir", Value: option.PathKind.To(dir, ""), Example: "/var/lib/phx",
-		About: "Directory of what is kept over restarts: from where channels with resume go on. A relative one begins beside the config file."}}
+		About: "Directory of what is kept over restarts: the values of resume. A relative one begins beside the config file."}}
 }
 
 // checkResume checks the options of a command line.
 func (c *Connection) checkResume() error {
 	for i, r := range c.resume {
 		if slices.ContainsFunc(c.resume[:i], func(o Resume) bool { return o.Name == r.Name }) {
-			return exit.Usagef("name each param once", "--resume says twice what %s is", r.Name)
+			return exit.Usagef("name each param once", "--resume gives the param %s twice", r.Name)
 		}
 	}
 	if c.ResumeFile != "" && !c.HasResume() {

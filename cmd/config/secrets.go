@@ -57,7 +57,7 @@ var signingKind = option.Kind[*secret.Source]{Name: "secret", Schema: option.Ref
 			return nil, n.Errorf(secretHint, "the secret is empty")
 		}
 		if err := secret.CheckVisible(text, false); err != nil {
-			return nil, n.Errorf("write it anew, without", "the secret %v, which nobody can see", err)
+			return nil, n.Errorf("write the secret again without it", "the secret %v, which is invisible", err)
 		}
 		encoded, isEncoded := strings.CutPrefix(text, "whsec_")
 		if _, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(encoded, "=")); isEncoded && err != nil {

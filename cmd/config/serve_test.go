@@ -179,7 +179,7 @@ func TestServeErrors(t *testing.T) {
 		{"sinks: {a: {webhook: {url: 'https://h', mode: batch}}}", `1:47: webhook.mode "batch" is none of structured, binary`},
 		{"sinks: {a: {webhook: {url: 'https://h', max_retries: -2}}}", `1:54: webhook.max_retries "-2" is not a number of retries: -1 or more`},
 		{"sinks: {a: {discard: {}, queue: 67108864}}", `1:33: queue "67108864" is more signals than memory can hold; a size has a unit: 64MiB`},
-		{"sinks: {a: {webhook: {url: 'https://h', timeout_msec: 0}}}", `1:55: "0" is no time at all`},
+		{"sinks: {a: {webhook: {url: 'https://h', timeout_msec: 0}}}", `1:55: "0" is not a positive duration`},
 		{"sinks: {a: {webhook: {url: 'https://h', headers: {Content-Type: SECRET}}}}", "1:51: the header Content-Type belongs to the request itself"},
 		{"sinks: {a: {webhook: {url: 'https://h', headers: {ce-id: SECRET}}}}", "1:51: the header ce-id belongs to the request itself"},
 		{"sinks: {a: {webhook: {url: 'https://h', secret: ''}}}", "1:49: the secret is empty"},

@@ -68,7 +68,7 @@ func plainText(s *gojq.String, constants map[string]any) plain {
 func (b builder) eval(m *machine, text []byte) (result []byte, o outcome) {
 	first := len(m.results)
 	defer func() { m.results = m.results[:first] }()
-	// Whether gojq would come to an error before it comes to a part without a result is its business.
+	// A part without a result does not end the loop: a later part may be unsure, and then gojq decides whether the expression fails.
 	for _, part := range b.parts {
 		result, partial := part.eval(m, text)
 		switch {

@@ -1,8 +1,8 @@
 // Package jq runs the jq expressions of phx on JSON text. The language is gojq's, without what reaches out of a record:
 // environment, files, modules, further inputs.
 //
-// What an expression of the usual sort needs is read out of the text (see plain); gojq does the rest, and decides what a result
-// is. The results are JSON text as gojq writes it: keys in order, numbers as they were spelled unless the expression has
+// What a common expression needs is read out of the text without decoding it (see plain); gojq runs the others, and defines the
+// results of all. The results are JSON text as gojq writes it: keys in order, numbers as they were spelled unless the expression has
 // calculated with them.
 package jq
 
@@ -77,14 +77,14 @@ type Options struct {
 type Document struct {
 	// Text is one JSON value.
 	Text []byte
-	// Ours says that Text is known to be valid JSON, and that no object in it has a key twice, down to the objects in it that
-	// are in no other object.
+	// Ours says that Text is known to be valid JSON, and that no key occurs twice in its outermost object, nor in an object
+	// that is directly in that one.
 	Ours bool
 	// Members are some of the members of the value, if it is ours: so they need not be looked for.
 	Members []Member
 }
 
-// ourLevels is how many levels of a document of ours have unique keys.
+// ourLevels is the number of levels of objects, from the outermost one on, in which a document with Ours has unique keys.
 const ourLevels = 2
 
 // A Member is a member of an object in a text: its key, and a slice of the text.
@@ -176,7 +176,7 @@ func (c *compiler) values() []any {
 }
 
 // errEnvironment is the error of an expression that asks for the environment.
-var errEnvironment = errors.New("env and $ENV are out of its reach: there are secrets in the environment")
+var errEnvironment = errors.New("env and $ENV are not available: the environment may hold secrets")
 
 func (c *compiler) compile(q *gojq.Query) (*gojq.Code, error) {
 	wantsEnvironment := false
@@ -213,7 +213,7 @@ func (o *Options) compileError(expr string, err error) error {
 	case errors.As(err, &parseErr):
 		e.Message += pointAt(expr, parseErr.Offset-len(parseErr.Token))
 	case err == errEnvironment:
-		e.Hint = `give it what it may know, --arg name "$NAME", and write $name in the expression`
+		e.Hint = `pass the value, --arg name "$NAME", and write $name in the expression`
 	case strings.HasPrefix(err.Error(), "input(s)"):
 		e.Hint = "it is run for each record, which is `.`; there is no other input"
 	}

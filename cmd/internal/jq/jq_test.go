@@ -52,8 +52,8 @@ func TestRun(t *testing.T) {
 func TestReach(t *testing.T) {
 	const works = ""
 	tests := []struct{ expr, compiles, want string }{
-		{"$ENV", "env and $ENV are out of its reach", ""},
-		{"env.HOME", "env and $ENV are out of its reach", ""},
+		{"$ENV", "env and $ENV are not available", ""},
+		{"env.HOME", "env and $ENV are not available", ""},
 		{"def env: 1; env", works, "1\n"},
 		{". as $ENV | $ENV", works, "{\"a\":[1,2]}\n"},
 		{"input", "input(s)/0 is not allowed", ""},

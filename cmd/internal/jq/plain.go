@@ -15,8 +15,7 @@ import (
 
 // A plain expression has at most one result for an input, and takes it from the JSON text of the input without decoding that:
 // paths, comparisons of them with constants, and, or, not, //, select, pipes of those, and objects, arrays and strings made of them.
-// Its results are those of gojq: where
-// a plain expression fails, or cannot tell, it is unsure, and gojq is asked.
+// Its results are those of gojq: where a plain expression fails, or cannot tell, the outcome is unsure, and gojq runs the expression.
 type plain interface {
 	// eval applies the expression to text, one JSON value without white space around it. The result is valid until the next
 	// document.

@@ -112,7 +112,7 @@ var MsecKind = Kind[time.Duration]{
 	Read: func(_ string, n strictyaml.Node) (time.Duration, error) {
 		d, err := readMsec(n)
 		if err == nil && d == 0 {
-			err = n.Errorf("give a number of milliseconds, for example 1000", "%q is no time at all", n.Raw())
+			err = n.Errorf("give a number of milliseconds, for example 1000", "%q is not a positive duration", n.Raw())
 		}
 		return d, err
 	},
@@ -177,7 +177,7 @@ func readMsec(n strictyaml.Node) (time.Duration, error) {
 func parsePositive(text string) (time.Duration, error) {
 	d, err := ParseDuration(text)
 	if err == nil && d == 0 {
-		err = errors.New("is no time at all")
+		err = errors.New("is not a positive duration")
 	}
 	return d, err
 }

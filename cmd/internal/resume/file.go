@@ -15,8 +15,8 @@ import (
 	"phx/cmd/internal/proc"
 )
 
-// A file keeps values over restarts. It is replaced as a whole by each save. As long as it is open it is locked, and so is what
-// replaces it, so that no two processes take turns in writing it.
+// A file is a resume file, which keeps values over restarts. Each save replaces it as a whole. It is locked while it is open, and so is
+// its replacement, so that two processes cannot write it.
 type file struct {
 	path, connection string
 	content          content
@@ -42,7 +42,7 @@ func openFile(path, connection string) (*file, error) {
 	for {
 		locked, err := os.Open(path)
 		if errors.Is(err, fs.ErrNotExist) {
-			// That it can be saved is known before anything is connected.
+			// A file that cannot be saved is an error before anything is connected.
 			if err := f.save(f.text(topics{})); err != nil {
 				return nil, &exit.Error{Code: exit.Write, Message: err.Error(), Err: err, Hint: "check that the directory exists and may be written to"}
 			}
@@ -53,7 +53,7 @@ func openFile(path, connection string) (*file, error) {
 		}
 		if !proc.TryLock(locked) {
 			locked.Close()
-			return nil, exit.Usagef("give each its own file", "another phx keeps in %s from where its channels go on", path)
+			return nil, exit.Usagef("give each phx a file of its own", "the resume file %s is in use by another phx", path)
 		}
 		if f.locked = locked; f.current() == nil {
 			break
@@ -73,13 +73,13 @@ func openFile(path, connection string) (*file, error) {
 }
 
 func readError(path string, err error) error {
-	return &exit.Error{Code: exit.Read, Message: "cannot read from where channels go on: " + exit.SystemText(err) + ": " + path, Err: err,
+	return &exit.Error{Code: exit.Read, Message: "cannot read the resume file " + path + ": " + exit.SystemText(err), Err: err,
 		Hint: "check that it may be read"}
 }
 
 // parse takes the text of a file.
 func (f *file) parse(text []byte) error {
-	const hint = "restore it, or remove it: then what was sent in the meantime is missed"
+	const hint = "restore it from a copy, or remove it: then the messages since the last save are missed"
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.DisallowUnknownFields()
 	var c content
@@ -89,11 +89,11 @@ func (f *file) parse(text []byte) error {
 	}
 	switch {
 	case !bytes.Contains(text[:min(len(text), 64)], []byte(`"format":"phx-resume-`)):
-		return exit.Usagef("name another file, or remove this one", "%s is not a file that phx keeps from where channels go on", f.path)
+		return exit.Usagef("name another file, or remove this one", "%s is not a resume file of phx", f.path)
 	case err != nil:
-		return exit.Usagef(hint, "%s, which keeps from where channels go on, is damaged: %v", f.path, err)
+		return exit.Usagef(hint, "the resume file %s is damaged: %v", f.path, err)
 	case c.Format != format:
-		return exit.Usagef("use the phx that wrote it, or remove it", "%s is of another version of phx: its format is %s", f.path, c.Format)
+		return exit.Usagef("use the phx that wrote it, or remove it", "the resume file %s is of another version of phx: its format is %s", f.path, c.Format)
 	}
 	maps.DeleteFunc(c.Connections, func(_ string, of topics) bool { return of == nil })
 	maps.Copy(f.content.Connections, c.Connections)
@@ -126,16 +126,16 @@ func (f *file) current() error {
 		return err
 	}
 	if there, err := os.Stat(f.path); err == nil && !os.SameFile(ours, there) {
-		return errors.New("it was replaced by somebody else")
+		return errors.New("another process has replaced it")
 	}
 	return nil
 }
 
-// save replaces the file: it has the old text or the new one, also when the machine fails.
+// save replaces the file: it has the old text or the new one, even after a power failure.
 func (f *file) save(text []byte) (err error) {
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("cannot save from where channels go on to %s: %s", f.path, exit.SystemText(err))
+			err = fmt.Errorf("cannot save the resume file %s: %s", f.path, exit.SystemText(err))
 		}
 	}()
 	if f.locked != nil {
@@ -148,7 +148,7 @@ func (f *file) save(text []byte) (err error) {
 		return err
 	}
 	_, err = next.Write(text)
-	proc.TryLock(next) // nobody else knows of it
+	proc.TryLock(next) // it is new: no other process has it open
 	if err = errors.Join(err, next.Sync()); err == nil {
 		err = os.Rename(next.Name(), f.path)
 	}
@@ -160,7 +160,7 @@ func (f *file) save(text []byte) (err error) {
 	return nil
 }
 
-// close lets go of the file.
+// close closes the file, which unlocks it.
 func (f *file) close() {
 	if f.locked != nil {
 		f.locked.Close()

@@ -1,5 +1,5 @@
-// Package resume keeps from where channels go on after a rejoin and a restart: for each topic, the values of join params, each of the
-// last message that is done with, which is a matter of whoever writes or routes the messages.
+// Package resume keeps the values of join params with which a channel resumes after a rejoin or a restart. Each value is that of the
+// topic's last message that is done with; whoever writes or routes the messages decides which one that is.
 package resume
 
 import (
@@ -14,7 +14,7 @@ import (
 	"phx/signal"
 )
 
-// A Param is a join param and what its value is.
+// A Param is a join param and the function that returns its value.
 type Param struct {
 	Name string
 	// Eval returns the value that the signal of a message has for it, the line without its line break; nil: the value before stays.
@@ -172,14 +172,14 @@ func (c *Cursors) save() (tried, left bool) {
 	c.err = c.file.save(text)
 	switch {
 	case c.err != nil && before == nil:
-		c.log.Error("from where channels go on after a restart cannot be saved; it is tried again: "+c.err.Error(), "file", c.file.path)
+		c.log.Error("the resume file cannot be saved, trying again: "+c.err.Error(), "file", c.file.path)
 	case c.err == nil && before != nil:
-		c.log.Info("from where channels go on after a restart can be saved again", "file", c.file.path)
+		c.log.Info("the resume file can be saved again", "file", c.file.path)
 	}
 	return true, left || c.err != nil
 }
 
-// Close saves what is done with by now, and lets go of the file. Its error is that of the save. A second call does nothing else.
+// Close saves what is done with by now, and closes the file. Its error is that of the save. A second call does nothing else.
 func (c *Cursors) Close() error {
 	c.close.Do(func() {
 		close(c.closing)
@@ -199,7 +199,7 @@ type Follower struct {
 	line    []byte
 }
 
-// Follower returns one for the signals of a connection of that name. failed is called for each message on which a param failed,
+// Follower returns a Follower for the signals of the connection of that name. failed is called for each message on which a param failed,
 // whose value then stays.
 func (c *Cursors) Follower(connection string, failed func(p Param, err error)) *Follower {
 	return &Follower{cursors: c, encoder: signal.NewEncoder(signal.FormatSignal, connection), failed: failed}

@@ -132,7 +132,7 @@ func TestCursors(t *testing.T) {
 	if err := os.WriteFile(path, []byte("mine"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := back.file.save([]byte("{}")); err == nil || !strings.Contains(err.Error(), "replaced by somebody else") {
+	if err := back.file.save([]byte("{}")); err == nil || !strings.Contains(err.Error(), "another process has replaced it") {
 		t.Errorf("a file that was replaced: %v", err)
 	}
 	if err := back.Close(); err != nil {

@@ -205,7 +205,7 @@ func (r Reader) Visible(ctx context.Context, s *Source, joiners bool) (string, e
 		return "", err
 	}
 	if err := CheckVisible(text, joiners); err != nil {
-		return "", exit.Usagef("write it anew, without", "the value of %s %v, which nobody can see", cmp.Or(s.Option, "the token"), err)
+		return "", exit.Usagef("write the value again without it", "the value of %s %v, which is invisible", cmp.Or(s.Option, "the token"), err)
 	}
 	return text, nil
 }

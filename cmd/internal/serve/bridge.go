@@ -277,7 +277,7 @@ func (b *Bridge) planConnection(entry *config.Entry) (planned, error) {
 	return p, err
 }
 
-// resumeParams compiles what the params are from where channels go on.
+// resumeParams compiles the expressions of resume, by topic.
 func (b *Bridge) resumeParams(entry *config.Entry, c *config.Connection) (map[string][]resume.Param, error) {
 	params := map[string][]resume.Param{}
 	for _, topic := range c.AutoJoin() {

@@ -20,7 +20,7 @@ type connection struct {
 	log      *slog.Logger
 	settings atomic.Pointer[settings]
 	counters counters
-	// following is from where its channels go on; nil as long as no setting has asked for that.
+	// following keeps the values of resume; nil until a setting asks for them.
 	following atomic.Pointer[following]
 	// removing says that it is about to be forgotten.
 	removing atomic.Bool

@@ -134,7 +134,7 @@ func (n *Notifier) Watchdog(ctx context.Context, healthy func(context.Context) e
 			n.notify("WATCHDOG=1")
 		case well:
 			well = false
-			n.log.Error("not well: unless that changes, systemd's watchdog will end the process", "error", err, "within", n.interval)
+			n.log.Error("phx serve is unhealthy: unless that changes, systemd's watchdog will end the process", "error", err, "within", n.interval)
 		}
 		select {
 		case <-ticks.C:
