@@ -377,8 +377,9 @@ func TestNoSecretComesOutOfControl(t *testing.T) {
 			params := g.write("params.given", `{"k":`+quote(secretSlots["join"])+`,"deep":`+quote(secretSlots["join_deep"])+`}`)
 			expect(`join`, "ctl", "join", "a", "room:refused", "--params", "@"+params)
 			expect(`joined`, "ctl", "join", "a", "room:late", "--params", "@"+params)
-			expect(`left`, "ctl", "leave", "a", "room:late") // after which its params come once more
+			expect(`left`, "ctl", "leave", "a", "room:late")
 			expect(`left`, "ctl", "leave", "a", "room:a")
+			expect(`joined`, "ctl", "join", "a", "room:other") // before which the params of both come once more
 			expect(`backend|a:`, "config", "show", "-f", config)
 			expect(`a`, "config", "show", "-f", config, "--json")
 			metrics := regexp.MustCompile(`at=(\S+)`).FindStringSubmatch(p.stderr.String())

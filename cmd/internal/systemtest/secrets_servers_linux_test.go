@@ -296,25 +296,30 @@ func answerAll(ws *websocket.Conn, answer func(event string) string) {
 	}
 }
 
-// friend is a server that is well. It refuses room:refused and the event fail by repeating all, and repeats the params of a channel
-// that was left.
+// friend is a server that is well. It refuses room:refused and the event fail by repeating all, and whenever it is told something it repeats
+// the params of the channels that were left before.
 func friend(ws *websocket.Conn, said *said) {
 	params := map[string]json.RawMessage{}
+	var late [][]byte
 	for {
 		m, ok := readMessage(ws)
-		topic := string(m[2])
-		switch {
-		case !ok:
+		if !ok {
 			return
-		case m.event() == "fail", topic == `"room:refused"`:
+		}
+		for _, frame := range late {
+			_ = ws.WriteMessage(websocket.TextMessage, frame)
+		}
+		topic := string(m[2])
+		if m.event() == "fail" || topic == `"room:refused"` {
 			m.answer(ws, `{"status":"error","response":`+said.object(string(m[4]))+`}`)
 			continue
-		case m.event() == "phx_join":
-			params[topic] = m[4]
 		}
 		m.answer(ws, `{"status":"ok","response":{}}`)
-		if m.event() == "phx_leave" {
-			_ = ws.WriteMessage(websocket.TextMessage, fmt.Appendf(nil, `[%s,null,%s,"late",{"params":%s,"all":%s}]`, m[0], m[2], params[topic], quote(string(params[topic]))))
+		switch m.event() {
+		case "phx_join":
+			params[topic] = m[4]
+		case "phx_leave":
+			late = append(late, fmt.Appendf(nil, `[%s,null,%s,"late",{"params":%s,"all":%s}]`, m[0], m[2], params[topic], quote(string(params[topic]))))
 		}
 	}
 }
