@@ -177,7 +177,7 @@ func (c *client) completeTopics(most int) cobra.CompletionFunc {
 var fileArguments = []string{"FILE", "PATH"}
 
 // completeFlags completes the values of the flags of c, and of all below it, unless that is done already: those that can be listed, and
-// names of files. Of others there is nothing to offer.
+// names of files. Other values are not completed.
 func completeFlags(c *cobra.Command) {
 	c.LocalFlags().VisitAll(func(f *pflag.Flag) {
 		o, ok := option.OptionOf(f)

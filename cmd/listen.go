@@ -361,7 +361,7 @@ func (ln *listener) print(ctx context.Context, ev *phoenix.Event) (printed bool,
 	return printed, ln.options.stop.checkEvent(ctx, ev)
 }
 
-// printedLarge keeps the memory that large messages take small while their reader is waited for: of one that nobody looks at any more
+// printedLarge keeps the memory that large messages take small while their reader is waited for: of one that is not needed any more
 // only the line is kept.
 func (ln *listener) printedLarge(ev *phoenix.Event, size int) {
 	if size > ln.largest {

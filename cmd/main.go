@@ -201,7 +201,7 @@ type Streams struct {
 	InTerminal, OutTerminal, ErrTerminal bool
 	// OutWidth and ErrWidth return how many cells a line has now of the terminal that Out or Err is.
 	OutWidth, ErrWidth func() int
-	// ErrStamped says that nobody else notes when a line came on Err.
+	// ErrStamped says that lines on Err need a time: no terminal shows them at once, and no journal records it.
 	ErrStamped bool
 	// LookupEnv returns an environment variable.
 	LookupEnv func(name string) (value string, ok bool)

@@ -36,7 +36,7 @@ type outputOptions struct {
 type recordFormat struct {
 	signal.Format
 	text bool
-	// given says that somebody asked for it.
+	// given says that --output was given.
 	given bool
 }
 

@@ -190,7 +190,7 @@ type output struct {
 	log      *slog.Logger
 	streams  *Streams
 	queue    *router.Queue
-	// progress tells what is written, and origin makes records count for it; nil: nobody asks. complete is the number of the last
+	// progress tells what is written, and origin makes records count for it; nil: without --resume. complete is the number of the last
 	// event of which everything has been added.
 	progress *router.Progress
 	origin   *router.Origin
@@ -235,7 +235,7 @@ type printing struct {
 	// buffer bounds what waits for the reader, in bytes; whenFull says what becomes of more.
 	buffer   int64
 	whenFull router.Policy
-	// progress tells what is written; nil: nobody asks.
+	// progress tells what is written; nil: without --resume.
 	progress *router.Progress
 	// announcer prints losses. It is needed for policies that lose something.
 	announcer *renderer

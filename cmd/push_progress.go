@@ -79,7 +79,7 @@ type screen struct {
 // IsTerminal implements [mpb.ConsoleWriter].
 func (screen) IsTerminal() bool { return true }
 
-// GetTermSize implements [mpb.ConsoleWriter]. A terminal that nobody has set up has no size.
+// GetTermSize implements [mpb.ConsoleWriter]. A terminal may have no size.
 func (s screen) GetTermSize() (width, height int, err error) { return cmp.Or(s.width(), 80), 24, nil }
 
 // progressText is the line after a push has run for a time.

@@ -32,7 +32,7 @@ type sender struct {
 	limiter  *rate.Limiter // nil: no limit
 	progress pushProgress
 
-	// leftover is what had been read of an item that is none; valid after run.
+	// leftover is what had been read of an incomplete or bad item when the reading ended; valid after run.
 	leftover []byte
 
 	mu sync.Mutex
@@ -343,13 +343,13 @@ func (s *sender) add(item pushItem) (index int, added *sentItem) {
 	return index, added
 }
 
-// addBad takes an item that is none.
+// addBad adds a bad item.
 func (s *sender) addBad(item pushItem, err error) {
 	_, added := s.add(item)
 	s.setBad(added, err)
 }
 
-// setBad says that an item is not sent, and why.
+// setBad records and logs why an item is not sent.
 func (s *sender) setBad(item *sentItem, err error) {
 	s.options.client.log.Error(err.Error())
 	s.progress.failed.Add(1)

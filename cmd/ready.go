@@ -50,7 +50,7 @@ func (r *readiness) flags(when string) []option.Option {
 	}
 }
 
-// nobodyAsks reports whether readiness is to be told to nobody.
+// nobodyAsks reports whether none of the options is given.
 func (r *readiness) nobodyAsks() bool { return r.file == "" && r.fd == 0 && r.command == "" }
 
 // parseReadyFD reads the number of a file that the caller has opened, and is not one of those that have another use.

@@ -19,7 +19,7 @@ type push struct {
 	size    int
 	at      moment
 	timeout timer
-	// onJoin says that it is one of Channel.OnJoin. Its id is 0: nobody waits for it.
+	// onJoin says that it is one of Channel.OnJoin. Its id is 0: no call waits for it.
 	onJoin bool
 }
 

@@ -7,7 +7,7 @@ import (
 
 // A Progress tells up to which of its events a connection is done with: each record of them was delivered, or was lost in a way
 // that is announced, because of the policy of a full queue or because the receiver would not have it. What is lost because its
-// queue or its drain has ended is never done with. It is for whoever can begin again behind the last such event. Its methods may be
+// queue or its drain has ended is never done with. It is for a caller that can resume behind the last such event. Its methods may be
 // called from any goroutine.
 type Progress struct {
 	mu sync.Mutex
@@ -103,7 +103,7 @@ func (p *Progress) find(seq uint64) int {
 	return p.first + i
 }
 
-// settle takes off a record of an event. One that was put before there was a progress is none of its.
+// settle takes off a record of an event. A record that was put before there was a progress does not count.
 func (p *Progress) settle(seq uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -343,7 +343,7 @@ func (e *Entry) check(c *Connection) error {
 	return nil
 }
 
-// ChannelsError is what is wrong with a channel of the connection, found by whoever uses it, with its place.
+// ChannelsError returns err, which a user of the channel has found, with the place of the channels in the file.
 func (e *Entry) ChannelsError(topic string, err error) error {
 	n, said := e.value("auto_join_channels")
 	if !said {

@@ -51,7 +51,7 @@ func checkName(name string) error {
 	return nil
 }
 
-// Bind returns the expression with the variables defined in it, for somebody who compiles it without them.
+// Bind returns the expression with the variables defined in it, for a process that compiles it without them.
 func Bind(expr string, variables []Variable) string {
 	var definitions []byte
 	for _, v := range variables {

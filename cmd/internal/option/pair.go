@@ -42,8 +42,8 @@ func JoinPairs(args []string, sets ...*pflag.FlagSet) []string {
 	return append(joined, args...)
 }
 
-// argumentsOf returns how many arguments belong to arg, which may be a flag, or several short ones. A flag that nobody knows has
-// none: the command will say so.
+// argumentsOf returns how many arguments belong to arg, which may be a flag, or several short ones. An unknown flag has
+// none: the command reports it.
 func argumentsOf(arg string, sets []*pflag.FlagSet) int {
 	if name, long := strings.CutPrefix(arg, "--"); long {
 		for _, set := range sets {

@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// A LineWriter writes lines to a file that may stand still: a pipe that nobody reads, a terminal that is stopped. It holds up
-// nobody who writes: lines wait, up to a bound, and those beyond it are lost and counted. While the file takes them, a line is
-// written when Write returns, so that it stands in order with what is written to other files. Once nobody can read the file any more,
-// lines go nowhere. It may be used by several goroutines at once.
+// A LineWriter writes lines to a file that may block: a pipe that is not read, a terminal that is stopped. Its callers do not block:
+// lines wait, up to a bound, and those beyond it are lost and counted. While the file takes them, a line is
+// written when Write returns, so that it stands in order with what is written to other files. Once the file has no reader,
+// lines are discarded. It may be used by several goroutines at once.
 type LineWriter struct {
 	w        io.Writer
 	writable func() bool
@@ -130,7 +130,7 @@ func (l *LineWriter) work() {
 	}
 }
 
-// Flush waits until everything is written, or until it is clear that nobody takes it. It is called at the end of the process.
+// Flush waits until everything is written, or until it is clear that the file takes nothing. It is called at the end of the process.
 func (l *LineWriter) Flush() {
 	l.mu.Lock()
 	idle := l.idle

@@ -1,5 +1,5 @@
-// Package proc is what a process owes to those around it: it dies by a signal as one that was killed by it, and it notices
-// that the reader of its output has gone, and what it writes is not cut when it ends while a write waits.
+// Package proc has what a command needs of the operating system: to die by a signal, to notice that the reader of its output
+// has gone, to end without a half-written line, and to log to a stderr that is not read.
 //
 // A write to a pipe without a reader fails, but a program that waits for something to write finds out too late: the shell
 // waits for it, although the program behind it has long gone.

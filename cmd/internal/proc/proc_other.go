@@ -15,7 +15,7 @@ func waitHangup(_, wake *os.File) bool {
 	return false
 }
 
-// canWrite reports whether f takes something now without a wait. Here nobody can tell.
+// canWrite reports whether f takes something now without a wait. On this system that is not known, and the answer is yes.
 func canWrite(*os.File) bool { return true }
 
 // Inherited reports whether the file with that number was opened for us by whoever started the process. Here nobody can tell.

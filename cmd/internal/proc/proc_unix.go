@@ -107,7 +107,7 @@ func IsJournal(f *os.File, journalStream string) bool {
 	return ok && fmt.Sprintf("%d:%d", stat.Dev, stat.Ino) == journalStream
 }
 
-// TryLock locks a file for this process, until it is closed, and reports whether nobody else has it locked.
+// TryLock locks a file for this process, until it is closed, and reports false if another process has it locked.
 func TryLock(f *os.File) bool {
 	return !errors.Is(syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB), syscall.EWOULDBLOCK)
 }

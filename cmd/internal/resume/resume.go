@@ -61,7 +61,7 @@ const (
 )
 
 // Open returns the cursors of a connection, those in the file at path included; an empty path is no file. done is as of Cursors.
-// A file that is none of ours, is damaged or is in use is an [*exit.Error]. The caller calls Close.
+// A file that is no resume file, is damaged or is in use is an [*exit.Error]. The caller calls Close.
 func Open(path, connection string, done func() uint64, log *slog.Logger) (*Cursors, error) {
 	c := &Cursors{done: done, log: log, values: topics{}, noted: make(chan struct{}, 1), closing: make(chan struct{})}
 	if path == "" {

@@ -37,7 +37,7 @@ type Options struct {
 	Load func() (*config.File, error)
 	// Where compiles the jq expression of a route or a subscriber.
 	Where func(expr string) (func(ctx context.Context, line []byte) (bool, error), error)
-	// Resume compiles what a param is, a jq expression, from where a channel goes on.
+	// Resume compiles the jq expression of a resume param.
 	Resume func(name, expr string) (resume.Param, error)
 	// LookupEnv finds the variables that entries added at run time refer to; Dir is where their relative paths begin: that is
 	// known once the configuration has been loaded.
@@ -378,7 +378,7 @@ func (b *Bridge) routeBy(p *plan) error {
 func (b *Bridge) AllToStdout() bool { return b.allToStdout.Load() }
 
 // names are those of variables that the configuration has named so far, that of connections which were added at run time included.
-// None is forgotten: a secret does not cease to be one when nothing names it any more.
+// A name is never removed: the value of its variable may still be a secret.
 type names struct {
 	mu  sync.Mutex
 	all map[string]bool

@@ -26,7 +26,7 @@ type connection struct {
 	removing atomic.Bool
 }
 
-// following is from where the channels of a connection go on, and which of its events are done with.
+// following has the values of resume of a connection, and tells which of its events are done with.
 type following struct {
 	cursors  *resume.Cursors
 	progress *router.Progress
@@ -38,7 +38,7 @@ type settings struct {
 	options    phoenix.Options
 	// fingerprint is equal for equal settings; socketFingerprint for those between which a running connection can change.
 	fingerprint, socketFingerprint string
-	// params are those of channels that say from where these go on, by topic.
+	// params are the resume params, by topic.
 	params map[string][]resume.Param
 	// added says that they came by the control API, and not from the config file.
 	added atomic.Bool
@@ -130,7 +130,7 @@ func (c *connection) closeCursors() error {
 // failureInterval is the least time between two logs of params that failed on a message.
 const failureInterval = time.Minute
 
-// follower returns what notes from where the channels of a run go on.
+// follower returns what notes the values of resume in a run.
 func (c *connection) follower(cursors *resume.Cursors) *resume.Follower {
 	failures, logged := 0, time.Time{}
 	return cursors.Follower(c.name, func(p resume.Param, err error) {

@@ -14,7 +14,7 @@ import (
 type documents struct {
 	mu   sync.Mutex
 	last int
-	// of has the topics of the subscriptions to a field. Those whose channel has ended reach nobody.
+	// of has the topics of the subscriptions to a field. A subscription whose channel has ended reaches no client.
 	of map[string][]string
 }
 
