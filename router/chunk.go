@@ -67,6 +67,13 @@ func (c *Chunk) stamp(mark int, at time.Time) {
 	if n := len(c.stamps); n > 0 && at.Sub(c.stamps[n-1].at) < stampEvery {
 		return
 	}
+	if len(c.stamps) == maxStamps { // those of records that are gone go first
+		gone := 0
+		for gone+1 < maxStamps && c.stamps[gone+1].mark <= c.first {
+			gone++
+		}
+		c.stamps = slices.Delete(c.stamps, 0, gone)
+	}
 	if len(c.stamps) == maxStamps {
 		for i := range maxStamps / 2 {
 			c.stamps[i] = c.stamps[2*i]

@@ -4,7 +4,12 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/rand/v2"
+	"strconv"
+	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 func announceLoss(dst []byte, l Loss) []byte { return fmt.Appendf(dst, "lost %d\n", l.Count) }
@@ -348,5 +353,85 @@ func TestResetChunk(t *testing.T) {
 	if c.Len() != 0 || len(c.Bytes()) != 0 || len(c.notes) != 0 || c.start != 0 || c.origin != nil || c.mixed ||
 		c.charged != (weight{}) || c.slack != 0 || c.next != nil || c.full != 1000 || c.most != 100 {
 		t.Errorf("a chunk that was reset is %+v", c)
+	}
+}
+
+// TestBacklog compares what a queue tells with the records that it has, each of which says itself when it came.
+func TestBacklog(t *testing.T) {
+	for seed := range uint64(60) {
+		synctest.Test(t, func(t *testing.T) {
+			random := rand.New(rand.NewPCG(seed, 1))
+			start := time.Now()
+			policy := []Policy{DropOldest, DropNewest}[seed%2]
+			q := NewQueue([]int64{1 << 10, 1 << 20}[random.IntN(2)], policy, func(dst []byte, _ Loss) []byte { return append(dst, "lost\n"...) })
+			origins := []*Origin{NewOrigin("a"), NewOrigin("b")}
+			var held []*Chunk
+			var seq uint64
+			check := func() {
+				t.Helper()
+				records, first := 0, time.Duration(-1)
+				count := func(c *Chunk) {
+					for i := range c.Len() {
+						line, _ := c.Record(i)
+						ms, err := strconv.Atoi(strings.TrimSpace(string(line)))
+						if err != nil {
+							continue // an announcement
+						}
+						if records++; first < 0 {
+							first = time.Duration(ms) * time.Millisecond
+						}
+					}
+				}
+				for _, c := range held {
+					count(c)
+				}
+				for c := q.head; c != nil; c = c.next {
+					count(c)
+				}
+				n, _, oldest := q.backlog()
+				if n != records || oldest.IsZero() != (records == 0) {
+					t.Fatalf("seed %d: %d records, the oldest of %v, and there are %d", seed, n, oldest, records)
+				}
+				if records == 0 {
+					return
+				}
+				age, told := time.Since(start)-first, time.Since(oldest)
+				if told < age || told > age+stampEvery+age/4 {
+					t.Fatalf("seed %d: the oldest is told to be %v old, and is %v", seed, told, age)
+				}
+			}
+			for range 600 {
+				switch random.IntN(8) {
+				default:
+					time.Sleep(time.Duration(random.IntN(400)) * time.Millisecond)
+					c := q.ChunkOf(origins[random.IntN(2)])
+					for range 1 + random.IntN(3) {
+						seq++
+						c.Commit(fmt.Appendln(c.Buffer(), time.Since(start).Milliseconds()), seq)
+					}
+					_ = q.Put(t.Context(), c)
+				case 0:
+					if c, err := q.poll(random.IntN(9)); c != nil && err == nil {
+						held = append(held, c)
+					}
+				case 1:
+					if len(held) > 0 {
+						c := held[0]
+						q.Advance(c, random.IntN(c.Len()+1))
+						if random.IntN(2) == 0 {
+							held = held[1:]
+							q.Release(c)
+						}
+					}
+				case 2:
+					if n := len(held); n > 0 {
+						c := held[n-1]
+						held = held[:n-1]
+						q.GiveBack(c, 0, random.IntN(c.Len()+1))
+					}
+				}
+				check()
+			}
+		})
 	}
 }

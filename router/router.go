@@ -438,7 +438,8 @@ type SinkStats struct {
 	Name, Kind string
 	// Waiting is how many signals were routed to the sink and are neither delivered nor lost, those
 	// included that the drain is working on. WaitingBytes is their size. Oldest is how long the first
-	// of them has waited; 0 if there is none. It is a little more than the truth, see stampEvery.
+	// of them has waited; 0 if there is none. It is never less than the truth, and more by at most
+	// 100 ms and a quarter.
 	Waiting      int
 	WaitingBytes int64
 	Oldest       time.Duration

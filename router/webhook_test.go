@@ -146,7 +146,7 @@ func TestWebhookCountsAttempts(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	answers := []string{"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", "hunter2 is no HTTP\r\n\r\n", "HTTP/1.1 204 Fine\r\n\r\n"}
+	answers := []string{"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 hunter2\r\n\r\n", "HTTP/1.1 204 Fine\r\n\r\n"}
 	answered := make(chan struct{})
 	go func() {
 		defer close(answered)
