@@ -503,6 +503,10 @@ func pushEnd(ev *phoenix.Event) (index int, failed *exit.Error) {
 func (p *pusher) printEnds() error {
 	for {
 		ev, hasEnd := p.ended[p.next]
+		if p.sender.isForgotten(p.next) {
+			p.next++
+			continue
+		}
 		if !hasEnd && !p.sender.isBad(p.next) {
 			return nil
 		}

@@ -49,9 +49,13 @@ func (l *progressLine) start(s *sender) (remove func()) {
 	}
 	begun := time.Now()
 	var bar *mpb.Bar
+	removed := false
 	timer := time.AfterFunc(progressAfter, func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
+		if removed {
+			return
+		}
 		l.lines = mpb.New(mpb.WithConsoleWriter(screen{cupwriter.New(l.w, true), l.width}))
 		bar = l.lines.New(0, mpb.NopStyle(), mpb.PrependDecorators(decor.Any(func(decor.Statistics) string {
 			return s.progressText(time.Since(begun))
@@ -61,6 +65,7 @@ func (l *progressLine) start(s *sender) (remove func()) {
 		timer.Stop()
 		l.mu.Lock()
 		defer l.mu.Unlock()
+		removed = true
 		if l.lines == nil {
 			return
 		}

@@ -451,6 +451,13 @@ func (s *sender) isBad(index int) bool {
 	return item != nil && item.bad != nil
 }
 
+// isForgotten reports whether an item was pushed without a reply, so that nothing more comes of it.
+func (s *sender) isForgotten(index int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.options.noReply && index < s.count && s.items[index] == nil
+}
+
 // outstanding reports whether a push has no end.
 func (s *sender) outstanding() bool {
 	s.mu.Lock()

@@ -1,12 +1,14 @@
 package resume
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -165,10 +167,20 @@ func FuzzFile(f *testing.F) {
 		again := out.values()
 		for topic, params := range values {
 			for name, value := range params {
-				if a, b := string(value), string(again[topic][name]); a != b && !json.Valid([]byte(b)) {
-					t.Errorf("%q: %s of %s is %s, and then %s", text, name, topic, a, b)
+				if other := again[topic][name]; !reflect.DeepEqual(decoded(t, value), decoded(t, other)) {
+					t.Errorf("%q: %s of %s is %s, and then %s", text, name, topic, value, other)
 				}
 			}
 		}
 	})
+}
+
+// decoded returns a JSON text as a value, with its numbers as they are spelled.
+func decoded(t *testing.T, text []byte) (value any) {
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()
+	if err := decoder.Decode(&value); err != nil {
+		t.Fatalf("%q: %v", text, err)
+	}
+	return value
 }
