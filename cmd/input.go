@@ -321,8 +321,11 @@ func (o *pushSource) checkKind() error {
 	switch {
 	case o.binary && o.lines != "":
 		return exit.Usagef(choose, "--binary makes one payload of the whole input, --lines one of each line")
-	case o.envelope && (o.binary || o.lines != ""):
-		return exit.Usagef(choose, "--envelope reads objects that hold the payloads, --binary and --lines make payloads of the input itself")
+	case o.envelope && o.binary:
+		return exit.Usagef("leave out --binary: the payload_base64 of an object is pushed as bytes",
+			"--envelope reads objects that hold the payloads, --binary makes one payload of the whole input")
+	case o.envelope && o.lines != "":
+		return exit.Usagef(choose, "--envelope reads objects that hold the payloads, --lines makes a payload of each line")
 	}
 	return nil
 }

@@ -550,7 +550,11 @@ func (p *pusher) finishFailed(ctx context.Context, err error) error {
 		}
 	}
 	p.failedInputs.add(p.sender.leftover)
-	failure := p.failedInputs.finish(ctx, p.in)
+	log := p.options.client.log
+	failure := p.failedInputs.finish(ctx, p.in, log)
+	if _, dies := killed(err); dies && failure != nil {
+		log.Error(failure.Error()) // a death by a signal reports no error
+	}
 	var first *exit.Error
 	if failure == nil && errors.As(err, &first) && first.Hint != "" && (p.failedInputs.count > 0 || p.failedInputs.rest) {
 		first.Hint += "; what was not acknowledged is in " + p.options.failedPath

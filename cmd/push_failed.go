@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
@@ -14,8 +15,12 @@ import (
 	"phx/cmd/internal/jsonstream"
 )
 
-// restGrace bounds how long a push that was ended goes on copying the rest of its input.
-const restGrace = 3 * time.Second
+const (
+	// restGrace bounds how long a push that was ended goes on copying the rest of its input.
+	restGrace = 3 * time.Second
+	// restNotice is how long a push that has failed copies the rest of its input before it says so.
+	restNotice = time.Second
+)
 
 // failedInputs is the file of --failed. It is written beside FILE and takes its place at the end, so that FILE may be the input: until
 // then it is what it was.
@@ -87,13 +92,20 @@ func (f *failedInputs) Write(p []byte) (int, error) {
 	return f.w.Write(p)
 }
 
-// finish adds the rest of the input and puts the file in its place. When ctx has ended, restGrace is left.
-func (f *failedInputs) finish(ctx context.Context, in *pushInput) error {
+// finish adds the rest of the input and puts the file in its place. When ctx has ended, restGrace is left. An input that goes on after
+// that, such as one without an end, is logged.
+func (f *failedInputs) finish(ctx context.Context, in *pushInput, log *slog.Logger) error {
 	copying, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	defer context.AfterFunc(ctx, func() {
 		time.AfterFunc(restGrace, stop)
 	})()
+	notice := time.AfterFunc(restNotice, func() {
+		if ctx.Err() == nil {
+			log.Warn("nothing more is sent, and the rest of " + in.name + " is copied to " + f.path + " until it ends; INT ends that")
+		}
+	})
+	defer notice.Stop()
 	rest := countingWriter{w: f}
 	err := in.copyRest(copying, &rest)
 	f.rest = rest.n > 0

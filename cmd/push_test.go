@@ -7,12 +7,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
+	"math"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"phx/phoenix"
+	"phx/phoenix/phoenixtest"
 	"phx/signal"
 )
 
@@ -131,6 +135,67 @@ func FuzzStrangeEnvelope(f *testing.F) {
 		var item pushItem
 		if err := item.open([]byte(strings.TrimSpace(text))); err == nil && (item.topic == "" || item.event == "" || item.payload.Data == nil) {
 			t.Fatalf("%s: %+v", text, item)
+		}
+	})
+}
+
+// Replies that wait for that to the first push hold up the sending once they take maxHeld, and all are printed, in order, when it has come.
+func TestHeldRepliesAreBounded(t *testing.T) {
+	const pushes, inflight, size = 100, 8, 1 << 20
+	synctest.Test(t, func(t *testing.T) {
+		handled := 0
+		answerFirst := make(chan func(), 1)
+		srv := phoenixtest.NewPipeServer(func(s *phoenixtest.Server) {
+			s.Mount("/socket", phoenixtest.UserSocket{Channels: []phoenixtest.Route{phoenixtest.RouteFuncs("*", phoenixtest.ChannelFuncs{
+				OnIn: func(s *phoenixtest.Socket, _ string, _ phoenixtest.Payload) phoenixtest.Result {
+					if handled++; handled == 1 {
+						ref := s.Ref()
+						answerFirst <- func() { s.Reply(ref, "ok", phoenixtest.Map{}) }
+						return phoenixtest.NoReply()
+					}
+					return phoenixtest.OK(strings.Repeat("x", size))
+				},
+			})}})
+		})
+		defer srv.Close()
+		read := 0
+		in := &pushInput{reader: newStoppableReader(strings.NewReader("")), next: func() (pushItem, error) {
+			if read++; read > pushes {
+				return pushItem{}, io.EOF
+			}
+			return pushItem{payload: phoenix.JSON("{}")}, nil
+		}}
+		var printed bytes.Buffer
+		streams := &Streams{Out: &printed, LookupEnv: func(string) (string, bool) { return "", false }}
+		r, err := newRenderer(outputOptions{Filter: ".data.index"}, "default", streams, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, out := startOutput(t.Context(), streams, printing{renderer: r, log: slog.New(slog.DiscardHandler), buffer: defaultBuffer})
+		o := &pushOptions{
+			client: newOneShot(&factory{streams: streams}), topic: "a", event: "e", maxInflight: inflight, progressLine: &progressLine{hidden: true},
+		}
+		p := &pusher{options: o, in: in, out: out, sender: newSender(o, in), failedAt: math.MaxInt, ended: map[int]phoenix.Event{}}
+		done := make(chan error, 1)
+		go func() {
+			done <- p.connectAndRun(ctx, phoenix.Options{
+				URL: srv.URL, NetDial: srv.DialContext, Channels: []phoenix.Channel{{Topic: "a"}}, Logger: slog.New(slog.DiscardHandler),
+			})
+		}()
+		synctest.Wait() // until nothing more is sent
+		if least, most := maxHeld/(size+heldOverhead), maxHeld/size+inflight; handled < least || handled > most {
+			t.Errorf("%d pushes were sent, want %d to %d", handled, least, most)
+		}
+		(<-answerFirst)()
+		if err := errors.Join(<-done, out.finish()); err != nil {
+			t.Error(err)
+		}
+		var want strings.Builder
+		for i := range pushes {
+			fmt.Fprintln(&want, i)
+		}
+		if printed.String() != want.String() {
+			t.Errorf("printed %q", printed.String())
 		}
 	})
 }
