@@ -168,8 +168,10 @@ func writeProxy(t *testing.T, repository, proxy string) {
 	defer file.Close()
 	archive := zip.NewWriter(file)
 	repositoryFiles(t, repository, func(name string) error {
-		if strings.HasPrefix(name, "signal/cloudeventstest/") {
-			return nil
+		for dir := filepath.Dir(name); dir != "."; dir = filepath.Dir(dir) {
+			if _, err := os.Stat(filepath.Join(repository, dir, "go.mod")); err == nil {
+				return nil
+			}
 		}
 		text, err := os.ReadFile(filepath.Join(repository, name))
 		if err != nil {
