@@ -128,6 +128,7 @@ var flagScripts = map[string]string{
 	"push --resend":                "push_resend",
 	"push --until":                 "push_until",
 	"serve --control":              "serve_socket",
+	"serve --shard":                "serve_shard",
 	"serve --ready-file":           "serve_end",
 	"serve --ready-fd":             "ready_end",
 	"serve --on-ready":             "ctl_output",

@@ -187,6 +187,7 @@ func (f *textForm) appendConnectionDetails(dst []byte, texts [][]byte) ([]byte, 
 func (f *textForm) appendEachConnection(dst []byte, texts [][]byte, details bool) ([]byte, error) {
 	rows := [][]string{{"NAME", "STATUS", "CHANNELS", "SESSION", "SINCE", "URI"}}
 	var failures []byte
+	shard := ""
 	for i, text := range texts {
 		var c serve.Connection
 		if err := json.Unmarshal(text, &c); err != nil {
@@ -200,6 +201,7 @@ func (f *textForm) appendEachConnection(dst []byte, texts [][]byte, details bool
 			dst = append(dst, '\n')
 		}
 		rows = append(rows, connectionRow(&c))
+		shard = c.Shard
 		if c.Error != "" {
 			failures = append(failures, f.paint(nil, colorError, markTrouble+c.Name+": "+oneLine(c.Error))...)
 			failures = append(failures, '\n')
@@ -212,6 +214,9 @@ func (f *textForm) appendEachConnection(dst []byte, texts [][]byte, details bool
 	}
 	if len(rows) > 1 {
 		dst = append(f.appendTable(dst, rows), failures...)
+	}
+	if shard != "" {
+		dst = append(f.paint(dst, "", "shard "+shard), '\n')
 	}
 	return dst, nil
 }

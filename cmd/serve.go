@@ -20,6 +20,7 @@ import (
 	"phx/cmd/config"
 	"phx/cmd/internal/exit"
 	"phx/cmd/internal/jq"
+	"phx/cmd/internal/lease"
 	"phx/cmd/internal/option"
 	"phx/cmd/internal/resume"
 	"phx/cmd/internal/serve"
@@ -32,6 +33,7 @@ type serveOptions struct {
 	output    outputOptions
 	logging   loggingOptions
 	control   string
+	shard     lease.Shard
 	ready     readiness
 
 	log      *slog.Logger
@@ -73,6 +75,8 @@ func (o *serveOptions) options() []option.Option {
 	return append([]option.Option{
 		{Flag: "control", Env: "PHX_CONTROL", Value: option.Text(&o.control, ""),
 			Usage: "Unix socket at `PATH` for phx ctl (default the config's control.socket, else $XDG_RUNTIME_DIR/phx/control.sock)", Example: "/run/phx/control.sock"},
+		{Flag: "shard", Env: "PHX_SHARD", Value: option.Checked(&o.shard, "", lease.ParseShard), Example: "0/3",
+			Usage: "run one of several parts of the connections, `INDEX/OF` (default the config's cluster.shard, else all)"},
 	}, o.ready.flags("every required connection is connected and joined")...)
 }
 
@@ -107,6 +111,7 @@ func serveRun(ctx context.Context, o *serveOptions) error {
 func (o *serveOptions) bridgeOptions() serve.Options {
 	options := serve.Options{
 		Load:      func() (*config.File, error) { return o.selection.Load(o.factory.streams.LookupEnv, o.factory.stdin) },
+		Shard:     o.shard,
 		Where:     compileWhere,
 		Resume:    func(name, expr string) (resume.Param, error) { return serveParam(name, expr, o.log) },
 		LookupEnv: o.factory.streams.LookupEnv,
@@ -184,7 +189,11 @@ func (s *server) open() error {
 		}
 		s.log.Info("health and metrics", "at", "http://"+s.web.Addr().String())
 	}
-	s.log.Info("serving", "control", path)
+	if shard := s.bridge.Shard(); shard.Of > 0 {
+		s.log.Info("serving", "control", path, "shard", shard.String())
+	} else {
+		s.log.Info("serving", "control", path)
+	}
 	return nil
 }
 
@@ -221,7 +230,7 @@ func (s *server) startServers(ctx context.Context) {
 	run("the control API", func() error { return serve.NewServer(s.bridge, s.log).Serve(ctx, s.control) })
 	health := serve.NewHealth(s.bridge.Alive)
 	if s.web != nil {
-		web := serve.NewWeb(health, s.bridge.Ready, s.bridge.Metrics, s.log)
+		web := serve.NewWeb(health, s.bridge.Ready, readyText(s.bridge.Shard()), s.bridge.Metrics, s.log)
 		run("the HTTP server", func() error { return web.Serve(ctx, s.web) })
 	}
 	s.servers.Go(func() { s.notifier.Watchdog(ctx, health.Check) })
@@ -243,9 +252,17 @@ func (s *server) notifyReady(ctx context.Context) {
 				s.broken <- err
 			}
 		}
-		s.notifier.Status("ready")
+		s.notifier.Status(readyText(s.bridge.Shard()))
 		s.log.Info("ready")
 	})
+}
+
+// readyText is what systemd and /readyz are told when all is ready.
+func readyText(shard lease.Shard) string {
+	if shard.Of == 0 {
+		return "ready"
+	}
+	return "ready, shard " + shard.String()
 }
 
 // handleHangups takes HUPs, apart from whoever waits for the end: a config may take long to read.

@@ -30,7 +30,7 @@ func topKeys() []option.Option {
 			About: "Where routes lead to. stdout and discard are there anyway."},
 		{Key: "routes", Value: option.Described("list of maps", option.Shape{"type": "array", "items": option.RefTo("route")}),
 			About: "Which signals go to which sinks. A signal goes to the sinks of every route that wants it, to each sink once. Without routes, all go to stdout."},
-	}, stateOptions(new(string)), below("control", controlOptions(new(string))), below("http", httpOptions(new(string))))
+	}, stateOptions(new(string)), below("cluster", clusterOptions(&Cluster{})), below("control", controlOptions(new(string))), below("http", httpOptions(new(string))))
 }
 
 // connectionKeys are those of a connection, with the defaults of a server.
@@ -42,6 +42,7 @@ func routeKeys() []option.Option { return routeOptions(&Route{}, nil) }
 
 // aboutMaps says what the maps are about that keys with dots are in.
 var aboutMaps = map[string]string{
+	"cluster": "Several phx serve with one config: which of them runs which connection. Without it, each runs all.",
 	"control": "The control API of phx serve.",
 	"http":    "Health and metrics of phx serve.",
 	"tls":     "TLS. Files are PEM, read at every dial; a relative path begins beside the config file.",

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"phx/cmd/internal/lease"
 	"phx/cmd/internal/option"
 	"phx/cmd/internal/strictyaml"
 	"phx/router"
@@ -25,6 +26,8 @@ type Serve struct {
 	HTTPListen string
 	// StateDir is the directory of what is kept over restarts; empty: nothing is.
 	StateDir string
+	// Cluster says which of several serve processes runs which connection.
+	Cluster Cluster
 	// Warnings are lines with places about what is allowed but hardly intended: a sink without
 	// routes.
 	Warnings []string
@@ -35,6 +38,27 @@ type Route = router.Route
 
 // Where is a compiled expression of a route, as [router.Filter] has it.
 type Where = func(ctx context.Context, line []byte) (bool, error)
+
+// A Cluster is several serve processes with one config file.
+type Cluster struct {
+	// Shard is the part of the connections that this process runs; zero: all.
+	Shard lease.Shard
+}
+
+// shardKind is a part of the connections.
+var shardKind = option.Kind[lease.Shard]{
+	Name: "INDEX/OF", Schema: option.AnyOf(option.TextLike(`^[0-9]+/0*[1-9][0-9]*$`)), Parse: lease.ParseShard,
+	JSON: func(s lease.Shard) any { return s.String() }, Canonical: func(s lease.Shard) any { return s.String() },
+}
+
+// Shard is a part of the connections, INDEX/OF.
+func Shard(s *lease.Shard) option.Value { return shardKind.To(s, "") }
+
+// clusterOptions declares what the map cluster has.
+func clusterOptions(c *Cluster) []option.Option {
+	return []option.Option{{Key: "shard", Value: Shard(&c.Shard), Example: "0/3",
+		About: "INDEX/OF: this process runs one of OF parts of the connections, counted from 0. Which connection belongs to which part follows from its name."}}
+}
 
 // controlOptions declares what the map control has: the path of the control API's socket.
 func controlOptions(path *string) []option.Option {
@@ -92,6 +116,7 @@ func (f *File) readServe(compileWhere func(expr string) (Where, error)) (serve *
 	if n, said := r.file.serve["state_dir"]; said {
 		r.wrong.Add(stateOptions(&r.serve.StateDir)[0].ReadKey(n))
 	}
+	r.readMap("cluster", clusterOptions(&r.serve.Cluster))
 	r.readMap("control", controlOptions(&r.serve.ControlSocket))
 	r.readMap("http", httpOptions(&r.serve.HTTPListen))
 	return r.serve, r.warnings.Ordered(), r.wrong.Err()

@@ -106,6 +106,7 @@ func (f *File) showServe(o *option.Object, compileWhere func(expr string) (Where
 		wrong.Add(err)
 		o.Add("state_dir", text)
 	}
+	add("cluster", clusterOptions(&Cluster{}))
 	add("control", controlOptions(new(string)))
 	add("http", httpOptions(new(string)))
 	return wrong.Err()

@@ -50,6 +50,8 @@ type Connection struct {
 	Channels []Channel `json:"channels"`
 	// Counters is never null in JSON.
 	Counters map[string]uint64 `json:"counters"`
+	// Shard is the part of the connections, INDEX/OF, that this serve runs; empty: all.
+	Shard string `json:"shard,omitempty"`
 	// Error says how the last run ended, if it ended by itself.
 	Error string `json:"error,omitempty"`
 }
@@ -153,11 +155,6 @@ func newAPIError(status int, code exit.Code, message, hint string) *apiError {
 // badRequest is the error of a call that is wrong in itself.
 func badRequest(hint, format string, args ...any) *apiError {
 	return &apiError{http.StatusBadRequest, exit.Usagef(hint, format, args...)}
-}
-
-// unknownConnection is the error of a call that names a connection that serve does not have.
-func unknownConnection(name string) *apiError {
-	return newAPIError(http.StatusNotFound, exit.Failure, fmt.Sprintf("serve has no connection %q", name), "`phx ctl list` shows those it has")
 }
 
 // errClosing is the error of a call that comes too late, or would wait for what will not come any more.

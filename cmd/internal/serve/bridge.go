@@ -26,6 +26,7 @@ import (
 
 	"phx/cmd/config"
 	"phx/cmd/internal/exit"
+	"phx/cmd/internal/lease"
 	"phx/cmd/internal/resume"
 	"phx/phoenix"
 	"phx/router"
@@ -39,6 +40,8 @@ type Options struct {
 	Where func(expr string) (func(ctx context.Context, line []byte) (bool, error), error)
 	// Resume compiles the jq expression of a resume param.
 	Resume func(name, expr string) (resume.Param, error)
+	// Shard is the part of the connections that this serve runs; zero: as the configuration says.
+	Shard lease.Shard
 	// LookupEnv finds the variables that entries added at run time refer to; Dir is where their relative paths begin: that is
 	// known once the configuration has been loaded.
 	LookupEnv func(name string) (string, bool)
@@ -84,6 +87,10 @@ type Bridge struct {
 	serve *config.Serve
 	sinks []sink
 	first *plan
+	// shard is the part of the connections that this serve runs, zero: all. It stays as it is.
+	shard lease.Shard
+	// elsewhere are the connections of the configuration that belong to other shards.
+	elsewhere atomic.Pointer[[]string]
 	// stateDir is the directory of what is kept over restarts; empty: nothing is. It stays as it is.
 	stateDir string
 
@@ -99,13 +106,15 @@ func New(o Options) (*Bridge, error) {
 		connections: map[string]*connection{}, changing: newContextMutex(),
 	}
 	b.closing, b.close = context.WithCancel(context.Background())
-	b.Metrics = NewMetrics(func() []Connection {
+	b.Metrics = NewMetrics(func() lease.Shard { return b.shard }, func() []Connection {
 		all, _ := b.Connections(context.Background()) // without an end of the context there is no error
 		return all
 	}, b.router.Stats, o.Build)
 	b.supervisor = phoenix.NewSupervisor(phoenix.SupervisorOptions{Logger: o.Logger, Ended: b.ended})
 	var err error
-	b.first, err = b.plan()
+	if b.first, err = b.plan(); err == nil {
+		b.shard = b.first.shard
+	}
 	return b, err
 }
 
@@ -122,6 +131,7 @@ func (b *Bridge) StartAll() error {
 		return err
 	}
 	b.serve, b.file, b.first = p.serve, p.file, nil
+	b.elsewhere.Store(&p.elsewhere)
 	b.stateDir = p.serve.StateDir
 	if b.stateDir != "" {
 		if err := os.MkdirAll(b.stateDir, 0o700); err != nil {
@@ -214,6 +224,9 @@ func (b *Bridge) Shutdown(ctx context.Context) error {
 	return err
 }
 
+// Shard returns the part of the connections that this serve runs, zero if it runs all.
+func (b *Bridge) Shard() lease.Shard { return b.shard }
+
 // connection returns the connection of a name, nil if there is none.
 func (b *Bridge) connection(name string) *connection {
 	b.mu.RLock()
@@ -227,6 +240,9 @@ type plan struct {
 	serve       *config.Serve
 	connections []planned
 	warnings    []string
+	// shard is the part of the connections of the file that the plan has; elsewhere names the others, which are checked, too.
+	shard     lease.Shard
+	elsewhere []string
 }
 
 // planned is one connection of a plan.
@@ -246,10 +262,17 @@ func (b *Bridge) plan() (*plan, error) {
 	var wrong []error
 	p.serve, err = file.Serve(b.opts.Where)
 	wrong = append(wrong, err)
+	if p.shard = b.opts.Shard; p.shard.Of == 0 && err == nil {
+		p.shard = p.serve.Cluster.Shard
+	}
 	for _, entry := range file.Entries {
 		c, err := b.planConnection(entry)
 		if err != nil {
 			wrong = append(wrong, err)
+			continue
+		}
+		if !p.shard.Has(c.name) {
+			p.elsewhere = append(p.elsewhere, c.name)
 			continue
 		}
 		p.connections = append(p.connections, c)
@@ -304,7 +327,11 @@ func (p *plan) warn(log *slog.Logger) {
 		log.Warn(fmt.Sprintf("at most %d files can be open, and this configuration may need %d: some connections will fail with no_descriptors",
 			limit, p.descriptors()), "hint", noDescriptorsHint)
 	}
-	if len(p.connections) == 0 {
+	switch {
+	case len(p.connections) > 0:
+	case len(p.elsewhere) > 0:
+		log.Warn(fmt.Sprintf("no connection of the configuration belongs to shard %v: other shards have them all", p.shard))
+	default:
 		log.Warn("the configuration has no connections; `phx ctl start -f FILE NAME` adds one")
 	}
 }

@@ -8,11 +8,13 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"phx/cmd/config"
 	"phx/cmd/internal/exit"
+	"phx/cmd/internal/lease"
 	"phx/phoenix"
 	"phx/router"
 	"phx/router/glob"
@@ -29,7 +31,7 @@ func (b *Bridge) Connections(ctx context.Context) ([]Connection, error) {
 		switch {
 		case errors.Is(l.err, phoenix.ErrUnknownConnection), l.err == nil && b.connection(l.name) == nil: // removed meanwhile
 		case l.err != nil:
-			return nil, callError(l.name, l.err)
+			return nil, b.callError(l.name, l.err)
 		default:
 			list = append(list, b.describe(l.status))
 		}
@@ -41,7 +43,7 @@ func (b *Bridge) Connections(ctx context.Context) ([]Connection, error) {
 func (b *Bridge) Connection(ctx context.Context, name string) (Connection, error) {
 	status, err := b.status(ctx, name)
 	if err != nil {
-		return Connection{}, callError(name, err)
+		return Connection{}, b.callError(name, err)
 	}
 	return b.describe(status), nil
 }
@@ -50,7 +52,7 @@ func (b *Bridge) Connection(ctx context.Context, name string) (Connection, error
 func (b *Bridge) describe(s phoenix.ConnectionStatus) Connection {
 	d := Connection{
 		Name: s.Name, Status: string(s.Link), URI: s.URI, Session: s.Session, Since: s.Since.UTC().Truncate(time.Microsecond),
-		Required: s.Required, Channels: make([]Channel, len(s.Channels)), Counters: map[string]uint64{},
+		Required: s.Required, Channels: make([]Channel, len(s.Channels)), Counters: map[string]uint64{}, Shard: b.shard.String(),
 	}
 	if s.Link == phoenix.StatusConnecting {
 		d.Attempt = s.Retries + 1
@@ -115,7 +117,7 @@ func describeSink(s *router.SinkStats) Sink {
 func (b *Bridge) Await(ctx context.Context, name, state string) (Connection, error) {
 	c := b.connection(name)
 	if c == nil {
-		return Connection{}, unknownConnection(name)
+		return Connection{}, b.unknown(name)
 	}
 	status, err := b.supervisor.Await(ctx, name, func(s phoenix.ConnectionStatus) bool {
 		if state == StateJoined {
@@ -124,7 +126,7 @@ func (b *Bridge) Await(ctx context.Context, name, state string) (Connection, err
 		return s.Link == phoenix.StatusConnected
 	})
 	if errors.Is(err, phoenix.ErrUnknownConnection) {
-		return Connection{}, unknownConnection(name)
+		return Connection{}, b.unknown(name)
 	}
 	return b.describe(status), err
 }
@@ -145,7 +147,7 @@ func (b *Bridge) Add(ctx context.Context, entry []byte, dir string) (Connection,
 	}
 	_, unlock, err := b.lockForChange(ctx)
 	if err != nil {
-		return Connection{}, callError(e.Name, err)
+		return Connection{}, b.callError(e.Name, err)
 	}
 	defer unlock()
 	e.Under(b.file) // require_wss is for all connections
@@ -155,7 +157,7 @@ func (b *Bridge) Add(ctx context.Context, entry []byte, dir string) (Connection,
 	}
 	p.added.Store(true)
 	if err := b.add(p); err != nil {
-		return Connection{}, callError(p.name, err)
+		return Connection{}, b.callError(p.name, err)
 	}
 	for _, warning := range e.Warnings(p.connection) {
 		b.log.Warn(warning)
@@ -167,12 +169,12 @@ func (b *Bridge) Add(ctx context.Context, entry []byte, dir string) (Connection,
 func (b *Bridge) Remove(ctx context.Context, name string) error {
 	ctx, unlock, err := b.lockForChange(ctx)
 	if err != nil {
-		return callError(name, err)
+		return b.callError(name, err)
 	}
 	defer unlock()
 	ctx, cancel := context.WithTimeout(ctx, changeTime)
 	defer cancel()
-	return callError(name, b.remove(ctx, name))
+	return b.callError(name, b.remove(ctx, name))
 }
 
 // Start starts a connection that is stopped or over. It returns it as it is then, and so do Stop and Restart.
@@ -193,7 +195,7 @@ func (b *Bridge) Restart(ctx context.Context, name string) (Connection, error) {
 // connectionAfter answers a call that changed a connection with the connection as it is then.
 func (b *Bridge) connectionAfter(ctx context.Context, name string, err error) (Connection, error) {
 	if err != nil {
-		return Connection{}, callError(name, err)
+		return Connection{}, b.callError(name, err)
 	}
 	return b.Connection(ctx, name)
 }
@@ -249,7 +251,7 @@ func (b *Bridge) Push(ctx context.Context, name string, p Push) (Answer, error) 
 		return b.answer(name, &phoenix.Event{Time: time.Now(), Topic: p.Topic, Name: p.Event, Detail: lost}, nil)
 	}
 	if err != nil {
-		return Answer{}, callError(name, err)
+		return Answer{}, b.callError(name, err)
 	}
 	line, _ := json.Marshal(struct { // strings always marshal
 		Ref string `json:"ref"`
@@ -260,7 +262,7 @@ func (b *Bridge) Push(ctx context.Context, name string, p Push) (Answer, error) 
 // answer returns the signal of the event that answered a call. It has the id and the number of the one that is routed.
 func (b *Bridge) answer(name string, ev *phoenix.Event, err error) (Answer, error) {
 	if err != nil {
-		return Answer{}, callError(name, err)
+		return Answer{}, b.callError(name, err)
 	}
 	a := Answer{Status: http.StatusOK, Line: signal.NewEncoder(signal.FormatSignal, name).Append(nil, ev), Err: b.opts.Explain(ev)}
 	switch d := ev.Detail.(type) {
@@ -283,15 +285,15 @@ func (b *Bridge) running(name string) (*phoenix.Conn, *connection, error) {
 	c := b.connection(name)
 	switch {
 	case err != nil:
-		return nil, nil, callError(name, err)
+		return nil, nil, b.callError(name, err)
 	case c == nil: // removed meanwhile
-		return nil, nil, unknownConnection(name)
+		return nil, nil, b.unknown(name)
 	}
 	return conn, c, nil
 }
 
 // callError makes of an error of a connection one that says what to do about it, with the exit code that other commands have.
-func callError(name string, err error) error {
+func (b *Bridge) callError(name string, err error) error {
 	var link *phoenix.LinkError
 	var invalid *phoenix.InvalidError
 	conflict := func(code exit.Code, message, hint string) error {
@@ -301,7 +303,7 @@ func callError(name string, err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, phoenix.ErrUnknownConnection):
-		return unknownConnection(name)
+		return b.unknown(name)
 	case errors.Is(err, phoenix.ErrShutdown):
 		return errClosing
 	case errors.As(err, &invalid):
@@ -319,6 +321,17 @@ func callError(name string, err error) error {
 		return newAPIError(http.StatusGatewayTimeout, exit.Timeout, "not finished in time", "see in serve's log what the server is doing")
 	}
 	return err
+}
+
+// unknown is the error of a call that names a connection that serve does not have.
+func (b *Bridge) unknown(name string) error {
+	message, hint := fmt.Sprintf("serve has no connection %q", name), "`phx ctl list` shows those it has"
+	if others := b.elsewhere.Load(); others != nil && slices.Contains(*others, name) {
+		other := lease.ShardOf(name, b.shard.Of)
+		message = fmt.Sprintf("the connection %q is in shard %v, and this serve runs shard %v", name, other, b.shard)
+		hint = fmt.Sprintf("ask the serve with --shard %v, by its --control", other)
+	}
+	return newAPIError(http.StatusNotFound, exit.Failure, message, hint)
 }
 
 // subscriptionLimit bounds in bytes what waits for a subscriber. One that is slower loses the oldest; the stream announces that.

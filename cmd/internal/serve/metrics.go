@@ -3,12 +3,14 @@ package serve
 import (
 	"log/slog"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"phx/cmd/internal/lease"
 	"phx/phoenix"
 	"phx/router"
 )
@@ -25,9 +27,9 @@ type Metrics struct {
 	heartbeat *prometheus.HistogramVec
 }
 
-// NewMetrics returns the metrics of these connections, such as [Bridge.Connections], and sinks. Both functions are called by several
+// NewMetrics returns the metrics of this shard, and of these connections, such as [Bridge.Connections], and sinks. The functions are called by several
 // goroutines at once.
-func NewMetrics(connections func() []Connection, sinks func() []router.SinkStats, build BuildInfo) *Metrics {
+func NewMetrics(shard func() lease.Shard, connections func() []Connection, sinks func() []router.SinkStats, build BuildInfo) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
 		push: prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -50,7 +52,7 @@ func NewMetrics(connections func() []Connection, sinks func() []router.SinkStats
 	})
 	info.Set(1)
 	m.registry.MustRegister(
-		info, m.push, m.heartbeat, collector{connections, sinks},
+		info, m.push, m.heartbeat, collector{shard, connections, sinks},
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
@@ -103,14 +105,15 @@ var channelStates = []string{"waiting", "joining", "joined", "errored", "leaving
 
 // A collector reads connections and sinks at every scrape.
 type collector struct {
+	shard       func() lease.Shard
 	connections func() []Connection
 	sinks       func() []router.SinkStats
 }
 
 // descriptions are those of what a collector collects.
 type descriptions struct {
-	status, up, required, sessions, reconnects, joins, channels, messages *prometheus.Desc
-	delivered, dropped, sinkUp, waiting, waitingBytes, oldest, attempts   *prometheus.Desc
+	shard, status, up, required, sessions, reconnects, joins, channels, messages *prometheus.Desc
+	delivered, dropped, sinkUp, waiting, waitingBytes, oldest, attempts          *prometheus.Desc
 }
 
 // describe is a function and no variable: commands that have no metrics do not pay for them at their start.
@@ -119,6 +122,8 @@ func describe() descriptions {
 		return prometheus.NewDesc(name, help, labels, nil)
 	}
 	return descriptions{
+		shard: desc("phx_shard_info", "Always 1; the labels say which part of the connections of the config this process runs. Only with shards.",
+			"shard", "shards"),
 		status: desc("phx_connection_status", "1 for the status that the connection has, 0 for the others.",
 			labelConnection, labelStatus),
 		up: desc("phx_connection_up", "Whether the connection has an open socket.", labelConnection),
@@ -144,7 +149,7 @@ func describe() descriptions {
 func (c collector) Describe(out chan<- *prometheus.Desc) {
 	d := describe()
 	for _, desc := range []*prometheus.Desc{
-		d.status, d.up, d.required, d.sessions, d.reconnects, d.joins, d.channels, d.messages,
+		d.shard, d.status, d.up, d.required, d.sessions, d.reconnects, d.joins, d.channels, d.messages,
 		d.delivered, d.dropped, d.sinkUp, d.waiting, d.waitingBytes, d.oldest, d.attempts,
 	} {
 		out <- desc
@@ -154,6 +159,9 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 // Collect implements [prometheus.Collector].
 func (c collector) Collect(out chan<- prometheus.Metric) {
 	s := series{out: out, descriptions: describe()}
+	if shard := c.shard(); shard.Of > 0 {
+		s.gauge(s.shard, 1, strconv.Itoa(shard.Index), strconv.Itoa(shard.Of))
+	}
 	for _, connection := range c.connections() {
 		s.connection(connection)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
+	"phx/cmd/internal/lease"
 	"phx/router"
 )
 
@@ -74,6 +75,9 @@ phx_connection_up{connection="other"} 0
 # TYPE phx_messages_received_total counter
 phx_messages_received_total{connection="backend"} 1000
 phx_messages_received_total{connection="other"} 0
+# HELP phx_shard_info Always 1; the labels say which part of the connections of the config this process runs. Only with shards.
+# TYPE phx_shard_info gauge
+phx_shard_info{shard="1",shards="3"} 1
 # HELP phx_sink_attempts_total Attempts of the sink to deliver, by what came of them: the HTTP status of a webhook, how the program of an exec ended.
 # TYPE phx_sink_attempts_total counter
 phx_sink_attempts_total{sink="hook",status="204"} 12
@@ -254,10 +258,10 @@ func busyMetrics(others ...Connection) *Metrics {
 			Tried: router.Tried{Attempts: map[string]uint64{"204": 12, "no answer": 3}},
 		},
 	}
-	return NewMetrics(func() []Connection { return connections }, func() []router.SinkStats { return sinks }, testBuild)
+	return NewMetrics(func() lease.Shard { return lease.Shard{Index: 1, Of: 3} }, func() []Connection { return connections }, func() []router.SinkStats { return sinks }, testBuild)
 }
 
 // idleMetrics are those of nothing.
 func idleMetrics() *Metrics {
-	return NewMetrics(func() []Connection { return nil }, func() []router.SinkStats { return nil }, testBuild)
+	return NewMetrics(func() lease.Shard { return lease.Shard{} }, func() []Connection { return nil }, func() []router.SinkStats { return nil }, testBuild)
 }

@@ -238,11 +238,13 @@ type Web struct {
 	http   *http.Server
 	health *Health
 	ready  func(context.Context) (ready bool, missing []string)
+	whole  string
 }
 
-// NewWeb returns a server that does not listen yet. ready is [Bridge.Ready], or stands for it.
-func NewWeb(health *Health, ready func(context.Context) (ready bool, missing []string), metrics *Metrics, log *slog.Logger) *Web {
-	s := &Web{health: health, ready: ready}
+// NewWeb returns a server that does not listen yet. ready is [Bridge.Ready], or stands for it; whole is what /readyz says when all is
+// ready.
+func NewWeb(health *Health, ready func(context.Context) (ready bool, missing []string), whole string, metrics *Metrics, log *slog.Logger) *Web {
+	s := &Web{health: health, ready: ready, whole: whole}
 	mux := http.NewServeMux()
 	// A pattern of GET matches HEAD, too; other methods get 405 with Allow.
 	mux.HandleFunc("GET /healthz", s.healthz)
@@ -297,7 +299,7 @@ func (s *Web) readyz(w http.ResponseWriter, r *http.Request) {
 		answerLines(w, http.StatusServiceUnavailable, missing...)
 		return
 	}
-	answerLines(w, http.StatusOK, "ready")
+	answerLines(w, http.StatusOK, s.whole)
 }
 
 // answerLines writes lines.

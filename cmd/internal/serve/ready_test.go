@@ -367,7 +367,7 @@ func (s source) web() *Web {
 	if ready == nil {
 		ready = func(context.Context) (bool, []string) { return true, nil }
 	}
-	return NewWeb(NewHealth(alive), ready, busyMetrics(), quiet)
+	return NewWeb(NewHealth(alive), ready, "ready", busyMetrics(), quiet)
 }
 
 // startServer serves a source, and returns the URL and how to begin the end; the error of Serve comes on ended.

@@ -28,10 +28,11 @@ func (b *Bridge) Reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if p.serve.ControlSocket != b.serve.ControlSocket || p.serve.HTTPListen != b.serve.HTTPListen || p.serve.StateDir != b.serve.StateDir {
+	if p.serve.ControlSocket != b.serve.ControlSocket || p.serve.HTTPListen != b.serve.HTTPListen || p.serve.StateDir != b.serve.StateDir ||
+		p.shard != b.shard {
 		return &exit.Error{
-			Code: exit.Usage, Message: "control, http and state_dir cannot be changed while serve runs; nothing was changed",
-			Hint: "restart serve, or take the change of control, http or state_dir back",
+			Code: exit.Usage, Message: "control, http, state_dir and cluster cannot be changed while serve runs; nothing was changed",
+			Hint: "restart serve, or take the change of control, http, state_dir or cluster back",
 		}
 	}
 	if err := b.routeBy(p); errors.Is(err, router.ErrShutDown) {
@@ -40,6 +41,7 @@ func (b *Bridge) Reload(ctx context.Context) error {
 		return err
 	}
 	b.serve, b.file = p.serve, p.file
+	b.elsewhere.Store(&p.elsewhere)
 	p.warn(b.log)
 	changed, err := b.connectBy(ctx, p)
 	if errors.Is(err, phoenix.ErrShutdown) {

@@ -294,11 +294,11 @@ func TestReloadLeavesWhatIsStopped(t *testing.T) {
 
 // What cannot be changed while serve runs is refused, and with it the rest of the change.
 func TestReloadRefusesOtherListeners(t *testing.T) {
-	for _, change := range []string{"control: {socket: other.sock}", "http: {listen: 127.0.0.1:1}"} {
+	for _, change := range []string{"control: {socket: other.sock}", "http: {listen: 127.0.0.1:1}", "cluster: {shard: 0/1}"} {
 		t.Run(change, func(t *testing.T) {
 			s := started(t, two)
 			s.write(strings.ReplaceAll(two, "  b:", "  c:") + change)
-			if err := s.Reload(t.Context()); codeOf(err) != exit.Usage || !strings.Contains(err.Error(), "control, http and state_dir cannot be changed") {
+			if err := s.Reload(t.Context()); codeOf(err) != exit.Usage || !strings.Contains(err.Error(), "control, http, state_dir and cluster cannot be changed") {
 				t.Errorf("error %v", err)
 			}
 			if names := s.names(); !slices.Equal(names, []string{"a", "b"}) {
