@@ -1,6 +1,7 @@
 package systemtest
 
 import (
+	"bytes"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -13,6 +14,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"go.yaml.in/yaml/v3"
 
 	"phx/phoenix/phoenixtest"
 	"phx/phoenix/phoenixtest/peer"
@@ -36,11 +39,15 @@ type recipeScene struct {
 }
 
 var recipeScenes = map[string]recipeScene{
-	"graphql_subscription": {app: peer.App()},
-	"resume_after_restart": {app: peer.App()},
-	"forward_to_webhook":   {env: webhookEnv},
-	"scrape_metrics":       {env: metricsEnv, programs: []string{"curl"}},
-	"run_under_systemd":    {env: packageEnv, offline: true},
+	"graphql_subscription":  {app: peer.App()},
+	"resume_after_restart":  {app: peer.App()},
+	"forward_to_webhook":    {env: webhookEnv},
+	"scrape_metrics":        {env: metricsEnv, programs: []string{"curl"}},
+	"run_under_systemd":     {env: packageEnv, offline: true},
+	"pipe_to_kafka":         {env: pipeEnv},
+	"pipe_to_redis_streams": {env: pipeEnv},
+	"pipe_to_mqtt":          {env: pipeEnv},
+	"pipe_to_s3":            {env: pipeEnv},
 }
 
 // recipes returns the names of the recipes.
@@ -229,6 +236,90 @@ func packageEnv(t *testing.T) []string {
 		}
 	})
 	return []string{"DESTDIR=" + dest, "PHX_CONFIG=" + config}
+}
+
+// pipeEnv stands in for Redpanda Connect, of which a test has only the documentation: a program of its name that reads its input to the end. It
+// has to get three signals if the recipe gets that far; what its config does with them is looked at in TestPipeConfigs.
+func pipeEnv(t *testing.T) []string {
+	dir := t.TempDir()
+	got := filepath.Join(dir, "got")
+	script := `#!/bin/sh
+[ "$1 $2" = "connect run" ] && [ -f "$3" ] && exec cat > "` + got + `"
+`
+	if err := os.WriteFile(filepath.Join(dir, "rpk"), []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if !strings.HasPrefix(t.Name(), "TestRecipes/") {
+			return
+		}
+		lines, err := os.ReadFile(got)
+		if n := strings.Count(string(lines), `{"specversion":`); err != nil || n != 3 {
+			t.Errorf("the program has got %d signals, want 3: %v", n, err)
+		}
+	})
+	list := string(os.PathListSeparator)
+	return []string{"PATH=" + dir + list + filepath.Dir(binary(t)) + list + os.Getenv("PATH")}
+}
+
+// pipeOutputs are the outputs of Redpanda Connect that the recipes use, and those of their fields that it documents for them
+// (docs.redpanda.com, Connect 4.93).
+var pipeOutputs = map[string][]string{
+	"redpanda":      {"seed_brokers", "topic", "key", "batching"},
+	"redis_streams": {"url", "stream", "body_key", "max_length", "max_in_flight"},
+	"mqtt":          {"urls", "client_id", "topic", "qos", "max_in_flight"},
+	"aws_s3":        {"bucket", "path", "content_type", "batching"},
+}
+
+// TestPipeConfigs reads the configs of the pipe_to_* recipes: they take lines that are as long as those of phx can be, into an output that
+// there is, with fields that it has, and the members of a signal that they name are there.
+func TestPipeConfigs(t *testing.T) {
+	paths, err := filepath.Glob(filepath.Join(recipesDir, "pipe_to_*.yaml"))
+	if err != nil || len(paths) != len(pipeOutputs) {
+		t.Fatalf("the configs are %q: %v", paths, err)
+	}
+	signal := map[string]any{"id": "", "type": "", "subject": ""} // of every message, as the README has it
+	for _, path := range paths {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var config struct {
+			Input struct {
+				Stdin struct {
+					Scanner struct {
+						Lines struct {
+							MaxBufferSize int `yaml:"max_buffer_size"`
+						}
+					}
+				}
+			}
+			Output map[string]map[string]any
+		}
+		decoder := yaml.NewDecoder(bytes.NewReader(text))
+		decoder.KnownFields(true)
+		if err := decoder.Decode(&config); err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+		if config.Input.Stdin.Scanner.Lines.MaxBufferSize < 64<<20+64<<10 {
+			t.Errorf("%s takes no line of 64 MiB", path)
+		}
+		for output, fields := range config.Output {
+			for field := range fields {
+				if !slices.Contains(pipeOutputs[output], field) {
+					t.Errorf("%s: output %s has no field %s", path, output, field)
+				}
+			}
+		}
+		if len(config.Output) != 1 {
+			t.Errorf("%s has %d outputs", path, len(config.Output))
+		}
+		for _, use := range regexp.MustCompile(`json\("(\w+)"\)|this\.(\w+)`).FindAllStringSubmatch(string(text), -1) {
+			if _, is := signal[use[1]+use[2]]; !is {
+				t.Errorf("%s: a signal does not always have %s", path, use[0])
+			}
+		}
+	}
 }
 
 // TestRecipesAreLinked looks for each recipe in the README.
