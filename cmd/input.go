@@ -194,9 +194,10 @@ type stoppableReader struct {
 	r io.Reader
 	// ctx ends a Read with errStopped. What is read then is returned by the next Read.
 	ctx context.Context
-	// While a Read waits, woken is called when wake has a value.
-	wake  <-chan struct{}
-	woken func()
+	// beforeWait is called before a Read waits, unless it is nil; while it waits, woken is called when wake has a value.
+	beforeWait func()
+	wake       <-chan struct{}
+	woken      func()
 
 	buf, left []byte
 	err       error
@@ -215,6 +216,9 @@ func newStoppableReader(r io.Reader) *stoppableReader {
 
 // Read implements [io.Reader].
 func (s *stoppableReader) Read(p []byte) (int, error) {
+	if len(s.left) == 0 && s.err == nil && s.beforeWait != nil {
+		s.beforeWait()
+	}
 	for len(s.left) == 0 && s.err == nil {
 		if s.ctx.Err() != nil {
 			return 0, errStopped

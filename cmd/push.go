@@ -181,7 +181,7 @@ func pushRun(ctx context.Context, o *pushOptions) error {
 	if err := o.stop.compile(o.connection.Name, &o.output, o.client.log); err != nil {
 		return err
 	}
-	p := &pusher{options: o, in: in, out: o.out, sender: newSender(o, in), failedAt: math.MaxInt, ended: map[int]phoenix.Event{}}
+	p := &pusher{options: o, in: in, out: o.out, sender: newSender(o, in), failedAt: math.MaxInt}
 	if o.keepsFailed() {
 		if p.failedInputs, err = createFailed(o.failedPath, in.stream != nil && o.lines == ""); err != nil {
 			return err
@@ -218,9 +218,8 @@ type pusher struct {
 	stopped bool
 	over    chan struct{}
 	err     error
-	// ended holds the ends that came before their turn; next is whose turn it is.
-	ended map[int]phoenix.Event
-	next  int
+	// next is the index of the input whose end is printed next.
+	next int
 	// failed is the failure of the first input that failed, failedAt its index.
 	failed   error
 	failedAt int
@@ -324,11 +323,12 @@ func (p *pusher) collect(ctx, sending context.Context, allSent context.CancelCau
 	return firstError(p.printEnds(), p.err)
 }
 
-// flushIfIdle writes what is printed unless more comes at once.
+// flushIfIdle has what is printed written, and more sent, unless more events come at once.
 func (p *pusher) flushIfIdle() error {
 	if p.session.events.Ready() {
 		return nil
 	}
+	p.sender.tellFreed()
 	return p.out.flush()
 }
 
@@ -346,7 +346,7 @@ func (p *pusher) outstanding() bool {
 func (p *pusher) giveUp() error {
 	p.stop()
 	for _, ev := range p.sender.takeLost() {
-		if err := p.handleEnd(&ev); err != nil {
+		if err := p.handleEnd(ev); err != nil {
 			return err
 		}
 	}
@@ -424,8 +424,7 @@ func (p *pusher) handleEnd(ev *phoenix.Event) error {
 			return err
 		}
 	}
-	p.ended[index] = ev.Clone()
-	p.sender.ended(index, ev, failure == nil)
+	p.sender.ended(index, ev, index == p.next, failure == nil)
 	return p.printEnds()
 }
 
@@ -502,29 +501,26 @@ func pushEnd(ev *phoenix.Event) (index int, failed *exit.Error) {
 // printEnds prints the ends whose turn has come.
 func (p *pusher) printEnds() error {
 	for {
-		ev, hasEnd := p.ended[p.next]
-		if p.sender.isForgotten(p.next) {
-			p.next++
-			continue
-		}
-		if !hasEnd && !p.sender.isBad(p.next) {
+		item, isOver := p.sender.take(p.next)
+		if !isOver {
 			return nil
 		}
 		index := p.next
 		p.next++
-		item := p.sender.printed(index, ev)
+		if item == nil {
+			continue
+		}
 		if p.failedInputs != nil && !item.acknowledged {
 			p.failedInputs.add(item.source)
 		}
-		if !hasEnd {
+		if item.bad != nil {
 			left := &exit.Error{Code: exit.Usage, Message: "bad input was left out, see above", Hint: "correct it, and push it again", Err: item.bad}
 			if err := p.fail(index, left); err != nil {
 				return err
 			}
 			continue
 		}
-		delete(p.ended, index)
-		if _, err := p.out.add(&ev); err != nil {
+		if _, err := p.out.add(item.end); err != nil {
 			return err
 		}
 	}

@@ -21,10 +21,12 @@ const (
 	maxHeld = 32 << 20
 	// heldOverhead is about what a reply takes beside its payload.
 	heldOverhead = 512
+	// maxBatch and maxBatchBytes bound what is sent at once: the pushes, and the size of their payloads.
+	maxBatch, maxBatchBytes = 256, 64 << 10
 )
 
 // A sender reads the input and sends. One goroutine does that, in run; the other methods are for the goroutine that reads events,
-// and tell it what comes of the pushes.
+// and tell it what comes of the pushes. Pushes that may be sent collect in a batch, which is sent before the sender waits for anything.
 type sender struct {
 	options  *pushOptions
 	in       *pushInput
@@ -34,6 +36,14 @@ type sender struct {
 
 	// leftover is what had been read of an incomplete or bad item when the reading ended; valid after run.
 	leftover []byte
+
+	// batched are the indexes of the items in batch, except for those that are sent again; batchBytes is the size of its payloads.
+	batch      *phoenix.PushBatch
+	batched    []int
+	batchBytes int
+
+	// freed is how many places have become free that run has not been told of. It belongs to the goroutine that reads events.
+	freed int
 
 	mu sync.Mutex
 	// items are those without an end, or whose end is not printed yet; lost are the indexes of those to be sent again, in order.
@@ -53,11 +63,13 @@ type sender struct {
 // A sentItem is an item from when it is read until its end is printed.
 type sentItem struct {
 	pushItem
-	// acknowledged says that it was answered with ok; bad why it was not sent.
-	acknowledged bool
-	bad          error
-	// end is how the push ended that is to be sent again.
-	end phoenix.Event
+	// end is how the push ended; isOver says that it is not to be sent again, acknowledged that it was answered with ok.
+	end                  *phoenix.Event
+	isOver, acknowledged bool
+	// isHeld says that the end waits for that of an earlier push.
+	isHeld bool
+	// bad is why it was not sent.
+	bad error
 }
 
 // A sentTopic is a topic that is pushed to.
@@ -90,8 +102,12 @@ func newSender(o *pushOptions, in *pushInput) *sender {
 // run reads and sends until the input has ended, failed, or nothing more is to be sent, because ctx has ended; it calls over with the
 // error. Then it sends again what was lost, until ctx ends.
 func (s *sender) run(ctx context.Context, over func(error)) {
+	s.batch = s.session.conn.NewPushBatch()
 	s.in.reader.ctx, s.in.reader.wake, s.in.reader.woken = ctx, s.wake, func() { s.sendAgain(ctx) }
-	over(s.sendAll(ctx))
+	s.in.reader.beforeWait = func() { s.flush(ctx) }
+	err := s.sendAll(ctx)
+	s.flush(ctx)
+	over(err)
 	for {
 		select {
 		case <-s.wake:
@@ -143,17 +159,58 @@ func (s *sender) send(ctx context.Context, index int, item *sentItem, payload ph
 	if !s.await(ctx, func() bool { return s.mayBegin(item.topic) }) {
 		return false, nil
 	}
-	sent, err := s.transmit(ctx, index, item, payload)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.options.noReply:
-		delete(s.items, index)
-	case !sent:
+	isPaced := s.pace(ctx)
+	if isPaced {
+		err = s.addToBatch(index, item, payload)
+	}
+	if !isPaced || err != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.giveBack(item)
+		return false, err
+	}
+	s.batched = append(s.batched, index)
+	isFull := s.batch.Len() >= maxBatch || s.batchBytes >= maxBatchBytes
+	return !isFull || s.flush(ctx), nil
+}
+
+// flush sends the batch. False: the connection or ctx has ended, which explains itself.
+func (s *sender) flush(ctx context.Context) bool {
+	if len(s.batched) == 0 {
+		return true
+	}
+	isSent := s.sendBatch(ctx)
+	if !isSent || s.options.noReply {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, index := range s.batched {
+			s.giveBack(s.items[index])
+			if s.options.noReply {
+				delete(s.items, index)
+			}
+		}
+	}
+	s.batched = s.batched[:0]
+	return isSent
+}
+
+// giveBack gives back the place of an item that was not sent.
+func (s *sender) giveBack(item *sentItem) {
+	if !s.options.noReply {
 		s.inflight--
 		s.topics[item.topic].inflight--
 	}
-	return sent, err
+}
+
+// sendBatch sends what addToBatch has added. It is false when the connection or ctx has ended, and nothing was sent.
+func (s *sender) sendBatch(ctx context.Context) bool {
+	n := s.batch.Len()
+	s.batchBytes = 0
+	if ctx.Err() != nil || s.batch.Send(ctx) != nil {
+		return false
+	}
+	s.progress.sent.Add(int64(n))
+	return true
 }
 
 // await waits until ok, which is called under the lock, reports true. It is false when ctx has ended.
@@ -169,6 +226,7 @@ func (s *sender) await(ctx context.Context, ok func() bool) bool {
 		if isOK {
 			return true
 		}
+		s.flush(ctx)
 		select {
 		case <-s.wake:
 		case <-ctx.Done():
@@ -190,31 +248,35 @@ func (s *sender) mayBegin(topic string) bool {
 	return true
 }
 
-// transmit sends an item at the rate that is allowed. sent is false without an error when the connection or ctx has ended, which explains itself.
-func (s *sender) transmit(ctx context.Context, index int, item *sentItem, payload phoenix.Payload) (sent bool, err error) {
-	if s.limiter != nil {
-		select { // not Wait, which fails at once when ctx has a deadline that is too early
-		case <-time.After(s.limiter.Reserve().Delay()):
-		case <-ctx.Done():
-		}
+// pace waits until the rate allows a push. It is false when ctx has ended.
+func (s *sender) pace(ctx context.Context) bool {
+	if s.limiter == nil {
+		return true
 	}
-	if ctx.Err() != nil {
-		return false, nil
+	delay := s.limiter.Reserve().Delay()
+	if delay > 0 {
+		s.flush(ctx)
 	}
-	err = s.session.conn.Send(ctx, phoenix.Push{
+	select { // not Wait, which fails at once when ctx has a deadline that is too early
+	case <-time.After(delay):
+	case <-ctx.Done():
+	}
+	return ctx.Err() == nil
+}
+
+// addToBatch adds an item to the batch. Its error says what is wrong with the item.
+func (s *sender) addToBatch(index int, item *sentItem, payload phoenix.Payload) error {
+	err := s.batch.Add(phoenix.Push{
 		Topic: item.topic, Name: item.event, Payload: payload, Index: index, NoReply: s.options.noReply,
 	})
-	var linkErr *phoenix.LinkError
 	switch {
 	case err == nil:
-		s.progress.sent.Add(1)
-		return true, nil
-	case errors.As(err, &linkErr) || errors.Is(err, phoenix.ErrClosed) || errors.Is(err, context.Canceled):
-		return false, nil
+		s.batchBytes += len(payload.Data)
+		return nil
 	case s.options.envelope:
-		return false, s.in.errBad(item.place()+": "+err.Error(), err)
+		return s.in.errBad(item.place()+": "+err.Error(), err)
 	}
-	return false, exit.Usagef("see `phx push --help`", "%v", err)
+	return exit.Usagef("see `phx push --help`", "%v", err)
 }
 
 // use joins a topic at its first use. goOn is false when that has failed and nothing more is to be sent.
@@ -231,6 +293,8 @@ func (s *sender) use(ctx context.Context, item *sentItem) (goOn bool, err error)
 	switch {
 	case t != nil:
 		return true, nil
+	case !s.flush(ctx):
+		return false, nil
 	case isFull:
 		if goOn, err := s.leaveOne(ctx); err != nil || !goOn {
 			return goOn, err
@@ -315,7 +379,9 @@ func (s *sender) sendAgain(ctx context.Context) {
 		item := s.items[index]
 		s.lost = slices.Delete(s.lost, i, i+1)
 		s.mu.Unlock()
-		if sent, _ := s.transmit(ctx, index, item, item.payload); !sent { // ctx or the connection has ended
+		// The item was sent before, so that nothing is wrong with it.
+		sent := s.flush(ctx) && s.pace(ctx) && s.addToBatch(index, item, item.payload) == nil && s.sendBatch(ctx)
+		if !sent { // ctx or the connection has ended
 			s.mu.Lock()
 			s.lost = slices.Insert(s.lost, 0, index)
 			s.mu.Unlock()
@@ -389,8 +455,9 @@ func (s *sender) linkLost() {
 
 // lose keeps a push that was lost, to be sent again.
 func (s *sender) lose(index int, ev *phoenix.Event) {
+	end := ev.Clone()
 	s.mu.Lock()
-	s.items[index].end = ev.Clone()
+	s.items[index].end = &end
 	s.lost = append(s.lost, index)
 	s.mu.Unlock()
 	s.wakeUp()
@@ -405,7 +472,7 @@ func (s *sender) returns(topic string) bool {
 }
 
 // takeLost returns the ends of the pushes that were to be sent again, and will not be.
-func (s *sender) takeLost() (ends []phoenix.Event) {
+func (s *sender) takeLost() (ends []*phoenix.Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, index := range s.lost {
@@ -415,47 +482,57 @@ func (s *sender) takeLost() (ends []phoenix.Event) {
 	return ends
 }
 
-// ended says that a push has ended; what is printed of it waits for its turn.
-func (s *sender) ended(index int, ev *phoenix.Event, acknowledged bool) {
+// ended takes the end of a push. isNext says that take follows, so that ev does not have to be kept.
+func (s *sender) ended(index int, ev *phoenix.Event, isNext, acknowledged bool) {
+	end := ev
+	if !isNext {
+		kept := ev.Clone()
+		end = &kept
+	}
 	s.mu.Lock()
 	item := s.items[index]
-	item.acknowledged = acknowledged
+	item.end, item.isOver, item.isHeld, item.acknowledged = end, true, !isNext, acknowledged
 	item.payload = phoenix.Payload{}
 	s.inflight--
 	s.topics[item.topic].inflight--
-	s.held += len(ev.Payload.Data) + heldOverhead
-	s.mu.Unlock()
-	s.wakeUp()
-}
-
-// printed takes an item whose turn has come, with its end, the zero Event if it has none because it is bad.
-func (s *sender) printed(index int, ev phoenix.Event) (item *sentItem) {
-	s.mu.Lock()
-	item = s.items[index]
-	delete(s.items, index)
-	if ev.Detail != nil {
-		if s.held > maxHeld {
-			defer s.wakeUp()
-		}
-		s.held -= len(ev.Payload.Data) + heldOverhead
+	if item.isHeld {
+		s.held += len(end.Payload.Data) + heldOverhead
 	}
 	s.mu.Unlock()
-	return item
+	// To tell run of each place would have it send one push at a time.
+	if s.freed++; 2*s.freed >= s.options.maxInflight {
+		s.tellFreed()
+	}
 }
 
-// isBad reports whether an item has no end because it is bad.
-func (s *sender) isBad(index int) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	item := s.items[index]
-	return item != nil && item.bad != nil
+// tellFreed tells run of free places.
+func (s *sender) tellFreed() {
+	if s.freed > 0 {
+		s.freed = 0
+		s.wakeUp()
+	}
 }
 
-// isForgotten reports whether an item was pushed without a reply, so that nothing more comes of it.
-func (s *sender) isForgotten(index int) bool {
+// take takes the item at index if its turn to be printed has come, because it has an end or is bad; nil: it was pushed without a reply,
+// and nothing comes of it.
+func (s *sender) take(index int) (item *sentItem, isOver bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.options.noReply && index < s.count && s.items[index] == nil
+	item = s.items[index]
+	switch {
+	case item == nil:
+		return nil, s.options.noReply && index < s.count
+	case !item.isOver && item.bad == nil:
+		return nil, false
+	}
+	delete(s.items, index)
+	if item.isHeld {
+		if s.held > maxHeld {
+			s.wakeUp()
+		}
+		s.held -= len(item.end.Payload.Data) + heldOverhead
+	}
+	return item, true
 }
 
 // outstanding reports whether a push has no end.

@@ -497,6 +497,52 @@ func TestPushesThatAreNotSent(t *testing.T) {
 	})
 }
 
+// A batch sends its pushes in their order, without those that cannot be sent, and is empty afterwards, also when nothing is sent.
+func TestPushBatch(t *testing.T) {
+	bubble(t, phoenixtest.Demo(), func(t *testing.T, srv *phoenixtest.Server) {
+		conn, events := start(t, srv, phoenix.Options{})
+		log := record(t, events)
+		join(t, conn, "room:1")
+		log.forget()
+		batch := conn.NewPushBatch()
+		add := func(indexes ...int) {
+			for _, i := range indexes {
+				echo := phoenix.Push{Topic: "room:1", Name: "echo", Payload: phoenix.JSON(fmt.Sprint(i)), Index: i}
+				if err := batch.Add(echo); err != nil {
+					t.Errorf("added %d: %v", i, err)
+				}
+			}
+		}
+		sent := func(want int) {
+			if n := batch.Len(); n != want {
+				t.Errorf("the batch has %d pushes, want %d", n, want)
+			}
+			if err := batch.Send(t.Context()); err != nil || batch.Len() != 0 {
+				t.Errorf("%d pushes are left, error %v", batch.Len(), err)
+			}
+		}
+		sent(0)
+		add(3, 1)
+		if err := batch.Add(phoenix.Push{Topic: "room:1", Name: "echo", Payload: phoenix.JSON("{")}); !errors.As(err, new(*phoenix.InvalidError)) {
+			t.Errorf("added what is not JSON: %v", err)
+		}
+		add(2)
+		sent(3)
+		add(4) // while the first may still be on their way
+		sent(1)
+		settle(time.Second)
+		log.want("0s push 3 ok 3", "0s push 1 ok 1", "0s push 2 ok 2", "0s push 4 ok 4")
+
+		add(5)
+		if err := conn.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if err := batch.Send(t.Context()); !errors.Is(err, phoenix.ErrClosed) || batch.Len() != 0 {
+			t.Errorf("sent on a closed connection: %v, %d pushes are left", err, batch.Len())
+		}
+	})
+}
+
 // tellPresence tells of metas by their refs, and of what else the tests put into them.
 func tellPresence(d phoenix.Detail) string {
 	switch d := d.(type) {

@@ -7,7 +7,7 @@
 //	to receive one topic, or event     Conn.TopicEvents
 //	to push and wait for the reply     Conn.Push, with Marshal for the payload and Reply.Decode for the answer
 //	to push from the goroutine         Conn.Send; the reply is a *PushReply in the stream
-//	  that receives
+//	  that receives                    many at once: a PushBatch
 //	to read a payload                  Event.Decode, or the bytes in Event.Payload
 //	to leave a topic                   Conn.Leave
 //	to close                           Conn.Close
@@ -40,7 +40,7 @@
 //
 // A [Conn] is one connection; [Options] say where to and how patiently. [Conn.Serve] runs it, or [Conn.Start] in the
 // background. [Conn.Join], [Conn.Push] and [Conn.Leave] wait for the server's answer, which [Conn.JoinEvent],
-// [Conn.PushEvent] and [Conn.LeaveEvent] return as its event; [Conn.Send] does not wait. Everything that happens, messages
+// [Conn.PushEvent] and [Conn.LeaveEvent] return as its event; [Conn.Send] and [PushBatch.Send] do not wait. Everything that happens, messages
 // above all, comes as an [Event] out of the [Stream] of [Conn.Events].
 //
 // A connection has sessions, one for each open WebSocket. A channel is a topic that is wanted: it is joined in every

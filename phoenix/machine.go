@@ -338,7 +338,8 @@ func (m *machine) send(msg *message) {
 
 // write encodes a message, hands it to the writer and returns its frame number and its size in bytes.
 func (m *machine) write(msg *message) (frame uint64, size int) {
-	data, binary, err := m.codec.append(nil, msg)
+	const headAtMost = 96 // what either codec adds to topic, event and payload, unless these have to be escaped
+	data, binary, err := m.codec.append(make([]byte, 0, headAtMost+len(msg.topic)+len(msg.event)+len(msg.payload.Data)), msg)
 	if err != nil {
 		// Conn checks messages before they get here; one that fails all the same must not reach the wire half.
 		m.note(slog.LevelError, "a message could not be encoded", "topic", msg.topic, "event", msg.event, "error", err)
