@@ -175,7 +175,7 @@ func TestHeldRepliesAreBounded(t *testing.T) {
 		o := &pushOptions{
 			client: newOneShot(&factory{streams: streams}), topic: "a", event: "e", maxInflight: inflight, progressLine: &progressLine{hidden: true},
 		}
-		p := &pusher{options: o, in: in, out: out, sender: newSender(o, in), failedAt: math.MaxInt, ended: map[int]phoenix.Event{}}
+		p := &pusher{options: o, in: in, out: out, sender: newSender(o, in), failedAt: math.MaxInt}
 		done := make(chan error, 1)
 		go func() {
 			done <- p.connectAndRun(ctx, phoenix.Options{
