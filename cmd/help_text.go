@@ -68,7 +68,7 @@ func configHelp(root *cobra.Command) *page {
 	p.heading("A route")
 	p.keys(keys.Route, nil)
 	p.heading("A secret: a text, or a map with one of these keys")
-	p.paragraph("The values of auth_token and webhook.secret are secrets, and so is each of params, secret_params and headers.")
+	p.paragraph("The values of auth_token, webhook.secret, nats.creds, nats.nkey, nats.password and nats.token are secrets, and so is each of params, secret_params and headers.")
 	p.keys(keys.Secret, nil)
 
 	p.heading("Variables")

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"slices"
 
+	"phx/cmd/internal/natslink"
 	"phx/cmd/internal/option"
 )
 
@@ -30,7 +31,7 @@ func topKeys() []option.Option {
 			About: "Where routes lead to. stdout and discard are there anyway."},
 		{Key: "routes", Value: option.Described("list of maps", option.Shape{"type": "array", "items": option.RefTo("route")}),
 			About: "Which signals go to which sinks. A signal goes to the sinks of every route that wants it, to each sink once. Without routes, all go to stdout."},
-	}, stateOptions(new(string)), below("cluster", clusterOptions(&Cluster{})), below("control", controlOptions(new(string))), below("http", httpOptions(new(string))))
+	}, below("nats", natsOptions(&natslink.Options{})), stateOptions(new(string)), below("cluster", clusterOptions(&Cluster{})), below("control", controlOptions(new(string))), below("http", httpOptions(new(string))))
 }
 
 // connectionKeys are those of a connection, with the defaults of a server.
@@ -45,6 +46,7 @@ var aboutMaps = map[string]string{
 	"cluster": "Several phx serve with one config: which of them runs which connection. Without it, each runs all.",
 	"control": "The control API of phx serve.",
 	"http":    "Health and metrics of phx serve.",
+	"nats":    "The link to NATS, of which a process has one.",
 	"tls":     "TLS. Files are PEM, read at every dial; a relative path begins beside the config file.",
 	"file":    "Append to a file, which is opened anew on HUP.",
 	"exec":    "Write lines to the standard input of a program, which is started again when it ends.",

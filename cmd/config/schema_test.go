@@ -118,6 +118,12 @@ routes:
   - {match: "phoenix.phoenix_backend.**", topic: "room:*", event: [created, "refund_*"], where: .a, to: [audit, hook, handler]}
   - {subscribe: "jido.protocol.phoenix.*", to: out}
   - {topic: [a, 5], to: discard}
+nats:
+  urls: ["nats://user:password@127.0.0.1:4222", "tls://b"]
+  user: phx
+  password: {file: nats.password}
+  inbox_prefix: _INBOX_phx.a
+  tls: {ca_file: ca.pem, cert_file: c.pem, key_file: k.pem, server_name: example.com, insecure_skip_verify: false}
 control: {socket: /run/phx.sock}
 http: {listen: ":9464"}
 `
@@ -155,7 +161,7 @@ func TestSchemaAgrees(t *testing.T) {
 // onlyParser are the mistakes that a schema cannot see, as the parser tells of them.
 var onlyParser = []string{
 	// What a value means for another one, which may stand in the defaults.
-	"has no uri", "is longer than heartbeat_interval_msec", "has a key_file and no cert_file",
+	"has no uri", "is longer than heartbeat_interval_msec", "has a key_file and no cert_file", "only one of user and password",
 	// Names.
 	"is given twice", "a second connection is called", "there is no sink", "stdout is the sink",
 	// The world outside.
@@ -221,6 +227,17 @@ func TestSchemaAgreesOn(t *testing.T) {
 		{"http: {listen: '127.0.0.1:http'}", false},
 		{"http: {listen: '[::1]:0'}", true},
 		{"http: {listen: '4000'}", false},
+		{"nats: {urls: 'nats://h'}", true},
+		{"nats: {urls: [ws://h, 'WSS://h:443']}", true},
+		{"nats: {urls: [http://h]}", false},
+		{"nats: {urls: []}", false},
+		{"nats: {}", false},
+		{"nats: {urls: nats://h, creds: ''}", false},
+		{"nats: {urls: nats://h, creds: {file: a.creds}}", true},
+		{"nats: {urls: nats://h, nkey: {command: [pass, nkey]}}", true},
+		{"nats: {urls: nats://h, token: {env: KEY}}", true},
+		{"nats: {urls: nats://h, inbox_prefix: a..b}", false},
+		{"nats: {urls: nats://h, inbox_prefix: 'a.*'}", false},
 		{"defaults: {vsn: 3.0.0}", false},
 		{"defaults: {transport: longpoll}", false},
 		{"defaults: {params: {vsn: 2.0.0}}", false},

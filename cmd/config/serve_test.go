@@ -156,8 +156,44 @@ func TestServeWebhook(t *testing.T) {
 	}
 }
 
+// TestServeNATS reads the link to NATS; its fingerprint tells settings apart, and no secret.
+func TestServeNATS(t *testing.T) {
+	s := mustServe(t, "nats: {urls: ['nats://u:pw@h:4222', tls://i], token: {env: KEY}, inbox_prefix: _IN, tls: {ca_file: ca.pem}}")
+	if want := []string{"nats://u:pw@h:4222", "tls://i"}; !slices.Equal(s.NATS.URLs, want) {
+		t.Errorf("urls: %q, want %q", s.NATS.URLs, want)
+	}
+	if s.NATS.Token.Literal != "SECRET" || s.NATS.InboxPrefix != "_IN" || s.NATS.TLS.CA.Path != filepath.Join("dir", "ca.pem") {
+		t.Errorf("%+v", s.NATS.Options)
+	}
+	if got, want := s.NATS.Addresses(), "nats://h:4222, tls://i"; got != want {
+		t.Errorf("addresses: %q, want %q", got, want)
+	}
+	if mustServe(t, "{}").NATS != nil {
+		t.Error("there is a link to NATS that nobody has configured")
+	}
+	prints := map[string]string{}
+	for _, text := range []string{
+		"{urls: nats://h}", "{urls: nats://i}", "{urls: nats://h, token: a}", "{urls: nats://h, nkey: a}", "{urls: nats://h, creds: a}",
+		"{urls: nats://h, user: a, password: a}", "{urls: nats://h, user: a, password: b}", "{urls: nats://h, inbox_prefix: a}", "{urls: nats://h, tls: {cert_file: a}}",
+	} {
+		print := mustServe(t, "nats: "+text).NATS.Fingerprint
+		if other, twice := prints[print]; twice {
+			t.Errorf("these are equal:\n%s\n%s", text, other)
+		}
+		prints[print] = text
+	}
+}
+
 func TestServeErrors(t *testing.T) {
 	tests := []struct{ text, want string }{
+		{"nats: {urls: [http://u:SECRET@h]}", "1:15: the URL has another scheme than nats, tls, ws or wss"},
+		{"nats: {}", "1:7: nats has no urls"},
+		{"nats: {urls: nats://h, creds: {env: KEY}, token: SECRET}", "1:50: nats has creds and token, and can show one of them only"},
+		{"nats: {urls: nats://h, user: a}", "1:7: nats has only one of user and password"},
+		{"nats: {urls: nats://h, password: SECRET}", "1:34: nats has only one of user and password"},
+		{"nats: {urls: nats://h, nkey: ''}", "1:30: the secret is empty"},
+		{"nats: {urls: nats://h, inbox_prefix: a b}", `1:38: inbox_prefix "a b" is not the beginning of a subject: letters, digits, - and _, divided by dots`},
+		{"nats: {urls: nats://h, tls: {key_file: SECRET}}", "1:40: tls has a key_file and no cert_file"},
 		{"sinks: [a]", "1:8: this is not a map"},
 		{"sinks: {a: b}", "1:12: this is not a map"},
 		{"sinks: {a: {}}", "1:9: the sink a is of no kind: it needs one of file, exec, webhook, stdout, discard"},

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"phx/cmd/internal/endpoint"
+	"phx/cmd/internal/natslink"
 	"phx/cmd/internal/option"
 	"phx/cmd/internal/strictyaml"
 )
@@ -106,6 +107,7 @@ func (f *File) showServe(o *option.Object, compileWhere func(expr string) (Where
 		wrong.Add(err)
 		o.Add("state_dir", text)
 	}
+	add("nats", natsOptions(&natslink.Options{}))
 	add("cluster", clusterOptions(&Cluster{}))
 	add("control", controlOptions(new(string)))
 	add("http", httpOptions(new(string)))

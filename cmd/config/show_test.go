@@ -36,6 +36,7 @@ routes:
   - {where: '.data."$$x" == 1', topic: [a, "b*"], to: [hook, log, run]}
   - {match: "**", to: out}
 http: {listen: "127.0.0.1:1"}
+nats: {urls: ["nats://user:SECRET@h:4222", tls://i], token: SECRET, tls: {ca_file: ca.pem}}
 control: {socket: c.sock}
 `
 
@@ -128,6 +129,13 @@ routes:
     to: [hook, log, run]
   - match: '**'
     to: out
+nats:
+  urls: ['nats://***:***@h:4222', 'tls://i']
+  token: '***'
+  inbox_prefix: _INBOX
+  tls:
+    ca_file: ca.pem
+    insecure_skip_verify: false
 control:
   socket: c.sock
 http:

@@ -47,6 +47,9 @@ func Validate(name string, data []byte, lookupEnv func(string) (string, bool), c
 	for _, s := range serve.Sinks {
 		warnings.Add(s.missing()...)
 	}
+	if serve.NATS != nil {
+		warnings.Add(warningsOf(serve.NATS.Options.Sources())...)
+	}
 	findings := &Findings{Connections: len(f.Entries), Warnings: texts(warnings.Ordered())}
 	for _, s := range serve.Sinks {
 		if s.found != nil {

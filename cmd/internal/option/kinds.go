@@ -273,15 +273,15 @@ var EmptyKind = Kind[struct{}]{
 // GlobsKind is one glob or several. The pattern of the schema refuses a single backslash at the
 // end.
 func GlobsKind(example string) Kind[[]glob.Glob] {
-	return listKind("glob", Shape{"type": TextTypes, "minLength": 1, "pattern": `^([^\\]|\\[\s\S])*$|\$\{`},
+	return ListKind("glob", Shape{"type": TextTypes, "minLength": 1, "pattern": `^([^\\]|\\[\s\S])*$|\$\{`},
 		`a right one: "`+example+`"`, glob.Compile)
 }
 
 // TextsKind is one text or several.
-var TextsKind = listKind("text", WordShape, "a right one: to: [stdout]", asIs)
+var TextsKind = ListKind("text", WordShape, "a right one: to: [stdout]", asIs)
 
-// listKind is one of something, or a list of at least one, each of a text that is not empty.
-func listKind[T any](name string, item Shape, hint string, parse func(string) (T, error)) Kind[[]T] {
+// ListKind is one of something, or a list of at least one, each of a text that is not empty.
+func ListKind[T any](name string, item Shape, hint string, parse func(string) (T, error)) Kind[[]T] {
 	return Kind[[]T]{
 		Name: name + " or list of " + name + "s", Schema: Shape{"anyOf": []Shape{item, {"type": "array", "minItems": 1, "items": item}}},
 		Read: func(_ string, n strictyaml.Node) ([]T, error) {

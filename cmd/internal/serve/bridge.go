@@ -27,7 +27,9 @@ import (
 	"phx/cmd/config"
 	"phx/cmd/internal/exit"
 	"phx/cmd/internal/lease"
+	"phx/cmd/internal/natslink"
 	"phx/cmd/internal/resume"
+	"phx/cmd/internal/secret"
 	"phx/phoenix"
 	"phx/router"
 )
@@ -94,9 +96,12 @@ type Bridge struct {
 	// stateDir is the directory of what is kept over restarts; empty: nothing is. It stays as it is.
 	stateDir string
 
-	// mu guards connections, which others read while the configuration changes. It is held for a single access.
+	// mu guards connections and link, which others read while the configuration changes. It is held for a single access.
 	mu          sync.RWMutex
 	connections map[string]*connection
+	// link is the link to NATS, nil as long as the configuration has none. What uses it opens it. nats are its settings.
+	link *natslink.Link
+	nats *config.NATS
 }
 
 // New reads and checks the configuration. It takes effect with [Bridge.StartAll].
@@ -127,6 +132,7 @@ func (b *Bridge) StartAll() error {
 	}
 	defer unlock()
 	p := b.first
+	b.linkBy(p)
 	if err := b.routeBy(p); err != nil {
 		return err
 	}
@@ -218,6 +224,9 @@ func (b *Bridge) Shutdown(ctx context.Context) error {
 	err := errors.Join(b.supervisor.Shutdown(leave), b.router.Shutdown(deliver))
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.link != nil {
+		b.link.Close(ctx)
+	}
 	for _, c := range b.connections {
 		err = errors.Join(err, c.closeCursors())
 	}
@@ -226,6 +235,18 @@ func (b *Bridge) Shutdown(ctx context.Context) error {
 
 // Shard returns the part of the connections that this serve runs, zero if it runs all.
 func (b *Bridge) Shard() lease.Shard { return b.shard }
+
+// linkBy makes the link to NATS if a plan has one and there was none before. It is not opened.
+func (b *Bridge) linkBy(p *plan) {
+	if p.serve.NATS == nil || b.link != nil {
+		return
+	}
+	o := p.serve.NATS.Options
+	o.Logger = b.log
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.nats, b.link = p.serve.NATS, natslink.New(o)
+}
 
 // connection returns the connection of a name, nil if there is none.
 func (b *Bridge) connection(name string) *connection {
@@ -344,6 +365,9 @@ func (p *plan) descriptors() uint64 {
 	need := ownDescriptors
 	for _, s := range p.serve.Sinks {
 		need += s.Descriptors()
+	}
+	if p.serve.NATS != nil {
+		need += 1 + secret.MostDescriptors(p.serve.NATS.Sources())
 	}
 	for _, c := range p.connections {
 		need += 1 + c.connection.Descriptors()

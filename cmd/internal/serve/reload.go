@@ -35,6 +35,13 @@ func (b *Bridge) Reload(ctx context.Context) error {
 			Hint: "restart serve, or take the change of control, http, state_dir or cluster back",
 		}
 	}
+	if b.nats != nil && p.serve.NATS != nil && p.serve.NATS.Fingerprint != b.nats.Fingerprint {
+		return &exit.Error{
+			Code: exit.Usage, Message: "nats cannot be changed while serve runs; nothing was changed",
+			Hint: "restart serve, or take the change of nats back; secrets in files are read again at each connect",
+		}
+	}
+	b.linkBy(p)
 	if err := b.routeBy(p); errors.Is(err, router.ErrShutDown) {
 		return errClosing
 	} else if err != nil {
