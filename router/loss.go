@@ -41,8 +41,8 @@ type Origin struct {
 	Connection string
 	// Delivered is how many records the consumer has delivered, Dropped how many are lost.
 	Delivered, Dropped atomic.Uint64
-	// progress is what the records count for, besides; nil: nothing.
-	progress atomic.Pointer[Progress]
+	// share is what the records count for, besides; nil: nothing.
+	share atomic.Pointer[share]
 	// at is where the loss of this origin is in each of the queue's lists, if it is there. The
 	// queue's lock guards it.
 	at [lists]int

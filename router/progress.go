@@ -7,16 +7,26 @@ import (
 
 // A Progress tells up to which of its events a connection is done with: each record of them was delivered, or was lost in a way
 // that is announced, because of the policy of a full queue or because the receiver would not have it. What is lost because its
-// queue or its drain has ended is never done with. It is for a caller that can resume behind the last such event. Its methods may be
-// called from any goroutine.
+// queue or its drain has ended is not done with, until the sink is taken away for good. It is for a caller that can resume behind the
+// last such event. Its methods may be called from any goroutine.
 type Progress struct {
 	mu sync.Mutex
-	// open are the events with records that are not settled, in the order of their numbers, from first on.
+	// shares are those of the queues, and late has the events for which a slow Where is still to be called.
+	shares    []*share
+	late      share
+	published uint64
+}
+
+// A share is the part of a [Progress] that one queue has.
+type share struct {
+	of *Progress
+	// The others are guarded by of.mu. open are the events with records that are not settled, in the order of their numbers, from first on.
 	open  []openEvent
 	first int
 	// last is the index where the last record was found: the next one is near.
-	last      int
-	published uint64
+	last int
+	// over says that nothing counts any more.
+	over bool
 }
 
 // An openEvent is how many records of an event are not settled.
@@ -29,13 +39,42 @@ type openEvent struct {
 const maxOpen = 64 << 10
 
 // NewProgress returns the progress of a connection that has published nothing.
-func NewProgress() *Progress { return &Progress{} }
+func NewProgress() *Progress {
+	p := &Progress{}
+	p.late.of = p
+	return p
+}
 
 // Origin returns an origin of records of the connection, for a queue without a [Router].
 func (p *Progress) Origin(connection string) *Origin {
 	o := NewOrigin(connection)
-	o.progress.Store(p)
+	o.follow(p)
 	return o
+}
+
+// follow has the records of the origin count for p, which may be nil, from now on.
+func (o *Origin) follow(p *Progress) {
+	if known := o.share.Load(); p == nil || known != nil && known.of == p {
+		return
+	}
+	s := &share{of: p}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.shares = append(p.shares, s)
+	o.share.Store(s)
+}
+
+// unfollow has the records of the origin count for nothing any more: what is not settled will not be.
+func (o *Origin) unfollow() {
+	s := o.share.Load()
+	if s == nil {
+		return
+	}
+	p := s.of
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s.over, s.open, s.first, s.last = true, nil, 0, 0
+	p.shares = slices.DeleteFunc(p.shares, func(other *share) bool { return other == s })
 }
 
 // Published says that every record of the events up to a number has been put into its queue. The numbers grow.
@@ -49,46 +88,58 @@ func (p *Progress) Published(seq uint64) {
 func (p *Progress) Done() uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.first == len(p.open) {
-		return p.published
+	done := p.late.done(p.published)
+	for _, s := range p.shares {
+		done = s.done(done)
 	}
-	return min(p.published, p.open[p.first].seq-1)
+	return done
+}
+
+// done returns the number of the last event up to most that is done with.
+func (s *share) done(most uint64) uint64 {
+	if s.first == len(s.open) {
+		return most
+	}
+	return min(most, s.open[s.first].seq-1)
 }
 
 // add counts a record of an event.
-func (p *Progress) add(seq uint64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	n := len(p.open)
-	switch {
-	case n > p.first && p.open[n-1].seq == seq, n-p.first >= maxOpen && p.open[n-1].seq < seq:
-		p.open[n-1].records++
+func (s *share) add(seq uint64) {
+	s.of.mu.Lock()
+	defer s.of.mu.Unlock()
+	if s.over {
 		return
-	case n > p.first && p.open[n-1].seq > seq: // a Where was slow
-		i := p.find(seq)
-		if i >= p.first && p.open[i].seq == seq {
-			p.open[i].records++
+	}
+	n := len(s.open)
+	switch {
+	case n > s.first && s.open[n-1].seq == seq, n-s.first >= maxOpen && s.open[n-1].seq < seq:
+		s.open[n-1].records++
+		return
+	case n > s.first && s.open[n-1].seq > seq: // a Where was slow
+		i := s.find(seq)
+		if i >= s.first && s.open[i].seq == seq {
+			s.open[i].records++
 			return
 		}
-		p.open = slices.Insert(p.open, max(i+1, p.first), openEvent{seq, 1})
+		s.open = slices.Insert(s.open, max(i+1, s.first), openEvent{seq, 1})
 		return
-	case n == p.first:
-		p.open, p.first = p.open[:0], 0
-	case p.first > maxOpen:
-		p.open = slices.Delete(p.open, 0, p.first)
-		p.first = 0
+	case n == s.first:
+		s.open, s.first = s.open[:0], 0
+	case s.first > maxOpen:
+		s.open = slices.Delete(s.open, 0, s.first)
+		s.first = 0
 	}
-	p.open = append(p.open, openEvent{seq, 1})
+	s.open = append(s.open, openEvent{seq, 1})
 }
 
-// find returns the index of the last open event with a number up to seq, or one before p.first.
-func (p *Progress) find(seq uint64) int {
-	for _, i := range [...]int{p.last, p.last + 1} {
-		if i >= p.first && i < len(p.open) && p.open[i].seq <= seq && (i+1 == len(p.open) || p.open[i+1].seq > seq) {
+// find returns the index of the last open event with a number up to seq, or one before first.
+func (s *share) find(seq uint64) int {
+	for _, i := range [...]int{s.last, s.last + 1} {
+		if i >= s.first && i < len(s.open) && s.open[i].seq <= seq && (i+1 == len(s.open) || s.open[i+1].seq > seq) {
 			return i
 		}
 	}
-	i, found := slices.BinarySearchFunc(p.open[p.first:], seq, func(e openEvent, seq uint64) int {
+	i, found := slices.BinarySearchFunc(s.open[s.first:], seq, func(e openEvent, seq uint64) int {
 		switch {
 		case e.seq < seq:
 			return -1
@@ -100,21 +151,21 @@ func (p *Progress) find(seq uint64) int {
 	if !found {
 		i--
 	}
-	return p.first + i
+	return s.first + i
 }
 
 // settle takes off a record of an event. A record that was put before there was a progress does not count.
-func (p *Progress) settle(seq uint64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	i := p.find(seq)
-	if i < p.first || p.open[i].records == 0 {
+func (s *share) settle(seq uint64) {
+	s.of.mu.Lock()
+	defer s.of.mu.Unlock()
+	i := s.find(seq)
+	if i < s.first || s.open[i].records == 0 {
 		return
 	}
-	p.last = i
-	p.open[i].records--
-	for p.first < len(p.open) && p.open[p.first].records == 0 {
-		p.first++
+	s.last = i
+	s.open[i].records--
+	for s.first < len(s.open) && s.open[s.first].records == 0 {
+		s.first++
 	}
 }
 
@@ -123,8 +174,8 @@ func (o *Origin) settled(seq uint64) {
 	if o == nil {
 		return
 	}
-	if p := o.progress.Load(); p != nil {
-		p.settle(seq)
+	if s := o.share.Load(); s != nil {
+		s.settle(seq)
 	}
 }
 
@@ -133,16 +184,16 @@ func (c *Chunk) track() {
 	if c.origin == nil {
 		return
 	}
-	if p := c.origin.progress.Load(); p != nil {
+	if s := c.origin.share.Load(); s != nil {
 		for _, m := range c.marks[c.first:] {
-			p.add(m.seq)
+			s.add(m.seq)
 		}
 	}
 }
 
 // settle counts the first n records of the chunk as settled.
 func (c *Chunk) settle(n int) {
-	if !c.mixed && (c.origin == nil || c.origin.progress.Load() == nil) {
+	if !c.mixed && (c.origin == nil || c.origin.share.Load() == nil) {
 		return
 	}
 	notes := c.notes

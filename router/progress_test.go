@@ -9,33 +9,42 @@ import (
 )
 
 // TestProgress compares what a progress says with a plain account of every record: random events with none to three records go to queues
-// with every policy, and are delivered, judged, dropped or given up at random. Nothing is settled before it is, and in the end everything
-// that can be is.
+// with every policy, and are delivered, judged, dropped or given up at random, and queues are taken away. Nothing is settled before it is,
+// and in the end everything that can be is.
 func TestProgress(t *testing.T) {
 	for seed := range uint64(300) {
 		testProgress(t, seed)
 	}
 }
 
-// An account is the fate of each record of an event, by the payload that names it.
+// An account is the fate of each record of an event, by queue.
 type account struct {
-	open      map[uint64]int // how many records of an event are neither delivered nor lost in a way that is announced
+	open      []map[uint64]int // how many records of an event are neither delivered nor lost in a way that is announced; nil: it is taken away
 	published uint64
 }
 
 func (a *account) done() uint64 {
 	done := a.published
-	for seq, records := range a.open {
-		if records > 0 {
-			done = min(done, seq-1)
+	for _, open := range a.open {
+		for seq, records := range open {
+			if records > 0 {
+				done = min(done, seq-1)
+			}
 		}
 	}
 	return done
 }
 
+// add changes the number of records of an event in a queue.
+func (a *account) add(queue int, seq uint64, records int) {
+	if a.open[queue] != nil {
+		a.open[queue][seq] += records
+	}
+}
+
 func testProgress(t *testing.T, seed uint64) {
 	rng := rand.New(rand.NewPCG(seed, 1))
-	p, a := NewProgress(), &account{open: map[uint64]int{}}
+	p, a := NewProgress(), &account{}
 	policies := []Policy{DropNewest, DropOldest, Block, Fail}
 	queues := make([]*Queue, 1+rng.IntN(3))
 	origins := make([]*Origin, len(queues))
@@ -46,6 +55,11 @@ func testProgress(t *testing.T, seed uint64) {
 			limit = int64(200 + rng.IntN(2000))
 		}
 		queues[i], origins[i] = NewQueue(limit, policy, nil), p.Origin("c")
+		a.open = append(a.open, map[uint64]int{})
+	}
+	takeAway := func(i int) {
+		origins[i].unfollow()
+		a.open[i] = nil
 	}
 	// lost takes what a queue has lost by its policy off the account: what was put, and is neither waiting nor taken.
 	held := make([][]uint64, len(queues))
@@ -54,7 +68,7 @@ func testProgress(t *testing.T, seed uint64) {
 		for r := range c.Len() {
 			_, seq := c.Record(r)
 			seqs = append(seqs, seq)
-			a.open[seq]++
+			a.add(i, seq, 1)
 		}
 		before := origins[i].Dropped.Load()
 		err := queues[i].Put(context.Background(), c)
@@ -71,7 +85,7 @@ func testProgress(t *testing.T, seed uint64) {
 			return // the rest is lost for good, and comes again
 		}
 		for _, seq := range gone {
-			a.open[seq]--
+			a.add(i, seq, -1)
 		}
 	}
 	chunks := make([]*Chunk, len(queues))
@@ -104,7 +118,7 @@ func testProgress(t *testing.T, seed uint64) {
 		}
 		queues[i].GiveBack(c, delivered, lost)
 		for _, seq := range held[i][:delivered+lost] {
-			a.open[seq]--
+			a.add(i, seq, -1)
 		}
 		held[i] = held[i][delivered+lost:]
 	}
@@ -128,6 +142,9 @@ func testProgress(t *testing.T, seed uint64) {
 		if rng.IntN(2) == 0 {
 			take(rng.IntN(len(queues)))
 		}
+		if seq > 100 && rng.IntN(300) == 0 {
+			takeAway(rng.IntN(len(queues)))
+		}
 		check("under way")
 	}
 	flush(200)
@@ -146,4 +163,10 @@ func testProgress(t *testing.T, seed uint64) {
 		}
 	}
 	check("at the end")
+	for i := range queues {
+		takeAway(i)
+	}
+	if got := p.Done(); got != 200 {
+		t.Fatalf("seed %d, without queues: done up to %d", seed, got)
+	}
 }

@@ -359,8 +359,8 @@ func (p *Publisher) outletsOf(targets []target) []*outlet {
 				p.decisions.outlets = map[target]*outlet{}
 			}
 			o = &outlet{target: t, origin: t.origin(p.connection)}
-			if _, isSink := t.(*Sink); isSink && p.progress != nil {
-				o.origin.progress.Store(p.progress)
+			if _, isSink := t.(*Sink); isSink {
+				o.origin.follow(p.progress)
 			}
 			p.decisions.outlets[t] = o
 		}
@@ -503,7 +503,7 @@ func (l *lane) add(r *rule, j job, log *slog.Logger) {
 	full := len(l.jobs) > 0 && (len(l.jobs) >= laneJobs || l.bytes+size > laneBytes)
 	if !full {
 		if j.progress != nil {
-			j.progress.add(j.seq)
+			j.progress.late.add(j.seq)
 		}
 		l.jobs = append(l.jobs, j)
 		l.bytes += size
@@ -527,7 +527,7 @@ func (l *lane) work(r *rule, log *slog.Logger) {
 			j.deliver()
 		}
 		if j.progress != nil {
-			j.progress.settle(j.seq)
+			j.progress.late.settle(j.seq)
 		}
 		l.mu.Lock()
 		l.jobs[0] = job{}

@@ -73,9 +73,10 @@ func New(log *slog.Logger) *Router {
 
 // Apply replaces the sinks and the routes. A sink that the router has already, the same *Sink,
 // goes on; a new one is started. The input of a sink that is not among them ends once all that was
-// routed to it is put, and it has [Router.Grace] to deliver that; Apply does not wait for it. A
-// sink that replaces one of the same name starts to deliver when that one has ended, so that two
-// never write to one file.
+// routed to it is put, and it has [Router.Grace] to deliver that; Apply does not wait for it. What
+// it has not delivered by then, or had lost before, is lost, and no [Progress] waits for it any
+// more. A sink that replaces one of the same name starts to deliver when that one has ended, so
+// that two never write to one file.
 //
 // The change loses and doubles no signal: each one is routed either by the old routes or by the
 // new ones. An error changes nothing.
@@ -166,6 +167,9 @@ func (r *Router) retire(s *running, old *table) {
 	case <-grace.Done():
 	}
 	r.finish(grace, s)
+	for _, o := range s.sink.counters() {
+		o.unfollow() // what was lost is announced, and nobody will deliver it any more
+	}
 	r.mu.Lock()
 	delete(r.live, s.sink)
 	r.keepCounts(s.sink)

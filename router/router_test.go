@@ -459,6 +459,77 @@ func TestDeadSink(t *testing.T) {
 	})
 }
 
+// TestSinkTakenAwayHoldsNoProgress: what a sink has not delivered, because it stands still or is dead, holds the progress of its connection
+// until the sink is taken away and has had its grace. Then it is lost, and announced; the signals of then count for the sinks of then.
+func TestSinkTakenAwayHoldsNoProgress(t *testing.T) {
+	dies := drainFunc(func(ctx context.Context, q *Queue) error {
+		c, err := q.Take(ctx)
+		if err == nil {
+			q.ReleaseFirst(c, 0)
+		}
+		return errors.New("no space left on device")
+	})
+	for name, drain := range map[string]drainFunc{"stands still": stuckDrain, "dead": dies} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var other recorder
+				log := &logBook{}
+				r := New(nil)
+				sink, kept := tellingSink("sink", "", 100, drain, log), roomySink("other", &other)
+				apply(t, r, []*Sink{sink, kept}, toAll("sink", "other"))
+				progress, p := NewProgress(), r.Publisher("backend")
+				p.Follow(progress)
+				expect := func(want uint64, when string) {
+					t.Helper()
+					synctest.Wait()
+					if got := progress.Done(); got != want {
+						t.Errorf("%s: done up to %d, want %d", when, got, want)
+					}
+				}
+				publish(p, 1, 3)
+				expect(0, "while the sink is there")
+				again := tellingSink("sink", "", 100, drainFunc(stuckDrain), log)
+				apply(t, r, []*Sink{again, kept}, toAll("sink", "other"))
+				publish(p, 4, 5)
+				time.Sleep(r.Grace + lastChance)
+				expect(3, "after its replacement")
+				if log.count("signals were lost") == 0 {
+					t.Errorf("the loss was not logged: %s", log)
+				}
+				apply(t, r, []*Sink{kept}, toAll("other"))
+				time.Sleep(r.Grace + lastChance)
+				expect(5, "without it")
+				publish(p, 6, 6)
+				expect(6, "later")
+				shutdown(t, r)
+				if got := other.of("backend"); !slices.Equal(got, numbers(6)) {
+					t.Errorf("the other sink has %v", got)
+				}
+			})
+		})
+	}
+}
+
+// TestShutdownHoldsProgress: what a sink has not delivered when the router is shut down comes again.
+func TestShutdownHoldsProgress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := New(nil)
+		apply(t, r, []*Sink{roomySink("sink", drainFunc(stuckDrain))}, toAll("sink"))
+		progress, p := NewProgress(), r.Publisher("backend")
+		p.Follow(progress)
+		publish(p, 1, 3)
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := r.Shutdown(ctx); err == nil {
+			t.Error("everything was delivered")
+		}
+		if done := progress.Done(); done != 0 {
+			t.Errorf("done up to %d", done)
+		}
+	})
+}
+
 // TestTableInUseIsNotOver: whoever has acquired a table may put what it says, because the sinks it
 // leads to still listen.
 func TestTableInUseIsNotOver(t *testing.T) {
