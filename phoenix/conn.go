@@ -153,7 +153,7 @@ func (c *Conn) Serve(ctx context.Context) error {
 	l := newLoop(c)
 	l.waiters.connected = c.connected
 	c.err = l.run(ctx)
-	c.seq, c.session = l.seq, l.m.session
+	c.seq, c.session = l.dealer.shared.seq, l.dealer.shared.opened
 	close(c.done)
 	c.endStreams()
 	return c.err
@@ -348,7 +348,7 @@ func (c *Conn) join(ctx context.Context, want Channel, first bool) (Event, error
 	defer w.end()
 	result := make(chan answer, 1)
 	err := c.do(ctx, w, c.urgent, func(l *loop, now time.Time) {
-		if err := l.m.join(now, want); err != nil {
+		if err := l.dealer.join(now, want); err != nil {
 			result <- answer{err: err}
 			return
 		}
@@ -366,7 +366,7 @@ func (c *Conn) WaitJoined(ctx context.Context, topic string) error {
 	defer w.end()
 	result := make(chan answer, 1)
 	err := c.do(ctx, w, c.urgent, func(l *loop, _ time.Time) {
-		switch wanted, joined := l.m.wants(topic); {
+		switch wanted, joined := l.dealer.of(topic).wants(topic); {
 		case !wanted:
 			result <- answer{err: ErrNotJoined}
 		case joined:
@@ -422,7 +422,7 @@ func (c *Conn) leave(ctx context.Context, w *unreadWatch, topic string) (<-chan 
 	result := make(chan answer, 1)
 	return result, c.do(ctx, w, c.urgent, func(l *loop, now time.Time) {
 		l.waiters.leaves[topic] = append(l.waiters.leaves[topic], result)
-		if err := l.m.leave(now, topic); err != nil {
+		if err := l.dealer.of(topic).leave(now, topic); err != nil {
 			delete(l.waiters.leaves, topic)
 			result <- answer{err: err}
 			return
@@ -541,7 +541,7 @@ func (c *Conn) send(ctx context.Context, w *unreadWatch, p Push, register func(w
 	return c.do(ctx, w, c.commands, func(l *loop, now time.Time) {
 		l.waiters.pushIDs++
 		register(&l.waiters, l.waiters.pushIDs)
-		l.m.push(now, l.waiters.pushIDs, p)
+		l.dealer.of(p.Topic).push(now, l.waiters.pushIDs, p)
 	})
 }
 
@@ -553,7 +553,7 @@ func (c *Conn) Heartbeat(ctx context.Context) (time.Duration, error) {
 	defer w.end()
 	result := make(chan beatResult, 1)
 	err := c.do(ctx, w, c.commands, func(l *loop, now time.Time) {
-		ref := l.m.beatNow(now)
+		ref := l.dealer.sockets[0].m.beatNow(now)
 		if ref == "" {
 			result <- beatResult{err: errNoSession}
 			return

@@ -511,7 +511,7 @@ func (c *Conn) Status(ctx context.Context) (Status, error) {
 // status is Status of a connection that is running, or will be: then it waits for Serve.
 func (c *Conn) status(ctx context.Context) (Status, error) {
 	result := make(chan Status, 1)
-	err := c.do(ctx, nil, c.urgent, func(l *loop, _ time.Time) { result <- l.m.status() })
+	err := c.do(ctx, nil, c.urgent, func(l *loop, _ time.Time) { result <- l.dealer.status() })
 	if err != nil {
 		select {
 		case <-c.done:

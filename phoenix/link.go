@@ -68,12 +68,14 @@ func (m *machine) dialed(now time.Time, waited time.Duration, t Timings) bool {
 		return false
 	}
 	m.setPhase(up)
-	m.session++
+	again := m.session > m.sessions
+	m.opened++
+	m.session = m.opened
 	m.written = 0
 	m.draining = false
 	m.link.upAt, m.link.known, m.link.longUp, m.link.cause = now, moment{now, m.slept}, false, nil
 	m.link.unowed, m.link.burst, m.link.answered = 0, time.Time{}, time.Time{}
-	c := &Connected{Reconnect: m.session > m.sessions+1, Took: now.Sub(m.link.dialedAt) - waited, Timings: t}
+	c := &Connected{Reconnect: again, Took: now.Sub(m.link.dialedAt) - waited, Timings: t}
 	if c.Reconnect {
 		c.Outage = now.Sub(m.link.lostAt)
 	}

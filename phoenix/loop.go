@@ -15,25 +15,19 @@ import (
 	"time"
 )
 
-// A loop is the shell around a connection's machine: one goroutine that takes every input there is, one at a time, and
-// carries out what the machine wants done. It alone touches the machine.
+// A loop is the shell around a connection's machines, one a socket: one goroutine that takes every input there is, one at a time,
+// and carries out what the machines want done. It alone touches them.
 type loop struct {
-	conn *Conn
-	m    *machine
-	seq  uint64
+	conn   *Conn
+	dealer *dealer
 
-	session *session
-	// dials answers the dial under way, if cancelDial is set; out is the outbox of the session it may become.
-	dials      chan dialResult
-	cancelDial context.CancelFunc
-	out        *outbox
-	// dropped says that the session's transport has been closed: its last batches are taken whatever waits.
-	dropped bool
-
+	dials    chan dialResult
 	prepared chan preparedJoin
-	helpers  sync.WaitGroup
-	ctx      context.Context
-	wakeUp   *time.Timer
+	// arrived has room for one wake-up by the readers of all sockets but the first, room for one by the writers: see outbox.
+	arrived, room chan struct{}
+	helpers       sync.WaitGroup
+	ctx           context.Context
+	wakeUp        *time.Timer
 	// looked is when the clock was last read; suspension, that of the system at the start.
 	looked     time.Time
 	suspension time.Duration
@@ -43,7 +37,19 @@ type loop struct {
 	panicked *PanicError
 }
 
+// A socket is one of the sockets of a connection: its machine, and what the loop keeps of its session or its dial.
+type socket struct {
+	m       *machine
+	session *session
+	// cancelDial is set while a dial is under way; out is the outbox of the session that it may become.
+	cancelDial context.CancelFunc
+	out        *outbox
+	// dropped says that the session's transport has been closed: its last batches are taken whatever waits.
+	dropped bool
+}
+
 type dialResult struct {
+	socket    *socket
 	transport transport
 	timings   Timings
 	// waited is how long the dial waited for its turn.
@@ -52,9 +58,10 @@ type dialResult struct {
 }
 
 type preparedJoin struct {
-	id    uint64
-	input joinInput
-	err   error
+	socket *socket
+	id     uint64
+	input  joinInput
+	err    error
 }
 
 // A command is a call of one of Conn's methods, run by the loop.
@@ -65,13 +72,12 @@ const maxBacklog = 1 << 20
 
 func newLoop(c *Conn) *loop {
 	l := &loop{
-		conn: c, dials: make(chan dialResult, 1), prepared: make(chan preparedJoin), out: newOutbox(),
+		conn: c, dealer: newDealer(c.machineConfig(), c.hooks.seq),
+		dials: make(chan dialResult), prepared: make(chan preparedJoin), arrived: make(chan struct{}, 1), room: make(chan struct{}, 1),
 		wakeUp: time.NewTimer(time.Hour), waiters: newWaiters(),
 	}
 	l.looked = time.Now()
 	l.suspension, _ = suspended()
-	l.seq = c.hooks.seq
-	l.m = newMachine(c.machineConfig(), &l.seq)
 	return l
 }
 
@@ -87,26 +93,28 @@ func (l *loop) run(ctx context.Context) error {
 	if err := l.cleanUp(); err != nil {
 		return err
 	}
-	l.waiters.fail(l.m.link.err)
-	if l.m.link.err == nil {
+	err := l.dealer.err()
+	l.waiters.fail(err)
+	if err == nil {
 		return nil
 	}
-	return l.m.link.err
+	return err
 }
 
-// serve takes inputs until the machine is done, or something panics.
+// serve takes inputs until the machines are done, or something panics.
 func (l *loop) serve(ctx context.Context) {
 	defer l.conn.recoverPanic(inLoop)
 	for _, want := range l.conn.opts.Channels {
-		if err := l.m.join(l.now(), want); err != nil {
+		if err := l.dealer.join(l.now(), want); err != nil {
 			l.conn.opts.Logger.Warn("a topic is named twice; it is joined once", "topic", want.Topic)
 		}
 	}
-	l.m.start(l.now())
+	first := l.dealer.sockets[0]
+	first.m.start(l.now())
 	l.carryOut(nil)
 	closing := l.conn.closing
 	stop := ctx.Done()
-	for l.m.phase != done {
+	for !l.dealer.over() {
 		batches := l.batches()
 		l.setTimer() // now that it is known whether reads are paused, and with them some deadlines
 		select {
@@ -116,27 +124,31 @@ func (l *loop) serve(ctx context.Context) {
 			if !ok { // the reader panicked
 				return
 			}
-			l.m.arrived(b.emptyAt, b.burstAt) // before the clock is read: it may have been suspended since
-			l.receive(l.now(), b)
+			l.receive(first, b)
+			continue
+		case <-l.arrived:
+			if !l.receiveFurther() {
+				return
+			}
 			continue
 		case run := <-l.conn.urgent:
 			run(l, l.now())
 		case run := <-l.commands():
 			run(l, l.now())
 		case p := <-l.prepared:
-			l.m.prepared(l.now(), p.id, p.input, p.err)
+			p.socket.m.prepared(l.now(), p.id, p.input, p.err)
 		case <-l.wakeUp.C:
-			l.m.wake(l.now())
+			l.dealer.wake(l.now())
 		case <-l.conn.stream.room: // looked at again in batches
-		case <-l.out.room: // looked at again in commands
+		case <-l.room: // looked at again in commands
 		case l.panicked = <-l.conn.panicked:
 			return
 		case <-stop:
 			stop = nil
-			l.m.close(l.now())
+			l.dealer.close(l.now())
 		case <-closing:
 			closing = nil
-			l.m.close(l.now())
+			l.dealer.close(l.now())
 		}
 		l.carryOut(nil)
 	}
@@ -153,9 +165,9 @@ func (l *loop) now() time.Time {
 	l.looked = now
 	if jump.Abs() > clockJump {
 		if total, ok := suspended(); ok {
-			l.m.suspended(now, total-l.suspension)
+			l.dealer.suspended(now, total-l.suspension)
 		} else { // or the time of day was set: then a gap is told too large rather than too small
-			l.m.suspended(now, l.m.slept+max(0, jump))
+			l.dealer.suspended(now, l.dealer.sockets[0].m.slept+max(0, jump))
 		}
 	}
 	return now
@@ -164,17 +176,12 @@ func (l *loop) now() time.Time {
 // cleanUp waits for all that runs for the connection. If something has panicked, it ends what that has left, and returns
 // the panic.
 func (l *loop) cleanUp() error {
-	if l.session != nil {
-		l.session.abort()
+	for _, s := range l.dealer.sockets {
+		if s.session != nil {
+			s.session.abort()
+		}
 	}
 	l.helpers.Wait()
-	select {
-	case r := <-l.dials:
-		if r.transport != nil {
-			r.transport.close()
-		}
-	default:
-	}
 	if l.panicked == nil {
 		select {
 		case l.panicked = <-l.conn.panicked:
@@ -186,68 +193,119 @@ func (l *loop) cleanUp() error {
 	return l.panicked
 }
 
-// emitFinalEvents emits the ends of the link, the channels and the pushes after a panic. It may panic itself, if the machine did.
+// emitFinalEvents emits the ends of the links, the channels and the pushes after a panic. It may panic itself, if a machine did.
 func (l *loop) emitFinalEvents() {
 	defer l.conn.recoverPanic(inLoop)
-	l.m.out = output{events: l.m.out.events}
-	l.m.abort(time.Now(), errPanicked, l.out.attempted())
+	for _, s := range l.dealer.sockets {
+		s.m.out = output{}
+		s.m.abort(time.Now(), errPanicked, s.attempted())
+	}
 	l.carryOut(nil)
 }
 
-// batches is what the session has read, or nil while reads are paused.
-func (l *loop) batches() <-chan *batch {
-	if l.session == nil {
-		return nil
+// attempted is the number of frames of the session that may have reached the server.
+func (s *socket) attempted() uint64 {
+	if s.out == nil {
+		return 0
 	}
-	if !l.dropped && l.conn.unread() != nil {
-		l.m.pause(time.Now())
-		return nil
+	return s.out.attempted()
+}
+
+// batches is what the session of the first socket has read, or nil while there is none or reads are paused. They are paused on all sockets
+// or on none: their events wait in one stream. Of what the others have read, arrived tells.
+func (l *loop) batches() (first <-chan *batch) {
+	now, unread := time.Now(), l.conn.unread() != nil
+	for i, s := range l.dealer.sockets {
+		switch {
+		case s.session == nil:
+		case unread && !s.dropped:
+			s.m.pause(now)
+		case i == 0:
+			s.m.resume(now)
+			first = s.session.batches
+		case s.m.paused:
+			s.m.resume(now)
+			wake(l.arrived) // nobody has looked since
+		}
 	}
-	l.m.resume(time.Now())
-	return l.session.batches
+	return first
 }
 
 // commands is nil while too much waits to be written: then callers wait.
 func (l *loop) commands() <-chan command {
-	if l.out.backlog() > maxBacklog {
+	backlog := 0
+	for _, s := range l.dealer.sockets {
+		if s.out != nil {
+			backlog += s.out.backlog()
+		}
+	}
+	if backlog > maxBacklog {
 		return nil
 	}
 	return l.conn.commands
 }
 
-func (l *loop) receive(now time.Time, b *batch) {
+// receiveFurther takes a batch of each socket but the first that has one, and reports false when a reader has panicked. It is called again
+// until none has.
+func (l *loop) receiveFurther() bool {
+	for _, s := range l.dealer.sockets[1:] {
+		if s.session == nil || s.m.paused {
+			continue
+		}
+		select {
+		case b, ok := <-s.session.batches:
+			if !ok {
+				return false
+			}
+			wake(l.arrived)
+			l.receive(s, b)
+		default:
+		}
+	}
+	return true
+}
+
+// receive takes what the reader of a socket has read.
+func (l *loop) receive(s *socket, b *batch) {
+	s.m.arrived(b.emptyAt, b.burstAt) // before the clock is read: it may have been suspended since
+	now := l.now()
 	for i := range b.frames {
-		l.m.received(now, &b.frames[i])
+		s.m.received(now, &b.frames[i])
 	}
 	if b.err == nil {
 		if !b.drainedAt.IsZero() {
-			l.m.drained(b.drainedAt, b.underWay)
+			s.m.drained(b.drainedAt, b.underWay)
 		}
 		l.carryOut(b)
 		return
 	}
-	err, attempted := l.session.end(b.err, l.conn.current().HeartbeatInterval)
-	l.session = nil
-	l.m.linkLost(l.now(), err, attempted)
+	err, attempted := s.session.end(b.err, l.conn.current().HeartbeatInterval)
+	s.session = nil
+	s.m.linkLost(l.now(), err, attempted)
 	l.carryOut(b)
 }
 
 func (l *loop) dialEnded(now time.Time, r dialResult) {
-	l.cancelDial = nil
+	s := r.socket
+	s.cancelDial = nil
 	switch {
 	case r.err != nil:
-		l.m.dialFailed(now, r.err)
-	case l.m.dialed(now, r.waited, r.timings):
-		l.session = l.conn.startSession(r.transport, l.out)
-		l.dropped = false
+		s.m.dialFailed(now, r.err)
+	case s.m.dialed(now, r.waited, r.timings):
+		arrived := l.arrived
+		if s == l.dealer.sockets[0] {
+			arrived = nil
+		}
+		s.session = l.conn.startSession(r.transport, s.out, arrived)
+		s.dropped = false
 	default:
 		r.transport.close()
-		l.m.dialFailed(now, nil)
+		s.m.dialFailed(now, nil)
 	}
 }
 
 func (l *loop) setTimer() {
-	next := l.m.next()
+	next := l.dealer.next()
 	if next.IsZero() {
 		l.wakeUp.Stop()
 		return
@@ -268,54 +326,61 @@ func (l *loop) log(n note) {
 	l.conn.opts.Logger.Log(l.ctx, n.level, n.msg, n.args...)
 }
 
-// carryOut does what the machine wants done. b is the batch that the new events point into, if any.
+// carryOut does what the machines want done. b is the batch that the new events point into, if any.
 func (l *loop) carryOut(b *batch) {
-	out := &l.m.out
-	for _, n := range out.notes {
-		l.log(n)
+	for _, s := range l.dealer.sockets {
+		for _, n := range s.m.out.notes {
+			l.log(n)
+		}
 	}
 	l.emit(b)
-	if len(out.frames) > 0 {
-		l.out.put(out.frames)
+	changed := false
+	for _, s := range l.dealer.sockets {
+		changed = changed || s.m.out.changed
+		l.act(s)
 	}
-	for _, s := range out.sent {
-		l.waiters.sent(s)
+	if changed && l.conn.hooks.changed != nil {
+		defer namePanic(inHooks)
+		l.conn.hooks.changed(l.dealer.linkStatus())
+	}
+}
+
+// act does what one machine wants done, once its events have been passed on.
+func (l *loop) act(s *socket) {
+	out := &s.m.out
+	if len(out.frames) > 0 {
+		s.out.put(out.frames)
+	}
+	for _, p := range out.sent {
+		l.waiters.sent(p)
 	}
 	for _, p := range out.prepares {
-		l.prepare(p)
+		l.prepare(s, p)
 	}
 	if out.dial {
-		l.dial()
+		l.dial(s)
 	}
 	if out.drain {
-		l.session.transport.drain()
+		s.session.transport.drain()
 	}
 	switch out.hangUp {
 	case hangUpClose:
-		l.out.close(closeNormal)
+		s.out.close(closeNormal)
 	case hangUpDrop:
-		l.drop()
+		s.drop()
 	}
 	clear(out.notes)
 	clear(out.frames)
-	beats, changed := out.beats, out.changed
-	*out = output{events: out.events, notes: out.notes[:0], frames: out.frames[:0], prepares: out.prepares[:0], beats: out.beats[:0], sent: out.sent[:0]}
-	l.notifyCallbacks(beats, changed)
+	beats := out.beats
+	*out = output{notes: out.notes[:0], frames: out.frames[:0], prepares: out.prepares[:0], beats: out.beats[:0], sent: out.sent[:0]}
+	// Last, so that a panic in it cannot repeat output.
+	if len(beats) > 0 && l.conn.opts.OnHeartbeat != nil {
+		l.callOnHeartbeat(beats)
+	}
 }
 
 // closeNormal is the WebSocket close code of an end that is meant.
 const closeNormal = 1000
-
-// notifyCallbacks runs last, so that a panic in a callback cannot repeat output.
-func (l *loop) notifyCallbacks(beats []beatAnswer, changed bool) {
-	if len(beats) > 0 && l.conn.opts.OnHeartbeat != nil {
-		l.callOnHeartbeat(beats)
-	}
-	if changed && l.conn.hooks.changed != nil {
-		defer namePanic(inHooks)
-		l.conn.hooks.changed(l.m.linkStatus())
-	}
-}
 
 func (l *loop) callOnHeartbeat(beats []beatAnswer) {
 	defer namePanic(inOnHeartbeat)
@@ -326,22 +391,24 @@ func (l *loop) callOnHeartbeat(beats []beatAnswer) {
 
 // emit passes the events on: to the calls that wait for them, and to the stream.
 func (l *loop) emit(b *batch) {
-	out := &l.m.out
+	out := &l.dealer.shared
 	for i := range out.events {
 		l.hideSecrets(&out.events[i])
 		l.waiters.event(&out.events[i])
 	}
-	for _, beat := range out.beats {
-		if beat.err != nil {
-			beat.err.secrets = l.conn.secrets.all()
+	for _, s := range l.dealer.sockets {
+		for _, beat := range s.m.out.beats {
+			if beat.err != nil {
+				beat.err.secrets = l.conn.secrets.all()
+			}
+			l.waiters.beat(beat)
 		}
-		l.waiters.beat(beat)
 	}
 	if b != nil {
-		b.presence = out.presence
+		b.presence = out.presenceBytes
 	}
 	for _, t := range l.conn.topicStreams() {
-		t.add(out.events, out.presence)
+		t.add(out.events, out.presenceBytes)
 	}
 	switch {
 	case len(out.events) > 0 && l.conn.streaming.Load():
@@ -355,6 +422,7 @@ func (l *loop) emit(b *batch) {
 	default:
 		out.events = out.events[:0]
 	}
+	out.presenceBytes = 0
 }
 
 // hideSecrets keeps secrets out of what an event says of a failure, and forgets those of a topic that is not wanted any more.
@@ -394,17 +462,17 @@ func (r *Redactor) payload(p Payload) Payload {
 	return p
 }
 
-func (l *loop) dial() {
+func (l *loop) dial(s *socket) {
 	ctx, cancel := context.WithCancel(l.ctx)
-	l.cancelDial = cancel
-	l.out = newOutbox()
-	out := l.out
+	s.cancelDial = cancel
+	s.out = newOutbox(l.room)
+	out := s.out
 	l.helpers.Go(func() {
 		defer l.conn.recoverPanic(inDial)
 		defer cancel()
 		waited, err := l.conn.waitTurn(ctx)
 		if err != nil {
-			l.dials <- dialResult{err: err}
+			l.dialAnswered(dialResult{socket: s, err: err})
 			return
 		}
 		t, timings, err := l.conn.dial(ctx, func(kind, data string) {
@@ -415,30 +483,41 @@ func (l *loop) dial() {
 				out.pong(data)
 			}
 		})
-		l.dials <- dialResult{t, timings, waited, err}
+		l.dialAnswered(dialResult{s, t, timings, waited, err})
 	})
 }
 
-// drop ends the session, or the dial, at once; its end arrives like any other.
-func (l *loop) drop() {
-	if l.cancelDial != nil {
-		l.cancelDial()
+// dialAnswered tells the loop how a dial has ended, unless the loop has.
+func (l *loop) dialAnswered(r dialResult) {
+	select {
+	case l.dials <- r:
+	case <-l.ctx.Done():
+		if r.transport != nil {
+			r.transport.close()
+		}
 	}
-	if l.session != nil {
-		l.dropped = true
-		l.session.transport.close()
+}
+
+// drop ends the session, or the dial, at once; its end arrives like any other.
+func (s *socket) drop() {
+	if s.cancelDial != nil {
+		s.cancelDial()
+	}
+	if s.session != nil {
+		s.dropped = true
+		s.session.transport.close()
 	}
 }
 
 // prepare calls the functions of a channel that is about to be joined, which may block, in a goroutine of its own.
-func (l *loop) prepare(p prepare) {
+func (l *loop) prepare(s *socket, p prepare) {
 	l.helpers.Go(func() {
 		defer l.conn.recoverPanic(inParams)
 		ctx, cancel := context.WithTimeout(l.ctx, l.conn.current().ReplyTimeout)
 		defer cancel()
 		in, err := l.conn.joinInput(ctx, &p.channel)
 		select {
-		case l.prepared <- preparedJoin{p.id, in, err}:
+		case l.prepared <- preparedJoin{s, p.id, in, err}:
 		case <-l.ctx.Done():
 		}
 	})

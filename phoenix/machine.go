@@ -15,14 +15,12 @@ import (
 // concurrent use.
 type machine struct {
 	machineConfig
+	*shared
 	out output
 
-	phase   phase
+	phase phase
+	// session is the number of the latest session.
 	session int
-	// seq numbers the events. It is shared by the machines of a connection.
-	seq *uint64
-	// refs counts up and never starts again, so that no late answer can match in a later session.
-	refs uint64
 	// written counts the frames of this session that were handed to the writer.
 	written uint64
 
@@ -59,6 +57,20 @@ type machine struct {
 	unjoined map[string]bool
 	// names holds the event names seen, so that a frame's does not have to be copied each time.
 	names map[string]string
+}
+
+// shared is what the machines of a connection have in common: the numbers that count through all sockets, and the events, which have
+// one order.
+type shared struct {
+	// seq numbers the events.
+	seq uint64
+	// refs counts up and never starts again, so that no late answer can match in a later session.
+	refs uint64
+	// opened is the number of the latest session.
+	opened int
+	// events are for the consumer; presenceBytes is about how much memory the presence events among them hold on to.
+	events        []Event
+	presenceBytes int
 }
 
 type machineConfig struct {
@@ -112,15 +124,12 @@ const (
 	done                  // over
 )
 
-// output is what the machine wants done, in this order: notes logged, events handed to the consumer, frames written,
+// output is what the machine wants done, in this order: notes logged, the shared events handed to the consumer, frames written,
 // and then the actions.
 type output struct {
 	notes  []note
-	events []Event
-	// presence is about how much memory the presence events among them hold on to.
-	presence int
-	frames   []outFrame
-	beats    []beatAnswer
+	frames []outFrame
+	beats  []beatAnswer
 	// sent are the pushes among the frames.
 	sent     []sentPush
 	prepares []prepare
@@ -171,10 +180,10 @@ const maxJoining = 8
 // maxNames bounds the names kept; a server that makes up more costs copies, not memory.
 const maxNames = 1024
 
-func newMachine(c machineConfig, seq *uint64) *machine {
+func newMachine(c machineConfig, s *shared) *machine {
 	m := &machine{
 		machineConfig: c,
-		seq:           seq,
+		shared:        s,
 		session:       c.sessions,
 		channels:      map[string]*channel{},
 		pushes:        map[string]*push{},
@@ -325,9 +334,9 @@ func (m *machine) resume(now time.Time) {
 
 // emit appends an event and returns it for more to be filled in.
 func (m *machine) emit(at time.Time, topic string, d Detail) *Event {
-	*m.seq++
-	m.out.events = append(m.out.events, Event{Time: at, Seq: *m.seq, Session: m.session, Topic: topic, Detail: d})
-	return &m.out.events[len(m.out.events)-1]
+	m.seq++
+	m.events = append(m.events, Event{Time: at, Seq: m.seq, Session: m.session, Topic: topic, Detail: d})
+	return &m.events[len(m.events)-1]
 }
 
 // send writes a message that is no push.
@@ -426,10 +435,10 @@ func (m *machine) receivedMessage(c *channel, f *frame) {
 		return
 	}
 	c.heard = m.link.known
-	*m.seq++
+	m.seq++
 	if !f.skipped {
-		m.out.events = append(m.out.events, Event{
-			Time: f.at, Seq: *m.seq, Session: m.session,
+		m.events = append(m.events, Event{
+			Time: f.at, Seq: m.seq, Session: m.session,
 			Topic: c.Topic, Name: m.intern(f.event),
 			JoinRef: m.internRef(f.joinRef, c), Ref: string(f.ref),
 			Payload: f.payload, Detail: &Message{},
@@ -459,10 +468,10 @@ func (m *machine) ignoreUnjoined(topic string) bool {
 func (m *machine) receivedUnjoined(f *frame) {
 	topic := string(f.topic)
 	if m.anyTopic {
-		*m.seq++
+		m.seq++
 		if !f.skipped {
-			m.out.events = append(m.out.events, Event{
-				Time: f.at, Seq: *m.seq, Session: m.session, Topic: topic, Name: m.intern(f.event), Ref: string(f.ref),
+			m.events = append(m.events, Event{
+				Time: f.at, Seq: m.seq, Session: m.session, Topic: topic, Name: m.intern(f.event), Ref: string(f.ref),
 				Payload: f.payload, Detail: &Message{},
 			})
 		}

@@ -16,7 +16,7 @@ func upMachine(t *testing.T, topic string) (*machine, time.Time) {
 	m := newMachine(machineConfig{
 		codec: codecV2{}, replyTimeout: 10 * time.Second, heartbeatInterval: 30 * time.Second, heartbeatTimeout: 5 * time.Second,
 		stableAfter: 10 * time.Second, reconnectAfter: Steps(time.Second), rejoinAfter: Steps(time.Second),
-	}, new(uint64))
+	}, new(shared))
 	m.start(now)
 	m.dialed(now, 0, Timings{})
 	if err := m.join(now, Channel{Topic: topic}); err != nil {
@@ -27,8 +27,13 @@ func upMachine(t *testing.T, topic string) (*machine, time.Time) {
 	if state := m.channels[topic].state; state != channelJoined {
 		t.Fatalf("%q is %v", topic, state)
 	}
-	m.out = output{}
+	m.forgetOutput()
 	return m, now
+}
+
+// forgetOutput makes room for that of the next input.
+func (m *machine) forgetOutput() {
+	m.out, m.events, m.presenceBytes = output{}, nil, 0
 }
 
 // A process that was stopped finds the answers in its socket: one that has come counts, however late it is read (rule 22).
@@ -37,19 +42,19 @@ func TestAnswerBehindItsDeadline(t *testing.T) {
 	m.push(now, 1, Push{Topic: "room:1", Name: "slow", Timeout: 2 * time.Second})
 	m.push(now, 2, Push{Topic: "room:1", Name: "lost", Timeout: 2 * time.Second})
 	ref := []byte(m.out.sent[0].ref)
-	m.out = output{}
+	m.forgetOutput()
 	late := now.Add(4 * time.Second)
 	m.wake(late)
 	joinRef := []byte(m.channels["room:1"].joinRef)
 	m.received(late, &frame{at: late, joinRef: joinRef, ref: ref, topic: []byte("room:1"), event: []byte(eventReply), status: []byte("ok")})
 	m.drained(late, underWay{})
-	if len(m.out.events) != 2 {
-		t.Fatalf("%d events, want a reply and a timeout: %v", len(m.out.events), m.out.events)
+	if len(m.events) != 2 {
+		t.Fatalf("%d events, want a reply and a timeout: %v", len(m.events), m.events)
 	}
-	if _, ok := m.out.events[0].Detail.(*PushReply); !ok {
-		t.Errorf("%T, want the reply that had arrived", m.out.events[0].Detail)
+	if _, ok := m.events[0].Detail.(*PushReply); !ok {
+		t.Errorf("%T, want the reply that had arrived", m.events[0].Detail)
 	}
-	if d, ok := m.out.events[1].Detail.(*PushTimeout); !ok {
+	if d, ok := m.events[1].Detail.(*PushTimeout); !ok {
 		t.Errorf("%T, want the timeout of the push without one", d)
 	}
 }
@@ -61,15 +66,15 @@ func TestLateWake(t *testing.T) {
 	m.push(now, 1, Push{Topic: "room:1", Name: "slow", Timeout: 2 * time.Second})
 	m.push(now, 2, Push{Topic: "room:1", Name: "slower"})
 	m.push(now, 3, Push{Topic: "room:1", Name: "slowest", Timeout: time.Hour})
-	m.out = output{}
+	m.forgetOutput()
 	late := now.Add(5 * time.Minute)
 	m.wake(late)
-	if !m.out.drain || len(m.out.events) > 0 {
-		t.Fatalf("%d events before what has arrived was read; drain asked for: %t", len(m.out.events), m.out.drain)
+	if !m.out.drain || len(m.events) > 0 {
+		t.Fatalf("%d events before what has arrived was read; drain asked for: %t", len(m.events), m.out.drain)
 	}
 	m.drained(late, underWay{})
 	var ended []uint64
-	for _, e := range m.out.events {
+	for _, e := range m.events {
 		if _, ok := e.Detail.(*PushTimeout); !ok || !e.Time.Equal(late) {
 			t.Errorf("an event %T at %v, want timeouts of pushes at %v", e.Detail, e.Time, late)
 		}
@@ -120,7 +125,7 @@ func TestNamesAreBounded(t *testing.T) {
 	for i := range 3 * maxNames {
 		name := fmt.Sprintf("event %d", i)
 		m.received(now, &frame{at: now, topic: []byte("room:1"), event: []byte(name), payload: JSON("{}")})
-		if got := m.out.events[len(m.out.events)-1].Name; got != name {
+		if got := m.events[len(m.events)-1].Name; got != name {
 			t.Fatalf("event %q is called %q", name, got)
 		}
 	}
@@ -138,7 +143,7 @@ func TestUnencodablePush(t *testing.T) {
 	}
 	m.linkLost(now, &LinkError{Stage: StageSession, Reason: ReasonEOF}, m.written)
 	var failed *PushError
-	for _, e := range m.out.events {
+	for _, e := range m.events {
 		if d, ok := e.Detail.(*PushError); ok {
 			failed = d
 		}
@@ -154,10 +159,10 @@ func TestMessageDoesNotAllocate(t *testing.T) {
 	f := &frame{at: now, topic: []byte("room:1"), event: []byte("tick"), payload: JSON(`{"n":1}`)}
 	if n := testing.AllocsPerRun(100, func() {
 		m.received(now, f)
-		if _, ok := m.out.events[0].Detail.(*Message); !ok {
-			t.Fatalf("the event is a %T", m.out.events[0].Detail)
+		if _, ok := m.events[0].Detail.(*Message); !ok {
+			t.Fatalf("the event is a %T", m.events[0].Detail)
 		}
-		m.out.events = m.out.events[:0]
+		m.events = m.events[:0]
 	}); n != 0 {
 		t.Errorf("a message allocates %v times", n)
 	}

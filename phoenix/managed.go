@@ -203,9 +203,9 @@ func (c *Conn) reconfigure(ctx context.Context, o Options, before []Channel, rej
 	}
 	changed := make(chan struct{}, 1)
 	err := c.do(ctx, nil, c.urgent, func(l *loop, now time.Time) {
-		l.m.reconfigure(now, c.machineConfig())
+		l.dealer.reconfigure(now, c.machineConfig())
 		leave := func(topic string) bool {
-			if l.m.leave(now, topic) != nil {
+			if l.dealer.of(topic).leave(now, topic) != nil {
 				return false // it was left already
 			}
 			l.waiters.joinFailed(topic, ErrNotJoined)
@@ -219,11 +219,11 @@ func (c *Conn) reconfigure(ctx context.Context, o Options, before []Channel, rej
 		for _, want := range o.Channels {
 			switch known := has(before, want.Topic); {
 			case !known:
-				_ = l.m.join(now, want) // else it is joined already, or the connection ends
+				_ = l.dealer.join(now, want) // else it is joined already, or the connection ends
 			case slices.Contains(rejoin, want.Topic) && leave(want.Topic):
-				_ = l.m.join(now, want)
+				_ = l.dealer.join(now, want)
 			default:
-				l.m.rewant(want)
+				l.dealer.of(want.Topic).rewant(want)
 			}
 		}
 		changed <- struct{}{}
@@ -347,8 +347,10 @@ func (c *Conn) cut() {
 	c.requestClose()
 	select {
 	case c.urgent <- func(l *loop, now time.Time) {
-		l.m.close(now)
-		l.m.out.hangUp = hangUpDrop
+		l.dealer.close(now)
+		for _, s := range l.dealer.sockets {
+			s.m.out.hangUp = hangUpDrop
+		}
 	}:
 	case <-c.done:
 	}

@@ -164,9 +164,9 @@ func (r *reference) begin(now time.Time, c cause) {
 }
 
 // observe compares the outputs of the machine with the books.
-func (r *reference) observe(out *output) {
-	for i := range out.events {
-		r.event(&out.events[i])
+func (r *reference) observe(events []Event, out *output) {
+	for i := range events {
+		r.event(&events[i])
 	}
 	r.link.ended = false
 	r.checkLosses()

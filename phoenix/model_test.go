@@ -285,10 +285,10 @@ type modelDriver struct {
 	now, heardAt time.Time
 	wire         modelWire
 	// draining says that the machine has asked at drainFrom for what has arrived to be read.
-	draining     bool
-	drainFrom    time.Time
-	seq, pushIDs uint64
-	prepares     []uint64
+	draining  bool
+	drainFrom time.Time
+	pushIDs   uint64
+	prepares  []uint64
 	// open says that there is a session, dialing that a dial is under way; hungUp that its end has been asked for.
 	open, dialing, hungUp bool
 	attempted             uint64
@@ -308,7 +308,7 @@ func newModelDriver(t testing.TB, rng *rand.Rand, seen map[string]int) *modelDri
 	for i := range 1 + rng.IntN(14) {
 		d.topics = append(d.topics, fmt.Sprintf("room:%d", i))
 	}
-	d.m = newMachine(cfg, &d.seq)
+	d.m = newMachine(cfg, &shared{opened: cfg.sessions})
 	return d
 }
 
@@ -386,9 +386,9 @@ func (d *modelDriver) do(c cause, run func()) {
 	d.ref.begin(d.now, c)
 	before := d.m.status()
 	run()
-	out := d.m.out
-	d.m.out = output{}
-	d.ref.observe(&out)
+	out, events := d.m.out, d.m.events
+	d.m.out, d.m.events = output{}, nil
+	d.ref.observe(events, &out)
 	d.ref.checkChanged(out.changed, before, d.m.status())
 	for _, f := range out.frames {
 		d.server.take(readClientFrame(d.ref.t, d.cfg.codec, f))

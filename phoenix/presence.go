@@ -535,7 +535,7 @@ func (m *machine) receivedPresence(c *channel, f *frame) {
 	if string(f.event) == eventPresenceDiff && change.empty() {
 		return
 	}
-	m.out.presence += change.memory
+	m.presenceBytes += change.memory
 	joined, left := map[string]bool{}, map[string]bool{}
 	for _, p := range change.joined {
 		joined[p.key] = true

@@ -241,17 +241,17 @@ func TestPresenceBetweenJoins(t *testing.T) {
 	m.presence, m.presenceLimit, m.maxRetries = true, 1<<20, -1
 	ref := []byte(m.channels["room:1"].joinRef)
 	m.received(now, &frame{at: now, joinRef: ref, ref: ref, topic: []byte("room:1"), event: []byte(eventError), payload: JSON("{}")})
-	m.out = output{}
+	m.forgetOutput()
 	for _, joinRef := range [][]byte{nil, ref} {
 		m.received(now, &frame{at: now, joinRef: joinRef, topic: []byte("room:1"), event: []byte(eventPresenceState), payload: JSON("{}")})
 	}
-	for _, e := range m.out.events {
+	for _, e := range m.events {
 		if _, ok := e.Detail.(*Message); !ok {
 			t.Errorf("a %T without a join", e.Detail)
 		}
 	}
-	if len(m.out.events) != 1 {
-		t.Errorf("%d events, want the message without a join_ref", len(m.out.events))
+	if len(m.events) != 1 {
+		t.Errorf("%d events, want the message without a join_ref", len(m.events))
 	}
 }
 
@@ -438,9 +438,9 @@ func hearPresence(t *testing.T, v1 bool, lines []*transcriptLine) (heard []strin
 			if err := c.finish(f); err != nil {
 				t.Fatal(err)
 			}
-			m.out = output{}
+			m.forgetOutput()
 			m.received(now, f)
-			if text := tellHeard(m.out.events); text != "" {
+			if text := tellHeard(m.events); text != "" {
 				heard = append(heard, text)
 			}
 			for _, n := range m.out.notes {
@@ -673,9 +673,9 @@ func TestPresenceSaysWhatIsLeft(t *testing.T) {
 	m.presence, m.presenceLimit = true, 1<<20
 	receive := func(event, payload string) (told []string) {
 		joinRef := []byte(m.channels["room:1"].joinRef)
-		m.out = output{}
+		m.forgetOutput()
 		m.received(now, &frame{at: now, joinRef: joinRef, topic: []byte("room:1"), event: []byte(event), payload: Payload{Data: []byte(payload)}})
-		for _, e := range m.out.events {
+		for _, e := range m.events {
 			switch d := e.Detail.(type) {
 			case *PresenceJoin:
 				told = append(told, fmt.Sprintf("+%s %d fields:%s remaining:%d update:%t", d.Key, len(d.Metas), d.Fields, d.Remaining, d.Update))
@@ -747,9 +747,9 @@ func TestPresenceMemoryPausesReads(t *testing.T) {
 	m, now := upMachine(t, "room:1")
 	m.presence, m.presenceLimit = true, 1<<20
 	receive := func(event, payload string) int {
-		m.out = output{}
+		m.forgetOutput()
 		m.received(now, &frame{at: now, topic: []byte("room:1"), event: []byte(event), payload: JSON(payload)})
-		return m.out.presence
+		return m.presenceBytes
 	}
 	state := presencesJSON("all: " + strings.Join(refs, " "))
 	if got := receive(eventPresenceState, state); got < len(state) {

@@ -29,13 +29,15 @@ const readLinger = time.Second
 // echoTimeout bounds the answer to a server's close frame.
 const echoTimeout = 500 * time.Millisecond
 
-func (c *Conn) startSession(t transport, out *outbox) *session {
+// startSession begins a session. arrived, unless it is nil, is signalled when there is something in batches.
+func (c *Conn) startSession(t transport, out *outbox, arrived chan struct{}) *session {
 	s := &session{transport: t, out: out, secrets: &c.secrets, began: time.Now(), batches: make(chan *batch, 1), wrote: make(chan struct{})}
 	r := &reader{
 		transport: t, codec: c.endpoint.codec, skip: c.opts.Skip, presence: c.opts.Presence, trace: c.tracer(), log: c.opts.Logger,
-		scratch: make([]byte, c.opts.ReadBuffer), maxMessage: c.opts.MaxMessage, batches: s.batches,
+		scratch: make([]byte, c.opts.ReadBuffer), maxMessage: c.opts.MaxMessage, batches: s.batches, arrived: arrived,
 	}
 	go func() {
+		defer wake(arrived)
 		defer close(s.batches)
 		defer c.recoverPanic(inReader)
 		r.run()
@@ -192,6 +194,7 @@ type reader struct {
 	log        *slog.Logger
 	maxMessage int64
 	batches    chan<- *batch
+	arrived    chan struct{}
 
 	// current is the batch being filled. The message being read is its buf from start on.
 	current *batch
@@ -217,7 +220,7 @@ func (r *reader) run() {
 		binary, err := r.readMessage()
 		if err != nil {
 			r.current.err, r.current.emptyAt, r.current.burstAt = r.transport.ended(err), r.transport.emptyAt(), r.transport.burstAt()
-			r.batches <- r.current
+			r.send(r.current)
 			return
 		}
 		r.decode(binary)
@@ -303,7 +306,13 @@ func (r *reader) drained(at time.Time) {
 		return
 	}
 	b.emptyAt, b.burstAt = r.transport.emptyAt(), r.transport.burstAt()
+	r.send(b)
+}
+
+// send hands a batch to the loop.
+func (r *reader) send(b *batch) {
 	r.batches <- b
+	wake(r.arrived)
 }
 
 func (r *reader) pass() {
@@ -312,7 +321,7 @@ func (r *reader) pass() {
 	next.buf = append(next.buf, partial...)
 	r.current.emptyAt, r.current.burstAt = r.transport.emptyAt(), r.transport.burstAt()
 	large := cap(r.current.buf) > largeBatch
-	r.batches <- r.current
+	r.send(r.current)
 	r.current, r.start = next, 0
 	if large {
 		r.await()
@@ -326,7 +335,7 @@ const largeBatch = maxWaitingMemory
 func (r *reader) await() {
 	const batches = 2 // the channel holds one: the second is taken once the loop has the first
 	for range batches {
-		r.batches <- newBatch(0)
+		r.send(newBatch(0))
 	}
 }
 
@@ -391,7 +400,8 @@ type outbox struct {
 	takenAt time.Time
 	closed  bool
 	ended   bool
-	// more has room for one wake-up of the writer, room for one of the loop: the writer has taken what there was.
+	// more has room for one wake-up of the writer, room for one of the loop: the writer has taken what there was. The outboxes of a
+	// connection share room.
 	more, room chan struct{}
 }
 
@@ -404,7 +414,7 @@ type writeJob struct {
 	code  int
 }
 
-func newOutbox() *outbox { return &outbox{more: make(chan struct{}, 1), room: make(chan struct{}, 1)} }
+func newOutbox(room chan struct{}) *outbox { return &outbox{more: make(chan struct{}, 1), room: room} }
 
 // put adds frames. After close they are dropped: they were never written.
 func (o *outbox) put(frames []outFrame) {

@@ -268,7 +268,7 @@ func wantJob(t *testing.T, o *outbox, want string) {
 
 // All that waits is taken at once, pongs first and the close frame last.
 func TestOutboxTakesAll(t *testing.T) {
-	o := newOutbox()
+	o := newOutbox(make(chan struct{}, 1))
 	o.put(oneFrame("a"))
 	o.pong("p")
 	o.put(oneFrame("b"))
@@ -287,7 +287,7 @@ func TestOutboxTakesAll(t *testing.T) {
 
 // After the end only a close frame is still written: frames that were not taken never reach the server (rule 19).
 func TestOutboxEnd(t *testing.T) {
-	o := newOutbox()
+	o := newOutbox(make(chan struct{}, 1))
 	o.put(oneFrame("a"))
 	wantJob(t, o, "[] a")
 	o.put(oneFrame("b"))
@@ -305,7 +305,7 @@ func TestOutboxEnd(t *testing.T) {
 
 // The pongs that wait are bounded, and the newest are kept (RFC 6455, section 5.5.3).
 func TestOutboxBoundsPongs(t *testing.T) {
-	o := newOutbox()
+	o := newOutbox(make(chan struct{}, 1))
 	for i := range 100 {
 		o.pong(fmt.Sprint(i))
 	}
@@ -317,7 +317,7 @@ func TestOutboxBoundsPongs(t *testing.T) {
 
 // Who has put in too much is told when there is room again.
 func TestOutboxRoom(t *testing.T) {
-	o := newOutbox()
+	o := newOutbox(make(chan struct{}, 1))
 	o.put(oneFrame("small"))
 	wantJob(t, o, "[] small")
 	select {
@@ -345,7 +345,7 @@ func TestOutboxWakesWriter(t *testing.T) {
 		"close": func(o *outbox) { o.close(1000) },
 		"end":   func(o *outbox) { o.end() },
 	} {
-		o := newOutbox()
+		o := newOutbox(make(chan struct{}, 1))
 		took := make(chan bool)
 		go func() {
 			_, ok := o.take()

@@ -403,7 +403,7 @@ type transcriptReplay struct {
 	codec  codec
 	ledger ledger
 	now    time.Time
-	seq    uint64
+	shared shared
 	// refs are the recorded refs of pushes by their id.
 	refs    map[uint64]string
 	pushIDs uint64
@@ -461,10 +461,10 @@ func (p *transcriptReplay) line(l *transcriptLine) error {
 // run gives the machine an input and writes down the events.
 func (p *transcriptReplay) run(input func()) {
 	input()
-	for i := range p.m.out.events {
-		p.got = append(p.got, p.at()+eventLine(&p.m.out.events[i]))
+	for i := range p.m.events {
+		p.got = append(p.got, p.at()+eventLine(&p.m.events[i]))
 	}
-	p.m.out = output{}
+	p.m.forgetOutput()
 	p.forcePushRefs()
 }
 
@@ -494,10 +494,11 @@ func (p *transcriptReplay) dial(l *transcriptLine) error {
 	if p.codec, err = codecFor(vsn); err != nil {
 		p.codec = codecV2{} // will be refused
 	}
+	p.shared = shared{seq: p.shared.seq}
 	p.m = newMachine(machineConfig{
 		codec: p.codec, replyTimeout: time.Hour, heartbeatInterval: time.Hour, heartbeatTimeout: time.Hour, stableAfter: time.Hour,
 		heartbeatEvents: true, reconnectAfter: Steps(), rejoinAfter: Steps(),
-	}, &p.seq)
+	}, &p.shared)
 	p.expect("connecting")
 	p.run(func() { p.m.start(p.now) })
 	return nil
