@@ -504,7 +504,7 @@ func (b *PushBatch) Send(ctx context.Context) error {
 	return b.conn.do(ctx, nil, b.conn.commands, func(l *loop, now time.Time) {
 		for i := range pushes {
 			l.waiters.pushIDs++
-			l.m.push(now, l.waiters.pushIDs, pushes[i])
+			l.dealer.of(pushes[i].Topic).push(now, l.waiters.pushIDs, pushes[i])
 		}
 	})
 }
