@@ -161,6 +161,13 @@ func (c *Chunk) Record(i int) (line []byte, seq uint64) {
 	return c.buf[start:c.marks[i].end], c.marks[i].seq
 }
 
+// run returns n records from the i-th on, one behind the other.
+func (c *Chunk) run(i, n int) []byte {
+	first, _ := c.Record(i)
+	start := c.marks[c.first+i].end - len(first)
+	return c.buf[start:c.marks[c.first+i+n-1].end]
+}
+
 // OriginOf returns where the i-th record comes from. For an announcement it is where the lost
 // records come from.
 func (c *Chunk) OriginOf(i int) *Origin { return c.marks[c.first+i].origin }

@@ -844,6 +844,7 @@ func (q *Queue) Len() (records int, bytes int64) {
 type Tried struct {
 	// Attempts counts attempts by what came of each. The drains of this package have:
 	//
+	//	NATSDrain     "acknowledged", or the kind of the failure, such as "no stream"
 	//	WebhookDrain  the HTTP status of the answer, or "no answer", or "not sent"
 	//	ExecDrain     how the program ended, such as "exit status 1", or "not started"
 	//	FileDrain     "written" or "failed"

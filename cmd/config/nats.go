@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"phx/cmd/internal/endpoint"
@@ -12,6 +13,7 @@ import (
 	"phx/cmd/internal/option"
 	"phx/cmd/internal/secret"
 	"phx/cmd/internal/strictyaml"
+	"phx/signal"
 )
 
 // NATS is the link to NATS of a server.
@@ -95,9 +97,98 @@ var inboxKind = option.Kind[string]{Name: "text", Schema: option.AnyOf(option.Te
 		return text, nil
 	}}
 
+// A NATSSink publishes to NATS JetStream. The fields are as in [router.NATSOptions] and
+// [natslink.PublisherOptions].
+type NATSSink struct {
+	Stream         string
+	ByType, Create bool
+	Window         int
+	Lines, Binary  bool
+}
+
+// Subjects are those that a stream for the messages has to take.
+func (s *NATSSink) Subjects() string {
+	if s.ByType {
+		return "phoenix.>"
+	}
+	return "jido.protocol.phoenix.>"
+}
+
+// natsSinkOptions declares the options of such a sink.
+func natsSinkOptions(s *NATSSink) []option.Option {
+	is := func(word string) func(text string) (bool, error) {
+		return func(text string) (bool, error) { return text == word, nil }
+	}
+	return []option.Option{
+		{Key: "stream", Value: natsStreamKind.To(&s.Stream, ""), Example: "PHX",
+			About: "Name of the stream that the messages must get into. The default is whichever takes their subjects, and PHX for create."},
+		{Key: "subject", Value: option.ChoiceKind(is("type"), "bus", "type").To(&s.ByType, "bus"), Example: "type",
+			About: "The subject of a message: the bus topic of its signal, which is jido.protocol.phoenix.NAME.TOPIC, or its type. One of more than 255 bytes is cut, and ends in a hash."},
+		{Key: "window", Value: natsWindowKind.To(&s.Window, "256"), Example: "256",
+			About: "How many messages are published before the first of them is acknowledged. With 1, signals are in the stream in their order whatever happens there."},
+		{Key: "create", Value: option.BoolKind.To(&s.Create, "false"),
+			About: "Create the stream if there is none for the subjects: in files, without a replica, without limits."},
+		{Key: "batch", Value: option.ChoiceKind(is("lines"), "none", "lines").To(&s.Lines, "none"), Example: "lines",
+			About: "lines: make a message of many lines of one connection, up to 64 KiB; its subject is the bus topic of the connection."},
+		{Key: "mode", Value: option.ChoiceKind(is(webhookBinary), webhookStructured, webhookBinary).To(&s.Binary, webhookStructured), Example: webhookBinary,
+			About: "CloudEvents' content mode, for the format cloudevents: the event as the message, or its data as the message and its attributes as headers."},
+	}
+}
+
+// natsStreamKind is the name of a stream.
+var natsStreamKind = option.Kind[string]{Name: "text", Schema: option.AnyOf(option.TextLike(`^[A-Za-z0-9_-]+$`), option.Shape{"type": []string{"integer", "boolean"}}),
+	Parse: func(text string) (string, error) {
+		if !isSinkName(text) {
+			return "", errors.New("is not the name of a stream: letters, digits, - and _")
+		}
+		return text, nil
+	}}
+
+// natsWindowKind is a number of messages. JetStream itself lets a client have 4096 under way at most
+// by default.
+var natsWindowKind = option.Kind[int]{
+	Name: "number", Schema: option.AnyOf(option.Shape{"type": "integer", "minimum": 1, "maximum": mostInWindow}, option.TextLike(`^[+]?0*([1-9][0-9]{0,2}|[1-3][0-9]{3}|40[0-8][0-9]|409[0-6])$`)),
+	JSON: option.Same[int], Literal: true,
+	Parse: func(text string) (int, error) {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 || n > mostInWindow {
+			return 0, fmt.Errorf("is not a number from 1 to %d", mostInWindow)
+		}
+		return n, nil
+	},
+}
+
+const mostInWindow = 4096
+
+// checkNATS checks the keys of a sink of NATS against each other.
+func (s *Sink) checkNATS(field strictyaml.Field, found option.Fields) error {
+	at := func(key string) strictyaml.Node {
+		if n, said := found[key]; said {
+			return n
+		}
+		return field.Key
+	}
+	switch {
+	case s.Format == signal.FormatPayload:
+		return at("format").Errorf("give it another format", "a message in a stream needs the id of its signal, which the format payload has not")
+	case s.NATS.Binary && s.Format != signal.FormatCloudEvents:
+		return at("nats.mode").Errorf("give the sink `format: cloudevents`", "the mode binary is one of CloudEvents, and the sink %s has the format %v", s.Name, s.Format)
+	case s.NATS.Lines && s.NATS.ByType:
+		return at("nats.subject").Errorf("take subject or batch out", "a message of many lines has signals of several types")
+	case s.NATS.Lines && s.NATS.Binary:
+		return at("nats.mode").Errorf("take mode or batch out", "a message of many lines has no attributes of its own")
+	}
+	return nil
+}
+
 // readNATS reads the link to NATS.
 func (r *serveReader) readNATS() {
 	n, said := r.file.serve["nats"]
+	for i, s := range r.serve.Sinks {
+		if s.NATS != nil && !said {
+			r.wrong.Add(r.sinks[i].Errorf("a right one, at the top of the file: nats: {urls: [nats://127.0.0.1:4222]}", "the sink %s needs nats, which says where the servers are", s.Name))
+		}
+	}
 	if !said {
 		return
 	}

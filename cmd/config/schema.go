@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"slices"
 
 	"phx/cmd/internal/natslink"
@@ -46,12 +47,19 @@ var aboutMaps = map[string]string{
 	"cluster": "Several phx serve with one config: which of them runs which connection. Without it, each runs all.",
 	"control": "The control API of phx serve.",
 	"http":    "Health and metrics of phx serve.",
-	"nats":    "The link to NATS, of which a process has one.",
+	"nats":    "Publish to a stream of NATS JetStream, by the link that nats at the top says.",
 	"tls":     "TLS. Files are PEM, read at every dial; a relative path begins beside the config file.",
 	"file":    "Append to a file, which is opened anew on HUP.",
 	"exec":    "Write lines to the standard input of a program, which is started again when it ends.",
 	"webhook": "Post each signal as a CloudEvent.",
 }
+
+// aboutTop is aboutMaps for the top of a file.
+var aboutTop = func() map[string]string {
+	about := maps.Clone(aboutMaps)
+	about["nats"] = "The link to NATS, of which a process has one."
+	return about
+}()
 
 // below returns the options with keys that are in the map of a key.
 func below(key string, options []option.Option) []option.Option {
@@ -80,7 +88,7 @@ type Keys struct {
 // DescribeKeys returns every key there is.
 func DescribeKeys() Keys {
 	return Keys{
-		Top: describe(topKeys()), Connection: describe(connectionKeys()), Sink: describe(sinkKeys()),
+		Top: option.Describe("", topKeys(), aboutTop), Connection: describe(connectionKeys()), Sink: describe(sinkKeys()),
 		Route: describe(routeKeys()), Secret: describe(secretKeys),
 	}
 }
@@ -89,7 +97,7 @@ func DescribeKeys() Keys {
 // Only the parser can check the values of variables, the spelling of numbers, jq, the existence
 // of files and sinks, and what one value means for another.
 func Schema() []byte {
-	root := mapShape(topKeys())
+	root := option.MapShape(topKeys(), aboutTop)
 	root["$schema"] = "https://json-schema.org/draft/2020-12/schema"
 	root["title"] = "phx config file"
 	root["description"] = "Named connections to Phoenix servers and, for `phx serve`, where their signals go."

@@ -112,6 +112,8 @@ sinks:
   hook:
     webhook: {url: "https://example.com/hook", mode: binary, headers: {X-Key: {file: key}}, secret: {env: KEY}, timeout_msec: 500, max_retries: 0}
     format: cloudevents
+  bus: {nats: {stream: PHX, subject: type, window: 64, create: true, batch: none, mode: binary}, format: cloudevents}
+  lines: {nats: {batch: lines}}
   out: {stdout: {}}
   discard: {discard: {}}
 routes:
@@ -162,6 +164,7 @@ func TestSchemaAgrees(t *testing.T) {
 var onlyParser = []string{
 	// What a value means for another one, which may stand in the defaults.
 	"has no uri", "is longer than heartbeat_interval_msec", "has a key_file and no cert_file", "only one of user and password",
+	"needs nats, which says", "needs the id of its signal", "is one of CloudEvents, and the sink", "has signals of several types", "has no attributes of its own",
 	// Names.
 	"is given twice", "a second connection is called", "there is no sink", "stdout is the sink",
 	// The world outside.

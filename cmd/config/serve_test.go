@@ -156,6 +156,9 @@ func TestServeWebhook(t *testing.T) {
 	}
 }
 
+// natsSink is a file with a sink.
+func natsSink(text string) string { return "{nats: {urls: [nats://h]}, sinks: {a: " + text + "}}" }
+
 // TestServeNATS reads the link to NATS; its fingerprint tells settings apart, and no secret.
 func TestServeNATS(t *testing.T) {
 	s := mustServe(t, "nats: {urls: ['nats://u:pw@h:4222', tls://i], token: {env: KEY}, inbox_prefix: _IN, tls: {ca_file: ca.pem}}")
@@ -167,6 +170,12 @@ func TestServeNATS(t *testing.T) {
 	}
 	if got, want := s.NATS.Addresses(), "nats://h:4222, tls://i"; got != want {
 		t.Errorf("addresses: %q, want %q", got, want)
+	}
+	bus := mustServe(t, "nats: {urls: nats://h}\nsinks: {a: {nats: {}}, b: {nats: {stream: S, subject: type, window: 5, create: true, mode: binary}, format: cloudevents}, c: {nats: {batch: lines}}}").Sinks
+	for i, want := range []NATSSink{{Window: 256}, {Stream: "S", ByType: true, Window: 5, Create: true, Binary: true}, {Window: 256, Lines: true}} {
+		if *bus[i].NATS != want {
+			t.Errorf("the sink %s: %+v, want %+v", bus[i].Name, *bus[i].NATS, want)
+		}
 	}
 	if mustServe(t, "{}").NATS != nil {
 		t.Error("there is a link to NATS that nobody has configured")
@@ -188,6 +197,15 @@ func TestServeErrors(t *testing.T) {
 	tests := []struct{ text, want string }{
 		{"nats: {urls: [http://u:SECRET@h]}", "1:15: the URL has another scheme than nats, tls, ws or wss"},
 		{"nats: {}", "1:7: nats has no urls"},
+		{"sinks: {a: {nats: {}}}", "1:9: the sink a needs nats, which says where the servers are"},
+		{natsSink("{nats: {stream: a.b}}"), `1:55: nats.stream "a.b" is not the name of a stream: letters, digits, - and _`},
+		{natsSink("{nats: {window: 0}}"), `1:55: nats.window "0" is not a number from 1 to 4096`},
+		{natsSink("{nats: {window: 4097}}"), `1:55: nats.window "4097" is not a number from 1 to 4096`},
+		{natsSink("{nats: {subject: topic}}"), `1:56: nats.subject "topic" is none of bus, type`},
+		{natsSink("{nats: {}, format: payload}"), "1:58: a message in a stream needs the id of its signal, which the format payload has not"},
+		{natsSink("{nats: {mode: binary}}"), "1:53: the mode binary is one of CloudEvents, and the sink a has the format signal"},
+		{natsSink("{nats: {subject: type, batch: lines}}"), "1:56: a message of many lines has signals of several types"},
+		{natsSink("{nats: {mode: binary, batch: lines}, format: cloudevents}"), "1:53: a message of many lines has no attributes of its own"},
 		{"nats: {urls: nats://h, creds: {env: KEY}, token: SECRET}", "1:50: nats has creds and token, and can show one of them only"},
 		{"nats: {urls: nats://h, user: a}", "1:7: nats has only one of user and password"},
 		{"nats: {urls: nats://h, password: SECRET}", "1:34: nats has only one of user and password"},
@@ -196,8 +214,8 @@ func TestServeErrors(t *testing.T) {
 		{"nats: {urls: nats://h, tls: {key_file: SECRET}}", "1:40: tls has a key_file and no cert_file"},
 		{"sinks: [a]", "1:8: this is not a map"},
 		{"sinks: {a: b}", "1:12: this is not a map"},
-		{"sinks: {a: {}}", "1:9: the sink a is of no kind: it needs one of file, exec, webhook, stdout, discard"},
-		{"sinks: {a: {format: signal}}", "1:9: the sink a is of no kind: it needs one of file, exec, webhook, stdout, discard"},
+		{"sinks: {a: {}}", "1:9: the sink a is of no kind: it needs one of file, exec, webhook, nats, stdout, discard"},
+		{"sinks: {a: {format: signal}}", "1:9: the sink a is of no kind: it needs one of file, exec, webhook, nats, stdout, discard"},
 		{"sinks: {a: {file: {path: x}, discard: {}}}", "1:30: the sink a is of two kinds, file and discard"},
 		{"sinks: {a.b: {discard: {}}}", `1:9: "a.b" cannot be the name of a sink: it is made of letters, digits, - and _`},
 		{"sinks: {a: {file: {}}}", "1:9: the sink a has no path"},
@@ -284,7 +302,7 @@ dir/phx.yaml:3:14: there is no sink "nope"
 dir/phx.yaml:3:28: match "" cannot be used: a pattern must not be empty: ** matches everything
 dir/phx.yaml:4:5: the route leads nowhere
 dir/phx.yaml:4:13: the expression does not compile: (
-dir/phx.yaml:5:9: the sink b is of no kind: it needs one of file, exec, webhook, stdout, discard
+dir/phx.yaml:5:9: the sink b is of no kind: it needs one of file, exec, webhook, nats, stdout, discard
 dir/phx.yaml:5:16: the sink a has no path
 dir/phx.yaml:6:17: vsn "x" is none of 2.0.0, 1.0.0
 dir/phx.yaml:6:28: "1" is neither true nor false`

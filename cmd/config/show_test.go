@@ -304,7 +304,7 @@ phx.yaml:5:54: this is not a pair of name and value
 phx.yaml:5:91: the topic is empty
 phx.yaml:5:95: this is a map or a list, and should be one value
 phx.yaml:6:1: the key "default" is not known here
-phx.yaml:7:9: the sink a is of no kind: it needs one of file, exec, webhook, stdout, discard`
+phx.yaml:7:9: the sink a is of no kind: it needs one of file, exec, webhook, nats, stdout, discard`
 	if err == nil || err.Error() != want {
 		t.Errorf("got\n%v", err)
 	}

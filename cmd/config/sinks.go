@@ -16,7 +16,7 @@ import (
 	"phx/signal"
 )
 
-// A Sink is where routes lead to: exactly one of Stdout, Discard, File, Exec and Webhook.
+// A Sink is where routes lead to: exactly one of Stdout, Discard, File, Exec, Webhook and NATS.
 type Sink struct {
 	Name   string
 	Format signal.Format
@@ -30,6 +30,7 @@ type Sink struct {
 	File            *FileSink
 	Exec            *ExecSink
 	Webhook         *WebhookSink
+	NATS            *NATSSink
 
 	// Fingerprint is equal for equal settings, the name among them, and tells nothing of them.
 	Fingerprint string
@@ -40,7 +41,7 @@ type Sink struct {
 	found option.Fields
 }
 
-// Kind is the key that says what the sink is: file, exec, webhook, stdout or discard.
+// Kind is the key that says what the sink is: file, exec, webhook, nats, stdout or discard.
 func (s *Sink) Kind() string { return s.kind }
 
 // A QueueBound bounds the queue of a sink: 0 is no bound of its own.
@@ -78,12 +79,12 @@ type WebhookSink struct {
 }
 
 // sinkKinds are the keys of which a sink has exactly one.
-var sinkKinds = []string{"file", "exec", "webhook", "stdout", "discard"}
+var sinkKinds = []string{"file", "exec", "webhook", "nats", "stdout", "discard"}
 
 // builtInSinks can be routed to without being in the file. A sink of such a name is of that kind.
 var builtInSinks = []string{"stdout", "discard"}
 
-const sinkHint = "right ones: {file: {path: signals.ndjson}}, {exec: {command: [./handle.sh]}}, {webhook: {url: https://example.com/hook}}, {stdout: {}}, {discard: {}}"
+const sinkHint = "right ones: {file: {path: signals.ndjson}}, {exec: {command: [./handle.sh]}}, {webhook: {url: https://example.com/hook}}, {nats: {}}, {stdout: {}}, {discard: {}}"
 
 // The values of a webhook's mode.
 const (
@@ -93,10 +94,10 @@ const (
 
 // sinkOptions declares the options of a sink, of every kind. [Sink.keep] drops the other kinds.
 func sinkOptions(s *Sink) []option.Option {
-	file, exec, w := &FileSink{}, &ExecSink{}, &WebhookSink{}
-	s.File, s.Exec, s.Webhook = file, exec, w
+	file, exec, w, bus := &FileSink{}, &ExecSink{}, &WebhookSink{}, &NATSSink{}
+	s.File, s.Exec, s.Webhook, s.NATS = file, exec, w, bus
 	modeKind := option.ChoiceKind(func(text string) (bool, error) { return text == webhookBinary, nil }, webhookStructured, webhookBinary)
-	return []option.Option{
+	return slices.Concat([]option.Option{
 		{Key: "file.path", Value: option.PathKind.To(&file.Path, ""), Required: true,
 			About: "The file; a relative path begins beside the config file."},
 		{Key: "exec.command", Value: commandKind.To(&exec.Command, ""), Required: true,
@@ -115,6 +116,7 @@ func sinkOptions(s *Sink) []option.Option {
 			About: "Milliseconds for one request."},
 		{Key: "webhook.max_retries", Value: retriesKind.To(&w.MaxRetries, "-1"), Example: "10",
 			About: "How often a signal is posted again when there was no answer, or 429 or 5xx. -1: for as long as the queue has room."},
+	}, below("nats", natsSinkOptions(bus)), []option.Option{
 		{Key: "stdout", Value: option.EmptyKind.To(new(struct{}), ""),
 			About: "Write to stdout: {}."},
 		{Key: "discard", Value: option.EmptyKind.To(new(struct{}), ""),
@@ -127,7 +129,7 @@ func sinkOptions(s *Sink) []option.Option {
 			About: "What a full queue loses: what has waited longest, or what comes."},
 		{Key: "on_loss", Value: sinkNameKind.To(&s.OnLoss, ""), Example: "audit",
 			About: "Name of another sink, which gets the announcements of losses (phoenix.signal.dropped), too, at most each ten seconds."},
-	}
+	})
 }
 
 // readSinks reads the sinks of the file.
@@ -232,6 +234,11 @@ func readSink(field strictyaml.Field) (Sink, error) {
 	if format, said := found["format"]; kind == "webhook" && said && s.Format != signal.FormatCloudEvents {
 		return s, format.Errorf("take the key out: it is cloudevents", "a webhook is sent CloudEvents, and no other format")
 	}
+	if kind == "nats" {
+		if err := s.checkNATS(field, found); err != nil {
+			return s, err
+		}
+	}
 	s.found = found
 	s.keep(kind, options)
 	return s, nil
@@ -272,6 +279,9 @@ func (s *Sink) keep(kind string, options []option.Option) {
 		s.Exec = nil
 	} else if s.Exec.Dir != "" && filepath.Base(s.Exec.Command[0]) != s.Exec.Command[0] {
 		s.Exec.Command[0] = absolute(s.Exec.Command[0]) // else it would be looked for from there
+	}
+	if kind != "nats" {
+		s.NATS = nil
 	}
 	if kind != "webhook" {
 		s.Webhook = nil

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+
+	"github.com/rogpeppe/go-internal/testscript"
 )
 
 // A NATSServer is a nats-server with JetStream, as a process of its own.
@@ -75,6 +77,37 @@ func startNATS(ctx context.Context, dir, config string, n int) ([]*NATSServer, e
 		}
 	}
 	return servers, nil
+}
+
+// cmdNATS starts a nats-server with JetStream, at $NATS_URL, with what a file adds to its configuration:
+//
+//	nats [FILE]
+//	nats kill|start
+//
+// kill kills it, and start starts it again, at the same address. A script with it is left out by -short: see natsServerBinary.
+func cmdNATS(ts *testscript.TestScript, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
+	defer cancel()
+	s := sceneOf(ts)
+	switch strings.Join(args, " ") {
+	case "kill":
+		s.servers.nats.Kill()
+		return
+	case "start":
+		ts.Check(s.servers.nats.Start(ctx))
+		return
+	}
+	config := ""
+	if len(args) > 0 {
+		config = os.Expand(ts.ReadFile(args[0]), ts.Getenv)
+	}
+	dir := ts.MkAbs("nats-server")
+	ts.Check(os.MkdirAll(dir, 0o700))
+	server, err := StartNATS(ctx, dir, config)
+	ts.Check(err)
+	s.servers.nats = server
+	s.servers.closers = append(s.servers.closers, server.Kill)
+	ts.Setenv("NATS_URL", server.URL)
 }
 
 // freePorts returns addresses of loopback at which nobody listens.

@@ -63,6 +63,7 @@ func commands() map[string]func(ts *testscript.TestScript, neg bool, args []stri
 		"serve-tls":  Positive(cmdServeTLS),
 		"serve-unix": Positive(cmdServeUnix),
 		"receiver":   Positive(cmdReceiver),
+		"nats":       Positive(cmdNATS),
 		"proxy":      Positive(cmdProxy),
 		"stranger":   Positive(cmdStranger),
 	}
@@ -317,7 +318,7 @@ func (j *job) resize(ts *testscript.TestScript, columns string) {
 // environ is the environment of the script, as far as phx looks at it.
 func (s *scene) environ(ts *testscript.TestScript) []string {
 	var env []string
-	for _, name := range append(slices.Clone(s.env), "PHX_URI", "DEMO_ADDR", "RECEIVER_URL", "ID", "PHX_AUTH_TOKEN", "PHX_SHARD", "SSL_CERT_FILE", "TERM", "NO_COLOR", "CLICOLOR_FORCE") {
+	for _, name := range append(slices.Clone(s.env), "PHX_URI", "DEMO_ADDR", "RECEIVER_URL", "NATS_URL", "PHX_NATS", "ID", "PHX_AUTH_TOKEN", "PHX_SHARD", "SSL_CERT_FILE", "TERM", "NO_COLOR", "CLICOLOR_FORCE") {
 		if value := ts.Getenv(name); value != "" {
 			env = append(env, name+"="+value)
 		}

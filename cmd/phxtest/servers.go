@@ -58,6 +58,7 @@ func cmdDemo(ts *testscript.TestScript, args []string) {
 // servers are those of a script that live in the test's own process.
 type servers struct {
 	phoenix *phoenixtest.Server
+	nats    *NATSServer
 	closers []func()
 }
 

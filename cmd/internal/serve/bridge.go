@@ -32,6 +32,7 @@ import (
 	"phx/cmd/internal/secret"
 	"phx/phoenix"
 	"phx/router"
+	"phx/signal"
 )
 
 // Options are what a bridge is made with.
@@ -504,6 +505,13 @@ func (b *Bridge) newDrain(s config.Sink) router.Drain {
 		w.Logger = log
 		return router.NewWebhookDrain(router.WebhookOptions{
 			URL: w.URL, Binary: w.Binary, Headers: w.Headers, Secret: w.Secret, Timeout: w.Timeout, MaxRetries: w.MaxRetries, Logger: log,
+		})
+	case s.NATS != nil:
+		n := s.NATS
+		publisher := b.link.NewPublisher(natslink.PublisherOptions{Stream: n.Stream, Subjects: n.Subjects(), Create: n.Create})
+		return router.NewNATSDrain(router.NATSOptions{
+			Publisher: publisher, ByType: n.ByType, Window: n.Window, Lines: n.Lines,
+			CloudEvents: s.Format == signal.FormatCloudEvents, Binary: n.Binary, Logger: log,
 		})
 	}
 	return router.Discard()
