@@ -232,6 +232,14 @@ func (c *Chunk) append(o *Chunk, i int) {
 	c.marks = append(c.marks, mark{end: len(c.buf), seq: seq, origin: o.OriginOf(i)})
 }
 
+// appendAny is append for any record.
+func (c *Chunk) appendAny(o *Chunk, i int) {
+	if l, announced := o.lossOf(i); announced {
+		c.notes = append(c.notes, note{mark: len(c.marks), count: l.Count, firstSeq: l.FirstSeq})
+	}
+	c.append(o, i)
+}
+
 // appendAll adds the records of o by copying them.
 func (c *Chunk) appendAll(o *Chunk) {
 	c.takeOver(o)

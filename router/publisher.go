@@ -606,7 +606,7 @@ func callWhere(where func(context.Context, []byte) (bool, error), line []byte) (
 
 // logFailure logs one failure of Where per rule and minute, and how many it did not log.
 func (r *rule) logFailure(log *slog.Logger, level slog.Level, connection string, err error) {
-	if n, ok := r.failures.pick(failuresEvery); ok {
+	if n, ok := r.failures.pick(1, failuresEvery); ok {
 		log.Log(context.Background(), level, "cannot tell whether a signal satisfies where, so it does not: correct the expression",
 			"rule", r.name, "connection", connection, "error", err, "others_since_last", n-1)
 	}

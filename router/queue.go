@@ -706,23 +706,76 @@ func (q *Queue) giveBack(c *Chunk, delivered, lost int, judged bool) {
 		return
 	}
 	since := q.front.take()
-	q.loseFirst(c, lost, judged)
+	q.loseFirst(c, lost, judged, c.Len() > lost)
 	q.waitAgain(c, since)
 	q.joinGaps()
 	wake(q.room)
 	wake(q.ready)
 }
 
+// A fate is what became of a record that was taken.
+type fate uint8
+
+const (
+	recordOpen fate = iota // nothing yet: it waits again when it is given back
+	recordDelivered
+	recordLost
+)
+
+// giveBackEach is GiveBack for a chunk whose records were not handled in their order: fates has one for each. Of several chunks with
+// open records the last one is given back first. A chunk without open records may be given back at any time.
+func (q *Queue) giveBackEach(c *Chunk, fates []fate) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.unhold(c)
+	q.used = q.used.minus(c.charged)
+	c.charged = weight{}
+	kept, lost := q.pool.get(), q.pool.get()
+	accepted := false
+	for i, f := range fates {
+		l, announced := c.lossOf(i)
+		switch {
+		case f == recordOpen:
+			kept.appendAny(c, i)
+		case f == recordLost:
+			lost.appendAny(c, i)
+		case !announced:
+			l.Origin.delivered(1)
+			l.Origin.settled(l.LastSeq)
+			accepted = true
+		}
+		if f == recordDelivered {
+			q.tried.Failing = false
+		}
+	}
+	if accepted && c.number >= q.announced {
+		q.accepted = true
+	}
+	q.pool.put(c)
+	if q.abortErr != nil {
+		q.refuse(kept)
+		q.refuse(lost)
+		return
+	}
+	since := q.front.take()
+	q.loseFirst(lost, lost.Len(), true, kept.Len() > 0)
+	q.pool.put(lost)
+	q.waitAgain(kept, since)
+	q.joinGaps()
+	wake(q.room)
+	wake(q.ready)
+}
+
 // loseFirst moves the first n records of a chunk to the gap before what waits. If they all are
-// announcements, there is no new loss to announce, and at the very end no hope.
-func (q *Queue) loseFirst(c *Chunk, n int, judged bool) {
+// announcements, there is no new loss to announce, and at the very end, when no others wait, no hope.
+func (q *Queue) loseFirst(c *Chunk, n int, judged, others bool) {
 	place := &q.refused
 	for i := range n {
 		if _, announced := c.lossOf(i); !announced {
 			place = &q.front
 		}
 	}
-	atEnd := q.inputErr != nil && q.head == nil && c.Len() == n
+	atEnd := q.inputErr != nil && q.head == nil && !others
 	for range n {
 		_, l, announced := c.drop()
 		switch {

@@ -16,6 +16,8 @@ type failure struct {
 	final bool
 	// gone: so would that of any other record.
 	gone bool
+	// whole: a final failure is about all that was sent, and not about one record.
+	whole bool
 	// progress: the attempt did some of its work, so the backoff begins anew.
 	progress bool
 	// atLeast is the shortest delay before the next attempt, as the other side asked for.
@@ -92,12 +94,12 @@ type sampler struct {
 	count  uint64    // since then
 }
 
-// pick counts an occurrence and reports whether to log it: the first one, and then one after each
-// interval. n is how many there were since the last one that was logged, this one included.
-func (s *sampler) pick(interval time.Duration) (n uint64, ok bool) {
+// pick counts occurrences and reports whether to log one: the first one, and then one after each
+// interval. n is how many there were since the last one that was logged, these included.
+func (s *sampler) pick(count uint64, interval time.Duration) (n uint64, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.count++
+	s.count += count
 	now := time.Now()
 	if !s.picked.IsZero() && now.Sub(s.picked) < interval {
 		return 0, false

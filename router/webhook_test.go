@@ -16,6 +16,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -33,6 +34,7 @@ type endpoint struct {
 	after   []time.Duration
 	last    time.Time
 	request *http.Request // the last one
+	mu      sync.Mutex    // for a test that looks while the drain runs
 }
 
 var errNetwork = errors.New("no route to the endpoint")
@@ -43,6 +45,7 @@ func (e *endpoint) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	e.mu.Lock()
 	if e.last.IsZero() {
 		e.last = time.Now()
 	}
@@ -50,6 +53,7 @@ func (e *endpoint) RoundTrip(r *http.Request) (*http.Response, error) {
 	e.after = append(e.after, time.Since(e.last))
 	e.last, e.request = time.Now(), r
 	parts := strings.Split(e.answers[min(len(e.posted), len(e.answers))-1], "|")
+	e.mu.Unlock()
 	switch parts[0] {
 	case "hang":
 		<-r.Context().Done()
@@ -95,6 +99,8 @@ func postAll(t *testing.T, e *endpoint, lines []string, change func(*router.Webh
 
 func wantPosted(t *testing.T, e *endpoint, want ...string) {
 	t.Helper()
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	if got := strings.Join(e.posted, " "); got != strings.Join(want, " ") {
 		t.Errorf("posted %q, want %q", e.posted, want)
 	}
@@ -428,11 +434,11 @@ func TestWebhookCountsEarly(t *testing.T) {
 	})
 }
 
-// Headers and the secret are asked for once a signal, and again while they are not to be had. A
+// Headers and the secret are asked for at each request, also while they are not to be had. A
 // server that repeats them does not get them into the log.
 func TestWebhookSecretsChange(t *testing.T) {
 	asked := 0
-	e := &endpoint{answers: []string{"500", "200", "403|Body: you sent token-2 \n and c2lnbmVy" + strings.Repeat(" word", 100)}}
+	e := &endpoint{answers: []string{"500", "200", "403|Body: you sent token-3 \n and c2lnbmVy" + strings.Repeat(" word", 100)}}
 	s, logged := postAll(t, e, []string{line1, line2}, func(o *router.WebhookOptions) {
 		o.Headers = func(context.Context) (http.Header, error) {
 			asked++
@@ -451,7 +457,7 @@ func TestWebhookSecretsChange(t *testing.T) {
 	wantContains(t, "the log", logged, "the vault is closed", "you sent ... and ... word", `word..."`)
 	wantLacks(t, "the log", logged, "token", "c2lnbmVy")
 	r := e.request
-	if r.Header.Get("X-Key") != "token-3" || r.Header.Get("Authorization") != "Bearer hunter4" || r.Host != "inner.example" ||
+	if r.Header.Get("X-Key") != "token-4" || r.Header.Get("Authorization") != "Bearer hunter4" || r.Host != "inner.example" ||
 		r.Header.Get("Host") != "" || r.Header.Get("Content-Type") != "application/cloudevents+json; charset=utf-8" {
 		t.Errorf("posted to %s with %v", r.Host, r.Header)
 	}

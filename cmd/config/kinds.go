@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"phx/cmd/internal/option"
 	"phx/cmd/internal/secret"
@@ -84,6 +85,32 @@ var sinkNameKind = option.Kind[string]{
 var retriesKind = option.Kind[int]{
 	Name: "number", Schema: option.AnyOf(option.Shape{"type": "integer", "minimum": -1}, option.TextLike(`^(-0*1|[+]?[0-9]+|-0+)$`)),
 	Parse: option.CountFrom(-1, "is not a number of retries: -1 or more"), JSON: option.Same[int], Literal: true,
+}
+
+// numberKind is a number from 1 on.
+var numberKind = option.Kind[int]{
+	Name: "number", Schema: option.AnyOf(option.Shape{"type": "integer", "minimum": 1}, option.TextLike(`^[+]?0*[1-9][0-9]*$`)),
+	Parse: option.CountFrom(1, "is not a number of at least 1"), JSON: option.Same[int], Literal: true,
+}
+
+// statusesKind is HTTP statuses and classes of them.
+var statusesKind = option.ListKind("HTTP status", option.AnyOf(option.Shape{"type": "integer", "minimum": 300, "maximum": 599, "not": option.Shape{"const": 410}},
+	option.TextLike(`^([3-5][0-9][1-9]|[3-5][02-9]0|[35]10|[3-5]xx)$`)), "a right one: [404, 5xx]", func(text string) (router.StatusRange, error) {
+	r, err := router.ParseStatusRange(text)
+	if err != nil {
+		err = fmt.Errorf("%q %w", text, err)
+	}
+	return r, err
+})
+
+// batchWaitKind is a number of milliseconds, which may be 0.
+var batchWaitKind = option.Kind[time.Duration]{
+	Name: "number", Schema: option.AnyOf(option.Shape{"type": "integer", "minimum": 0}, option.TextLike(`^[+]?[0-9]+$`)), Literal: true,
+	Parse: func(text string) (time.Duration, error) {
+		n, err := option.CountFrom(0, "is not a number of milliseconds")(text)
+		return time.Duration(n) * time.Millisecond, err
+	},
+	JSON: func(d time.Duration) any { return d.Milliseconds() },
 }
 
 // nameKind is the name of a connection. Its default is none of the key, which is the entry's own.

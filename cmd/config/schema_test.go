@@ -112,12 +112,13 @@ sinks:
   hook:
     webhook: {url: "https://example.com/hook", mode: binary, headers: {X-Key: {file: key}}, secret: {env: KEY}, timeout_msec: 500, max_retries: 0}
     format: cloudevents
+  bulk: {webhook: {url: "http://h", batch: 100, batch_bytes: 64KiB, batch_wait_msec: 0, max_in_flight: 4, retry_on: [404, 3xx], drop_on: 501}}
   bus: {nats: {stream: PHX, subject: type, window: 64, create: true, batch: none, mode: binary}, format: cloudevents}
   lines: {nats: {batch: lines}}
   out: {stdout: {}}
   discard: {discard: {}}
 routes:
-  - {match: "phoenix.phoenix_backend.**", topic: "room:*", event: [created, "refund_*"], where: .a, to: [audit, hook, handler]}
+  - {match: "phoenix.phoenix_backend.**", topic: "room:*", event: [created, "refund_*"], where: .a, to: [audit, hook, bulk, handler]}
   - {subscribe: "jido.protocol.phoenix.*", to: out}
   - {topic: [a, 5], to: discard}
 nats:
@@ -227,6 +228,12 @@ func TestSchemaAgreesOn(t *testing.T) {
 		{"sinks: {a: {webhook: {url: 'https://h', headers: {content-type: x}}}}", false},
 		{"sinks: {a: {webhook: {url: 'https://h', headers: {CE-Id: x}}}}", false},
 		{"sinks: {a: {webhook: {url: 'https://h', headers: {Cecil: x}}}}", true},
+		{"sinks: {a: {webhook: {url: 'https://h', retry_on: 410}}}", false},
+		{"sinks: {a: {webhook: {url: 'https://h', retry_on: '410'}}}", false},
+		{"sinks: {a: {webhook: {url: 'https://h', retry_on: '510'}}}", true},
+		{"sinks: {a: {webhook: {url: 'https://h', retry_on: ['400', 421, 5xx]}}}", true},
+		{"sinks: {a: {webhook: {url: 'https://h', retry_on: 2xx}}}", false},
+		{"sinks: {a: {webhook: {url: 'https://h', drop_on: 299}}}", false},
 		{"http: {listen: '127.0.0.1:http'}", false},
 		{"http: {listen: '[::1]:0'}", true},
 		{"http: {listen: '4000'}", false},

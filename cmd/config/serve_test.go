@@ -143,6 +143,14 @@ func TestServeWebhook(t *testing.T) {
 	if w.Headers != nil || w.Secret != nil || w.MaxRetries >= 0 || w.Timeout != 10*time.Second || w.Binary {
 		t.Errorf("%+v", w)
 	}
+	if w.Batch != 1 || w.MaxInFlight != 1 || w.BatchBytes != 1<<20 || w.BatchWait != 100*time.Millisecond || w.RetryOn != nil || w.DropOn != nil {
+		t.Errorf("%+v", w)
+	}
+	w = mustServe(t, "sinks: {hook: {webhook: {url: http://h, batch: 100, batch_bytes: 2MiB, batch_wait_msec: 0, max_in_flight: 4, retry_on: 404, drop_on: [5xx]}}}").Sinks[0].Webhook
+	if w.Batch != 100 || w.MaxInFlight != 4 || w.BatchBytes != 2<<20 || w.BatchWait != 0 || !slices.Equal(w.RetryOn, []router.StatusRange{{First: 404, Last: 404}}) ||
+		!slices.Equal(w.DropOn, []router.StatusRange{{First: 500, Last: 599}}) {
+		t.Errorf("%+v", w)
+	}
 	w = mustServe(t, "sinks: {hook: {webhook: {url: http://h, headers: {A: {file: none}}, secret: {file: none}}}}").Sinks[0].Webhook
 	if w.MaxRetries != 0 { // no limit
 		t.Errorf("retries %d", w.MaxRetries)
@@ -236,6 +244,11 @@ func TestServeErrors(t *testing.T) {
 		{"sinks: {a: {webhook: {url: 'https://h', timeout_msec: 0}}}", `1:55: "0" is not a positive duration`},
 		{"sinks: {a: {webhook: {url: 'https://h', headers: {Content-Type: SECRET}}}}", "1:51: the header Content-Type belongs to the request itself"},
 		{"sinks: {a: {webhook: {url: 'https://h', headers: {ce-id: SECRET}}}}", "1:51: the header ce-id belongs to the request itself"},
+		{"sinks: {a: {webhook: {url: 'https://h', batch: 0}}}", `1:48: webhook.batch "0" is not a number of at least 1`},
+		{"sinks: {a: {webhook: {url: 'https://h', batch: 2, mode: binary}}}", "1:48: a batch of CloudEvents is one body, so it has no mode binary"},
+		{"sinks: {a: {webhook: {url: 'https://h', retry_on: [404, 410]}}}", `1:57: "410" cannot be chosen: 410 stops the webhook until a reload`},
+		{"sinks: {a: {webhook: {url: 'https://h', drop_on: 2xx}}}", `1:50: "2xx" is not the HTTP status of a failure: 300 to 599, 3xx, 4xx or 5xx`},
+		{"sinks: {a: {webhook: {url: 'https://h', retry_on: [4xx, 404], drop_on: [404]}}}", "1:72: a status of drop_on is in retry_on, too: 404"},
 		{"sinks: {a: {webhook: {url: 'https://h', secret: ''}}}", "1:49: the secret is empty"},
 		{"sinks: {a: {webhook: {url: 'https://h', secret: whsec_SECR!T}}}", "1:49: what follows whsec_ is not base64"},
 		{"sinks: {a: {webhook: {url: 'https://h', secret: {env: NONE}}}}", "1:55: the variable NONE is not set, or empty"},

@@ -102,6 +102,10 @@ sinks:
       secret: '***'
       timeout_msec: 10000
       max_retries: -1
+      batch: 1
+      batch_bytes: 1MiB
+      batch_wait_msec: 100
+      max_in_flight: 1
     format: cloudevents
     queue: 10000
     when_full: drop-oldest

@@ -70,6 +70,12 @@ type WebhookSink struct {
 	Secret     func(ctx context.Context) ([]byte, error)
 	Timeout    time.Duration
 	MaxRetries int
+	// Batch is more than 1 only if Binary is false.
+	Batch           int
+	BatchBytes      int64
+	BatchWait       time.Duration
+	MaxInFlight     int
+	RetryOn, DropOn []router.StatusRange
 	// Logger gets how much commands of secrets write to stderr, and warnings about their files; set it
 	// before Headers and Secret are called. Nil: no logging.
 	Logger *slog.Logger
@@ -109,13 +115,25 @@ func sinkOptions(s *Sink) []option.Option {
 		{Key: "webhook.mode", Value: modeKind.To(&w.Binary, webhookStructured), Example: webhookBinary,
 			About: "CloudEvents' content mode: the event as the body, or its data as the body and its attributes as headers."},
 		{Key: "webhook.headers", Value: hookHeadersKind.To(&w.headers, ""),
-			About: "Headers of the requests: a map, or a list of pairs of name and value. Secrets are read for every signal."},
+			About: "Headers of the requests: a map, or a list of pairs of name and value. Secrets are read for every request."},
 		{Key: "webhook.secret", Value: signingKind.To(&w.secret, ""),
-			About: "Key to sign requests with (HMAC), as Standard Webhooks says. Read for every signal."},
+			About: "Key to sign requests with (HMAC), as Standard Webhooks says. Read for every request."},
 		{Key: "webhook.timeout_msec", Value: option.MsecKind.To(&w.Timeout, "10s"),
 			About: "Milliseconds for one request."},
 		{Key: "webhook.max_retries", Value: retriesKind.To(&w.MaxRetries, "-1"), Example: "10",
 			About: "How often a signal is posted again when there was no answer, or 429 or 5xx. -1: for as long as the queue has room."},
+		{Key: "webhook.batch", Value: numberKind.To(&w.Batch, "1"), Example: "100",
+			About: "How many signals a request has at most. More than 1: each request is a batch of CloudEvents, a JSON array, also of one signal."},
+		{Key: "webhook.batch_bytes", Value: option.SizeKind.To(&w.BatchBytes, "1MiB"),
+			About: "Size of a batch; one with a single signal may be larger."},
+		{Key: "webhook.batch_wait_msec", Value: batchWaitKind.To(&w.BatchWait, "100"),
+			About: "Milliseconds that the first signal of a batch waits for others. 0: what is there goes out at once."},
+		{Key: "webhook.max_in_flight", Value: numberKind.To(&w.MaxInFlight, "1"), Example: "4",
+			About: "How many requests there are at once. 1 keeps the order of all signals. With more, each topic of a connection keeps its order, and one that is stuck holds up no other."},
+		{Key: "webhook.retry_on", Value: statusesKind.To(&w.RetryOn, ""), Example: "[404, 408]",
+			About: "HTTP statuses, or classes such as 4xx, after which a signal is posted again, besides 429, 5xx and no answer. A single status goes before a class."},
+		{Key: "webhook.drop_on", Value: statusesKind.To(&w.DropOn, ""), Example: "[501]",
+			About: "HTTP statuses, or classes such as 5xx, after which a signal is lost, besides all other failures. A single status goes before a class."},
 	}, below("nats", natsSinkOptions(bus)), []option.Option{
 		{Key: "stdout", Value: option.EmptyKind.To(new(struct{}), ""),
 			About: "Write to stdout: {}."},
@@ -228,11 +246,13 @@ func readSink(field strictyaml.Field) (Sink, error) {
 			return s, field.Key.Errorf(sinkHint, "the sink %s has no %s", s.Name, name)
 		}
 	}
+	if kind == "webhook" {
+		if err := s.checkWebhook(found); err != nil {
+			return s, err
+		}
+	}
 	if slices.Contains(builtInSinks, s.Name) && s.Name != kind {
 		return s, field.Key.Errorf("give it another name", "the sink %s is of the kind %s, and its name stands for another", s.Name, kind)
-	}
-	if format, said := found["format"]; kind == "webhook" && said && s.Format != signal.FormatCloudEvents {
-		return s, format.Errorf("take the key out: it is cloudevents", "a webhook is sent CloudEvents, and no other format")
 	}
 	if kind == "nats" {
 		if err := s.checkNATS(field, found); err != nil {
@@ -242,6 +262,23 @@ func readSink(field strictyaml.Field) (Sink, error) {
 	s.found = found
 	s.keep(kind, options)
 	return s, nil
+}
+
+// checkWebhook refuses what a webhook cannot have together.
+func (s *Sink) checkWebhook(found option.Fields) error {
+	w := s.Webhook
+	if format, said := found["format"]; said && s.Format != signal.FormatCloudEvents {
+		return format.Errorf("take the key out: it is cloudevents", "a webhook is sent CloudEvents, and no other format")
+	}
+	if batch, said := found["webhook.batch"]; said && w.Batch > 1 && w.Binary {
+		return batch.Errorf("take mode: binary out", "a batch of CloudEvents is one body, so it has no mode binary")
+	}
+	for _, r := range w.DropOn {
+		if slices.Contains(w.RetryOn, r) {
+			return found["webhook.drop_on"].Errorf("take it out of one of them", "a status of drop_on is in retry_on, too: %d", r.First)
+		}
+	}
+	return nil
 }
 
 // isSinkName reports whether a sink can be called so. Names stand in logs and in metrics.
@@ -340,7 +377,7 @@ func (s *Sink) Descriptors() int {
 	if s.Webhook == nil {
 		return any
 	}
-	return any + secret.MostDescriptors(append(valuesOf(s.Webhook.headers), s.Webhook.secret))
+	return any + s.Webhook.MaxInFlight - 1 + secret.MostDescriptors(append(valuesOf(s.Webhook.headers), s.Webhook.secret))
 }
 
 // reader reads the sources of the webhook. A command may take as long as a request.

@@ -239,11 +239,19 @@ func cmdServeUnix(ts *testscript.TestScript, args []string) {
 
 // cmdReceiver starts a web server that answers posts, and sets RECEIVER_URL, under which the path says how:
 //
-//	receiver
+//	receiver [FILE]
 //
-// RECEIVER_URL/503,200 is answered with 503 the first time, and with 200 from then on.
-func cmdReceiver(ts *testscript.TestScript, _ []string) {
+// RECEIVER_URL/503,200 is answered with 503 the first time, and with 200 from then on. FILE gets the bodies that were answered with 200,
+// each with a line break behind it.
+func cmdReceiver(ts *testscript.TestScript, args []string) {
 	var mu sync.Mutex
+	accepted := io.Discard
+	if len(args) == 1 {
+		file, err := os.Create(ts.MkAbs(args[0]))
+		ts.Check(err)
+		ts.Defer(func() { file.Close() })
+		accepted = file
+	}
 	posts := map[string]int{}
 	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
@@ -254,6 +262,10 @@ func cmdReceiver(ts *testscript.TestScript, _ []string) {
 			status = http.StatusNotFound
 		}
 		posts[r.URL.Path]++
+		if status == http.StatusOK {
+			body, _ := io.ReadAll(r.Body)
+			_, _ = accepted.Write(append(body, '\n'))
+		}
 		w.WriteHeader(status)
 	}))
 	s := &sceneOf(ts).servers

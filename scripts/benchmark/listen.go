@@ -48,6 +48,18 @@ func (b *bench) raceListen() error {
 			cpuBar:  oneSink + perSink*float64(i), rateBar: 0.8,
 		})
 	}
+	hook, err := startReceiver()
+	if err != nil {
+		return err
+	}
+	defer hook.http.Close()
+	config, err := b.writeWebhookConfig(uri, hook.url)
+	if err != nil {
+		return err
+	}
+	webhook := r.addPhx(b, contender{
+		name: "serve, to a webhook", program: program{argv: []string{"serve", "-f", config}, receiver: hook, signals: b.frames},
+	})
 	if len(r.contenders) == 2 {
 		return nil
 	}
@@ -67,6 +79,10 @@ func (b *bench) raceListen() error {
 	if js != nil {
 		times := medianOf(b.rounds, func(i int) float64 { return timesAsFast(plain, js, i) })
 		fmt.Printf(sizeFormat, "listen beside phoenix.js", times, "x", atLeast(times, 3))
+	}
+	if webhook != nil {
+		rate := medianOf(b.rounds, func(i int) float64 { return float64(b.frames) / webhook.costs[i].work.Seconds() / 1000 })
+		fmt.Printf(sizeFormat, webhook.name, rate, "k/s", atLeast(rate, 50))
 	}
 	if plain != nil {
 		mib := medianOf(b.rounds, func(i int) float64 { return float64(plain.costs[i].peakKiB) / 1024 })

@@ -32,6 +32,9 @@ type program struct {
 	stdin string
 	// lines is how many lines on stdout tell that the work is done: then it is told to end. 0: it ends by itself.
 	lines int
+	// receiver, if it is not nil, tells that instead, when it has got a number of signals.
+	receiver *receiver
+	signals  int
 }
 
 // A lineCounter calls done when it was written a number of lines.
@@ -62,6 +65,9 @@ func measure(joined <-chan time.Time, p program) (cost, error) {
 	// A nil Stdout is the null device, opened for the child.
 	if p.lines > 0 {
 		command.Stdout = &lineCounter{p.lines, func() { command.Process.Signal(syscall.SIGTERM) }}
+	}
+	if p.receiver != nil {
+		p.receiver.expect(p.signals, func() { command.Process.Signal(syscall.SIGTERM) })
 	}
 	if p.stdin != "" {
 		input, err := os.Open(p.stdin)

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -40,6 +41,62 @@ func (b *bench) writeServeConfig(uri string, connections, sinks int) (config, so
 		text = fmt.Appendf(text, "  %s%d: {}\n", serveName, i)
 	}
 	return config, socket, os.WriteFile(config, text, 0o600)
+}
+
+// writeWebhookConfig writes the config of a serve with one connection, all of whose signals go to a webhook in batches. Its queue has
+// room for all of them: the stream comes as fast as it is read.
+func (b *bench) writeWebhookConfig(uri, url string) (config string, err error) {
+	dir, err := os.MkdirTemp(b.dir, "serve-")
+	if err != nil {
+		return "", err
+	}
+	config = filepath.Join(dir, "phx.yaml")
+	return config, os.WriteFile(config, fmt.Appendf(nil, `control: {socket: %s}
+sinks: {hook: {webhook: {url: "%s", batch: 100, max_in_flight: 4}, queue: 4GiB}}
+routes: [{match: '**', to: [hook]}]
+defaults: {uri: %s, auto_join_channels: ['%s']}
+connections: {%s0: {}}
+`, filepath.Join(dir, "control.sock"), url, uri, topic, serveName), 0o600)
+}
+
+// A receiver is a web server to which signals are posted.
+type receiver struct {
+	http http.Server
+	url  string
+
+	mu   sync.Mutex
+	left int
+	done func()
+}
+
+func startReceiver() (*receiver, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	r := &receiver{url: "http://" + listener.Addr().String() + "/"}
+	r.http.Handler = http.HandlerFunc(func(_ http.ResponseWriter, request *http.Request) {
+		body, err := io.ReadAll(request.Body)
+		if err != nil {
+			return
+		}
+		n := bytes.Count(body, []byte(`"phxevent":`))
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.left > 0 && r.left <= n {
+			r.done()
+		}
+		r.left -= n
+	})
+	go r.http.Serve(listener)
+	return r, nil
+}
+
+// expect has done called when so many messages have come.
+func (r *receiver) expect(messages int, done func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.left, r.done = messages, done
 }
 
 // A serving is a phx serve that is up: all its channels are joined.

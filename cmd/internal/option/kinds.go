@@ -280,7 +280,7 @@ func GlobsKind(example string) Kind[[]glob.Glob] {
 // TextsKind is one text or several.
 var TextsKind = ListKind("text", WordShape, "a right one: to: [stdout]", asIs)
 
-// ListKind is one of something, or a list of at least one, each of a text that is not empty.
+// ListKind is one of something, or a list of at least one, each of a text that is not empty. hint shows a right one.
 func ListKind[T any](name string, item Shape, hint string, parse func(string) (T, error)) Kind[[]T] {
 	return Kind[[]T]{
 		Name: name + " or list of " + name + "s", Schema: Shape{"anyOf": []Shape{item, {"type": "array", "minItems": 1, "items": item}}},

@@ -504,7 +504,9 @@ func (b *Bridge) newDrain(s config.Sink) router.Drain {
 		w := s.Webhook
 		w.Logger = log
 		return router.NewWebhookDrain(router.WebhookOptions{
-			URL: w.URL, Binary: w.Binary, Headers: w.Headers, Secret: w.Secret, Timeout: w.Timeout, MaxRetries: w.MaxRetries, Logger: log,
+			URL: w.URL, Binary: w.Binary, Headers: w.Headers, Secret: w.Secret, Timeout: w.Timeout, MaxRetries: w.MaxRetries,
+			Batch: w.Batch, BatchBytes: int(w.BatchBytes), BatchWait: w.BatchWait, MaxInFlight: w.MaxInFlight, RetryOn: w.RetryOn, DropOn: w.DropOn,
+			Logger: log,
 		})
 	case s.NATS != nil:
 		n := s.NATS
