@@ -207,7 +207,7 @@ func (d *NATSDrain) failed(ctx context.Context, q *Queue, c *Chunk, several bool
 		return nil
 	}
 	if failure.Kind == NATSTooLarge {
-		if n, ok := d.lost.pick(lossReportInterval); ok {
+		if n, ok := d.lost.pick(1, lossReportInterval); ok {
 			d.log.Warn("a signal is lost: NATS does not take it", "error", err, "seq", seq, "lost", n)
 		}
 		q.GiveBack(c, 0, 1)

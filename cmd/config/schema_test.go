@@ -118,7 +118,7 @@ sinks:
   out: {stdout: {}}
   discard: {discard: {}}
 routes:
-  - {match: "phoenix.phoenix_backend.**", topic: "room:*", event: [created, "refund_*"], where: .a, to: [audit, hook, bulk, handler]}
+  - {match: "phoenix.phoenix_backend.**", topic: "room:*", event: [created, "refund_*"], where: .a, to: [audit, hook, bulk, bus, lines, handler]}
   - {subscribe: "jido.protocol.phoenix.*", to: out}
   - {topic: [a, 5], to: discard}
 nats:
