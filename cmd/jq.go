@@ -29,6 +29,9 @@ func (o *outputOptions) compileFilter(option, expr string, log *slog.Logger) (*j
 
 // halted returns how an expression that halts ends its command, nil if err is something else.
 func halted(err error) error {
+	if err == nil { // once a record: errors.As allocates
+		return nil
+	}
 	halt := (*jq.Halt)(nil)
 	switch {
 	case !errors.As(err, &halt):
@@ -75,8 +78,7 @@ type stopConditions struct {
 	until, failOn *jq.Filter // nil: none
 	errors        recordErrors
 	encoder       *signal.Encoder
-	line          []byte // scratch, as are members
-	members       [2]jq.Member
+	record        record
 }
 
 // flags declares both options.
@@ -117,8 +119,8 @@ func (s *stopConditions) checkEvent(ctx context.Context, ev *phoenix.Event) erro
 
 // document returns the signal of an event, valid until the next call.
 func (s *stopConditions) document(ev *phoenix.Event) jq.Document {
-	s.line = s.encoder.Append(s.line[:0], ev)
-	return document(s.line, s.encoder, &s.members)
+	s.record.set(s.encoder, ev)
+	return jq.Document{Source: &s.record}
 }
 
 // check applies the conditions to a signal in the default format, the one with that seq. Its error ends the command: errDone as

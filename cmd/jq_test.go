@@ -44,20 +44,22 @@ func TestDocument(t *testing.T) {
 		encoder := signal.NewEncoder(format, "default")
 		for i, ev := range documentEvents() {
 			line := bytes.TrimSuffix(encoder.Append(nil, &ev), lineBreak)
-			var members [2]jq.Member
-			known := document(line, encoder, &members)
-			if !known.Ours || known.Members[0].Key != "data" {
-				t.Errorf("%v, event %d: nothing is known of %s", format, i, line)
+			var r record
+			if !r.set(encoder, &ev) {
+				t.Errorf("%v, event %d: %s is no signal", format, i, line)
 			}
 			for _, expr := range expressions {
 				f, err := jq.Compile(expr, jq.Options{})
 				if err != nil {
 					t.Fatal(err)
 				}
+				r.set(encoder, &ev)
+				known := jq.Document{Source: &r}
 				got, want := results(t, f, known), results(t, f, jq.Document{Text: line})
 				if got != want {
 					t.Errorf("%v, event %d, %s on %s: %s; want %s", format, i, expr, line, got, want)
 				}
+				r.set(encoder, &ev)
 				_, atOnce := f.Plain(nil, known)
 				if _, want := f.Plain(nil, jq.Document{Text: line}); atOnce != want {
 					t.Errorf("%v, event %d, %s on %s: known at once: %t; want %t", format, i, expr, line, atOnce, want)
@@ -97,8 +99,7 @@ func BenchmarkRender(b *testing.B) {
 			var out []byte
 			b.ReportAllocs()
 			for b.Loop() {
-				line := bytes.TrimSuffix(r.encode(ev), lineBreak)
-				d := document(line, r.encoder, &r.members)
+				d := r.document(ev)
 				text, known := r.soon(d)
 				if known && len(text) > 0 {
 					out = r.appendText(out[:0], text)

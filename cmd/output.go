@@ -36,8 +36,8 @@ type renderer struct {
 	exitStatus bool
 	last       lastValue
 
-	line, text []byte // scratch, as are members
-	members    [2]jq.Member
+	record     record
+	line, text []byte // scratch
 }
 
 // lastValue is what -e knows of the last value printed.
@@ -80,19 +80,43 @@ func (r *renderer) plain() bool {
 	return r.filter == nil && !r.raw && r.form == nil && r.style == (jsonStyle{})
 }
 
-// document returns a line of an encoder that appended it last, without its line break, as what expressions are run on. members is
-// scratch.
-func document(line []byte, e *signal.Encoder, members *[2]jq.Member) jq.Document {
-	at := e.Members()
-	if at.DataEnd == 0 {
-		return jq.Document{Text: line}
+// document returns what is printed of ev before the filter, valid until the next call.
+func (r *renderer) document(ev *phoenix.Event) jq.Document {
+	if r.filter == nil || !r.record.set(r.encoder, ev) {
+		return jq.Document{Text: bytes.TrimSuffix(r.encode(ev), lineBreak)}
 	}
-	members[0] = jq.Member{Key: "data", Value: line[at.DataStart:at.DataEnd]}
-	if at.MetadataEnd == 0 {
-		return jq.Document{Text: line, Ours: true, Members: members[:1]}
+	return jq.Document{Source: &r.record}
+}
+
+// A record is the signal of an event, encoded when its text is needed: a [jq.Source].
+type record struct {
+	encoder   *signal.Encoder
+	ev        *phoenix.Event
+	line      []byte // without its line break, if isEncoded
+	isEncoded bool
+}
+
+// set makes r the signal of ev. It is false if the encoder makes something else of ev.
+func (r *record) set(e *signal.Encoder, ev *phoenix.Event) bool {
+	r.encoder, r.ev, r.isEncoded = e, ev, false
+	return e.Encodes(ev)
+}
+
+// Text implements [jq.Source].
+func (r *record) Text() []byte {
+	if !r.isEncoded {
+		r.line, r.isEncoded = bytes.TrimSuffix(r.encoder.Append(r.line[:0], r.ev), lineBreak), true
 	}
-	members[1] = jq.Member{Key: "metadata", Value: line[at.MetadataStart:at.MetadataEnd]}
-	return jq.Document{Text: line, Ours: true, Members: members[:]}
+	return r.line
+}
+
+// Value implements [jq.Source].
+func (r *record) Value(outer, inner string) (value []byte, known bool) {
+	if inner != "" {
+		return r.encoder.Value(r.ev, outer, inner)
+	}
+	line := r.Text()
+	return r.encoder.Member(line, outer)
 }
 
 // soon returns what is printed of a document, if that is at most one text and known at once; nothing is printed if it is empty. It
@@ -110,7 +134,7 @@ func (r *renderer) soon(document jq.Document) (printed []byte, known bool) {
 // by itself. A filter that fails on the record is logged, and remembered for [renderer.result].
 func (r *renderer) each(ctx context.Context, document jq.Document, emit func(text []byte) error) error {
 	switch {
-	case len(document.Text) == 0:
+	case document.Source == nil && len(document.Text) == 0:
 		return nil
 	case r.filter == nil:
 		return emit(document.Text)
@@ -443,11 +467,13 @@ func (out *output) writeChunk(c *router.Chunk, piece func(size int) int) error {
 // flushes.
 func (out *output) add(ev *phoenix.Event) (printed bool, err error) {
 	r := out.renderer
-	if out.slurped != nil || !r.plain() {
-		line := bytes.TrimSuffix(r.encode(ev), lineBreak)
-		printed, err = out.addDocument(document(line, r.encoder, &r.members), ev.Seq)
-		if cap(r.line) > largeLine {
-			r.line = nil
+	if out.slurped != nil {
+		return out.addLine(r.encode(ev), ev.Seq)
+	}
+	if !r.plain() {
+		printed, err = out.addDocument(r.document(ev), ev.Seq)
+		if cap(r.line) > largeLine || cap(r.record.line) > largeLine {
+			r.line, r.record.line = nil, nil
 		}
 		return printed, err
 	}
@@ -478,7 +504,7 @@ func (out *output) addLine(line []byte, seq uint64) (printed bool, err error) {
 
 // addDocument is add for a document, of the signal with that seq.
 func (out *output) addDocument(document jq.Document, seq uint64) (printed bool, err error) {
-	if len(document.Text) == 0 || out.renderer.halted {
+	if document.Source == nil && len(document.Text) == 0 || out.renderer.halted {
 		return false, nil
 	}
 	if out.slurped != nil {

@@ -389,7 +389,7 @@ func compileWhere(expr string) (func(context.Context, []byte) (bool, error), err
 		return nil, err
 	}
 	return func(ctx context.Context, line []byte) (bool, error) {
-		return f.Match(ctx, jq.Document{Text: line, Ours: true})
+		return f.Match(ctx, jq.Document{Text: line})
 	}, nil
 }
 

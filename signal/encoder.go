@@ -19,12 +19,12 @@ type Encoder struct {
 	ids       idSource
 	clock     clock
 	templates templateCache
-	members   Members
+	members   members
 }
 
-// Members says where the values of two members of a line are, each from its brace to behind the closing one. Both are 0 of a line
+// members says where the values of two members of a line are, each from its brace to behind the closing one. Both are 0 of a line
 // that has no such member of its own: formats differ in where metadata is.
-type Members struct{ DataStart, DataEnd, MetadataStart, MetadataEnd int }
+type members struct{ dataStart, dataEnd, metadataStart, metadataEnd int }
 
 // NewEncoder returns an encoder for the connection of that name, which has to satisfy [CheckName].
 func NewEncoder(f Format, connection string) *Encoder {
@@ -43,21 +43,55 @@ func (e *Encoder) CacheAtMost(bytes int) { e.templates.limit = bytes }
 // Append appends ev as one line, which ends in its only '\n', and returns the extended buffer. A
 // format that prints nothing for ev returns dst as it is. Neither ev nor its payload is kept.
 func (e *Encoder) Append(dst []byte, ev *phoenix.Event) []byte {
-	e.members = Members{}
+	e.members = members{}
 	if e.format == FormatPayload {
 		return appendPayloadLine(dst, ev)
 	}
 	return e.appendSignal(dst, ev)
 }
 
-// Members returns those of the latest line, counted from its first byte, if it is a signal of an event.
-func (e *Encoder) Members() Members { return e.members }
+// Member returns the value of the member called data or metadata of the latest line that was appended, which line is, and reports
+// whether that is known.
+func (e *Encoder) Member(line []byte, name string) (value []byte, known bool) {
+	at := &e.members
+	switch {
+	case name == "data" && at.dataEnd > 0:
+		return line[at.dataStart:at.dataEnd], true
+	case name == "metadata" && at.metadataEnd > 0:
+		return line[at.metadataStart:at.metadataEnd], true
+	}
+	return nil, false
+}
 
-// appendSignal appends the line of ev in any format that has a layout.
-func (e *Encoder) appendSignal(dst []byte, ev *phoenix.Event) []byte {
+// Encodes reports whether the line of ev is a signal: FormatPayload has none.
+func (e *Encoder) Encodes(ev *phoenix.Event) bool {
+	return e.templates.layout != nil && kindOf(ev.Detail) != ""
+}
+
+// Value returns the value that the line of a message has at inner in the member outer, as JSON text, and reports whether that is known
+// without encoding the line. It is valid as long as ev.
+func (e *Encoder) Value(ev *phoenix.Event, outer, inner string) (value []byte, known bool) {
+	l := e.templates.layout
+	if _, isMessage := ev.Detail.(*phoenix.Message); !isMessage || l == nil {
+		return nil, false
+	}
+	switch {
+	case outer == "data" && inner == "payload":
+		return ev.Payload.Data, ev.Payload.Data != nil && !ev.Payload.Binary
+	case outer != "metadata" || l.metadataAt == 0:
+	case inner == l.topic:
+		return e.template(ev).topic, true
+	case inner == l.event:
+		return e.template(ev).event, true
+	}
+	return nil, false
+}
+
+// template returns that of an event; nil: it has no signal.
+func (e *Encoder) template(ev *phoenix.Event) *template {
 	key := templateKey{kind: kindOf(ev.Detail)}
 	if key.kind == "" {
-		return dst
+		return nil
 	}
 	if key.kind.hasTopic() {
 		key.topic = ev.Topic
@@ -67,12 +101,21 @@ func (e *Encoder) appendSignal(dst []byte, ev *phoenix.Event) []byte {
 	}
 	l := e.templates.layout
 	key.encoded = l.encodes(ev.Ref) || l.encodes(ev.JoinRef)
-	t := e.templates.get(key)
+	return e.templates.get(key)
+}
+
+// appendSignal appends the line of ev in any format that has a layout.
+func (e *Encoder) appendSignal(dst []byte, ev *phoenix.Event) []byte {
+	t := e.template(ev)
+	if t == nil {
+		return dst
+	}
+	l := e.templates.layout
 	start := len(dst)
 	dst = e.appendHead(dst, t, ev.Time)
 	e.ids.put(dst[start+t.idAt:], ev.Time, ev.Seq)
-	dst = appendData(dst, key.kind, ev)
-	e.members = Members{DataStart: t.dataAt, DataEnd: len(dst) - start + 1} // the tail begins with the brace
+	dst = appendData(dst, t.key.kind, ev)
+	e.members = members{dataStart: t.dataAt, dataEnd: len(dst) - start + 1} // the tail begins with the brace
 	dst = append(dst, t.tail...)
 	if l.strict {
 		dst = appendAttributes(dst, ev, t.encoded)
@@ -81,7 +124,7 @@ func (e *Encoder) appendSignal(dst []byte, ev *phoenix.Event) []byte {
 	}
 	dst = append(dst, l.end...)
 	if l.metadataAt > 0 {
-		e.members.MetadataStart, e.members.MetadataEnd = e.members.DataEnd-1+l.metadataAt, len(dst)-start-len("}\n")
+		e.members.metadataStart, e.members.metadataEnd = e.members.dataEnd-1+l.metadataAt, len(dst)-start-len("}\n")
 	}
 	return dst
 }
@@ -132,7 +175,7 @@ func (e *Encoder) AppendDropped(dst []byte, d Dropped, at time.Time) []byte {
 // appendDroppedSignal appends the signal of a loss. It is no event of the connection and so has
 // neither session nor seq.
 func (e *Encoder) appendDroppedSignal(dst []byte, d Dropped, at time.Time) []byte {
-	e.members = Members{}
+	e.members = members{}
 	t := e.templates.get(templateKey{kind: kindDropped})
 	start := len(dst)
 	dst = e.appendHead(dst, t, at)
@@ -161,6 +204,8 @@ type template struct {
 	// tail goes from the end of the data object into the context, up to its last member that
 	// repeats.
 	tail []byte
+	// topic and event are the JSON strings that a message has in its member metadata, in tail.
+	topic, event []byte
 }
 
 type templateKey struct {
@@ -216,17 +261,26 @@ func appendCommonData(dst []byte, connection string, key templateKey) []byte {
 
 func (t *template) makeTail(l *layout, connection string) {
 	tail := rawjson.AppendString([]byte(l.context), connection)
+	topicAt := len(tail)
 	if t.key.kind.hasTopic() {
 		tail = l.appendRawName(tail, l.topic, t.key.topic, t.encoded)
 	}
+	eventAt := len(tail)
 	if t.key.kind.hasEvent() {
 		tail = l.appendRawName(tail, l.event, t.key.event, t.encoded)
 	}
+	end := len(tail)
 	if t.encoded {
 		tail = append(tail, encodingMark...)
 	}
 	t.tail = bytes.Clone(tail)
+	if t.key.kind == kindMessage && l.metadataAt > 0 {
+		t.topic, t.event = valueOf(t.tail[topicAt:eventAt], l.topic), valueOf(t.tail[eventAt:end], l.event)
+	}
 }
+
+// valueOf returns the value of a member that appendName and what follows it have appended.
+func valueOf(member []byte, name string) []byte { return member[len(appendName(nil, name)):] }
 
 // size returns about how many bytes t holds on to.
 func (t *template) size() int {

@@ -75,7 +75,7 @@ func (b builder) eval(m *machine, text []byte) (result []byte, o outcome) {
 		case partial == unsure:
 			return nil, unsure
 		case partial == one:
-			m.results = append(m.results, result)
+			m.results = append(m.results, m.textOf(result))
 		case b.kind != '[':
 			o = none
 		}

@@ -73,25 +73,25 @@ type Options struct {
 	Debug func(text []byte)
 }
 
-// A Document is what an expression is run on.
+// A Document is what an expression is run on: a text, or the object of a source.
 type Document struct {
 	// Text is one JSON value.
 	Text []byte
-	// Ours says that Text is known to be valid JSON, and that no key occurs twice in its outermost object, nor in an object
-	// that is directly in that one.
-	Ours bool
-	// Members are some of the members of the value, if it is ours: so they need not be looked for.
-	Members []Member
+	// Source has the object; nil: Text is the document.
+	Source Source
 }
 
-// ourLevels is the number of levels of objects, from the outermost one on, in which a document with Ours has unique keys.
-const ourLevels = 2
-
-// A Member is a member of an object in a text: its key, and a slice of the text.
-type Member struct {
-	Key   string
-	Value []byte
+// A Source has a JSON object of which some values can be told without its text. What it returns is valid until the end of a run.
+type Source interface {
+	// Text returns the object. It is valid JSON, and no key occurs twice in it, nor in an object that is directly in it.
+	Text() []byte
+	// Value returns the value of the member inner of the member outer, or with an empty inner that of the member outer itself. It
+	// reports whether that is known: if not, it is to be looked for in the text.
+	Value(outer, inner string) (value []byte, known bool)
 }
+
+// sourceLevels is the number of levels of objects, from the outermost one on, in which the text of a source has unique keys.
+const sourceLevels = 2
 
 // A Filter is a compiled expression. It is safe for concurrent use.
 type Filter struct {
@@ -257,7 +257,7 @@ type runner struct {
 }
 
 // Plain appends the result of the expression for a document, if it has one, and reports whether it is known: where it is not, Run
-// has to find it. It takes no longer than a few looks at the text.
+// has to find it. It takes no longer than a few looks at the text, and asks a source for its text only if it needs that.
 func (f *Filter) Plain(dst []byte, document Document) (result []byte, known bool) {
 	if f.plain == nil || f.rest != nil {
 		return dst, false
@@ -266,23 +266,27 @@ func (f *Filter) Plain(dst []byte, document Document) (result []byte, known bool
 	defer f.runners.Put(r)
 	value, o := f.evaluate(r, document)
 	if o == one {
-		dst, _ = r.normalizer.append(dst, value, 0)
+		dst, _ = r.normalizer.append(dst, r.textOf(value), 0)
 	}
 	return dst, o != unsure
 }
 
-// evaluate applies the plain expression to a document. The result is valid JSON.
+// evaluate applies the plain expression to a document. The result is valid JSON, or nil for the object of a source.
 func (f *Filter) evaluate(r *runner, document Document) (result []byte, o outcome) {
-	r.document, r.built = document, r.built[:0]
-	if r.document.Text = trim(document.Text); len(r.document.Text) == 0 {
+	r.source, r.built = document.Source, r.built[:0]
+	if document.Source != nil {
+		return f.plain.eval(&r.machine, nil)
+	}
+	text := trim(document.Text)
+	if len(text) == 0 {
 		return nil, unsure
 	}
-	if !f.scans && !document.Ours {
-		if end, fault := rawjson.SkipValue(r.document.Text, 0); fault != rawjson.NoFault || end != len(r.document.Text) {
+	if !f.scans {
+		if end, fault := rawjson.SkipValue(text, 0); fault != rawjson.NoFault || end != len(text) {
 			return nil, unsure
 		}
 	}
-	return f.plain.eval(&r.machine, r.document.Text)
+	return f.plain.eval(&r.machine, text)
 }
 
 func trim(text []byte) []byte {
@@ -320,10 +324,13 @@ func (f *Filter) run(ctx context.Context, r *runner, document Document, emit fun
 		case o == none:
 			return nil
 		case o == one && f.rest == nil:
-			return emit(plainResult(result))
+			return emit(plainResult(r.textOf(result)))
 		case o == one:
-			text, code = result, f.rest
+			text, code = r.textOf(result), f.rest
 		}
+	}
+	if text == nil && document.Source != nil {
+		text = document.Source.Text()
 	}
 	input, err := decode(text)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -17,8 +18,8 @@ import (
 // paths, comparisons of them with constants, and, or, not, //, select, pipes of those, and objects, arrays and strings made of them.
 // Its results are those of gojq: where a plain expression fails, or cannot tell, the outcome is unsure, and gojq runs the expression.
 type plain interface {
-	// eval applies the expression to text, one JSON value without white space around it. The result is valid until the next
-	// document.
+	// eval applies the expression to text, one JSON value without white space around it, or nil: that is the object of the source.
+	// So is a result that is nil. The result is valid until the next document.
 	eval(m *machine, text []byte) (result []byte, o outcome)
 }
 
@@ -53,7 +54,7 @@ const (
 // A machine is what evaluations need besides the expression: the document, and scratch. It is not safe for concurrent use.
 type machine struct {
 	normalizer
-	document Document
+	source Source // nil: the document is a text
 	// built is what builders have made for this document, results what those under way will be made of, text scratch.
 	built   []byte
 	results [][]byte
@@ -66,15 +67,23 @@ var (
 	textFalse = []byte("false")
 )
 
-func textOf(b bool) []byte {
+func boolText(b bool) []byte {
 	if b {
 		return textTrue
 	}
 	return textFalse
 }
 
-// isTruthy reports whether the value of a JSON text is neither false nor null.
-func isTruthy(text []byte) bool { return text[0] != 'n' && text[0] != 'f' }
+// textOf returns the text of a result: that of the source for nil.
+func (m *machine) textOf(result []byte) []byte {
+	if result == nil {
+		return m.source.Text()
+	}
+	return result
+}
+
+// isTruthy reports whether a result is neither false nor null.
+func isTruthy(result []byte) bool { return result == nil || result[0] != 'n' && result[0] != 'f' }
 
 // plainOf returns the plain form of a query, nil if it has none. constants are the variables of the query. gojq.Compile changes
 // the query, so this comes first.
@@ -102,6 +111,10 @@ func plainOf(q *gojq.Query, constants map[string]any) plain {
 	}
 	switch q.Op {
 	case gojq.OpPipe:
+		first, isPath := left.(path)
+		if then, arePaths := right.(path); isPath && arePaths {
+			return append(slices.Clip(first), then...)
+		}
 		return pipe{left, right}
 	case gojq.OpAlt:
 		return alternative{left, right}
@@ -274,23 +287,40 @@ func stepOf(x *gojq.Index) (s step, ok bool) {
 }
 
 func (p path) eval(m *machine, text []byte) (result []byte, o outcome) {
-	if len(p) == 0 {
+	switch {
+	case len(p) == 0:
 		return text, one
+	case text == nil:
+		return p.evalSource(m)
 	}
-	unique := 0
-	if m.document.Ours && len(text) == len(m.document.Text) && &text[0] == &m.document.Text[0] {
-		for i := range m.document.Members {
-			if known := &m.document.Members[i]; known.Key == p[0].key && !p[0].isIndex {
-				result, _, o = m.follow(p[1:], known.Value, 0, ourLevels-1)
-				return result, o
-			}
-		}
-		unique = ourLevels
-	}
-	result, end, o := m.follow(p, text, 0, unique)
+	result, end, o := m.follow(p, text, 0, 0)
 	if end != len(text) {
 		return nil, unsure
 	}
+	return result, o
+}
+
+// evalSource applies the path to the object of the source.
+func (p path) evalSource(m *machine) (result []byte, o outcome) {
+	if !p[0].isIndex {
+		if len(p) > 1 && !p[1].isIndex {
+			if value, known := m.source.Value(p[0].key, p[1].key); known {
+				return m.within(p[2:], value, 0)
+			}
+		}
+		if value, known := m.source.Value(p[0].key, ""); known {
+			return m.within(p[1:], value, sourceLevels-1)
+		}
+	}
+	return m.within(p, m.source.Text(), sourceLevels)
+}
+
+// within returns what the path leads to in a valid text with unique keys in so many levels.
+func (m *machine) within(p path, text []byte, unique int) (result []byte, o outcome) {
+	if len(p) == 0 {
+		return text, one
+	}
+	result, _, o = m.follow(p, text, 0, unique)
 	return result, o
 }
 
@@ -443,18 +473,20 @@ func (e junction) eval(m *machine, text []byte) ([]byte, outcome) {
 		return nil, o
 	}
 	if isTruthy(result) == e.or {
-		return textOf(e.or), one
+		return boolText(e.or), one
 	}
 	if result, o = e.right.eval(m, text); o != one {
 		return nil, o
 	}
-	return textOf(isTruthy(result)), one
+	return boolText(isTruthy(result)), one
 }
 
 // A negation is not.
 type negation struct{}
 
-func (negation) eval(_ *machine, text []byte) ([]byte, outcome) { return textOf(!isTruthy(text)), one }
+func (negation) eval(_ *machine, text []byte) ([]byte, outcome) {
+	return boolText(!isTruthy(text)), one
+}
 
 // An alternative is left // right.
 type alternative struct{ left, right plain }
@@ -539,11 +571,11 @@ func (e comparison) eval(m *machine, text []byte) ([]byte, outcome) {
 	if o != one {
 		return nil, o
 	}
-	order := m.compare(result, e.with)
+	order := m.compare(m.textOf(result), e.with)
 	if e.constantLeft {
 		order = -order
 	}
-	return textOf(e.holds(order)), one
+	return boolText(e.holds(order)), one
 }
 
 // compare returns the order of a JSON text and a scalar, as [gojq.Compare] does of their values: null, false, true, numbers,

@@ -19,7 +19,7 @@ import (
 // plainExpressions have results that are read out of the text. Those of otherExpressions need gojq.
 var (
 	plainExpressions = []string{
-		".", ".data.payload.id", ".metadata.phoenix_event", `.data["odd key"]`, `."odd key"`, `."data".payload`, ".[0]", ".[-1]", ".[1].a", ".a[2][0]",
+		".", ".data.payload.id", ".metadata.phoenix_event", ".metadata.seq.a", `.data["odd key"]`, `."odd key"`, `."data".payload`, ".[0]", ".[-1]", ".[1].a", ".a[2][0]",
 		".a?", ".a?.b", ".a.b?", ".[0]?", ".a[0]?.b?", ".data | .payload | .id", "(.a) | (.b.c)", "(.data | .payload).id | .",
 		`.data.payload.id == 7`, `.n != 7`, `.n < 7`, `.n <= 1.5`, `.n > -3`, `.n >= 12345678901`, `.n == 1e2`, `.n < 0.1`, `7 < .n`, `"a" >= .s`,
 		`.s == "é\n"`, `.s < "b"`, `.s > ""`, `.a == null`, `.a == true`, `.a <= false`, `null != .a`, `.a[0] == .5`,
@@ -44,6 +44,7 @@ var (
 // plainTexts are inputs on which the difference is in the details.
 var plainTexts = []string{
 	`{"specversion":"1.0","type":"t","data":{"payload":{"id":7,"body":"hi"},"event":"new_msg","odd key":[]},"metadata":{"phoenix_event":"new_msg","seq":6}}`,
+	`{"data":{"payload":{"id":1,"id":2},"event":"e"},"metadata":{"phoenix_event":"x","seq":{"a":1,"a":[]}}}`, `{"data":{"payload":"text"},"metadata":null}`,
 	`{"data":{"payload_base64":"AP8="}}`, `{"data":{"payload":null}}`, `{"data":[]}`, `{"data":"text"}`, `{"data":{"payload":[1,2]}}`,
 	`{"a":1,"a":{"b":2},"a":[3,[4],[[5]]]}`, `{"a":{"b":1},"a":3}`, `{"b":1,"a":{"d":1,"c":[{"z":1,"y":2,"z":3}],"é":2,"\u0064":4}}`,
 	`{"\u0061":"escaped key","n":1.0}`, `{"a":"\u00e9\ud83d\ude00\ud800\udc00x\udead\/\b\f\n\r\t\u0000\u007f\\\""}`, "{\"a\":\"\x7f\"}", "{\"x\x7f\":1,\"x\":2}",
@@ -83,10 +84,68 @@ func oracle(code *gojq.Code, text []byte) (results string, failed bool) {
 	}
 }
 
-// ours runs an expression by a filter, in each of its ways.
-func ours(f *Filter, text []byte) (results string, failed bool, complaint string) {
-	err := f.Run(context.Background(), Document{Text: text}, func(result []byte) error { results += string(result) + "\n"; return nil })
-	if plain, known := f.Plain([]byte("before"), Document{Text: text}); known {
+// A jsonSource is a Source of a text. It tells the value of a member metadata, and those that its members data and metadata have.
+type jsonSource struct {
+	text  []byte
+	known map[string]map[string]json.RawMessage
+	whole json.RawMessage // metadata
+	asked int             // how often for the text
+}
+
+func (s *jsonSource) Text() []byte {
+	s.asked++
+	return s.text
+}
+
+func (s *jsonSource) Value(outer, inner string) (value []byte, known bool) {
+	if inner == "" {
+		return s.whole, outer == "metadata" && s.whole != nil
+	}
+	value, known = s.known[outer][inner]
+	return value, known
+}
+
+// sourceOf returns the source of a text; nil: a source has no such text.
+func sourceOf(text []byte) *jsonSource {
+	members := uniqueMembers(text)
+	if members == nil {
+		return nil
+	}
+	s := &jsonSource{text: trim(text), known: map[string]map[string]json.RawMessage{}, whole: members["metadata"]}
+	for key, value := range members {
+		inner := uniqueMembers(value)
+		if inner == nil && value[0] == '{' {
+			return nil
+		}
+		if key == "data" || key == "metadata" {
+			s.known[key] = inner
+		}
+	}
+	return s
+}
+
+// uniqueMembers returns the members of an object, nil if the text is none, or has a key twice.
+func uniqueMembers(text []byte) map[string]json.RawMessage {
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	if token, err := decoder.Token(); err != nil || token != json.Delim('{') || !json.Valid(text) {
+		return nil
+	}
+	members := map[string]json.RawMessage{}
+	for decoder.More() {
+		key, _ := decoder.Token()
+		var value json.RawMessage
+		if err := decoder.Decode(&value); err != nil || members[key.(string)] != nil {
+			return nil
+		}
+		members[key.(string)] = value
+	}
+	return members
+}
+
+// ours runs an expression by a filter on a document, in each of its ways.
+func ours(f *Filter, document Document) (results string, failed bool, complaint string) {
+	err := f.Run(context.Background(), document, func(result []byte) error { results += string(result) + "\n"; return nil })
+	if plain, known := f.Plain([]byte("before"), document); known {
 		line := strings.TrimPrefix(string(plain), "before")
 		if line != "" {
 			line += "\n"
@@ -96,7 +155,7 @@ func ours(f *Filter, text []byte) (results string, failed bool, complaint string
 		}
 	}
 	first, _, any := strings.Cut(results, "\n")
-	matched, matchErr := f.Match(context.Background(), Document{Text: text})
+	matched, matchErr := f.Match(context.Background(), document)
 	if want := any && first != "null" && first != "false"; matched != want || !any && (matchErr == nil) != (err == nil) {
 		complaint = fmt.Sprintf("Match: %t, %v; Run: %q, %v", matched, matchErr, results, err)
 	}
@@ -128,15 +187,23 @@ func compilePair(expr string) (p pair, err error) {
 	return p, err
 }
 
-// compare fails unless both ways of an expression come to the same on a text.
+// compare fails unless both ways of an expression come to the same on a text, and on a source of that text.
 func compare(t *testing.T, expr string, p pair, text []byte) {
 	t.Helper()
+	compareOn(t, expr, p, text, Document{Text: text})
+	if source := sourceOf(text); source != nil {
+		compareOn(t, expr, p, text, Document{Source: source})
+	}
+}
+
+func compareOn(t *testing.T, expr string, p pair, text []byte, document Document) {
+	t.Helper()
 	want, wantFailed := oracle(p.code, text)
-	got, gotFailed, complaint := ours(p.filter, text)
+	got, gotFailed, complaint := ours(p.filter, document)
 	// What is wrong with a text that is not JSON is told in other words.
 	same := got == want || wantFailed && !json.Valid(text)
 	if !same || gotFailed != wantFailed {
-		t.Errorf("%s on %q:\ngot  %q (failed: %t)\nwant %q (failed: %t)", expr, text, got, gotFailed, want, wantFailed)
+		t.Errorf("%s on %q (by a source: %t):\ngot  %q (failed: %t)\nwant %q (failed: %t)", expr, text, document.Source != nil, got, gotFailed, want, wantFailed)
 	}
 	if complaint != "" {
 		t.Errorf("%s on %q: %s", expr, text, complaint)
@@ -273,6 +340,26 @@ func FuzzDecode(f *testing.F) {
 			t.Errorf("%q: normal form %q, want %q", text, got, written)
 		}
 	})
+}
+
+// A source is asked for its text only by an expression whose result needs more than it tells.
+func TestTextIsAskedForIfNeeded(t *testing.T) {
+	const text = `{"type":"t","data":{"payload":{"id":7},"event":"e"},"metadata":{"phoenix_event":"new_msg","seq":6}}`
+	for expr, want := range map[string]int{
+		".data.payload.id": 0, ".data.payload": 0, ".data | .payload": 0, ".metadata.phoenix_event": 0, ".metadata.seq == 6": 0, ".metadata": 0,
+		`select(.metadata.phoenix_event == "other")`: 0, `select(.metadata.phoenix_event == "new_msg")`: 1, `select(.data.payload.id > 6) | .data.event`: 0,
+		"not": 0, ". == 1": 1, ".": 1, ".type": 1, ".data.payload.id | length": 0, "length": 1, "[.data.payload, .metadata.seq]": 0, "{data}": 1, ".[0]": 2,
+	} {
+		f, err := Compile(expr, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		source := sourceOf([]byte(text))
+		_ = f.Run(t.Context(), Document{Source: source}, func([]byte) error { return nil })
+		if source.asked != want {
+			t.Errorf("%s asks for the text %d times, want %d", expr, source.asked, want)
+		}
+	}
 }
 
 func TestPlainDoesNotAllocate(t *testing.T) {
