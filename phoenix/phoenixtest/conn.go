@@ -13,15 +13,16 @@ import (
 // readBuffer is how much of what a client sends is taken in one read.
 const readBuffer = 16 << 10
 
-// A Conn is one client's WebSocket: Phoenix's transport process. Its methods may be called
-// from any goroutine.
+// A Conn is one client's WebSocket, or its long poll session: Phoenix's transport process. Its
+// methods may be called from any goroutine.
 type Conn struct {
 	srv   *Server
 	sock  *UserSocket
 	info  *ConnectInfo
 	id    string
 	ser   serializer
-	nc    net.Conn
+	poll  *pollSession // nil: a WebSocket
+	nc    net.Conn     // of a WebSocket, as the next three
 	fr    *frameReader
 	out   *bufio.Writer
 	defl  *deflater // nil: not negotiated
@@ -32,6 +33,9 @@ type Conn struct {
 
 	ended   chan struct{} // closed when nobody is there, or nobody will be
 	endOnce sync.Once
+	cutOff  chan struct{} // of a long poll session, closed to end the connections of its requests
+	cutOnce sync.Once
+	resets  atomic.Bool // they end with a TCP reset
 
 	// Owned by the transport goroutine.
 	channels map[string]*process
@@ -51,6 +55,7 @@ type envelope struct {
 	frame   wsFrame
 	leaving *process // frame is the answer to its leave, void if it was replaced meanwhile
 	raw     []byte   // to be written as it is
+	poll    *pollRequest
 	exited  *process
 	reason  string
 	order   order
@@ -75,7 +80,13 @@ func (c *Conn) init(nc net.Conn, r io.Reader) {
 	const writeBuffer = 32 << 10
 	c.nc, c.out = nc, bufio.NewWriterSize(nc, writeBuffer)
 	c.fr = &frameReader{br: bufio.NewReaderSize(r, readBuffer), limit: c.sock.MaxFrameSize}
-	c.box, c.in, c.ended = newMailbox[envelope](), make(chan inbound), make(chan struct{})
+	c.in = make(chan inbound)
+	c.initProcess()
+}
+
+// initProcess makes what a transport process has, whatever its link.
+func (c *Conn) initProcess() {
+	c.box, c.ended, c.cutOff = newMailbox[envelope](), make(chan struct{}), make(chan struct{})
 	c.channels = map[string]*process{}
 	if c.sock.ID != nil {
 		c.id = c.sock.ID(c.info)
@@ -400,6 +411,12 @@ func (c *Conn) swallow() {
 // write queues a frame for the next flush.
 func (c *Conn) write(frame wsFrame) {
 	c.srv.tapOut(c, frame)
+	if c.poll != nil {
+		if frame.op == opText || frame.op == opBinary {
+			c.poll.publish(string(frame.data))
+		}
+		return
+	}
 	compressed := c.defl != nil && frame.op < opClose
 	data := frame.data
 	if compressed {
@@ -417,7 +434,7 @@ func (s *Server) tapOut(c *Conn, f wsFrame) {
 }
 
 func (c *Conn) writeBytes(data []byte) {
-	if c.err != nil || c.hole.Load() {
+	if c.err != nil || c.hole.Load() || c.poll != nil {
 		return
 	}
 	if len(data) > c.out.Available() {
@@ -427,7 +444,7 @@ func (c *Conn) writeBytes(data []byte) {
 }
 
 func (c *Conn) flush() {
-	if c.err == nil && c.out.Buffered() > 0 && !c.hole.Load() {
+	if c.poll == nil && c.err == nil && c.out.Buffered() > 0 && !c.hole.Load() {
 		c.allowSend()
 		c.err = c.out.Flush()
 	}
@@ -448,14 +465,14 @@ func (c *Conn) ID() string { return c.id }
 // Serializer is the name of the Elixir module for the vsn that the client speaks.
 func (c *Conn) Serializer() string { return c.ser.name() }
 
-// Close sends a close frame and ends the connection.
+// Close sends a close frame and ends the connection. A long poll session has no way to say so: it is gone.
 func (c *Conn) Close(code int) { c.box.put(envelope{order: orderClose, code: code}) }
 
 // Crash does what an exception in the transport process does: close 1011 with Bandit, no
 // close frame with Cowboy.
 func (c *Conn) Crash() { c.box.put(envelope{order: orderCrash}) }
 
-// Drop ends the TCP connection at once, without a close frame.
+// Drop ends the TCP connection at once, without a close frame; of a long poll session those of its requests, and the session.
 func (c *Conn) Drop() { c.cut(orderDrop) }
 
 // Reset ends the TCP connection at once with a reset.
@@ -493,6 +510,12 @@ func (c *Conn) SendRaw(data []byte) { c.box.put(envelope{raw: data}) }
 // cut posts the order and makes sure that a transport that is busy writing obeys, too.
 func (c *Conn) cut(o order) {
 	c.box.put(envelope{order: o})
+	if c.poll != nil {
+		c.resets.Store(o == orderReset)
+		c.cutOnce.Do(func() { close(c.cutOff) })
+		c.end()
+		return
+	}
 	if o == orderReset {
 		reset(c.nc)
 	}

@@ -23,7 +23,7 @@
 //
 // The words are Phoenix's. A [UserSocket] is a socket module: who may connect,
 // and which channel serves which topic. A [Conn] is the transport process of one
-// client: one WebSocket. A [Channel] is the code of a channel; a [Socket] is what
+// client: one WebSocket, or one long poll session. A [Channel] is the code of a channel; a [Socket] is what
 // its callbacks get, the handle of one channel process, that is one joined topic
 // of one client.
 //
@@ -72,7 +72,8 @@
 //     testdata/transcripts, name it in the table of transcript_test.go, see the
 //     replay fail, then change handshake.go (who may connect), conn.go (joins,
 //     leaves, pushes, the end of a socket), process.go (the life of a channel),
-//     presence.go or pubsub.go.
+//     presence.go or pubsub.go. Long poll has the same transport process with
+//     another link, longpoll.go.
 //   - A difference between Bandit and Cowboy: a method of [Flavor], so that all
 //     of them are found in one file, flavor.go.
 //   - A new vsn: a serializer in serializer.go, and a line in newSerializer.

@@ -335,6 +335,7 @@ func respond(w http.ResponseWriter, status int, contentType, body string) {
 	} else {
 		w.Header().Set("Content-Type", contentType)
 	}
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
 	_, _ = w.Write([]byte(body)) // it fails when the client is gone already
 }

@@ -25,16 +25,18 @@ type Server struct {
 	// URL is that of the socket mounted first, without the transport: ws://host/socket.
 	URL string
 
-	tls      *tls.Config
-	flavor   Flavor
-	tap      func(Frame)
-	network  network
-	base     string // ws://host
-	mounts   map[string]*UserSocket
-	mux      *http.ServeMux
-	pubsub   pubSub
-	presence presence
-	state    serverState
+	tls     *tls.Config
+	flavor  Flavor
+	tap     func(Frame)
+	network network
+	// pollWindow is that of sockets that set none.
+	pollWindow time.Duration
+	base       string // ws://host
+	mounts     map[string]*UserSocket
+	mux        *http.ServeMux
+	pubsub     pubSub
+	presence   presence
+	state      serverState
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -63,6 +65,9 @@ func WithFlavor(f Flavor) Option { return func(s *Server) { s.flavor = f } }
 // WithTap shows every message that is read and written to a function, which is called from
 // the goroutines of the connections and must not keep the data.
 func WithTap(tap func(Frame)) Option { return func(s *Server) { s.tap = tap } }
+
+// WithPollWindow sets how long a poll waits for messages, for sockets that do not set it themselves.
+func WithPollWindow(d time.Duration) Option { return func(s *Server) { s.pollWindow = d } }
 
 // A Frame is what a tap sees.
 type Frame struct {
@@ -96,11 +101,12 @@ func NewPipeServer(app App, opts ...Option) *Server {
 }
 
 func start(app App, opts []Option, n network) (*Server, error) {
-	s := &Server{network: n, mounts: map[string]*UserSocket{}, mux: http.NewServeMux()}
+	s := &Server{network: n, pollWindow: DefaultPollWindow, mounts: map[string]*UserSocket{}, mux: http.NewServeMux()}
 	for _, opt := range opts {
 		opt(s)
 	}
 	s.state.changed = make(chan struct{})
+	s.state.sessions = map[string]*Conn{}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		respond(w, http.StatusNotFound, "", "not found")
@@ -124,7 +130,7 @@ func (s *Server) Mount(path string, sock UserSocket) {
 	if s.state.firstMount == "" {
 		s.state.firstMount = path
 	}
-	s.mounts[path] = sock.withDefaults()
+	s.mounts[path] = sock.withDefaults(s.pollWindow)
 }
 
 // Handle serves plain HTTP, with a pattern as in [http.ServeMux].
@@ -164,6 +170,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.upgrade(w, r, sock)
 		return
 	}
+	path, isLongPoll := strings.CutSuffix(strings.TrimSuffix(r.URL.Path, "/"), "/longpoll")
+	if sock, ok := s.mounts[path]; ok && isLongPoll {
+		s.longPoll(w, r, sock)
+		return
+	}
 	s.mux.ServeHTTP(w, r)
 }
 
@@ -176,7 +187,10 @@ func (s *Server) Start() error {
 	if s.tls != nil {
 		l = tls.NewListener(l, s.tls)
 	}
-	server := &http.Server{Handler: s, ErrorLog: log.New(io.Discard, "", 0)}
+	server := &http.Server{
+		Handler: s, ErrorLog: log.New(io.Discard, "", 0),
+		ConnContext: func(ctx context.Context, nc net.Conn) context.Context { return context.WithValue(ctx, connKey{}, nc) },
+	}
 	s.state.mu.Lock()
 	s.state.server, s.state.listener = server, l
 	s.state.mu.Unlock()
@@ -234,7 +248,7 @@ func (s *Server) Close() {
 type Stats struct {
 	Attempts   int // requests to connect a socket
 	Refused    int // of these, answered with no
-	Connects   int // of these, answered with 101
+	Connects   int // of these, answered with 101, or with a long poll session
 	Open       int // sockets that are connected now
 	Joins      int // phx_join messages
 	Joined     int // of these, answered with ok
@@ -250,7 +264,8 @@ type serverState struct {
 	refusal    *Refusal
 	conns      []*Conn
 	stats      Stats
-	changed    chan struct{} // closed and replaced at every change of stats
+	changed    chan struct{}    // closed and replaced at every change of stats
+	sessions   map[string]*Conn // long poll sessions by token, also those that have ended
 }
 
 // Stats returns the counts so far.
@@ -308,6 +323,9 @@ func (s *Server) register(c *Conn) bool {
 		return false
 	}
 	s.state.conns = append(s.state.conns, c)
+	if c.poll != nil {
+		s.state.sessions[c.poll.token] = c
+	}
 	s.changeLocked(func(st *Stats) { st.Connects++; st.Open++ })
 	return true
 }

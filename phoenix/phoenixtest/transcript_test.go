@@ -277,14 +277,15 @@ func httpLine(m httpMessage) string {
 // request is the HTTP message to send.
 func (m httpMessage) request() []byte {
 	var b bytes.Buffer
+	length := len(m.Body)
 	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\n", m.Method, m.Path)
 	for _, name := range m.Order {
 		fmt.Fprintf(&b, "%s: %s\r\n", name, m.Headers[name])
 	}
-	if m.Body != "" {
-		// Requests with a body were made by an HTTP library, and what it added by itself
-		// was not recorded.
-		fmt.Fprintf(&b, "host: 127.0.0.1\r\nconnection: close\r\ncontent-length: %d\r\n", len(m.Body))
+	if m.Body != "" || m.longPoll() {
+		// Requests with a body and those of long poll were made by an HTTP library, and what it
+		// added by itself was not recorded.
+		fmt.Fprintf(&b, "host: "+recordedHost+"\r\nconnection: close\r\ncontent-length: %d\r\n", length)
 	}
 	b.WriteString("\r\n" + m.Body)
 	return b.Bytes()
@@ -293,6 +294,9 @@ func (m httpMessage) request() []byte {
 var opcodes = map[string]byte{
 	"continuation": 0, "text": 1, "binary": 2, "op3": 3, "close": 8, "ping": 9, "pong": 10,
 }
+
+// longPoll tells whether a request is one of long poll.
+func (m httpMessage) longPoll() bool { return strings.Contains(m.Path, "/longpoll") }
 
 // frame is the client frame to send. A recording notes in words, in the line before, that
 // a reserved bit was set.
@@ -358,7 +362,7 @@ func restoreLong(beginning string, length int) []byte {
 func replay(t *testing.T, recording []recorded, app phoenixtest.App, flavor phoenixtest.Flavor) map[string][]string {
 	t.Helper()
 	srv := phoenixtest.NewPipeServer(app, phoenixtest.WithFlavor(flavor))
-	p := &player{t: t, srv: srv, start: time.Now(), conns: map[string]*playedConn{}}
+	p := &player{t: t, srv: srv, start: time.Now(), conns: map[string]*playedConn{}, recorded: pollTokens(recording), host: hostOf(recording)}
 	for i, r := range recording {
 		p.play(r, recording[i+1:])
 	}
@@ -383,7 +387,11 @@ type player struct {
 	start time.Time
 	conns map[string]*playedConn
 	held  []byte // frames that go out in one write with the next one
-	note  string // the last one
+	// recorded are the tokens of long poll sessions in the order in which the server gave them; given are ours.
+	recorded, given []string
+	// host is the server's, as it was when that was recorded.
+	host string
+	note string // the last one
 }
 
 // waitUntil sleeps until a moment of the recording, and until everything before it is done.
@@ -439,12 +447,74 @@ func (p *player) open(r recorded) {
 		p.t.Fatal(err)
 	}
 	c := &playedConn{t: p.t, nc: nc, br: bufio.NewReader(nc), done: make(chan struct{})}
-	p.conns[r.conn()] = c
 	m := parseHTTP(r.Data)
-	if _, err := nc.Write(m.request()); err != nil {
+	if before := p.conns[r.conn()]; before != nil { // of long poll each request is a connection
+		<-before.done
+		c.lines = before.lines
+	}
+	p.gotTokens()
+	p.conns[r.conn()] = c
+	request := bytes.Replace(m.request(), []byte(recordedHost), []byte(p.host), 1)
+	for i, token := range p.recorded {
+		if bytes.Contains(request, []byte(token)) {
+			request = bytes.ReplaceAll(request, []byte(token), []byte(p.given[i]))
+		}
+	}
+	if _, err := nc.Write(request); err != nil {
 		p.t.Fatal(err)
 	}
-	go c.read(m)
+	go func() {
+		defer close(c.done)
+		c.read(m)
+	}()
+}
+
+// gotTokens notes the tokens that the server has given.
+func (p *player) gotTokens() {
+	for _, c := range p.conns {
+		select {
+		case <-c.done:
+		default:
+			continue // its lines are still being written
+		}
+		for _, line := range c.lines {
+			if token := pollToken.FindString(line); token != "" && !slices.Contains(p.given, token) {
+				p.given = append(p.given, token)
+			}
+		}
+	}
+}
+
+// recordedHost stands for the host that a request was made to.
+const recordedHost = "recorded.host"
+
+// hostOf is the host of a recording, where the server names it.
+func hostOf(recording []recorded) string {
+	for _, r := range recording {
+		if uri := uriPattern.FindStringSubmatch(string(r.Data)); r.Dir == "server" && uri != nil {
+			return uri[1]
+		}
+	}
+	return "127.0.0.1"
+}
+
+var uriPattern = regexp.MustCompile(`http://(127\.0\.0\.1:\d+)/`)
+
+// pollToken is the token of a long poll session.
+var pollToken = regexp.MustCompile(`SFMyNTY\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+`)
+
+// pollTokens are the tokens of a recording, in the order in which the server gave them.
+func pollTokens(recording []recorded) []string {
+	var tokens []string
+	for _, r := range recording {
+		if r.Dir != "server" || r.Type != "http" {
+			continue
+		}
+		if token := pollToken.FindString(parseHTTP(r.Data).Body); token != "" && !slices.Contains(tokens, token) {
+			tokens = append(tokens, token)
+		}
+	}
+	return tokens
 }
 
 // A playedConn collects what the server does on one connection.
@@ -458,7 +528,6 @@ type playedConn struct {
 }
 
 func (c *playedConn) read(request httpMessage) {
-	defer close(c.done)
 	res, err := http.ReadResponse(c.br, nil)
 	if err != nil {
 		c.lines = append(c.lines, "no HTTP answer")
@@ -579,16 +648,25 @@ func inflate(data []byte) []byte {
 
 var (
 	phxRefPattern = regexp.MustCompile(`(\\?"phx_ref(?:_prev)?\\?":\\?")([A-Za-z0-9_-]{16})`)
-	peerPattern   = regexp.MustCompile(`("peer":"127\.0\.0\.1:)\d+`)
+	// While the one was recorded, the session of another long poll recording was still there.
+	countPattern = regexp.MustCompile(`(\\"subscribers\\":)\d`)
+	peerPattern  = regexp.MustCompile(`(\\*"peer\\*":\\*"127\.0\.0\.1:)\d+`)
 )
 
-// normalize replaces what is never twice the same: phx_refs become the number of their
-// first appearance on the connection, the ports of clients disappear.
+// normalize replaces what is never twice the same: phx_refs and the tokens of long poll sessions
+// become the number of their first appearance on the connection, the ports of clients disappear.
 func normalize(lines []string) []string {
 	refs := map[string]int{}
 	out := make([]string, len(lines))
 	for i, line := range lines {
-		if out[i] = line; !strings.Contains(line, "phx_ref") && !strings.Contains(line, `"peer"`) {
+		line = pollToken.ReplaceAllStringFunc(line, func(token string) string {
+			if _, known := refs[token]; !known {
+				refs[token] = len(refs) + 1
+			}
+			return "token" + strconv.Itoa(refs[token])
+		})
+		line = countPattern.ReplaceAllString(line, "${1}N")
+		if out[i] = line; !strings.Contains(line, "phx_ref") && !strings.Contains(line, `"peer`) && !strings.Contains(line, `peer\`) {
 			continue // spares the race detector most of the matching
 		}
 		line = peerPattern.ReplaceAllString(line, "${1}PORT")
@@ -619,7 +697,8 @@ var (
 	only2 = []string{"v2"}
 )
 
-const noLongPoll = "the server has no long poll yet"
+// lpWindow is the application as long poll was recorded.
+var lpWindow = peer.Config{PollWindow: 1500 * time.Millisecond}
 
 // scenarios claims every transcript of a server, or says why not.
 var scenarios = map[string]scenario{
@@ -667,17 +746,17 @@ var scenarios = map[string]scenario{
 	"leave":                                   {in: both},
 	"leave_join_pipelined":                    {in: both},
 	"leave_then_push":                         {in: both},
-	"longpoll_auth_token":                     {in: both, unclaimed: noLongPoll},
-	"longpoll_basic":                          {in: both, unclaimed: noLongPoll},
-	"longpoll_batch":                          {in: both, unclaimed: noLongPoll},
-	"longpoll_batch_over_100":                 {in: only2, unclaimed: noLongPoll},
-	"longpoll_binary":                         {in: only2, unclaimed: noLongPoll},
-	"longpoll_broadcast":                      {in: both, unclaimed: noLongPoll},
-	"longpoll_errors":                         {in: both, unclaimed: noLongPoll},
-	"longpoll_expired":                        {in: both, unclaimed: noLongPoll},
-	"longpoll_header_token":                   {in: both, unclaimed: noLongPoll},
-	"longpoll_kick":                           {in: both, unclaimed: noLongPoll},
-	"longpoll_malformed":                      {in: both, unclaimed: noLongPoll},
+	"longpoll_auth_token":                     {in: both, config: lpWindow},
+	"longpoll_basic":                          {in: both, config: lpWindow},
+	"longpoll_batch":                          {in: both, config: lpWindow},
+	"longpoll_batch_over_100":                 {in: only2, config: lpWindow},
+	"longpoll_binary":                         {in: only2, config: lpWindow},
+	"longpoll_broadcast":                      {in: both, config: lpWindow},
+	"longpoll_errors":                         {in: both, config: lpWindow},
+	"longpoll_expired":                        {in: both, config: lpWindow},
+	"longpoll_header_token":                   {in: both, config: lpWindow},
+	"longpoll_kick":                           {in: both, config: lpWindow},
+	"longpoll_malformed":                      {in: both, config: lpWindow},
 	"malformed_binary_empty":                  {in: only2},
 	"malformed_binary_junk":                   {in: only2},
 	"malformed_binary_kind1":                  {in: only2},

@@ -34,6 +34,7 @@ type UserSocket struct {
 	IdleTimeout  time.Duration // without data from the client; 0: the default; negative: none
 	MaxFrameSize int           // of one client frame with its header; 0: the default
 	MaxChannels  int           // joined on one socket; 0: the default; negative: no limit
+	PollWindow   time.Duration // of a long poll; 0: that of the server
 }
 
 // ConnectInfo is what a socket may know about a client that connects.
@@ -66,8 +67,11 @@ func (u *UserSocket) channel(topic string) (Route, bool) {
 	return u.Channels[i], true
 }
 
-func (u *UserSocket) withDefaults() *UserSocket {
+func (u *UserSocket) withDefaults(window time.Duration) *UserSocket {
 	d := *u
+	if d.PollWindow == 0 {
+		d.PollWindow = window
+	}
 	if d.IdleTimeout == 0 {
 		d.IdleTimeout = DefaultIdleTimeout
 	}

@@ -30,7 +30,8 @@ type Config struct {
 	MaxFrameSize int           // of a client's frame; 0: Phoenix's default
 	MaxChannels  int           // of a socket; 0: Phoenix's default
 	Compress     bool
-	CheckOrigin  bool // only localhost and 127.0.0.1 then
+	CheckOrigin  bool          // only localhost and 127.0.0.1 then
+	PollWindow   time.Duration // 0: the server's
 }
 
 // App is the recorded application with its defaults.
@@ -54,6 +55,7 @@ func (cfg Config) App() phoenixtest.App {
 			MaxFrameSize: cfg.MaxFrameSize,
 			MaxChannels:  cfg.MaxChannels,
 			Compress:     cfg.Compress,
+			PollWindow:   cfg.PollWindow,
 		}
 		if cfg.CheckOrigin {
 			user.CheckOrigin = []string{"localhost", "127.0.0.1"}

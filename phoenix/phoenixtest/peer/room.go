@@ -177,7 +177,7 @@ func (r *room) whoami(s *phoenixtest.Socket) phoenixtest.Result {
 		"uri":         info.URI,
 		"user_agent":  info.UserAgent,
 		"peer":        info.Peer,
-		"transport":   "websocket",
+		"transport":   s.Conn().Transport(),
 		"serializer":  s.Conn().Serializer(),
 		"id":          orNull(s.Conn().ID()),
 		"topic":       s.Topic(),

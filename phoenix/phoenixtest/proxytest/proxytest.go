@@ -1,9 +1,10 @@
-// Package proxytest has proxies for tests, HTTP CONNECT and SOCKS5, that connect every client to one place, whatever address
+// Package proxytest has proxies for tests, HTTP CONNECT, SOCKS5 and a gateway that passes no WebSocket, that connect every client to one place, whatever address
 // it asks for: so that names can be asked for that resolve nowhere.
 package proxytest
 
 import (
 	"bufio"
+	"context"
 	"encoding/base64"
 	"encoding/binary"
 	"io"
@@ -34,7 +35,7 @@ type Config struct {
 	Target string
 	// User and Password, if set, are asked for.
 	User, Password string
-	// Refuse is the HTTP status, or the reply code of SOCKS, that everybody gets; 0: none.
+	// Refuse is the HTTP status, or the reply code of SOCKS, that everybody gets, or of a gateway who asks for a WebSocket; 0: none.
 	Refuse int
 	// Silent answers nothing at all.
 	Silent bool
@@ -45,6 +46,10 @@ func Connect(c Config) (*Proxy, error) { return start(c, (*Proxy).serveConnect) 
 
 // SOCKS5 starts a SOCKS5 proxy.
 func SOCKS5(c Config) (*Proxy, error) { return start(c, (*Proxy).serveSOCKS5) }
+
+// Gateway starts a reverse proxy that passes HTTP requests on, and no WebSocket: it answers an upgrade with Refuse or, without that, lets it
+// through and no frame after it.
+func Gateway(c Config) (*Proxy, error) { return start(c, (*Proxy).serveGateway) }
 
 func start(c Config, serve func(p *Proxy, client net.Conn) bool) (*Proxy, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -141,6 +146,49 @@ func (p *Proxy) serveConnect(client net.Conn) bool {
 	}
 	head := http.Response{StatusCode: status, ProtoMajor: 1, ProtoMinor: 1, Request: req}
 	return head.Write(client) == nil && status == http.StatusOK
+}
+
+// serveGateway serves a client of a gateway to its end.
+func (p *Proxy) serveGateway(client net.Conn) (tunnel bool) {
+	transport := &http.Transport{DisableCompression: true, DialContext: func(_ context.Context, network, _ string) (net.Conn, error) {
+		server, err := net.Dial(network, p.config.Target)
+		if err == nil {
+			p.own(server)
+		}
+		return server, err
+	}}
+	defer transport.CloseIdleConnections()
+	for r := bufio.NewReader(client); ; {
+		req, err := http.ReadRequest(r)
+		if err != nil {
+			return false
+		}
+		p.note(req.Host)
+		isUpgrade := req.Header.Get("Upgrade") != ""
+		if isUpgrade && p.config.Refuse != 0 {
+			head := http.Response{StatusCode: p.config.Refuse, ProtoMajor: 1, ProtoMinor: 1, Request: req}
+			if head.Write(client) != nil {
+				return false
+			}
+			continue
+		}
+		req.URL.Scheme, req.URL.Host, req.RequestURI = "http", p.config.Target, ""
+		resp, err := transport.RoundTrip(req)
+		if err != nil {
+			return false
+		}
+		if isUpgrade {
+			resp.Body.Close()
+			resp.Body = http.NoBody
+		}
+		if resp.Write(client) != nil {
+			return false
+		}
+		if isUpgrade {
+			_, _ = io.Copy(io.Discard, r) // until the client has enough
+			return false
+		}
+	}
 }
 
 // The bytes of SOCKS5 (RFC 1928, RFC 1929) that are needed here.
