@@ -505,6 +505,9 @@ func logLifecycle(log *slog.Logger, ev *phoenix.Event, interval func(time.Durati
 	case *phoenix.Connecting:
 		log.Info("connecting", "uri", d.URI, "attempt", d.Attempt)
 	case *phoenix.Connected:
+		if d.Transport == phoenix.TransportLongPoll {
+			log = log.With("transport", string(d.Transport))
+		}
 		log.Info("connected", "connect", d.Took, "session", ev.Session)
 	case *phoenix.Disconnected:
 		logDisconnected(log, d, interval)

@@ -91,7 +91,7 @@ func (w *connectWatch) printConnected(ctx context.Context, up *phoenix.Event) er
 			w.printed = true
 			if text := w.out.renderer.form; text != nil {
 				text.sentences = true
-				return w.out.addLines(text.appendConnected(nil, &measured, w.session.address, "WebSocket, vsn "+w.vsn))
+				return w.out.addLines(text.appendConnected(nil, &measured, w.session.address, transportNames[measured.Transport]+", vsn "+w.vsn))
 			}
 			return w.out.print(&connected)
 		}
@@ -105,6 +105,9 @@ func (w *connectWatch) printConnected(ctx context.Context, up *phoenix.Event) er
 		connected = next.Clone()
 	}
 }
+
+// transportNames are the transports as people call them.
+var transportNames = map[phoenix.Transport]string{phoenix.TransportWebSocket: "WebSocket", phoenix.TransportLongPoll: "long poll"}
 
 // appendConnected appends what phx connect says of a connection: where it goes to, how long each stage took, and how long an answer takes.
 func (f *textForm) appendConnected(dst []byte, d *phoenix.Connected, address, how string) []byte {

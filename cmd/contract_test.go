@@ -29,6 +29,8 @@ var flagScripts = map[string]string{
 	"connect --uri":                "environment",
 	"connect --name":               "listen_signal_format",
 	"connect --param":              "params_and_headers",
+	"connect --transport":          "longpoll",
+	"connect --fallback-after":     "longpoll_auto",
 	"connect --header":             "params_and_headers",
 	"connect --join-params":        "join_params",
 	"connect --on-join":            "on_join",

@@ -127,8 +127,6 @@ func linkFailure(address string, err *phoenix.LinkError, wasUp bool) *exit.Error
 		message += ": " + detail
 	}
 	switch {
-	case err.HTTPStatus != 0 && err.Proxy == "" && strings.HasSuffix(strings.TrimSuffix(address, "/"), "/longpoll"):
-		c.hint = "phx speaks WebSocket, and no long poll: leave /longpoll out of --uri, and /websocket is appended"
 	case err.HTTPStatus == http.StatusNotFound && !isPage(err.Body):
 		c.hint = pathHint(address, c.hint)
 	}

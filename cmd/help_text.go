@@ -325,8 +325,8 @@ var signalTypes = []signalType{
 	{messageType, "payload, payload_base64", "A message of the server. In topic and event, all but A-Z, a-z, 0-9, - and _ is _. " +
 		"A binary payload is payload_base64."},
 	{"phoenix.connection.connecting", "status, uri, attempt", "A dial begins."},
-	{"phoenix.connection.connected", "status, timestamp, reconnect, connect_ms, outage_ms, dns_ms, tcp_ms, tls_ms, upgrade_ms, rtt_us",
-		"The socket is open. outage_ms after an outage; what follows it, only of phx connect: the stages, and a first heartbeat."},
+	{"phoenix.connection.connected", "status, timestamp, transport, reconnect, connect_ms, outage_ms, dns_ms, tcp_ms, tls_ms, upgrade_ms, rtt_us",
+		"The socket is open, by the transport websocket or longpoll. outage_ms after an outage; what follows it, only of phx connect: the stages, and a first heartbeat."},
 	{"phoenix.connection.disconnected", "status, reason, code, http_status, detail, uptime_ms, will_reconnect",
 		"A session has ended, or a dial failed. code is that of the close frame, http_status that of a refusal, where there is one."},
 	{"phoenix.connection.reconnecting", "status, attempt, max_attempts, delay_ms, reason", "The next dial waits for its time. max_attempts -1: no limit."},

@@ -331,6 +331,16 @@ func (m *machine) sendLeave(c *channel) (ref string) {
 	return ref
 }
 
+// leaveAll writes a leave for all that is joined, or being joined, without a wait for the answers. Long poll has no message for a close:
+// the server would keep the channels of a session until it notices that nobody polls (PROTOCOL.md, section 11).
+func (m *machine) leaveAll() {
+	for _, c := range m.order {
+		if c.state == channelJoined || c.state == channelJoining {
+			c.leaveRef = m.sendLeave(c)
+		}
+	}
+}
+
 // leave stops wanting a topic; Left follows.
 func (m *machine) leave(now time.Time, topic string) error {
 	c := m.channels[topic]
@@ -380,6 +390,9 @@ func (m *machine) closed(now time.Time, c *channel, f *frame, crash bool) {
 		}
 		m.failJoin(now, f.at, c, JoinError{Reason: reason, Response: f.payload})
 	case channelJoined:
+		if c.leaveRef != "" && !crash { // leaveAll
+			return
+		}
 		reason := ErrorReason("")
 		if crash {
 			reason = ErroredCrash

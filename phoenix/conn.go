@@ -36,7 +36,8 @@ type Conn struct {
 	// panicked has room for the first panic.
 	panicked chan *PanicError
 
-	secrets shownSecrets
+	secrets  shownSecrets
+	fallback fallback
 
 	hooks hooks
 	// seq and session are the last numbers; valid when done is closed.
@@ -51,7 +52,7 @@ func New(o Options) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	e, err := newEndpoint(o.URL, o.VSN)
+	e, err := newEndpoint(o.URL, o.VSN, o.Transport)
 	if err != nil {
 		return nil, err
 	}

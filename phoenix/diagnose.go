@@ -27,6 +27,10 @@ var errTooBig = errors.New("a message is larger than the limit")
 
 // classify makes a LinkError of what ended a dial or a session.
 func classify(stage Stage, err error) *LinkError {
+	if known := (*LinkError)(nil); errors.As(err, &known) { // it comes from a transport that has found out itself
+		e := *known
+		return &e
+	}
 	e := &LinkError{Stage: stage, Err: err}
 	if closed, ok := asClose(err); ok {
 		// 1006 is gorilla's word for an end of TCP without a close frame.
@@ -83,11 +87,14 @@ func closeAnswer(err error) (code int, ok bool) {
 // violates reports whether a session ended for what WebSocket does not allow.
 func violates(err error) bool {
 	_, isClose := asClose(err)
-	return !isClose && reasonOf(StageSession, err) == ReasonProtocolError
+	known := (*LinkError)(nil)
+	return !isClose && !errors.As(err, &known) && reasonOf(StageSession, err) == ReasonProtocolError
 }
 
 // tooBigForServer reports whether the server ended a session for a message of ours.
-func (e *LinkError) tooBigForServer() bool { return e.Code == websocket.CloseMessageTooBig }
+func (e *LinkError) tooBigForServer() bool {
+	return e.Code == websocket.CloseMessageTooBig || e.Reason == ReasonMessageTooBig && e.HTTPStatus != 0
+}
 
 // minSilence is how long nothing must have been written for an end to be taken for that of an idle session. What ends earlier ends
 // for what was written.
@@ -381,6 +388,8 @@ type shownSecrets struct {
 	params map[string][]byte
 	// past are those of earlier dials and joins, the latest last: what a server repeats may be late.
 	past []pastSecrets
+	// answers are those that the server has given us to show again: tokens of long poll sessions and cookies, the latest last.
+	answers []string
 }
 
 // pastSecrets are those of a dial, or of a join of topic.
@@ -400,6 +409,22 @@ func (s *shownSecrets) dialing(request *Redactor) {
 		s.retire(pastSecrets{Redactor: *s.request})
 	}
 	s.request = request
+}
+
+// given adds what the server has given us. What is too short for a secret is left out.
+func (s *shownSecrets) given(values ...string) {
+	const short = 8
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, v := range values {
+		if len(v) < short || slices.Contains(s.answers, v) {
+			continue
+		}
+		if len(s.answers) == maxPast {
+			s.answers = slices.Delete(s.answers, 0, 1)
+		}
+		s.answers = append(s.answers, v)
+	}
 }
 
 // joining sets those of a join.
@@ -459,6 +484,7 @@ func (s *shownSecrets) redactor(of func(topic string) bool) *Redactor {
 	if s.request != nil {
 		r.secrets = slices.Clone(s.request.secrets)
 	}
+	r.Add(s.answers...)
 	for topic, params := range s.params {
 		if of(topic) {
 			r.AddJSON(params)

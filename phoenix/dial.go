@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -51,42 +52,208 @@ func (c *Conn) dial(ctx context.Context, onControl func(kind, data string)) (tra
 		return nil, Timings{}, &LinkError{Stage: StageCredentials, Reason: reasonOf(StageCredentials, err), Err: err}
 	}
 
+	way := &route{conn: c, stages: &stages}
+	t, failed := c.dialBy(ctx, way, credentials, onControl)
+	timings, _ := stages.end()
+	if failed == nil {
+		return t, timings, nil
+	}
+	failed.Proxy = way.proxy
+	failed.redact(way.secrets())
+	c.opts.Logger.Debug("the dial failed", timings.attrs(failed.Stage)...)
+	return nil, timings, failed
+}
+
+// dialBy opens a transport of the kind that is wanted.
+func (c *Conn) dialBy(ctx context.Context, way *route, credentials Credentials, onControl func(kind, data string)) (transport, *LinkError) {
+	switch c.endpoint.transport {
+	case TransportLongPoll:
+		return c.pollOrError(c.dialLongPoll(ctx, way, credentials))
+	case TransportAuto:
+		return c.dialAuto(ctx, way, credentials, onControl)
+	}
+	return c.dialWebSocket(ctx, way, credentials, onControl)
+}
+
+// pollOrError returns t as a transport, none with an error.
+func (c *Conn) pollOrError(t *pollTransport, failed *LinkError) (transport, *LinkError) {
+	if failed != nil {
+		return nil, failed
+	}
+	return t, nil
+}
+
+// A fallback is what a connection with TransportAuto has found out. Its sockets share it.
+type fallback struct {
+	mu sync.Mutex
+	// until is when a WebSocket is tried again; zero: it passes, as far as is known.
+	until time.Time
+}
+
+// active reports whether long poll is the choice.
+func (f *fallback) active() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return time.Now().Before(f.until)
+}
+
+// passed notes that a WebSocket passes, and failed that it does not but long poll does. They report whether that is new.
+func (f *fallback) passed() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	isNew := !f.until.IsZero()
+	f.until = time.Time{}
+	return isNew
+}
+
+func (f *fallback) failed() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	isNew := f.until.IsZero()
+	f.until = time.Now().Add(webSocketAgainAfter)
+	return isNew
+}
+
+// webSocketAgainAfter is how long a connection with TransportAuto stays with long poll.
+const webSocketAgainAfter = time.Hour
+
+// dialAuto opens a WebSocket or, where that does not pass, a long poll session. The choice counts for the dials of an hour.
+func (c *Conn) dialAuto(ctx context.Context, way *route, credentials Credentials, onControl func(kind, data string)) (transport, *LinkError) {
+	if c.fallback.active() {
+		return c.pollOrError(c.dialLongPoll(ctx, way, credentials))
+	}
+	t, failed := c.dialLiveWebSocket(ctx, way, credentials, onControl)
+	if failed == nil {
+		if c.fallback.passed() {
+			c.opts.Logger.Info("a WebSocket passes again")
+		}
+		return t, nil
+	}
+	if ctx.Err() != nil || !failed.fallsBack() {
+		return nil, failed
+	}
+	failed.redact(way.secrets())
+	poll, pollFailed := c.dialLongPoll(ctx, way, credentials)
+	if pollFailed != nil {
+		return nil, pollFailed
+	}
+	if c.fallback.failed() {
+		c.opts.Logger.Info("a WebSocket does not pass: going on by long poll", "reason", failed.Error(), "again_after", webSocketAgainAfter)
+	}
+	return poll, nil
+}
+
+// fallsBack reports whether a WebSocket has failed in a way in which long poll may not: what stands between does not pass it, or the
+// server has none. A refusal is one by long poll, too, and "later" is not "never".
+func (e *LinkError) fallsBack() bool {
+	if e.Stage != StageUpgrade || e.Spoken != "" {
+		return false
+	}
+	switch e.HTTPStatus {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		return false
+	}
+	return true
+}
+
+// dialLiveWebSocket opens a WebSocket over which a heartbeat is answered.
+func (c *Conn) dialLiveWebSocket(ctx context.Context, way *route, credentials Credentials, onControl func(kind, data string)) (transport, *LinkError) {
+	patience := c.opts.FallbackAfter
+	limited, cancel := context.WithCancel(ctx)
+	defer cancel()
+	way.stages.atUpgrade(func() { time.AfterFunc(patience, cancel) })
+	t, failed := c.dialWebSocket(limited, way, credentials, onControl)
+	way.stages.atUpgrade(nil)
+	if failed == nil {
+		failed = c.checkAlive(ctx, t, patience)
+	} else if limited.Err() != nil && ctx.Err() == nil {
+		failed = &LinkError{Stage: StageUpgrade, Reason: ReasonTimeout, Err: &dialTimeout{patience}}
+	}
+	if failed != nil {
+		return nil, failed
+	}
+	return t, nil
+}
+
+// firstBeat is the ref of the heartbeat of checkAlive. Those of the machine begin with 1.
+const firstBeat = "0"
+
+// checkAlive closes a transport over which a heartbeat is not answered in time.
+func (c *Conn) checkAlive(ctx context.Context, t transport, patience time.Duration) *LinkError {
+	stop := context.AfterFunc(ctx, t.close)
+	err := c.firstHeartbeat(t, patience)
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	if err == nil {
+		return nil
+	}
+	t.close()
+	failed := classify(StageUpgrade, t.ended(err))
+	if failed.Reason == ReasonTimeout && ctx.Err() == nil {
+		failed.Reason, failed.Err = ReasonHeartbeatTimeout, &dialTimeout{patience}
+	}
+	return failed
+}
+
+// firstHeartbeat writes a heartbeat and reads its answer.
+func (c *Conn) firstHeartbeat(t transport, patience time.Duration) error {
+	data, binary, err := c.endpoint.codec.append(nil, &message{ref: firstBeat, topic: topicPhoenix, event: eventHeartbeat, payload: Payload{Data: []byte("{}")}})
+	if err == nil {
+		traceOut(c.tracer(), frameKind(binary), data)
+		err = t.write(outFrame{data: data, binary: binary})
+	}
+	if err == nil {
+		err = t.flush()
+	}
+	t.endReads(time.Now().Add(patience))
+	for err == nil {
+		var r io.Reader
+		if r, binary, err = t.next(); err != nil {
+			return err
+		}
+		if data, err = io.ReadAll(io.LimitReader(r, maxAnswer)); err != nil {
+			return err
+		}
+		if trace := c.tracer(); trace != nil {
+			trace(TraceFrame{Kind: frameKind(binary), Data: data})
+		}
+		var f frame
+		if scanned := c.endpoint.codec.scan(data, binary, &f); scanned == nil && string(f.event) == eventReply && string(f.ref) == firstBeat {
+			t.endReads(time.Time{})
+			return nil
+		}
+		c.opts.Logger.Warn("a frame came before the answer to the first heartbeat, and was dropped", "bytes", len(data))
+	}
+	return err
+}
+
+// dialWebSocket opens a WebSocket.
+func (c *Conn) dialWebSocket(ctx context.Context, way *route, credentials Credentials, onControl func(kind, data string)) (transport, *LinkError) {
+	stages := way.stages
 	var w *wire
 	var upgrade *upgradeConn
-	way := route{conn: c, stages: &stages}
+	open := func(secure bool) func(ctx context.Context, network, addr string) (net.Conn, error) {
+		return func(ctx context.Context, network, addr string) (conn net.Conn, err error) {
+			if conn, w, err = way.open(ctx, network, addr, secure, credentials.TLS); err != nil {
+				return nil, err
+			}
+			upgrade = &upgradeConn{Conn: conn}
+			return upgrade, nil
+		}
+	}
 	dialer := websocket.Dialer{
-		NetDialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			conn, err := way.dial(ctx, network, addr)
-			if err != nil {
-				return nil, err
-			}
-			stages.begin(StageUpgrade)
-			w = &wire{Conn: conn}
-			upgrade = &upgradeConn{Conn: w}
-			return upgrade, nil
-		},
-		NetDialTLSContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			conn, err := way.dial(ctx, network, addr)
-			if err != nil {
-				return nil, err
-			}
-			w = &wire{Conn: conn}
-			secure, err := handshake(ctx, w, addr, cmp.Or(credentials.TLS, c.opts.TLS))
-			if err != nil {
-				return nil, err
-			}
-			upgrade = &upgradeConn{Conn: secure}
-			return upgrade, nil
-		},
-		Subprotocols:   subprotocols(credentials),
-		ReadBufferSize: c.opts.ReadBuffer,
+		NetDialContext:    open(false),
+		NetDialTLSContext: open(true),
+		Subprotocols:      subprotocols(credentials),
+		ReadBufferSize:    c.opts.ReadBuffer,
 		// It writes the request, and nothing else.
 		WriteBufferPool: writeBuffers,
 		// A context that ends must end a dial that waits for the server's answer, too.
 		HandshakeTimeout:  c.current().ConnectTimeout,
 		EnableCompression: c.opts.Compress,
 	}
-	url, header := c.endpoint.request(credentials)
+	url, header := c.endpoint.request(credentials, TransportWebSocket)
 	c.secrets.dialing(requestSecrets(url, header, credentials))
 	stop := context.AfterFunc(ctx, func() {
 		defer c.recoverPanic(inDial)
@@ -95,7 +262,7 @@ func (c *Conn) dial(ctx context.Context, onControl func(kind, data string)) (tra
 		}
 	})
 	ws, resp, err := dialer.DialContext(httptrace.WithClientTrace(ctx, stages.trace()), url, header)
-	timings, stage := stages.end()
+	stage := stages.current()
 	if !stop() && err == nil {
 		_ = ws.Close()
 		err = ctx.Err()
@@ -103,22 +270,15 @@ func (c *Conn) dial(ctx context.Context, onControl func(kind, data string)) (tra
 	if err == nil {
 		if err = checkSubprotocol(resp.Header, offeredSubprotocols(dialer.Subprotocols, header)); err == nil {
 			_ = w.SetDeadline(time.Time{})
-			return newWSTransport(ws, w, upgrade, resp.Header, onControl), timings, nil
+			return newWSTransport(ws, w, upgrade, resp.Header, onControl), nil
 		}
 		_ = ws.Close()
 	}
-	secrets := c.secrets.all()
-	if way.via != nil {
-		secrets.AddURL(way.via.String())
-	}
 	failed := c.dialError(ctx, stage, resp, err)
-	failed.Proxy = way.proxy
 	if w != nil {
-		failed.recognize(w.head, c.endpoint.url.Scheme == "wss", secrets)
+		failed.recognize(w.head, c.endpoint.secure(), way.secrets())
 	}
-	failed.redact(secrets)
-	c.opts.Logger.Debug("the dial failed", timings.attrs(failed.Stage)...)
-	return nil, timings, failed
+	return nil, failed
 }
 
 // handshake makes TLS of the way to addr.
@@ -204,6 +364,15 @@ type stageClock struct {
 	since   time.Time
 	timings Timings
 	netConn net.Conn
+	// upgrading is called when the upgrade begins, unless it is nil.
+	upgrading func()
+}
+
+// atUpgrade sets what is called when the upgrade begins.
+func (s *stageClock) atUpgrade(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.upgrading = f
 }
 
 // begin ends the current stage and begins the next.
@@ -211,7 +380,9 @@ func (s *stageClock) begin(next Stage) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.account(time.Now())
-	s.stage = next
+	if s.stage = next; next == StageUpgrade && s.upgrading != nil {
+		s.upgrading()
+	}
 }
 
 func (s *stageClock) account(now time.Time) {
@@ -237,6 +408,13 @@ func (s *stageClock) end() (Timings, Stage) {
 	defer s.mu.Unlock()
 	s.account(time.Now())
 	return s.timings, s.stage
+}
+
+// current returns the stage under way.
+func (s *stageClock) current() Stage {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stage
 }
 
 func (s *stageClock) conn() net.Conn {
@@ -332,10 +510,13 @@ func (d *dialTurns) next(server string) {
 	d.interval(server)
 }
 
+// secure reports whether the way to the server is TLS.
+func (e *endpoint) secure() bool { return e.url.Scheme == "wss" }
+
 // server is what dials are staggered by: host and port.
 func (e *endpoint) server() string {
 	port := "80"
-	if e.url.Scheme == "wss" {
+	if e.secure() {
 		port = "443"
 	}
 	return strings.ToLower(hostPort(&e.url, port))
@@ -343,14 +524,17 @@ func (e *endpoint) server() string {
 
 // An endpoint is where to dial: Options.URL made complete.
 type endpoint struct {
+	// url is that of the WebSocket.
 	url url.URL
+	// transport is how messages travel.
+	transport Transport
 	// basicAuth is the Authorization header made of the URL's userinfo, empty without.
 	basicAuth string
 	codec     codec
 }
 
 // newEndpoint completes a URL. Its errors do not repeat the URL, which may hold secrets.
-func newEndpoint(raw, vsn string) (*endpoint, error) {
+func newEndpoint(raw, vsn string, by Transport) (*endpoint, error) {
 	if raw == "" {
 		return nil, errors.New("the URI of the socket is missing")
 	}
@@ -380,15 +564,15 @@ func newEndpoint(raw, vsn string) (*endpoint, error) {
 	if err := asciiHost(u); err != nil {
 		return nil, err
 	}
-	e := &endpoint{url: *u}
+	e := &endpoint{url: *u, transport: by}
 	if u.User != nil {
 		password, _ := u.User.Password()
 		e.basicAuth = "Basic " + base64.StdEncoding.EncodeToString([]byte(u.User.Username()+":"+password))
 		e.url.User = nil
 	}
 	e.url.Fragment = ""
-	if !namesTransport(u.Path) {
-		e.url = *e.url.JoinPath("websocket")
+	if err := e.setTransport(); err != nil {
+		return nil, err
 	}
 	query := u.Query()
 	if !query.Has("vsn") {
@@ -405,11 +589,54 @@ func newEndpoint(raw, vsn string) (*endpoint, error) {
 	return e, nil
 }
 
-// namesTransport reports whether a path ends in the name of one of Phoenix's transports. The server takes a slash at the end for
-// nothing.
-func namesTransport(path string) bool {
-	path = strings.TrimSuffix(path, "/")
-	return strings.HasSuffix(path, "/websocket") || strings.HasSuffix(path, "/longpoll")
+// The last segments of the paths of Phoenix's transports.
+const (
+	segmentWebSocket = "/websocket"
+	segmentLongPoll  = "/longpoll"
+)
+
+// setTransport settles the transport, and makes the path of the URL that of a WebSocket. The server takes a slash at its end for nothing.
+func (e *endpoint) setTransport() error {
+	path := strings.TrimSuffix(e.url.Path, "/")
+	switch e.transport {
+	case TransportWebSocket, TransportLongPoll, TransportAuto:
+	case "":
+		e.transport = TransportWebSocket
+		if strings.HasSuffix(path, segmentLongPoll) {
+			e.transport = TransportLongPoll
+		}
+	default:
+		return fmt.Errorf("the transport is %q: it can be websocket, longpoll or auto", e.transport)
+	}
+	switch {
+	case strings.HasSuffix(path, segmentWebSocket):
+	case strings.HasSuffix(path, segmentLongPoll):
+		e.url = otherSegment(e.url, segmentLongPoll, segmentWebSocket)
+	default:
+		e.url = *e.url.JoinPath(segmentWebSocket)
+	}
+	return nil
+}
+
+// otherSegment returns a URL with another last segment of its path.
+func otherSegment(u url.URL, from, to string) url.URL {
+	u.Path = strings.TrimSuffix(strings.TrimSuffix(u.Path, "/"), from) + to
+	if u.RawPath != "" {
+		u.RawPath = strings.TrimSuffix(strings.TrimSuffix(u.RawPath, "/"), from) + to
+	}
+	return u
+}
+
+// at returns the URL of a transport, without what comes with a dial.
+func (e *endpoint) at(t Transport) url.URL {
+	if t != TransportLongPoll {
+		return e.url
+	}
+	u := otherSegment(e.url, segmentWebSocket, segmentLongPoll)
+	if u.Scheme = "http"; e.secure() {
+		u.Scheme = "https"
+	}
+	return u
 }
 
 // checkHostPort refuses what url.Parse takes, and no dialer.
@@ -451,14 +678,14 @@ func appendQuery(query, more string) string {
 
 // public returns the URL without what may be a secret: its query.
 func (e *endpoint) public() string {
-	u := e.url
+	u := e.at(e.transport)
 	u.RawQuery = ""
 	return u.String()
 }
 
-// request returns the URL and the header to dial with.
-func (e *endpoint) request(c Credentials) (string, http.Header) {
-	u := e.url
+// request returns the URL and the header to dial with, for a transport.
+func (e *endpoint) request(c Credentials, t Transport) (string, http.Header) {
+	u := e.at(t)
 	// vsn stays last, as with the official client.
 	u.RawQuery = appendQuery(c.Params.Encode(), u.RawQuery)
 	header := c.Header.Clone()
@@ -496,6 +723,33 @@ type route struct {
 	proxy string
 	// via is the proxy with its userinfo; nil: none.
 	via *url.URL
+}
+
+// secrets are those of the connection, and of the proxy.
+func (r *route) secrets() *Redactor {
+	secrets := r.conn.secrets.all()
+	if r.via != nil {
+		secrets.AddURL(r.via.String())
+	}
+	return secrets
+}
+
+// open makes the network connection and, if it is to be secure, TLS on it. config may be nil. There is a wire also when TLS has failed.
+func (r *route) open(ctx context.Context, network, addr string, secure bool, config *tls.Config) (net.Conn, *wire, error) {
+	conn, err := r.dial(ctx, network, addr)
+	if err != nil {
+		return nil, nil, err
+	}
+	w := &wire{Conn: conn}
+	if !secure {
+		r.stages.begin(StageUpgrade)
+		return w, w, nil
+	}
+	encrypted, err := handshake(ctx, w, addr, cmp.Or(config, r.conn.opts.TLS))
+	if err != nil {
+		return nil, w, err
+	}
+	return encrypted, w, nil
 }
 
 // dial makes the network connection.

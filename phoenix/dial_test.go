@@ -319,7 +319,7 @@ func TestDialServer(t *testing.T) {
 		"ws://[::1]:4000/socket/websocket":    "[::1]:4000",
 		"wss://[fe80::1]/socket/websocket?a=": "[fe80::1]:443",
 	} {
-		e, err := newEndpoint(url, "2.0.0")
+		e, err := newEndpoint(url, "2.0.0", "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -338,11 +338,11 @@ func TestEndpointURL(t *testing.T) {
 		{"ws://host:4000/socket/", "ws://host:4000/socket/websocket?vsn=2.0.0"},
 		{"ws://host/socket/websocket", "ws://host/socket/websocket?vsn=2.0.0"},
 		{"ws://host/socket/websocket/", "ws://host/socket/websocket/?vsn=2.0.0"},
-		{"ws://host/socket/longpoll", "ws://host/socket/longpoll?vsn=2.0.0"},
-		{"ws://host/socket/longpoll/", "ws://host/socket/longpoll/?vsn=2.0.0"},
-		{"ws://host/socket/longpoll?a=1", "ws://host/socket/longpoll?a=1&vsn=2.0.0"},
-		{"ws://host/socket/longpoll/?vsn=2.0.0&a=1", "ws://host/socket/longpoll/?vsn=2.0.0&a=1"},
-		{"ws://host/longpoll", "ws://host/longpoll?vsn=2.0.0"},
+		{"ws://host/socket/longpoll", "http://host/socket/longpoll?vsn=2.0.0"},
+		{"ws://host/socket/longpoll/", "http://host/socket/longpoll?vsn=2.0.0"},
+		{"ws://host/socket/longpoll?a=1", "http://host/socket/longpoll?a=1&vsn=2.0.0"},
+		{"ws://host/socket/longpoll/?vsn=2.0.0&a=1", "http://host/socket/longpoll?vsn=2.0.0&a=1"},
+		{"ws://host/longpoll", "http://host/longpoll?vsn=2.0.0"},
 		{"ws://host/socket/nolongpoll", "ws://host/socket/nolongpoll/websocket?vsn=2.0.0"},
 		{"ws://host/longpoll/socket", "ws://host/longpoll/socket/websocket?vsn=2.0.0"},
 		{"ws://host", "ws://host/websocket?vsn=2.0.0"},
@@ -357,12 +357,12 @@ func TestEndpointURL(t *testing.T) {
 		{"ws://host/socket?vsn=2.0.9&a=1", "ws://host/socket/websocket?vsn=2.0.9&a=1"},
 		{"ws://user:pass@host/socket", "ws://host/socket/websocket?vsn=2.0.0"},
 	} {
-		e, err := newEndpoint(c.raw, "2.0.0")
+		e, err := newEndpoint(c.raw, "2.0.0", "")
 		if err != nil {
 			t.Errorf("%s: %v", c.raw, err)
 			continue
 		}
-		if got, _ := e.request(Credentials{}); got != c.want {
+		if got, _ := e.request(Credentials{}, e.transport); got != c.want {
 			t.Errorf("%s: dials %s, want %s", c.raw, got, c.want)
 		}
 	}
@@ -379,7 +379,7 @@ func TestEndpointVersion(t *testing.T) {
 		{"ws://host/socket?vsn=1.0.0", "2.0.0", codecV1{}},
 		{"ws://host/socket?vsn=1.0.0&vsn=2.0.0", "1.0.0", codecV2{}},
 	} {
-		e, err := newEndpoint(c.raw, c.vsn)
+		e, err := newEndpoint(c.raw, c.vsn, "")
 		if err != nil || e.codec != c.want {
 			t.Errorf("%s with %s: codec %T, error %v, want %T", c.raw, c.vsn, e.codec, err, c.want)
 		}
@@ -405,7 +405,7 @@ func TestEndpointErrors(t *testing.T) {
 		"ws://::1:4000/socket?token=hunter2",
 		"ws://::1/socket?token=hunter2",
 	} {
-		_, err := newEndpoint(raw, "2.0.0")
+		_, err := newEndpoint(raw, "2.0.0", "")
 		if err == nil || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%q: error %v", raw, err)
 		}
@@ -413,12 +413,12 @@ func TestEndpointErrors(t *testing.T) {
 }
 
 func TestEndpointRequest(t *testing.T) {
-	e, err := newEndpoint("ws://user:p%40ss@host/socket?a=1", "2.0.0")
+	e, err := newEndpoint("ws://user:p%40ss@host/socket?a=1", "2.0.0", "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := Credentials{Params: url.Values{"token": {"a&b"}}, Header: http.Header{"X-Key": {"1", "2"}}}
-	got, header := e.request(c)
+	got, header := e.request(c, TransportWebSocket)
 	if want := "ws://host/socket/websocket?token=a%26b&a=1&vsn=2.0.0"; got != want {
 		t.Errorf("dials %s, want %s", got, want)
 	}
@@ -435,7 +435,7 @@ func TestEndpointRequest(t *testing.T) {
 		t.Errorf("shows %s, want %s", got, want)
 	}
 	c.Header.Set("Authorization", "Bearer x")
-	if _, header = e.request(c); header.Get("Authorization") != "Bearer x" {
+	if _, header = e.request(c, TransportWebSocket); header.Get("Authorization") != "Bearer x" {
 		t.Error("the URL's userinfo beats a header that was given")
 	}
 }

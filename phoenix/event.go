@@ -126,6 +126,8 @@ type Connecting struct {
 type Connected struct {
 	// Reconnect says that there was a session before.
 	Reconnect bool
+	// Transport is that of the session: TransportWebSocket or TransportLongPoll.
+	Transport Transport
 	// Took is the time from the start of the dial to the open socket.
 	Took time.Duration
 	// Outage is how long the connection had no socket, for a reconnect.
@@ -481,6 +483,8 @@ const (
 // A Status is a snapshot of a connection.
 type Status struct {
 	Link LinkStatus
+	// Transport is that of the session, empty without one.
+	Transport Transport
 	// Session counts the successful connects.
 	Session int
 	// Retries counts the retries since the link was last stable.
@@ -525,6 +529,9 @@ func (c *Conn) status(ctx context.Context) (Status, error) {
 
 func (m *machine) status() Status {
 	s := Status{Link: m.linkStatus(), Session: m.session, Retries: m.link.retries}
+	if s.Link == StatusConnected {
+		s.Transport = m.link.transport
+	}
 	for _, c := range m.order {
 		cs := ChannelStatus{Topic: c.Topic, State: c.state.String(), Unanswered: c.unanswered}
 		if c.state == channelJoined {

@@ -25,6 +25,8 @@ type linkState struct {
 	outage time.Time
 	// longUp says that the session has been up for stableAfter.
 	longUp bool
+	// transport is that of the session, or of the last one.
+	transport Transport
 	// cause is why we dropped the session.
 	cause *LinkError
 	// unowed is the size of the largest message of the session that is no push, or a push that has ended without an answer.
@@ -63,7 +65,7 @@ func (m *machine) startDial(now time.Time) {
 }
 
 // dialed begins a session: the socket is open. The dial waited for its turn before it began. False means that nobody wants it any more: close it, and call dialFailed.
-func (m *machine) dialed(now time.Time, waited time.Duration, t Timings) bool {
+func (m *machine) dialed(now time.Time, waited time.Duration, t Timings, by Transport) bool {
 	if m.phase != dialing {
 		return false
 	}
@@ -74,8 +76,9 @@ func (m *machine) dialed(now time.Time, waited time.Duration, t Timings) bool {
 	m.written = 0
 	m.draining = false
 	m.link.upAt, m.link.known, m.link.longUp, m.link.cause = now, moment{now, m.slept}, false, nil
+	m.link.transport = by
 	m.link.unowed, m.link.burst, m.link.answered = 0, time.Time{}, time.Time{}
-	c := &Connected{Reconnect: again, Took: now.Sub(m.link.dialedAt) - waited, Timings: t}
+	c := &Connected{Reconnect: again, Transport: by, Took: now.Sub(m.link.dialedAt) - waited, Timings: t}
 	if c.Reconnect {
 		c.Outage = now.Sub(m.link.lostAt)
 	}
@@ -219,6 +222,9 @@ func (m *machine) close(now time.Time) {
 		m.setPhase(closing)
 		m.out.hangUp = hangUpDrop
 	case up:
+		if m.link.transport == TransportLongPoll {
+			m.leaveAll()
+		}
 		m.setPhase(closing)
 		m.beat.stop()
 		m.out.hangUp = hangUpClose

@@ -291,7 +291,7 @@ func (l *loop) dialEnded(now time.Time, r dialResult) {
 	switch {
 	case r.err != nil:
 		s.m.dialFailed(now, r.err)
-	case s.m.dialed(now, r.waited, r.timings):
+	case s.m.dialed(now, r.waited, r.timings, r.transport.kind()):
 		arrived := l.arrived
 		if s == l.dealer.sockets[0] {
 			arrived = nil

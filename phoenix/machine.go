@@ -155,6 +155,8 @@ const (
 type outFrame struct {
 	data   []byte
 	binary bool
+	// join says that it is a phx_join, which holds up what follows it (rule 10).
+	join bool
 }
 
 // A note is a log record.
@@ -354,7 +356,7 @@ func (m *machine) write(msg *message) (frame uint64, size int) {
 		m.note(slog.LevelError, "a message could not be encoded", "topic", msg.topic, "event", msg.event, "error", err)
 		return 0, 0
 	}
-	m.out.frames = append(m.out.frames, outFrame{data, binary})
+	m.out.frames = append(m.out.frames, outFrame{data, binary, msg.event == eventJoin})
 	m.written++
 	return m.written, len(data)
 }

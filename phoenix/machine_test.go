@@ -18,7 +18,7 @@ func upMachine(t *testing.T, topic string) (*machine, time.Time) {
 		stableAfter: 10 * time.Second, reconnectAfter: Steps(time.Second), rejoinAfter: Steps(time.Second),
 	}, new(shared))
 	m.start(now)
-	m.dialed(now, 0, Timings{})
+	m.dialed(now, 0, Timings{}, TransportWebSocket)
 	if err := m.join(now, Channel{Topic: topic}); err != nil {
 		t.Fatal(err)
 	}

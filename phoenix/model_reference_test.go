@@ -362,7 +362,7 @@ func (r *reference) onConnecting(d *Connecting) {
 func (r *reference) onConnected(d *Connected) {
 	l := &r.link
 	r.require(r.cause.name == causeDialed && l.phase == dialing, "connected in phase %d", l.phase)
-	want := Connected{Reconnect: l.session > r.cfg.sessions+1, Took: r.now.Sub(l.dialedAt) - r.cause.waited}
+	want := Connected{Reconnect: l.session > r.cfg.sessions+1, Transport: TransportWebSocket, Took: r.now.Sub(l.dialedAt) - r.cause.waited}
 	if want.Reconnect {
 		want.Outage = r.now.Sub(l.lostAt)
 	}

@@ -225,7 +225,7 @@ func (d *modelDriver) dialEnds(roll int) {
 func (d *modelDriver) connected() {
 	wanted := false
 	waited := time.Duration(d.rng.Int64N(int64(d.now.Sub(d.ref.link.dialedAt)) + 1))
-	d.do(cause{name: causeDialed, waited: waited}, func() { wanted = d.m.dialed(d.now, waited, Timings{}) })
+	d.do(cause{name: causeDialed, waited: waited}, func() { wanted = d.m.dialed(d.now, waited, Timings{}, TransportWebSocket) })
 	if !wanted {
 		d.do(cause{name: causeDialFailed}, func() { d.m.dialFailed(d.now, nil) })
 	}

@@ -22,6 +22,12 @@ type Options struct {
 	URL string
 	// VSN is the version of the wire format, "2.0.0" (the default) or "1.0.0". One in URL wins.
 	VSN string
+	// Transport is how messages travel, whatever the path of URL ends in. Default: TransportLongPoll where that ends in "/longpoll", else
+	// TransportWebSocket.
+	Transport Transport
+	// FallbackAfter bounds, with TransportAuto, the wait for the answer to an upgrade, and then for that to a heartbeat, before the
+	// session is opened by long poll. Default 2.5 s.
+	FallbackAfter time.Duration
 	// Credentials is called before every dial, so that tokens can rotate. Nil: none. It may block; its context ends with
 	// ConnectTimeout.
 	Credentials func(context.Context) (Credentials, error)
@@ -59,7 +65,7 @@ type Options struct {
 	// MaxMessage is the size in bytes of the largest message accepted; a larger one ends the session with close code
 	// 1009. Default 64 MiB.
 	MaxMessage int64
-	// Compress offers permessage-deflate to the server, which may decline. MaxMessage is about what comes out of it.
+	// Compress offers permessage-deflate to the server, or gzip with long poll; it may decline. MaxMessage is about what comes out of it.
 	Compress bool
 	// Skip, if set, is asked for every message of a channel, on the goroutine that reads, before its payload is looked at; true
 	// drops it. It must not keep its arguments.
@@ -94,6 +100,16 @@ type Options struct {
 	// goes out is as it goes.
 	Trace func(TraceFrame)
 }
+
+// A Transport is a way in which messages travel.
+type Transport string
+
+// The transports. TransportAuto is a WebSocket or, where that does not pass, long poll: see [Options.FallbackAfter].
+const (
+	TransportWebSocket Transport = "websocket"
+	TransportLongPoll  Transport = "longpoll"
+	TransportAuto      Transport = "auto"
+)
 
 // NoHeartbeat is the Options.HeartbeatInterval that switches heartbeats off. Phoenix closes a socket on which it has read
 // nothing for 60 s, and nobody finds a link that is half open: on Linux TCP_USER_TIMEOUT is not set, either.
@@ -152,8 +168,12 @@ type TraceFrame struct {
 // Effective returns o as [New] takes it, with the defaults filled in, or the error that New would return. Nothing is made of it.
 func (o Options) Effective() (Options, error) {
 	o, err := o.withDefaults()
+	if err != nil {
+		return o, err
+	}
+	e, err := newEndpoint(o.URL, o.VSN, o.Transport)
 	if err == nil {
-		_, err = newEndpoint(o.URL, o.VSN)
+		o.Transport = e.transport
 	}
 	return o, err
 }
@@ -170,6 +190,7 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	setDefault(&o.HeartbeatTimeout, 10*time.Second)
 	setDefault(&o.StableAfter, 10*time.Second)
+	setDefault(&o.FallbackAfter, 2500*time.Millisecond)
 	setDefault(&o.MaxMessage, 64<<20)
 	setDefault(&o.ReadBuffer, 4<<10)
 	if o.ReconnectAfter == nil {
@@ -184,6 +205,7 @@ func (o Options) withDefaults() (Options, error) {
 	for name, d := range map[string]time.Duration{
 		"connect timeout": o.ConnectTimeout, "reply timeout": o.ReplyTimeout, "heartbeat interval": o.HeartbeatInterval,
 		"heartbeat timeout": o.HeartbeatTimeout, "stable time": o.StableAfter, "longest outage": o.MaxOutage,
+		"time before the fallback": o.FallbackAfter,
 	} {
 		if d < 0 && (beats || name != "heartbeat interval") {
 			return o, fmt.Errorf("the %s is negative: %v", name, d)

@@ -31,7 +31,7 @@ func (c *Conn) proxy() (*url.URL, error) {
 	u := c.endpoint.url
 	u.RawQuery = ""
 	// What decides about proxies has rules for http and https.
-	if u.Scheme = "http"; c.endpoint.url.Scheme == "wss" {
+	if u.Scheme = "http"; c.endpoint.secure() {
 		u.Scheme = "https"
 	}
 	via, err := c.opts.Proxy(&http.Request{Method: http.MethodGet, URL: &u, Host: u.Host, Header: http.Header{}})

@@ -56,7 +56,7 @@ func (c *Conn) startSession(t transport, out *outbox, arrived chan struct{}) *se
 // write is the writer: it owns the write half until the outbox ends or a write fails.
 func (s *session) write(trace func(TraceFrame)) error {
 	for {
-		job, ok := s.out.take()
+		job, ok := s.out.take(s.transport.batch())
 		if !ok {
 			return nil
 		}
@@ -76,7 +76,9 @@ func (s *session) write(trace func(TraceFrame)) error {
 			return err
 		}
 		if job.close {
-			traceOut(trace, "close", strconv.AppendInt(nil, int64(job.code), 10))
+			if s.transport.kind() == TransportWebSocket {
+				traceOut(trace, "close", strconv.AppendInt(nil, int64(job.code), 10))
+			}
 			return s.transport.writeClose(job.code, time.Now().Add(closeTimeout))
 		}
 	}
@@ -108,7 +110,7 @@ func (s *session) end(err error, heartbeat time.Duration) (*LinkError, uint64) {
 	}
 	// A heartbeat is written in each interval, unless we were stopped.
 	silence := min(s.transport.receivedAt().Sub(s.out.wroteAt()), s.transport.receivedAt().Sub(s.began))
-	if link.endsIdle() && silence >= minSilence && (heartbeat == NoHeartbeat || silence < heartbeat) {
+	if s.transport.kind() == TransportWebSocket && link.endsIdle() && silence >= minSilence && (heartbeat == NoHeartbeat || silence < heartbeat) {
 		link.Silence = silence
 	}
 	link.redact(s.secrets.all())
@@ -466,14 +468,22 @@ func (o *outbox) change(f func()) {
 	wake(o.more)
 }
 
-// take waits for something to write. False: there is no more.
-func (o *outbox) take() (writeJob, bool) {
+// take waits for something to write, and takes up to so many frames of it; 0: all. False: there is no more.
+func (o *outbox) take(limit int) (writeJob, bool) {
 	for {
 		o.mu.Lock()
 		job := o.job
 		if len(job.frames) > 0 || len(job.pongs) > 0 || job.close {
 			wasFull := o.bytes > maxBacklog
 			o.job, o.bytes = writeJob{}, 0
+			if limit > 0 && len(job.frames) > limit {
+				o.job.frames, o.job.close, o.job.code = job.frames[limit:], job.close, job.code
+				job.frames, job.close = job.frames[:limit:limit], false
+				for _, f := range o.job.frames {
+					o.bytes += len(f.data)
+				}
+				wasFull = wasFull && o.bytes <= maxBacklog
+			}
 			o.taken += uint64(len(job.frames))
 			if !job.close {
 				o.takenAt = time.Now()

@@ -260,7 +260,7 @@ func tellJob(j writeJob) string {
 // wantJob takes what there is to write, which must not have to be waited for.
 func wantJob(t *testing.T, o *outbox, want string) {
 	t.Helper()
-	job, ok := o.take()
+	job, ok := o.take(0)
 	if got := tellJob(job); !ok || got != want {
 		t.Errorf("took %q (%v), want %q", got, ok, want)
 	}
@@ -280,7 +280,7 @@ func TestOutboxTakesAll(t *testing.T) {
 		t.Errorf("%d frames attempted, want 2", n)
 	}
 	o.end()
-	if job, ok := o.take(); ok {
+	if job, ok := o.take(0); ok {
 		t.Errorf("took %q after the end", tellJob(job))
 	}
 }
@@ -298,7 +298,7 @@ func TestOutboxEnd(t *testing.T) {
 	if n, waiting := o.attempted(), o.backlog(); n != 1 || waiting != 0 {
 		t.Errorf("%d frames attempted and %d bytes waiting, want 1 and none", n, waiting)
 	}
-	if _, ok := o.take(); ok {
+	if _, ok := o.take(0); ok {
 		t.Error("something was left")
 	}
 }
@@ -309,7 +309,7 @@ func TestOutboxBoundsPongs(t *testing.T) {
 	for i := range 100 {
 		o.pong(fmt.Sprint(i))
 	}
-	job, _ := o.take()
+	job, _ := o.take(0)
 	if n := len(job.pongs); n != maxPongs || job.pongs[0] != "84" || job.pongs[n-1] != "99" {
 		t.Errorf("pongs %v", job.pongs)
 	}
@@ -329,7 +329,7 @@ func TestOutboxRoom(t *testing.T) {
 	if n := o.backlog(); n != maxBacklog+1 {
 		t.Errorf("backlog of %d bytes", n)
 	}
-	_, _ = o.take()
+	_, _ = o.take(0)
 	select {
 	case <-o.room:
 	default:
@@ -348,7 +348,7 @@ func TestOutboxWakesWriter(t *testing.T) {
 		o := newOutbox(make(chan struct{}, 1))
 		took := make(chan bool)
 		go func() {
-			_, ok := o.take()
+			_, ok := o.take(0)
 			took <- ok
 		}()
 		change(o)

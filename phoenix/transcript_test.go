@@ -512,7 +512,7 @@ func (p *transcriptReplay) answered(l *transcriptLine) error {
 	}
 	if answer.Status == http.StatusSwitchingProtocols {
 		p.expect("connected")
-		p.run(func() { p.m.dialed(p.now, 0, Timings{}) })
+		p.run(func() { p.m.dialed(p.now, 0, Timings{}, TransportWebSocket) })
 		return nil
 	}
 	p.over = true

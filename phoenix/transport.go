@@ -24,6 +24,11 @@ import (
 
 // A transport is one open link that carries messages. One goroutine reads and one writes; close may be called by a third.
 type transport interface {
+	// kind is TransportWebSocket or TransportLongPoll.
+	kind() Transport
+	// batch is how many frames are written at once at most; 0: any number. Of those behind them it is certain that they have not been
+	// written.
+	batch() int
 	// next waits for the next message and returns a reader of it.
 	next() (message io.Reader, binary bool, err error)
 	// ended explains an error of next or of a read of its message, after which nothing may be read.
@@ -89,6 +94,10 @@ func newWSTransport(ws *websocket.Conn, w *wire, u *upgradeConn, answer http.Hea
 	extensions := strings.Join(answer.Values("Sec-Websocket-Extensions"), ",")
 	return &wsTransport{ws: ws, wire: w, upgrade: u, onControl: onControl, conn: u.Conn, compress: strings.Contains(extensions, "permessage-deflate")}
 }
+
+func (t *wsTransport) kind() Transport { return TransportWebSocket }
+
+func (t *wsTransport) batch() int { return 0 }
 
 func (t *wsTransport) next() (io.Reader, bool, error) {
 	kind, r, err := t.ws.NextReader()
@@ -325,10 +334,7 @@ func (w *wire) probe() bool {
 	}
 	w.draining--
 	now := time.Now()
-	empty, known := nothingArrived(w.Conn)
-	if b, ok := w.Conn.(interface{ Buffered() int }); ok { // it is no socket of the system, and can say so itself
-		empty, known = b.Buffered() == 0, true
-	}
+	empty, known := w.empty()
 	if empty || w.draining == 0 {
 		w.endDrain(now, empty)
 		return false
@@ -340,6 +346,14 @@ func (w *wire) probe() bool {
 	}
 	_ = w.Conn.SetReadDeadline(until)
 	return !known
+}
+
+// empty reports whether there is nothing to read, not even the end, and whether that is known.
+func (w *wire) empty() (empty, known bool) {
+	if b, ok := w.Conn.(interface{ Buffered() int }); ok { // it is no socket of the system, and can say so itself
+		return b.Buffered() == 0, true
+	}
+	return nothingArrived(w.Conn)
 }
 
 // wokenByDrain is called after a read has met a deadline, and reports whether that was set for a drain.

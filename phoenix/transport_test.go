@@ -218,7 +218,7 @@ func TestInternationalHost(t *testing.T) {
 	for url, want := range map[string]string{
 		"ws://bücher.test/socket": "bücher", "wss://Bücher.test:4443/socket": "bücher", "ws://plain.test": "",
 	} {
-		e, err := newEndpoint(url, "2.0.0")
+		e, err := newEndpoint(url, "2.0.0", "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -226,10 +226,10 @@ func TestInternationalHost(t *testing.T) {
 			t.Errorf("%s: host %s", url, host)
 		}
 	}
-	if e, err := newEndpoint("wss://bücher.test:4443/socket", "2.0.0"); err != nil || e.server() != "xn--bcher-kva.test:4443" {
+	if e, err := newEndpoint("wss://bücher.test:4443/socket", "2.0.0", ""); err != nil || e.server() != "xn--bcher-kva.test:4443" {
 		t.Errorf("server %v, error %v", e, err)
 	}
-	if _, err := newEndpoint("ws://bü\u2028cher.test/socket", "2.0.0"); err == nil {
+	if _, err := newEndpoint("ws://bü\u2028cher.test/socket", "2.0.0", ""); err == nil {
 		t.Error("a host that is no name is taken")
 	}
 }

@@ -85,6 +85,7 @@ func appendConnectionData(dst []byte, ev *phoenix.Event) []byte {
 func appendConnected(dst []byte, d *phoenix.Connected, at time.Time) []byte {
 	dst = appendText(dst, "status", "connected")
 	dst = appendText(dst, "timestamp", at.UTC().Format(timeLayout))
+	dst = appendText(dst, "transport", string(d.Transport))
 	dst = appendBool(dst, "reconnect", d.Reconnect)
 	dst = appendMillis(dst, "connect_ms", d.Took)
 	if d.Reconnect {

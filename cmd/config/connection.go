@@ -35,7 +35,9 @@ type Connection struct {
 	// logging.
 	Logger *slog.Logger
 
-	transport, vsn                      string
+	vsn                                 string
+	transport                           phoenix.Transport
+	fallbackAfter                       time.Duration
 	joinParams                          *secret.Source
 	onJoin                              []onJoin
 	resume                              []Resume
@@ -46,7 +48,7 @@ type Connection struct {
 	reconnect, jitter                   bool
 	maxOutage                           time.Duration
 	maxRetriesFrom, reconnectFrom       option.Origin
-	maxOutageFrom                       option.Origin
+	maxOutageFrom, transportFrom        option.Origin
 	reconnectAfter, rejoinAfter         []time.Duration
 	maxMessage                          int64
 	compress, requireWSS                bool
@@ -140,8 +142,9 @@ func (c *Connection) identityOptions() []option.Option {
 			About: "Take messages on topics that nobody joined, too, as the data of GraphQL subscriptions by Absinthe comes."},
 		{Key: "required", Value: option.BoolKind.To(&c.Required, "true"),
 			About: "Whether others count on the connection: it gates readiness, and phx serve ends when its retries are exhausted."},
-		{Key: "transport", Value: transportKind.To(&c.transport, "websocket"), Example: "websocket",
-			About: "How frames travel."},
+		{Flag: "transport", Env: "PHX_TRANSPORT", Key: "transport", Value: transportKind.To(&c.transport, string(phoenix.TransportWebSocket)), From: &c.transportFrom, Example: "auto",
+			Usage: "how messages travel: `websocket`, longpoll, or auto: long poll where a WebSocket does not pass. A --uri that ends in /longpoll chooses that",
+			About: "How messages travel: websocket, longpoll, or auto: long poll where a WebSocket does not pass. Without it, a uri that ends in /longpoll chooses that."},
 		{Flag: "vsn", Key: "vsn", Value: option.Choice(&c.vsn, builtIn.VSN, "1.0.0"), Example: "2.0.0",
 			Usage: "`VERSION` of the wire format: 2.0.0 or 1.0.0",
 			About: "Version of the wire format."},
@@ -153,6 +156,9 @@ func (c *Connection) timingOptions() []option.Option {
 		{Flag: "connect-timeout", Key: "connect_timeout_msec", Value: option.MsecKind.To(&c.ConnectTimeout, builtIn.ConnectTimeout.String()), Example: "5s",
 			Usage: "`TIME` for a dial, from DNS to upgrade",
 			About: "Milliseconds for a dial, from DNS to upgrade."},
+		{Flag: "fallback-after", Key: "fallback_after_msec", Value: option.MsecKind.To(&c.fallbackAfter, builtIn.FallbackAfter.String()), Example: "5s",
+			Usage: "`TIME` for a WebSocket to open, and for the answer to a heartbeat on it, before long poll is tried (--transport auto)",
+			About: "Milliseconds for a WebSocket to open, and for the answer to a heartbeat on it, before long poll is tried (transport: auto)."},
 		{Flag: "timeout", Key: "reply_timeout_msec", Value: option.MsecKind.To(&c.ReplyTimeout, builtIn.ReplyTimeout.String()), Example: "5s",
 			Usage: "`TIME` for the reply to one join or push",
 			About: "Milliseconds for the reply to one join or push."},
@@ -196,6 +202,10 @@ func (c *Connection) Build(stdin *secret.Stdin) (phoenix.Options, error) {
 			return phoenix.Options{}, err
 		}
 	}
+	transport := c.transport
+	if c.transportFrom == option.FromDefault {
+		transport = "" // the URI decides
+	}
 	retries, failFast := c.retries()
 	var maxOutage time.Duration
 	if retries != 0 {
@@ -204,6 +214,8 @@ func (c *Connection) Build(stdin *secret.Stdin) (phoenix.Options, error) {
 	return phoenix.Options{
 		URL:               c.URI,
 		VSN:               c.vsn,
+		Transport:         transport,
+		FallbackAfter:     c.fallbackAfter,
 		Credentials:       c.credentials,
 		ConnectTimeout:    c.ConnectTimeout,
 		ReplyTimeout:      c.ReplyTimeout,
@@ -234,7 +246,7 @@ func (c *Connection) complete() error {
 	if options, err = options.Effective(); err != nil {
 		return err
 	}
-	c.heartbeatTimeout = options.HeartbeatTimeout
+	c.heartbeatTimeout, c.transport = options.HeartbeatTimeout, options.Transport
 	return nil
 }
 

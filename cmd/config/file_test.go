@@ -230,7 +230,7 @@ func TestFileErrors(t *testing.T) {
 		{only("uri: [SECRET]"), "phx.yaml:2:12: this is a map or a list, and should be one value"},
 		{only("vsn: 3.0.0"), `phx.yaml:2:12: vsn "3.0.0" is none of 2.0.0, 1.0.0`},
 		{only("vsn: '${KEY}'"), `phx.yaml:2:12: vsn "${KEY}" is none of 2.0.0, 1.0.0`},
-		{only("transport: longpoll"), `phx.yaml:2:18: transport "longpoll" is not supported: phx speaks websocket only`},
+		{only("transport: carrier"), `phx.yaml:2:18: transport "carrier" is none of websocket, longpoll, auto`},
 		{only("jitter: perhaps"), `phx.yaml:2:15: "perhaps" is neither true nor false`},
 		{only("required: 1"), `phx.yaml:2:17: "1" is neither true nor false`},
 		{only("max_retries: many"), `phx.yaml:2:20: max_retries "many" is not a number of retries: -1 or more`},

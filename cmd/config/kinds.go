@@ -13,17 +13,14 @@ import (
 	"phx/cmd/internal/option"
 	"phx/cmd/internal/secret"
 	"phx/cmd/internal/strictyaml"
+	"phx/phoenix"
 	"phx/router"
 	"phx/signal"
 )
 
-// transportKind is the one transport that there is.
-var transportKind = option.Kind[string]{Name: "websocket", Schema: option.ChoiceShape("websocket"), Parse: func(text string) (string, error) {
-	if text != "websocket" {
-		return "", errors.New("is not supported: phx speaks websocket only")
-	}
-	return text, nil
-}}
+// transportKind is of the ways in which messages travel.
+var transportKind = option.ChoiceKind(func(text string) (phoenix.Transport, error) { return phoenix.Transport(text), nil },
+	string(phoenix.TransportWebSocket), string(phoenix.TransportLongPoll), string(phoenix.TransportAuto))
 
 var formatKind = option.ChoiceKind(signal.ParseFormat, signal.Formats()...)
 

@@ -21,7 +21,7 @@ func (c *Connection) networkOptions() []option.Option {
 			About:   "URL of a proxy: http, socks5 or socks5h. The default is as $HTTPS_PROXY, $HTTP_PROXY and $NO_PROXY say.",
 			Example: "http://proxy.example.com:3128"},
 		{Flag: "compress", Group: option.Connecting, Value: option.Switch(&c.compress),
-			Usage: "offer compression (permessage-deflate) to the server: less on the wire, more work"},
+			Usage: "offer compression (permessage-deflate, gzip with long poll) to the server: less on the wire, more work"},
 		{Flag: "require-wss", Key: "require_wss", Value: option.Switch(&c.requireWSS),
 			Usage: "refuse a ws:// URI, unless it is that of this machine",
 			About: "Refuse a ws:// URI, which is not encrypted, unless it is that of this machine. Without it, credentials on such a link are warned of."},

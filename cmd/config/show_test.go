@@ -81,6 +81,7 @@ connections:
       insecure_skip_verify: false
     proxy: http://***:***@proxy:3128
     connect_timeout_msec: 10000
+    fallback_after_msec: 2500
     reply_timeout_msec: 10000
     heartbeat_interval_msec: 7000
     heartbeat_timeout_msec: 7000

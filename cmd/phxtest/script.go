@@ -65,6 +65,7 @@ func commands() map[string]func(ts *testscript.TestScript, neg bool, args []stri
 		"receiver":   Positive(cmdReceiver),
 		"nats":       Positive(cmdNATS),
 		"proxy":      Positive(cmdProxy),
+		"gateway":    Positive(cmdGateway),
 		"stranger":   Positive(cmdStranger),
 	}
 }

@@ -132,6 +132,7 @@ func cmdServe(ts *testscript.TestScript, args []string) {
 	s.phoenix = server
 	s.closers = append(s.closers, server.Close)
 	ts.Setenv("PHX_URI", server.URL)
+	ts.Setenv("SERVER_ADDR", server.Addr())
 }
 
 // serverVerbs are what the command server can do.
@@ -299,6 +300,26 @@ func cmdProxy(ts *testscript.TestScript, args []string) {
 	ts.Setenv("PROXY_ADDR", p.Addr)
 }
 
+// cmdGateway starts a reverse proxy in front of the server of PHX_URI, through which no WebSocket passes, and sets GATEWAY_ADDR:
+//
+//	gateway STATUS
+//
+// STATUS is how an upgrade is answered; 0: it is let through, and no frame behind it.
+func cmdGateway(ts *testscript.TestScript, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: gateway STATUS")
+	}
+	target, err := url.Parse(ts.Getenv("PHX_URI"))
+	ts.Check(err)
+	refuse, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	p, err := proxytest.Gateway(proxytest.Config{Target: target.Host, Refuse: refuse})
+	ts.Check(err)
+	s := &sceneOf(ts).servers
+	s.closers = append(s.closers, p.Close)
+	ts.Setenv("GATEWAY_ADDR", p.Addr)
+}
+
 // tlsServers are the servers that serve-tls knows: what is special about their certificate, or about what they ask for.
 var tlsServers = map[string]func(c *x509.Certificate, config *tls.Config){
 	"good":    func(*x509.Certificate, *tls.Config) {},
@@ -419,10 +440,6 @@ var strangers = map[string]func(net.Conn){
 	"tls":   answer("\x15\x03\x01\x00\x02\x02\x46"),
 	"http2": answer("\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x64"),
 	"echo":  func(nc net.Conn) { _, _ = io.Copy(nc, nc) },
-
-	// longpoll is Phoenix's other transport.
-	"longpoll": answer("HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: 43\r\n\r\n" +
-		`{"messages":[],"status":410,"token":"SFMy"}`),
 
 	// cache answers 101, and with the key of somebody else.
 	"cache": answer("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: x\r\n\r\n"),

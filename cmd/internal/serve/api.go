@@ -40,6 +40,8 @@ type Connection struct {
 	Status string `json:"status"`
 	// URI has no query and no userinfo.
 	URI string `json:"uri"`
+	// Transport is websocket or longpoll, empty unless it is connected.
+	Transport string `json:"transport,omitempty"`
 	// Session counts successful connects; Attempt is the number of the current dial in a row of failures.
 	Session int `json:"session"`
 	Attempt int `json:"attempt"`

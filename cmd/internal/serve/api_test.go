@@ -154,7 +154,7 @@ var varying = regexp.MustCompile(`"(since|joined_at|time)":"\d{4}-\d\d-\d\dT\d\d
 func fixed(answer string) string { return varying.ReplaceAllString(answer, "X") }
 
 const (
-	joinedJSON  = `{"name":"backend","status":"connected",X,"session":1,"attempt":0,X,"required":true,"channels":[{"topic":"room:lobby","state":"joined",X}],X}`
+	joinedJSON  = `{"name":"backend","status":"connected",X,"transport":"websocket","session":1,"attempt":0,X,"required":true,"channels":[{"topic":"room:lobby","state":"joined",X}],X}`
 	stoppedJSON = `{"name":"backend","status":"disconnected",X,"session":1,"attempt":0,X,"required":true,"channels":[],X}`
 	unknownJSON = `{"error":{"message":"serve has no connection \"x\"","hint":"` + "`phx ctl list`" + ` shows those it has","exit_code":1}}`
 )
@@ -202,7 +202,7 @@ func TestCalls(t *testing.T) {
 		{"POST", c + "/backend/restart", "", 200, ``, ""},
 		{"GET", c + "/backend?wait=joined", "", 200, strings.ReplaceAll(joinedJSON, `"session":1`, `"session":Y`), ""},
 		{"POST", c, `{"name":"b","uri":"${URI}"}`, 201, ``, ""},
-		{"GET", c + "/b?wait=connected&timeout=1m", "", 200, `{"name":"b","status":"connected",X,"session":1,"attempt":0,X,"required":true,"channels":[],X}`, ""},
+		{"GET", c + "/b?wait=connected&timeout=1m", "", 200, `{"name":"b","status":"connected",X,"transport":"websocket","session":1,"attempt":0,X,"required":true,"channels":[],X}`, ""},
 		{"DELETE", c + "/b", "", 200, `{"name":"b","status":"removed"}`, ""},
 		{"GET", c + "/b", "", 404, strings.ReplaceAll(unknownJSON, `"x\"`, `"b\"`), ""},
 	}

@@ -51,7 +51,7 @@ func (b *Bridge) Connection(ctx context.Context, name string) (Connection, error
 // describe returns a status as the API has it. Times are as exact as those of signals.
 func (b *Bridge) describe(s phoenix.ConnectionStatus) Connection {
 	d := Connection{
-		Name: s.Name, Status: string(s.Link), URI: s.URI, Session: s.Session, Since: s.Since.UTC().Truncate(time.Microsecond),
+		Name: s.Name, Status: string(s.Link), URI: s.URI, Transport: string(s.Transport), Session: s.Session, Since: s.Since.UTC().Truncate(time.Microsecond),
 		Required: s.Required, Channels: make([]Channel, len(s.Channels)), Counters: map[string]uint64{}, Shard: b.shard.String(),
 	}
 	if s.Link == phoenix.StatusConnecting {

@@ -6,8 +6,11 @@ defmodule PhoenixAppWeb.Endpoint do
     error_handler: {PhoenixAppWeb.UserSocket, :handle_error, []}
   ]
 
-  socket "/socket", PhoenixAppWeb.UserSocket, websocket: @websocket, auth_token: true
-  socket "/plain", PhoenixAppWeb.UserSocket, websocket: @websocket
+  # A poll waits no longer than this for messages, so that a client soon notices that its session has ended.
+  @longpoll [connect_info: [:x_headers, :uri], window_ms: 2_000]
+
+  socket "/socket", PhoenixAppWeb.UserSocket, websocket: @websocket, longpoll: @longpoll, auth_token: true
+  socket "/plain", PhoenixAppWeb.UserSocket, websocket: @websocket, longpoll: @longpoll
   socket "/idle", PhoenixAppWeb.UserSocket, websocket: [timeout: 1_000] ++ @websocket
 
   plug Plug.Parsers, parsers: [:json], json_decoder: Jason
