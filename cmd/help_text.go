@@ -260,7 +260,7 @@ func formattingHelp() *page {
 	flags.VisitAll(p.option)
 	p.paragraph("--jq sees what --output would print; --until, --fail-on and --where see the default format. They are in gojq's jq, see https://jqlang.org/manual; numbers keep their spelling unless they are calculated with. " +
 		"The environment, files, modules and other records (env, $ENV, import, input) are not available. halt ends the command with 0, halt_error with its message on stderr and its code, 5 by default; " +
-		"debug and stderr write to the log. A record on which an expression fails, or comes to no result within a second, is left out and counted, and the exit code is 5 in the end. `phx ctl` prints what phx serve answers, with the same options.")
+		"debug and stderr write to the log. A record on which an expression fails, or comes to no result within a second (and one more for each MiB of the record), is left out and counted, and the exit code is 5 in the end. `phx ctl` prints what phx serve answers, with the same options.")
 	p.heading("Formats, each with the same message, indented")
 	for i, name := range signal.Formats() {
 		format := signal.Format(i)

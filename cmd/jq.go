@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/itchyny/gojq"
+
 	"phx/cmd/internal/exit"
 	"phx/cmd/internal/jq"
 	"phx/cmd/internal/option"
@@ -16,15 +18,30 @@ import (
 	"phx/signal"
 )
 
-// filterLimit is how long a filter may take for its next result.
+// filterLimit is how long a filter may take for its next result, on a record of usual size.
 const filterLimit = time.Second
 
-// compileFilter compiles the expression given with option. Its variables are those of the command, and what it debugs is logged.
+// compileFilter compiles the expression given with option. Its variables are those of the command, whose values are in no error, and what
+// it debugs is logged.
 func (o *outputOptions) compileFilter(option, expr string, log *slog.Logger) (*jq.Filter, error) {
 	return jq.Compile(expr, jq.Options{
-		Source: option, Variables: o.Variables, Limit: filterLimit,
+		Source: option, Variables: o.Variables, Limit: filterLimit, Redact: redactValues(o.Variables),
 		Debug: func(text []byte) { log.Warn("debug: " + string(text)) },
 	})
+}
+
+// redactValues returns what takes the values of variables out of a text; nil if there is none.
+func redactValues(variables []jq.Variable) func(text string) string {
+	if len(variables) == 0 {
+		return nil
+	}
+	var values phoenix.Redactor
+	for _, v := range variables {
+		if text, err := gojq.Marshal(v.Value); err == nil {
+			values.AddJSON(text)
+		}
+	}
+	return values.Redact
 }
 
 // halted returns how an expression that halts ends its command, nil if err is something else.

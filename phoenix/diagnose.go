@@ -384,8 +384,8 @@ type shownSecrets struct {
 	mu sync.Mutex
 	// request has those of the last dial.
 	request *Redactor
-	// params are those of the last join of each topic that is wanted.
-	params map[string][]byte
+	// joins are those of the last join of each topic that is wanted: its params, and behind them the payloads of its pushes.
+	joins map[string][][]byte
 	// past are those of earlier dials and joins, the latest last: what a server repeats may be late.
 	past []pastSecrets
 	// answers are those that the server has given us to show again: tokens of long poll sessions and cookies, the latest last.
@@ -427,20 +427,24 @@ func (s *shownSecrets) given(values ...string) {
 	}
 }
 
-// joining sets those of a join.
-func (s *shownSecrets) joining(topic string, params Payload) {
+// joining sets those of a join: its params, and the payloads of [Channel.OnJoin].
+func (s *shownSecrets) joining(topic string, params Payload, onJoin []Push) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !bytes.Equal(s.params[topic], params.Data) {
+	texts := [][]byte{bytes.Clone(params.Data)}
+	for _, p := range onJoin {
+		texts = append(texts, bytes.Clone(p.Payload.Data))
+	}
+	if !slices.EqualFunc(s.joins[topic], texts, bytes.Equal) {
 		s.over(topic)
 	}
-	if len(params.Data) <= len("{}") {
+	if len(onJoin) == 0 && len(params.Data) <= len("{}") {
 		return
 	}
-	if s.params == nil {
-		s.params = map[string][]byte{}
+	if s.joins == nil {
+		s.joins = map[string][][]byte{}
 	}
-	s.params[topic] = bytes.Clone(params.Data)
+	s.joins[topic] = texts
 }
 
 // left makes those of a topic past.
@@ -452,13 +456,15 @@ func (s *shownSecrets) left(topic string) {
 
 // over is left, with mu held.
 func (s *shownSecrets) over(topic string) {
-	params := s.params[topic]
-	if params == nil {
+	texts := s.joins[topic]
+	if texts == nil {
 		return
 	}
-	delete(s.params, topic)
+	delete(s.joins, topic)
 	past := pastSecrets{topic: topic}
-	past.AddJSON(params)
+	for _, text := range texts {
+		past.AddJSON(text)
+	}
 	s.retire(past)
 }
 
@@ -477,6 +483,19 @@ func (s *shownSecrets) of(topic string) *Redactor {
 	return s.redactor(func(other string) bool { return other == topic })
 }
 
+// ofPushes returns a redactor of what the pushes of [Channel.OnJoin] hold.
+func (s *shownSecrets) ofPushes() *Redactor {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := &Redactor{}
+	for _, texts := range s.joins {
+		for _, text := range texts[1:] {
+			r.AddJSON(text)
+		}
+	}
+	return r
+}
+
 func (s *shownSecrets) redactor(of func(topic string) bool) *Redactor {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -485,9 +504,11 @@ func (s *shownSecrets) redactor(of func(topic string) bool) *Redactor {
 		r.secrets = slices.Clone(s.request.secrets)
 	}
 	r.Add(s.answers...)
-	for topic, params := range s.params {
+	for topic, texts := range s.joins {
 		if of(topic) {
-			r.AddJSON(params)
+			for _, text := range texts {
+				r.AddJSON(text)
+			}
 		}
 	}
 	for _, past := range s.past {

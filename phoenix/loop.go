@@ -534,8 +534,9 @@ func (c *Conn) joinInput(ctx context.Context, channel *Channel) (in joinInput, e
 		return in, err
 	}
 	// Before they are joined by what Resume returns, which is no secret.
-	c.secrets.joining(channel.Topic, in.params)
-	if in.onJoin, err = c.pushesOnJoin(ctx, channel); err != nil {
+	in.onJoin, err = c.pushesOnJoin(ctx, channel)
+	c.secrets.joining(channel.Topic, in.params, in.onJoin)
+	if err != nil {
 		return in, err
 	}
 	in.resumed, err = resumeFrom(ctx, channel, &in.params)
@@ -673,9 +674,13 @@ var ownRefs = regexp.MustCompile(`^\[\s*(?:null|"[0-9]*")\s*,\s*(?:null|"[0-9]*"
 // trace shows a frame to Options.Trace, which is set.
 func (c *Conn) trace(f TraceFrame) {
 	defer namePanic(inTrace)
-	if !f.Out && f.Kind != "close" { // which has a code and no words
+	if f.Kind != "close" { // which has a code and no words
+		secrets := c.secrets.ofPushes()
+		if !f.Out {
+			secrets = c.secrets.all()
+		}
 		refs := ownRefs.Find(f.Data)
-		f.Data = append(slices.Clip(refs), c.Redact(string(f.Data[len(refs):]))...)
+		f.Data = append(slices.Clip(refs), secrets.Redact(string(f.Data[len(refs):]))...)
 	}
 	c.opts.Trace(f)
 }

@@ -136,7 +136,7 @@ type Channel struct {
 	// OnJoin is called before every join of the topic, behind Params; nil: no pushes. What it returns is pushed right after the join
 	// was accepted, before anything else on the channel; Topic and Index of a Push do not count. These pushes are a part of the
 	// join: when one is answered with another status than "ok", or not in time, the channel is left, is Errored, and is joined again
-	// as after a refused join. It may block.
+	// as after a refused join. What is in their payloads is a secret, as what is in params. It may block.
 	OnJoin func(context.Context) ([]Push, error)
 	// Resume is called before every join of the topic, behind OnJoin; nil: nothing. The members of the JSON object that it returns
 	// take the place of params with the same names, and Joined tells of them, so they must not be secret. Nil: none. It may block.

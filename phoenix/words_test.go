@@ -138,11 +138,11 @@ func TestPastSecrets(t *testing.T) {
 	var s shownSecrets
 	request := func(token string) *Redactor { return &Redactor{secrets: []string{token}} }
 	s.dialing(request("token-one"))
-	s.joining("room:a", JSON(`{"k":"param-one"}`))
-	s.joining("room:a", JSON(`{"k":"param-two"}`))
+	s.joining("room:a", JSON(`{"k":"param-one"}`), nil)
+	s.joining("room:a", JSON(`{"k":"param-two"}`), nil)
 	s.dialing(request("token-two"))
 	s.left("room:a")
-	s.joining("room:b", JSON(`{"k":"param-three"}`))
+	s.joining("room:b", JSON(`{"k":"param-three"}`), nil)
 	const all = "token-one token-two param-one param-two param-three"
 	if got := s.all().Redact(all); got != "... ... ... ... ..." {
 		t.Errorf("of all that was shown, this is left: %s", got)
@@ -152,13 +152,22 @@ func TestPastSecrets(t *testing.T) {
 	}
 	for range 3 { // the same again is nothing new
 		s.dialing(request("token-two"))
-		s.joining("room:b", JSON(`{"k":"param-three"}`))
+		s.joining("room:b", JSON(`{"k":"param-three"}`), nil)
 	}
 	if len(s.past) != 3 {
 		t.Errorf("past are %v", s.past)
 	}
+	push := []Push{{Payload: JSON(`{"k":"pushed-one"}`)}}
+	s.joining("room:d", JSON("{}"), push)
+	s.joining("room:d", JSON("{}"), append(push, Push{Payload: JSON(`{"k":"pushed-two"}`)}))
+	if got := s.of("room:d").Redact("pushed-one pushed-two param-three"); got != "... ... param-three" {
+		t.Errorf("of what was pushed at joins, this is left: %s", got)
+	}
+	if got := s.ofPushes().Redact("pushed-one pushed-two param-three"); got != "... ... param-three" {
+		t.Errorf("of what is pushed at joins, this is left: %s", got)
+	}
 	for i := range 2 * maxPast {
-		s.joining("room:c", JSON(fmt.Sprintf(`{"k":"param-%d"}`, i)))
+		s.joining("room:c", JSON(fmt.Sprintf(`{"k":"param-%d"}`, i)), nil)
 	}
 	if len(s.past) != maxPast || s.all().Redact("param-one param-63 param-62") != "param-one ... ..." {
 		t.Errorf("%d are past", len(s.past))

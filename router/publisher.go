@@ -561,6 +561,9 @@ func (r *rule) countOverrun(log *slog.Logger) {
 	}
 }
 
+// errSubscriber stands for the error of a subscription's Where, which may show values that are its subscriber's secret.
+var errSubscriber = errors.New("the expression of a subscription failed on it")
+
 // errOverrun is the error of a Where that took too long.
 var errOverrun = errors.New("it took longer than a second")
 
@@ -582,7 +585,7 @@ func (r *rule) satisfies(line []byte, connection string, log *slog.Logger) bool 
 		// It would hold up the connections again and again, and only this subscriber wants it.
 		r.subscriber.end(fmt.Errorf("the expression of the subscription was given up: %w", err))
 	default:
-		r.logFailure(log, slog.LevelDebug, connection, err)
+		r.logFailure(log, slog.LevelDebug, connection, errSubscriber)
 	}
 	return false
 }

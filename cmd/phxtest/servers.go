@@ -451,7 +451,7 @@ var strangers = map[string]func(net.Conn){
 	// rude has channels, each with a message, and answers neither a leave nor a close; curt hangs up at a close.
 	"rude": upgrade("", func(nc net.Conn) { _, _ = io.Copy(io.Discard, channels(nc)) }), // until the client hangs up
 	"curt": upgrade("", func(nc net.Conn) { channels(nc) }),
-	// noise sends a million frames that are no messages, and late as many replies that nothing waits for; then they close.
+	// noise sends twenty thousand frames that are no messages, and late as many replies that nothing waits for; then they close.
 	"noise": upgrade("", flood("\x81\x01x")),
 	"late":  upgrade("", flood(textFrame(`[null,"99","phoenix","phx_reply",{"status":"ok","response":{}}]`))),
 	// gateway closes at once with the code that says that what is behind it failed.
@@ -522,12 +522,12 @@ func answer(text string) func(net.Conn) {
 	}
 }
 
-// flood sends a frame a million times, for the most part before it has waited for something, and closes with 1000.
+// flood sends a frame twenty thousand times, for the most part before it has waited for something, and closes with 1000.
 func flood(frame string) func(net.Conn) {
 	return func(nc net.Conn) {
-		const at = 1000
+		const at, times = 1000, 20
 		frames := strings.Repeat(frame, at)
-		for range at - 1 {
+		for range times - 1 {
 			if _, err := io.WriteString(nc, frames); err != nil {
 				return
 			}

@@ -56,7 +56,7 @@ func Bind(expr string, variables []Variable) string {
 	var definitions []byte
 	for _, v := range variables {
 		definitions = append(appendValue(definitions, v.Value), " as $"...)
-		definitions = append(append(definitions, v.Name...), " | "...)
+		definitions = append(append(definitions, v.Name...), " |\n"...) // an error shows the line of its place, and no value
 	}
 	return string(definitions) + expr
 }
@@ -67,8 +67,11 @@ type Options struct {
 	Source string
 	// Variables have different names.
 	Variables []Variable
-	// Limit bounds the time to the next result, or to the end; 0: none.
+	// Limit bounds the time to the next result, or to the end; 0: none. It holds for a document of less than 1 MiB, and is as much
+	// longer for each MiB: what is slow is to be the expression, and not what it is run on.
 	Limit time.Duration
+	// Redact takes the values of variables out of the text of an error; nil: they are no secrets.
+	Redact func(text string) string
 	// Debug gets what debug and stderr are applied to; nil: there are no such functions.
 	Debug func(text []byte)
 }
@@ -97,6 +100,7 @@ const sourceLevels = 2
 type Filter struct {
 	source string
 	limit  time.Duration
+	redact func(text string) string
 	// plain is what of the expression needs no decoding; nil: nothing. rest is what follows it; nil: nothing. code is all.
 	plain      plain
 	scans      bool // see scans
@@ -115,7 +119,7 @@ func Compile(expr string, o Options) (*Filter, error) {
 	for _, v := range o.Variables {
 		c.constants["$"+v.Name] = v.Value
 	}
-	f := &Filter{source: o.Source, limit: o.Limit, runners: sync.Pool{New: func() any { return new(runner) }}}
+	f := &Filter{source: o.Source, limit: o.Limit, redact: o.Redact, runners: sync.Pool{New: func() any { return new(runner) }}}
 	plain, rest := c.split(query)
 	f.plain, f.scans = plain, scans(plain)
 	if plain != nil && rest != nil {
@@ -242,12 +246,15 @@ type Halt struct {
 
 func (h *Halt) Error() string { return "the expression halts" }
 
-var (
-	// errSlow ends what takes longer than the limit.
-	errSlow = errors.New("no result within a second, so it was stopped")
-	// errFirst ends a run after its first result.
-	errFirst = errors.New("the first result is enough")
-)
+// A slowError ends what takes longer than this limit.
+type slowError time.Duration
+
+func (e slowError) Error() string {
+	return fmt.Sprintf("no result within %v, so it was stopped", time.Duration(e))
+}
+
+// errFirst ends a run after its first result.
+var errFirst = errors.New("the first result is enough")
 
 // A runner runs a filter. It is not safe for concurrent use.
 type runner struct {
@@ -336,7 +343,8 @@ func (f *Filter) run(ctx context.Context, r *runner, document Document, emit fun
 	if err != nil {
 		return err
 	}
-	l := r.limit(ctx, f.limit)
+	limit := f.limit * time.Duration(1+len(document.Text)>>20)
+	l := r.limit(ctx, limit)
 	results := code.RunWithContext(l.ctx, input, f.values...)
 	for {
 		l.start()
@@ -346,7 +354,7 @@ func (f *Filter) run(ctx context.Context, r *runner, document Document, emit fun
 			return nil
 		}
 		if err, isErr := value.(error); isErr {
-			return runError(ctx, l.spent, err)
+			return f.runError(ctx, l, err)
 		}
 		if err := emit(value); err != nil {
 			return err
@@ -354,8 +362,8 @@ func (f *Filter) run(ctx context.Context, r *runner, document Document, emit fun
 	}
 }
 
-// runError returns the error of a run from gojq's.
-func runError(ctx context.Context, slow bool, err error) error {
+// runError returns the error of a run within l from gojq's.
+func (f *Filter) runError(ctx context.Context, l *limitedContext, err error) error {
 	switch halt := (*gojq.HaltError)(nil); {
 	case errors.As(err, &halt):
 		message, isString := halt.Value().(string)
@@ -365,8 +373,10 @@ func runError(ctx context.Context, slow bool, err error) error {
 		return &Halt{Code: halt.ExitCode(), Message: message}
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case slow:
-		return errSlow
+	case l.spent:
+		return slowError(l.limit)
+	case f.redact != nil:
+		return errors.New(f.redact(err.Error()))
 	}
 	return err
 }
@@ -407,7 +417,7 @@ type limitedContext struct {
 
 // limit returns a context that ends with ctx, or by the limit.
 func (r *runner) limit(ctx context.Context, limit time.Duration) *limitedContext {
-	if l := r.limited; l != nil && l.parent == ctx && !l.spent && l.ctx.Err() == nil {
+	if l := r.limited; l != nil && l.parent == ctx && l.limit == limit && !l.spent && l.ctx.Err() == nil {
 		return l
 	}
 	if r.limited != nil && r.limited.cancel != nil {

@@ -239,7 +239,7 @@ func TestRunaway(t *testing.T) {
 			for range 2 {
 				start := time.Now()
 				err := f.Run(t.Context(), Document{Text: []byte("{}")}, func([]byte) error { return nil })
-				if took := time.Since(start); err != errSlow || took != 4*step {
+				if took := time.Since(start); err != slowError(time.Second) || took != 4*step {
 					t.Errorf("%s: %v after %v", expr, err, took)
 				}
 				if err := f.Run(t.Context(), Document{Text: []byte(`{"stop":true}`)}, func([]byte) error { return nil }); err != nil {
@@ -265,6 +265,56 @@ func TestRunaway(t *testing.T) {
 			t.Errorf("%v after %d results", err, results)
 		}
 	})
+}
+
+// TestLimitOfLargeRecords: the time for the next result is longer by the limit for each MiB of the record, on which an expression has more to
+// do. The time for decoding is none of it.
+func TestLimitOfLargeRecords(t *testing.T) {
+	const step = 100 * time.Millisecond
+	o := Options{Limit: time.Second, Debug: func([]byte) { time.Sleep(step) }}
+	for _, tt := range []struct {
+		steps, size int
+		want        error
+	}{
+		{9, 0, nil},
+		{15, 0, slowError(time.Second)},
+		{15, 1<<20 - 100, slowError(time.Second)},
+		{19, 1 << 20, nil},
+		{25, 1 << 20, slowError(2 * time.Second)},
+		{35, 3 << 20, nil},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			text := `[` + strings.Repeat("1,", tt.steps) + `"` + strings.Repeat("x", tt.size) + `"]`
+			const expr = "reduce (.[] | numbers) as $n (0; . + ($n | debug))"
+			f, err := Compile("try ("+expr+") catch 0", o) // it cannot be caught
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				if err := f.Run(t.Context(), Document{Text: []byte(text)}, func([]byte) error { return nil }); err != tt.want {
+					t.Errorf("%v on %d bytes: %v, want %v", time.Duration(tt.steps)*step, tt.size, err, tt.want)
+				}
+				if err := f.Run(t.Context(), Document{Text: []byte("[1]")}, func([]byte) error { return nil }); err != nil {
+					t.Errorf("a small record behind it: %v", err)
+				}
+			}
+		})
+	}
+}
+
+// TestErrorsHaveNoValues: what the caller says is taken out of an error, whether the expression throws it or gojq shows it.
+func TestErrorsHaveNoValues(t *testing.T) {
+	v, err := TextVariable("key", "s3cret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := Options{Variables: []Variable{v}, Redact: func(text string) string { return strings.ReplaceAll(text, "s3cret", "...") }}
+	for _, expr := range []string{"error($key)", "$key.x", "$key | tonumber", "{($key): 1} | .[0]", `"a\($key)" | error`} {
+		_, err := run(t, expr, "1", o)
+		if err == nil || strings.Contains(err.Error(), "s3cret") || !strings.Contains(err.Error(), "...") {
+			t.Errorf("%s: %v", expr, err)
+		}
+	}
 }
 
 func TestRunEndsWithItsContext(t *testing.T) {

@@ -40,6 +40,9 @@ var secretSlots = map[string]string{
 	"join":       `jn9Tb5Zk3Fm"<é`,
 	"join_deep":  `jd4Yc8Wp6Dn\&`,
 	"secret":     `sp7Ls3Gv5Xr"+é`,
+	"on_join":    `oj7Rd2Pz5Cf"+é`,
+	"arg":        `ag4Jt8Vw2Qe"+&`,
+	"argjson":    `aj6Ns3Hk9Xb<"é`,
 	"hook_pass":  "hp5Kw9Bd2Jt&/",
 	"hook_query": "hq8Nf4Rz7Cx+",
 	"hook_head":  `hh3Pv6Ms9Qy"=`,
@@ -119,6 +122,10 @@ type given struct {
 	t       *testing.T
 	dir     string
 	environ []string
+	// openArgs says that arguments are secrets, which no program can keep out of its command line.
+	openArgs bool
+	// onJoin says that the config has on_join.
+	onJoin bool
 }
 
 // newGiven gives the secrets. In uri, the two %s are where the userinfo and the value of a query go; proxy is the address of one, if there is.
@@ -196,7 +203,9 @@ func (g *given) start(args ...string) *phxRun {
 	if err != nil {
 		g.t.Error(err)
 	}
-	noLeak(g.t, "/proc/PID/cmdline", string(line))
+	if !g.openArgs {
+		noLeak(g.t, "/proc/PID/cmdline", string(line))
+	}
 	go func() {
 		_ = p.cmd.Wait() // how it ended is no question here
 		p.stdout.End()
@@ -252,6 +261,9 @@ func TestNoSecretComesOut(t *testing.T) {
 				if f.args[0] != "connect" {
 					args = append(args, "--join-params", "@"+g.write("join.given", `{"k":`+quote(secretSlots["join"])+`,"deep":[{"k":`+quote(secretSlots["join_deep"])+`}]}`))
 				}
+				if f.onJoin {
+					args = append(args, "--on-join", "sync @"+g.write("on_join.given", `{"k":`+quote(secretSlots["on_join"])+`}`))
+				}
 				if f.args[0] == "listen" {
 					args = append(args, "--resume", "since=.data.payload.id", "--resume-file", g.path("cursors"), "--ready-file", g.path("ready"))
 				}
@@ -283,6 +295,10 @@ func (g *given) config(way, hook string) string {
 	login := url.UserPassword("me", secretSlots["hook_pass"]).String()
 	g.environ = append(g.environ, "GIVEN_HOOK="+strings.Replace(hook, "://", "://"+login+"@", 1)+"/?key="+url.QueryEscape(secretSlots["hook_query"]))
 	from := func(slot string) string { return secretWays[way](g, slot) }
+	onJoin := "[]"
+	if g.onJoin {
+		onJoin = `[{event: sync, payload: {k: "${` + g.inEnviron("on_join") + `}"}}]`
+	}
 	through := ""
 	if strings.Contains(strings.Join(g.environ, "\n"), "GIVEN_PROXY=") {
 		through = `    proxy: "${GIVEN_PROXY}"` + "\n"
@@ -299,6 +315,7 @@ connections:
         params: {k: "${`+g.inEnviron("join")+`}", deep: [{k: "${`+g.inEnviron("join_deep")+`}"}]}
         secret_params: {s: `+from("secret")+`}
         resume: {since: .data.payload.id}
+        on_join: `+onJoin+`
 `+through+`    reconnect_after_msec: [1]
     rejoin_after_msec: [1]
     max_retries: 20
@@ -341,6 +358,7 @@ func TestNoSecretComesOutOfServe(t *testing.T) {
 				t.Parallel()
 				uri, proxy := f.start(t, "join", "join_deep", "secret")
 				g := newGiven(t, uri, proxy)
+				g.onJoin = f.onJoin
 				p := g.start("serve", "-f", g.config(way, startHook(t)), "-v", "--trace")
 				p.await(t, f.want)
 				if f.session != nil {
@@ -415,6 +433,46 @@ func TestNoSecretComesOutOfControl(t *testing.T) {
 				t.Error("the sink's program has no environment")
 			}
 		})
+	}
+}
+
+// TestNoValueOfAVariableComesOut has every expression of a command fail on values of --arg and --argjson.
+func TestNoValueOfAVariableComesOut(t *testing.T) {
+	uri, _ := (&failing{session: friend}).start(t)
+	for _, format := range []string{"text", "json"} {
+		g := newGiven(t, uri, "")
+		g.openArgs = true
+		variables := []string{
+			"--arg", "a", secretSlots["arg"], "--argjson", "j", `{"deep":[` + quote(secretSlots["argjson"]) + `]}`, "-v", "--log-format", format,
+		}
+		expect := func(want string, args ...string) {
+			t.Helper()
+			if got := g.run(append(args, variables...)...); !regexp.MustCompile(want).MatchString(got) {
+				t.Errorf("phx %s: no %q in %s", args, want, got)
+			}
+		}
+		for _, expr := range []string{
+			"error($a)", "error($j)", "$a.x", "$j.deep[0].x", "$a | tonumber", "$j | tojson | error", "{($a): 1} | .[0]", "[$a, $j] | implode",
+			`"in \($a | @base64) and \($j.deep[0] | @uri)" | error`, "$ARGS.named | error", "$a | fromjson", "$a | test($j.deep[0] + \"(\")",
+		} {
+			expect("--jq failed on a record", "push", "room:a", "ev", "{}", "--trace", "-q", expr)
+			expect("(?s)(--until failed.*--fail-on|--fail-on failed.*--until) failed", "listen", "room:a", "--lifecycle", "--until", expr, "--fail-on", expr, "--duration", "10ms")
+		}
+		for _, expr := range []string{"$a |", "$a | $nobody", "nofunction($j)", `$a as {"`} {
+			expect("does not compile", "push", "room:a", "ev", "{}", "-q", expr)
+			expect("does not compile", "ctl", "listen", "--where", expr)
+		}
+		// What serve logs of the expression of a subscription.
+		p := g.start("serve", "-f", g.write("phx.yaml", "connections: {a: {uri: '${PHX_URI}', auto_join_channels: ['room:a']}}\ncontrol: {socket: control.sock}\nroutes: [{to: discard}]\n"), "-v")
+		p.await(t, `phx: \S+ ready`)
+		g.environ = append(g.environ, "PHX_CONTROL="+g.path("control.sock"))
+		args := append([]string{"ctl", "listen", "--where", "error($a)", "--on-ready", binary(t) + " ctl push a room:a ev '{}'"}, variables...)
+		subscriber := g.start(args...)
+		p.await(t, "cannot tell whether a signal satisfies where")
+		sendSignal(t, subscriber.cmd, syscall.SIGTERM)
+		subscriber.check(t)
+		sendSignal(t, p.cmd, syscall.SIGTERM)
+		p.check(t)
 	}
 }
 

@@ -74,8 +74,8 @@ type failing struct {
 	answer  func(nc net.Conn, said *said)
 	session func(ws *websocket.Conn, said *said)
 	tls     bool
-	// proxy says that it is the proxy.
-	proxy bool
+	// proxy says that it is the proxy; onJoin that there is a push at each join, which is answered.
+	proxy, onJoin bool
 	// uri replaces the server's.
 	uri string
 	// args run the command: more than one attempt has only who was in a session before. want is what the log has to tell.
@@ -135,6 +135,14 @@ var failings = []failing{
 	{name: "join crashed", args: listenA, want: "crashed", session: func(ws *websocket.Conn, said *said) {
 		answerJoins(ws, `{"status":"error","response":{"reason":"join crashed","echo":`+said.object("")+`}}`)
 	}},
+	{name: "on_join refused", onJoin: true, args: append(listenA, "--max-retries", "1", "--rejoin-after", "1ms"), want: "was answered with status|last stage|on_join|on-join", session: func(ws *websocket.Conn, said *said) {
+		answerAll(ws, func(event string) string {
+			if event == "sync" {
+				return `{"status":` + quote("no: "+said.request[:60]) + `,"response":` + said.object("") + `}`
+			}
+			return `{"status":"ok","response":{}}`
+		})
+	}},
 	{name: "channel crashed", args: append(listenA, "--max-retries", "1", "--rejoin-after", "1ms"), want: "phx_error", session: func(ws *websocket.Conn, said *said) {
 		answerJoins(ws, `{"status":"ok","response":{}}`, `"phx_error",`+said.object(""))
 	}},
@@ -190,6 +198,9 @@ func (f *failing) start(t *testing.T, params ...string) (uri, proxy string) {
 		slots = []string{"proxy_user", "proxy_pass"}
 	case f.session != nil && (f.args == nil || f.args[0] != "connect"):
 		slots = append(slots, params...)
+		if f.onJoin {
+			slots = append(slots, "on_join")
+		}
 	}
 	const after = "/socket?q=%s"
 	var attempts atomic.Int64
