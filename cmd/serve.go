@@ -25,6 +25,7 @@ import (
 	"phx/cmd/internal/resume"
 	"phx/cmd/internal/serve"
 	"phx/phoenix"
+	"phx/router"
 )
 
 type serveOptions struct {
@@ -383,13 +384,13 @@ func catchHangups() (hangups <-chan os.Signal, stop func()) {
 }
 
 // compileWhere compiles the predicate of a route or of a subscriber. The router bounds its time.
-func compileWhere(expr string) (func(context.Context, []byte) (bool, error), error) {
+func compileWhere(expr string) (config.Where, error) {
 	f, err := jq.Compile(expr, jq.Options{Source: "where"})
 	if err != nil {
 		return nil, err
 	}
-	return func(ctx context.Context, line []byte) (bool, error) {
-		return f.Match(ctx, jq.Document{Text: line})
+	return func(ctx context.Context, s router.Signal) (bool, error) {
+		return f.Match(ctx, jq.Document{Source: s})
 	}, nil
 }
 

@@ -30,6 +30,8 @@ type Publisher struct {
 	collected []*outlet // those with a chunk
 	turn      uint64    // the number of the current event
 	scratch   *[]byte   // for the line of an event that no outlet got yet; nil: none needed so far
+	current   current   // what Where is asked about
+	limit     callLimit
 	progress  *Progress // nil: nobody asks
 	published uint64    // the number of the last event
 }
@@ -81,12 +83,13 @@ func (p *Publisher) Publish(ev *phoenix.Event) {
 		p.give(o, ev)
 	}
 	late := false
+	p.current = current{publisher: p, ev: ev}
 	for _, c := range d.checks {
 		switch {
 		case c.rule.off.Load() || p.reached(c.outlets):
 		case c.rule.late.busy():
 			late = true
-		case c.rule.satisfies(p.defaultLine(ev), p.connection, p.router.log):
+		case c.rule.satisfies(&p.limit, &p.current, p.connection, p.router.log):
 			for _, o := range c.outlets {
 				p.give(o, ev)
 			}
@@ -160,14 +163,20 @@ func (p *Publisher) appendLine(dst []byte, format signal.Format, ev *phoenix.Eve
 	if e.turn == p.turn {
 		return append(dst, e.line...)
 	}
+	start := len(dst)
+	dst = p.encoder(format).Append(dst, ev)
+	e.line, e.turn = dst[start:], p.turn
+	return dst
+}
+
+// encoder returns the encoder of a format, made when it is needed.
+func (p *Publisher) encoder(format signal.Format) *signal.Encoder {
+	e := &p.formats[format]
 	if e.encoder == nil {
 		e.encoder = signal.NewEncoder(format, p.connection)
 		e.encoder.CacheAtMost(encoderCache)
 	}
-	start := len(dst)
-	dst = e.encoder.Append(dst, ev)
-	e.line, e.turn = dst[start:], p.turn
-	return dst
+	return e.encoder
 }
 
 // defaultLine returns the event's line in the default format, without its line break.
@@ -180,6 +189,25 @@ func (p *Publisher) defaultLine(ev *phoenix.Event) []byte {
 		*p.scratch = p.appendLine((*p.scratch)[:0], signal.FormatSignal, ev)
 	}
 	return e.line[:len(e.line)-1]
+}
+
+// A current is the event that is being published, as the Signal of Where.
+type current struct {
+	publisher *Publisher
+	ev        *phoenix.Event
+}
+
+// Text implements [Signal].
+func (c *current) Text() []byte { return c.publisher.defaultLine(c.ev) }
+
+// Value implements [Signal].
+func (c *current) Value(outer, inner string) (value []byte, known bool) {
+	encoder := c.publisher.encoder(signal.FormatSignal)
+	if inner != "" {
+		return encoder.Value(c.ev, outer, inner)
+	}
+	line := c.Text()
+	return encoder.Member(line, outer)
 }
 
 // put puts the chunk of the outlet. The queue counts and announces what it does not take.
@@ -385,12 +413,20 @@ type Filter struct {
 	// One of the globs of Topic has to match the raw topic, one of Event the raw event. A signal
 	// without a topic or event matches no glob. Empty: any.
 	Topic, Event []glob.Glob
-	// Where has to return true for the line of the signal in the default format, without its line
-	// break. The line is valid during the call. Where is called on the goroutines of the
+	// Where has to return true for the signal, which is valid during the call. Where is called on the goroutines of the
 	// connections, several at a time. ctx ends after a second, and Where has to return then. After
 	// that it is called on another goroutine until it is in time again, and after ten such calls in a
 	// row not at all. An error is no match. nil: any.
-	Where func(ctx context.Context, line []byte) (bool, error)
+	Where func(ctx context.Context, s Signal) (bool, error)
+}
+
+// A Signal is one that Where is asked about. It is encoded when it has to be.
+type Signal interface {
+	// Text returns the line in the default format, without its line break.
+	Text() []byte
+	// Value returns the value of the member inner of the member outer, or with an empty inner that of the member outer itself, as JSON
+	// text. It reports whether that is known without a look at the text.
+	Value(outer, inner string) (value []byte, known bool)
 }
 
 // A subject is what a filter checks of a signal before Where. Signals of one connection with the
@@ -462,12 +498,21 @@ type lane struct {
 
 // A job is a signal for which Where is still to be called.
 type job struct {
-	line       []byte // in the default format, without its line break
+	line       lineSignal
 	connection string
 	seq        uint64
 	to         []delivery
 	progress   *Progress // holds the signal as long as it waits here
 }
+
+// A lineSignal is a Signal of which there is the text alone.
+type lineSignal []byte
+
+// Text implements [Signal].
+func (s lineSignal) Text() []byte { return s }
+
+// Value implements [Signal].
+func (lineSignal) Value(string, string) ([]byte, bool) { return nil, false }
 
 // A delivery is where a signal goes if it satisfies Where.
 type delivery struct {
@@ -519,11 +564,12 @@ func (l *lane) add(r *rule, j job, log *slog.Logger) {
 
 // work does the jobs until there is none.
 func (l *lane) work(r *rule, log *slog.Logger) {
+	var limit callLimit
 	for {
 		l.mu.Lock()
 		j := l.jobs[0]
 		l.mu.Unlock()
-		if !r.off.Load() && r.satisfies(j.line, j.connection, log) {
+		if !r.off.Load() && r.satisfies(&limit, j.line, j.connection, log) {
 			j.deliver()
 		}
 		if j.progress != nil {
@@ -567,10 +613,9 @@ var errSubscriber = errors.New("the expression of a subscription failed on it")
 // errOverrun is the error of a Where that took too long.
 var errOverrun = errors.New("it took longer than a second")
 
-// satisfies reports whether Where is true for the line of a signal of the connection. It logs a
-// failure, which counts as false.
-func (r *rule) satisfies(line []byte, connection string, log *slog.Logger) bool {
-	matched, err := callWhere(r.Where, line)
+// satisfies reports whether Where is true for a signal of the connection. It logs a failure, which counts as false.
+func (r *rule) satisfies(limit *callLimit, s Signal, connection string, log *slog.Logger) bool {
+	matched, err := limit.call(r.Where, s)
 	if err != errOverrun {
 		r.overruns.Store(0)
 	} else if r.subscriber == nil {
@@ -590,21 +635,32 @@ func (r *rule) satisfies(line []byte, connection string, log *slog.Logger) bool 
 	return false
 }
 
-// callWhere calls where and bounds its time. A panic is an error: an expression that cannot cope
-// with what a server sends must not end the connection.
-func callWhere(where func(context.Context, []byte) (bool, error), line []byte) (matched bool, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), whereLimit)
-	defer cancel()
+// A callLimit bounds the time of calls of Where, one after the other. Its context is made anew only after one that took too long.
+type callLimit struct {
+	ctx   context.Context // nil: there is none
+	timer *time.Timer
+}
+
+// call calls where. A panic is an error: an expression that cannot cope with what a server sends must not end the connection.
+func (l *callLimit) call(where func(context.Context, Signal) (bool, error), s Signal) (matched bool, err error) {
+	if l.ctx == nil {
+		ctx, cancel := context.WithCancel(context.Background())
+		l.ctx, l.timer = ctx, time.AfterFunc(whereLimit, cancel)
+	} else {
+		l.timer.Reset(whereLimit)
+	}
 	defer func() {
+		inTime := l.timer.Stop()
+		if !inTime {
+			l.ctx = nil
+		}
 		if value := recover(); value != nil {
 			matched, err = false, fmt.Errorf("it panicked: %v", value)
+		} else if !inTime {
+			matched, err = false, errOverrun
 		}
 	}()
-	matched, err = where(ctx, line)
-	if ctx.Err() != nil {
-		return false, errOverrun
-	}
-	return matched, err
+	return where(l.ctx, s)
 }
 
 // logFailure logs one failure of Where per rule and minute, and how many it did not log.

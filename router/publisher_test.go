@@ -2,6 +2,7 @@ package router
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"runtime"
 	"slices"
@@ -26,7 +27,7 @@ func TestLinesOfAllFormats(t *testing.T) {
 	huge := messageOf("room:lobby", "huge", 5)
 	huge.Payload = phoenix.JSON(`"` + strings.Repeat("x", 300<<10) + `"`)
 	events = append(events, huge, tick(6))
-	where := func(context.Context, []byte) (bool, error) { return true, nil }
+	where := func(context.Context, Signal) (bool, error) { return true, nil }
 
 	r := New(nil)
 	var sinks []*Sink
@@ -127,7 +128,7 @@ func usual(tb testing.TB) *Router {
 		}
 		return &p
 	}
-	never := func(context.Context, []byte) (bool, error) { return false, nil }
+	never := func(context.Context, Signal) (bool, error) { return false, nil }
 	r := New(nil)
 	err := r.Apply([]*Sink{
 		roomySink("out", Discard()), roomySink("copy", Discard()),
@@ -210,16 +211,16 @@ func BenchmarkPublisher(b *testing.B) {
 }
 
 // overrun is a Where that comes to no end.
-func overrun(ctx context.Context, _ []byte) (bool, error) {
+func overrun(ctx context.Context, _ Signal) (bool, error) {
 	<-ctx.Done()
 	return true, nil
 }
 
 // TestWhereThatFails does not match, is logged once a minute and harms no other route.
 func TestWhereThatFails(t *testing.T) {
-	failing := map[string]func(context.Context, []byte) (bool, error){
-		"cannot iterate over a number": func(context.Context, []byte) (bool, error) { return true, errors.New("cannot iterate over a number") },
-		"it panicked: boom":            func(context.Context, []byte) (bool, error) { panic("boom") },
+	failing := map[string]func(context.Context, Signal) (bool, error){
+		"cannot iterate over a number": func(context.Context, Signal) (bool, error) { return true, errors.New("cannot iterate over a number") },
+		"it panicked: boom":            func(context.Context, Signal) (bool, error) { panic("boom") },
 		"longer than a second":         overrun,
 	}
 	for message, where := range failing {
@@ -271,7 +272,7 @@ func TestEndlessWhere(t *testing.T) {
 		var calls atomic.Int32
 		sinks := []*Sink{roomySink("out", &out), roomySink("other", &other)}
 		routes := []Route{
-			{Filter: Filter{Where: func(ctx context.Context, line []byte) (bool, error) { calls.Add(1); return overrun(ctx, line) }}, To: []string{"out"}},
+			{Filter: Filter{Where: func(ctx context.Context, s Signal) (bool, error) { calls.Add(1); return overrun(ctx, s) }}, To: []string{"out"}},
 			{To: []string{"other"}},
 		}
 		apply(t, r, sinks, routes)
@@ -306,9 +307,9 @@ func TestSlowWhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out recorder
 		r := New(nil)
-		slow := func(ctx context.Context, line []byte) (bool, error) {
-			if strings.Contains(string(line), `"seq":1,`) || strings.Contains(string(line), `"seq":1}`) {
-				return overrun(ctx, line)
+		slow := func(ctx context.Context, s Signal) (bool, error) {
+			if line := string(s.Text()); strings.Contains(line, `"seq":1,`) || strings.Contains(line, `"seq":1}`) {
+				return overrun(ctx, s)
 			}
 			time.Sleep(10 * time.Millisecond)
 			return true, nil
@@ -364,10 +365,56 @@ func TestWhereOfASubscription(t *testing.T) {
 	})
 }
 
+// TestSignalOfWhere: what a signal tells of its values is what its text has there, before the text is asked for and after it.
+func TestSignalOfWhere(t *testing.T) {
+	var out recorder
+	var known []string
+	where := func(_ context.Context, s Signal) (bool, error) {
+		paths := [][2]string{{"data", "payload"}, {"metadata", "phoenix_topic"}, {"metadata", "phoenix_event"}, {"data", ""}, {"metadata", ""}, {"type", ""}, {"data", "none"}}
+		for range 2 {
+			for _, path := range paths {
+				value, isKnown := s.Value(path[0], path[1])
+				if !isKnown {
+					continue
+				}
+				known = append(known, path[0]+" "+path[1])
+				var members map[string]json.RawMessage
+				if err := json.Unmarshal(s.Text(), &members); err != nil {
+					t.Fatal(err)
+				}
+				want := members[path[0]]
+				if path[1] != "" {
+					var inner map[string]json.RawMessage
+					if err := json.Unmarshal(want, &inner); err != nil {
+						t.Fatal(err)
+					}
+					want = inner[path[1]]
+				}
+				if string(value) != string(want) {
+					t.Errorf("%v is %s, want %s", path, value, want)
+				}
+			}
+		}
+		return true, nil
+	}
+	r := New(nil)
+	apply(t, r, []*Sink{roomySink("out", &out)}, []Route{{Filter: Filter{Where: where}, To: []string{"out"}}})
+	p := r.Publisher("backend")
+	p.Publish(messageOf("room:\"é\"", "new msg", 1))
+	p.Publish(&phoenix.Event{Seq: 2, Topic: "t", Detail: &phoenix.Joined{}})
+	p.Flush()
+	shutdown(t, r)
+	slices.Sort(known)
+	want := []string{"data ", "data payload", "metadata ", "metadata phoenix_event", "metadata phoenix_topic"}
+	if got := slices.Compact(known); !slices.Equal(got, want) {
+		t.Errorf("known are %q, want %q", got, want)
+	}
+}
+
 // TestWhereIsAskedOnlyIfItMatters: not for sinks that get the signal anyway.
 func TestWhereIsAskedOnlyIfItMatters(t *testing.T) {
 	asked := 0
-	where := func(context.Context, []byte) (bool, error) { asked++; return true, nil }
+	where := func(context.Context, Signal) (bool, error) { asked++; return true, nil }
 	var out recorder
 	r := New(nil)
 	apply(t, r, []*Sink{roomySink("out", &out), roomySink("other", Discard())}, []Route{

@@ -202,7 +202,8 @@ func (m *routingModel) globs(choices ...string) []glob.Glob {
 }
 
 // whereOdd wants the signals with an odd number.
-func whereOdd(_ context.Context, line []byte) (bool, error) {
+func whereOdd(_ context.Context, s Signal) (bool, error) {
+	line := s.Text()
 	if bytes.HasSuffix(line, []byte("\n")) {
 		return true, errors.New("with its line break")
 	}
@@ -210,7 +211,7 @@ func whereOdd(_ context.Context, line []byte) (bool, error) {
 	return digit[len(digit)-1]%2 == 1, nil
 }
 
-func whereFails(context.Context, []byte) (bool, error) { return true, errors.New("cannot say") }
+func whereFails(context.Context, Signal) (bool, error) { return true, errors.New("cannot say") }
 
 func describe(f Filter) string {
 	return fmt.Sprintf("match %v subscribe %v topic %v event %v where %v", f.Match, f.Subscribe, f.Topic, f.Event, f.Where != nil)
@@ -275,7 +276,7 @@ func wantsByReference(f Filter, connection string, ev *phoenix.Event, hasTopic, 
 	case f.Where == nil:
 		return true
 	}
-	matched, err := f.Where(context.Background(), []byte(strings.TrimSuffix(lineOf(signal.FormatSignal, connection, ev), "\n")))
+	matched, err := f.Where(context.Background(), lineSignal(strings.TrimSuffix(lineOf(signal.FormatSignal, connection, ev), "\n")))
 	return matched && err == nil
 }
 

@@ -39,7 +39,7 @@ type Serve struct {
 type Route = router.Route
 
 // Where is a compiled expression of a route, as [router.Filter] has it.
-type Where = func(ctx context.Context, line []byte) (bool, error)
+type Where = func(ctx context.Context, s router.Signal) (bool, error)
 
 // A Cluster is several serve processes with one config file.
 type Cluster struct {

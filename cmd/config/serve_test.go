@@ -23,7 +23,7 @@ func compileAny(expr string) (Where, error) {
 	if expr == "(" {
 		return nil, errors.New("the expression does not compile: (")
 	}
-	return func(context.Context, []byte) (bool, error) { return true, nil }, nil
+	return func(context.Context, router.Signal) (bool, error) { return true, nil }, nil
 }
 
 // serveOf reads what a server has besides connections.

@@ -35,17 +35,26 @@ func (b *bench) raceListen() error {
 	listen("listen -q, select", 1.6, 0, b.frames/blockFrames, "-q", `select(.metadata.phoenix_event == "`+keptEvent+`")`)
 	listen("listen -q, a length", 7, 0, b.frames, "-q", ".data.payload.body | length")
 	listen("listen -q, an object", 7, 0, b.frames, "-q", "{at: .time, body: .data.payload.body}")
-	const oneSink, perSink = 1.3, 0.15
-	for i, name := range []string{"serve, to a file", "serve, to two files"} {
-		config, _, err := b.writeServeConfig(uri, 1, i+1)
+	const oneSink, perSink, rateBar = 1.3, 0.15, 0.8
+	for _, row := range []struct {
+		name            string
+		sinks           int
+		condition       string
+		cpuBar, rateBar float64 // 0: none
+	}{
+		{"serve, to a file", 1, wantsAll, oneSink, rateBar},
+		{"serve, to two files", 2, wantsAll, oneSink + perSink, rateBar},
+		{"serve, where rejects", 1, "where: .data.payload.body == 1", 0, 0},
+	} {
+		config, _, err := b.writeServeConfig(uri, 1, row.sinks, row.condition)
 		if err != nil {
 			return err
 		}
 		r.addPhx(b, contender{
-			name: name,
+			name: row.name,
 			// It tells of the last frame of each block.
 			program: program{argv: []string{"serve", "-f", config}, lines: b.frames / blockFrames},
-			cpuBar:  oneSink + perSink*float64(i), rateBar: 0.8,
+			cpuBar:  row.cpuBar, rateBar: row.rateBar,
 		})
 	}
 	hook, err := startReceiver()

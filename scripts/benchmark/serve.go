@@ -20,9 +20,12 @@ import (
 // serveName is the name of the connection of which there is one, or the beginning of those of which there are many.
 const serveName = "c"
 
+// wantsAll is the condition of a route that takes every signal.
+const wantsAll = "match: '**'"
+
 // writeServeConfig writes the config of a serve that has connections to one URI, all with the same channel, and file sinks that
-// are the null device. What has the event keptEvent goes to stdout, too. It returns the paths of the config and of the control socket.
-func (b *bench) writeServeConfig(uri string, connections, sinks int) (config, socket string, err error) {
+// are the null device, each with a route of that condition. What has the event keptEvent goes to stdout, too. It returns the paths of the config and of the control socket.
+func (b *bench) writeServeConfig(uri string, connections, sinks int, condition string) (config, socket string, err error) {
 	dir, err := os.MkdirTemp(b.dir, "serve-")
 	if err != nil {
 		return "", "", err
@@ -33,7 +36,7 @@ func (b *bench) writeServeConfig(uri string, connections, sinks int) (config, so
 	// Each sink needs a file of its own. Both devices drop what is written.
 	for i, device := range []string{os.DevNull, "/dev/zero"}[:sinks] {
 		text = fmt.Appendf(text, "  file%d: {file: {path: %s}, queue: 64MiB}\n", i, device)
-		routes = fmt.Appendf(routes, "- {match: '**', to: [file%d]}\n", i)
+		routes = fmt.Appendf(routes, "- {%s, to: [file%d]}\n", condition, i)
 	}
 	text = append(text, routes...)
 	text = fmt.Appendf(text, "defaults: {uri: %s, auto_join_channels: ['%s']}\nconnections:\n", uri, topic)
@@ -108,7 +111,7 @@ type serving struct {
 
 // startServing starts phx serve and waits until it is up.
 func (b *bench) startServing(connections int) (*serving, error) {
-	config, socket, err := b.writeServeConfig(b.server.uri("push"), connections, 1)
+	config, socket, err := b.writeServeConfig(b.server.uri("push"), connections, 1, wantsAll)
 	if err != nil {
 		return nil, err
 	}

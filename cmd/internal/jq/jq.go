@@ -263,6 +263,12 @@ type runner struct {
 	limited *limitedContext
 }
 
+// putBack gives a runner back, without what belongs to the document.
+func (f *Filter) putBack(r *runner) {
+	r.source = nil
+	f.runners.Put(r)
+}
+
 // Plain appends the result of the expression for a document, if it has one, and reports whether it is known: where it is not, Run
 // has to find it. It takes no longer than a few looks at the text, and asks a source for its text only if it needs that.
 func (f *Filter) Plain(dst []byte, document Document) (result []byte, known bool) {
@@ -270,7 +276,7 @@ func (f *Filter) Plain(dst []byte, document Document) (result []byte, known bool
 		return dst, false
 	}
 	r := f.runners.Get().(*runner)
-	defer f.runners.Put(r)
+	defer f.putBack(r)
 	value, o := f.evaluate(r, document)
 	if o == one {
 		dst, _ = r.normalizer.append(dst, r.textOf(value), 0)
@@ -309,7 +315,7 @@ func trim(text []byte) []byte {
 // the run, and is returned. Other errors are a [*Halt], the cause of ctx, or about this document.
 func (f *Filter) Run(ctx context.Context, document Document, emit func(result []byte) error) error {
 	r := f.runners.Get().(*runner)
-	defer f.runners.Put(r)
+	defer f.putBack(r)
 	return f.run(ctx, r, document, func(value any) error {
 		if known, isText := value.(plainResult); isText {
 			r.latest, _ = r.normalizer.append(r.latest[:0], known, 0)
@@ -384,7 +390,7 @@ func (f *Filter) runError(ctx context.Context, l *limitedContext, err error) err
 // Match reports whether the first result for a document is neither false nor null. No result does not match.
 func (f *Filter) Match(ctx context.Context, document Document) (matched bool, err error) {
 	r := f.runners.Get().(*runner)
-	defer f.runners.Put(r)
+	defer f.putBack(r)
 	if f.plain != nil && f.rest == nil {
 		if result, o := f.evaluate(r, document); o != unsure {
 			return o == one && isTruthy(result), nil

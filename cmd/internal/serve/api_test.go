@@ -22,6 +22,7 @@ import (
 
 	"phx/cmd/internal/exit"
 	"phx/phoenix/phoenixtest"
+	"phx/router"
 	"phx/signal"
 )
 
@@ -540,9 +541,9 @@ const newsType = "phoenix.a.room_a.news"
 // watchWhere makes the stage count the calls of subscribers' Where for such signals: others may come at any time.
 func (s *stage) watchWhere() *atomic.Int64 {
 	var calls atomic.Int64
-	s.where = func(string) (func(context.Context, []byte) (bool, error), error) {
-		return func(_ context.Context, signal []byte) (bool, error) {
-			if bytes.Contains(signal, []byte(newsType)) {
+	s.where = func(string) (func(context.Context, router.Signal) (bool, error), error) {
+		return func(_ context.Context, s router.Signal) (bool, error) {
+			if bytes.Contains(s.Text(), []byte(newsType)) {
 				calls.Add(1)
 			}
 			return true, nil
@@ -662,8 +663,8 @@ func TestASubscriberThatStopsReading(t *testing.T) {
 // A subscriber whose where does not end is cut off, and told why.
 func TestSignalsWithAWhereThatDoesNotEnd(t *testing.T) {
 	s := newStage(t, phoenixtest.Demo(), one)
-	s.where = func(string) (func(context.Context, []byte) (bool, error), error) {
-		return func(ctx context.Context, _ []byte) (bool, error) { <-ctx.Done(); return false, ctx.Err() }, nil
+	s.where = func(string) (func(context.Context, router.Signal) (bool, error), error) {
+		return func(ctx context.Context, _ router.Signal) (bool, error) { <-ctx.Done(); return false, ctx.Err() }, nil
 	}
 	s.open()
 	api := s.serve()

@@ -40,7 +40,7 @@ type Options struct {
 	// Load reads the configuration, anew at each call.
 	Load func() (*config.File, error)
 	// Where compiles the jq expression of a route or a subscriber.
-	Where func(expr string) (func(ctx context.Context, line []byte) (bool, error), error)
+	Where func(expr string) (func(ctx context.Context, s router.Signal) (bool, error), error)
 	// Resume compiles the jq expression of a resume param.
 	Resume func(name, expr string) (resume.Param, error)
 	// Shard is the part of the connections that this serve runs; zero: as the configuration says.

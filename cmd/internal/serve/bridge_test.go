@@ -43,7 +43,7 @@ type stage struct {
 	// stdout is where the sink of that name writes.
 	stdout io.Writer
 	// where stands for jq.
-	where func(expr string) (func(context.Context, []byte) (bool, error), error)
+	where func(expr string) (func(context.Context, router.Signal) (bool, error), error)
 	// loadError, if not nil, is the error of reading the config.
 	loadError error
 
@@ -146,11 +146,13 @@ func explain(ev *phoenix.Event) *exit.Error {
 }
 
 // where stands in for jq: signals that contain the text of the expression, which must not be "(".
-func where(expr string) (func(context.Context, []byte) (bool, error), error) {
+func where(expr string) (func(context.Context, router.Signal) (bool, error), error) {
 	if expr == "(" {
 		return nil, errors.New("where: it does not compile")
 	}
-	return func(_ context.Context, line []byte) (bool, error) { return bytes.Contains(line, []byte(expr)), nil }, nil
+	return func(_ context.Context, s router.Signal) (bool, error) {
+		return bytes.Contains(s.Text(), []byte(expr)), nil
+	}, nil
 }
 
 // await waits until a connection is in a state, and returns it.
