@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"slices"
 	"strings"
 	"time"
@@ -110,8 +111,11 @@ func (s *ctlSocket) sinks(ctx context.Context) []serve.Sink {
 
 // known returns what a call of the control API lists.
 func known[T any](ctx context.Context, s *ctlSocket, call func(*serve.Client, context.Context) ([]json.RawMessage, error)) []T {
-	client := serve.NewClient(s.path)
-	defer client.Close()
+	client, end, err := s.client(slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil
+	}
+	defer end()
 	ctx, cancel := context.WithTimeout(ctx, completionTime)
 	defer cancel()
 	texts, err := call(client, ctx)

@@ -33,21 +33,27 @@ func newCtlCmd(f *factory) *cobra.Command {
 		Short: "Talk to a running phx serve",
 		Long: `Asks a running phx serve for its connections, changes them, and joins, pushes and listens through them. It
 talks HTTP over a Unix socket, and prints the answers; so does curl --unix-socket PATH http://phx/v1/connections.
-It gives up after 10 s without a sign of life of phx serve (exit 28); --max-time says otherwise.`,
+It gives up after 10 s without a sign of life of phx serve (exit 28); --max-time says otherwise.
+
+With --nats it asks by NATS instead, from any machine, for list, push and listen: phx serve answers there when its
+config has sources. Of several phx serve, list and listen have the connections and signals of all.`,
 		Example: `  phx ctl list
   phx ctl status backend --wait joined --timeout 30s
   phx ctl push backend room:lobby new_msg '{"body":"hi"}'
   phx ctl listen --match 'phoenix.backend.**' -c 3
+  phx ctl --nats nats://10.0.0.5 push backend room:lobby new_msg '{"body":"hi"}'
   phx ctl sinks
   phx ctl reload`,
 		Args:                       noUnknownCommand,
 		RunE:                       func(c *cobra.Command, _ []string) error { return c.Help() },
 		SuggestionsMinimumDistance: 2,
 	}
-	s.set = option.NewSet([]option.Option{{
-		Flag: "control", Group: option.Connecting, Common: true, Env: "PHX_CONTROL", Value: option.Checked(&s.path, "", notEmpty), Example: "/run/phx/control.sock",
+	s.set = option.NewSet(append([]option.Option{{
+		Flag: "control", From: &s.pathFrom, Group: option.Connecting, Common: true, Env: "PHX_CONTROL", Value: option.Checked(&s.path, "", notEmpty), Example: "/run/phx/control.sock",
 		Usage: "`PATH` of the socket of phx serve (default $XDG_RUNTIME_DIR/phx/control.sock, or phx-UID/control.sock in the temp dir)",
-	}})
+	}}, slices.Concat(s.nats.flags("`URL` of a NATS server, to reach phx serve by as its sources say: list, push, listen (repeat for further servers)"),
+		option.Connecting.In(option.Option{Flag: "nats-subject", Value: option.Checked(&s.subject, serve.DefaultSubject, natsSubject), Example: serve.DefaultSubject,
+			Usage: "`SUBJECT` of the calls over NATS: that of the source in the config of phx serve"}), s.nats.natsTLSFlags())...))
 	s.set.Bind(c.PersistentFlags())
 	c.AddCommand(
 		newCtlListCmd(f, s), newCtlStatusCmd(f, s), newCtlSinksCmd(f, s),
@@ -60,8 +66,12 @@ It gives up after 10 s without a sign of life of phx serve (exit 28); --max-time
 
 // A ctlSocket is the option that says whom all subcommands of ctl talk to.
 type ctlSocket struct {
-	set  *option.Set
-	path string
+	set      *option.Set
+	path     string
+	pathFrom option.Origin
+	// nats says that it is reached by NATS, with the subject.
+	nats    natsOptions
+	subject string
 }
 
 // resolve parses the option, whose default is where the socket is when nobody says otherwise.
@@ -73,6 +83,19 @@ func (s *ctlSocket) resolve(lookupEnv func(string) (string, bool)) error {
 		s.path = serve.DefaultPath(lookupEnv)
 	}
 	return nil
+}
+
+// client returns a client for whom the options name, and what ends it.
+func (s *ctlSocket) client(log *slog.Logger) (client *serve.Client, end func(), err error) {
+	if !s.nats.given(s.pathFrom != option.FromDefault) {
+		client := serve.NewClient(s.path)
+		return client, client.Close, nil
+	}
+	link, o, err := s.nats.link(log)
+	if err != nil {
+		return nil, nil, err
+	}
+	return serve.NewRemoteClient(link, s.subject, o.Addresses()), func() { closeLink(link) }, nil
 }
 
 // A ctl is what the subcommands of ctl have in common: the options, and what is made of them.
@@ -92,6 +115,7 @@ type ctl struct {
 	renderer *renderer
 	out      *output
 	client   *serve.Client
+	end      func() // ends what client has opened
 }
 
 // bind adds the options to the command, and run as what it does, as [client.bind] does.
@@ -107,7 +131,7 @@ func (c *ctl) bind(command *cobra.Command, run func(ctx context.Context) error) 
 		if err := c.resolve(set); err != nil {
 			return err
 		}
-		defer c.client.Close()
+		defer c.end()
 		p := printing{renderer: c.renderer, log: c.log, buffer: defaultBuffer}
 		return c.factory.runBounded(command.Context(), c.maxTime, p, func(ctx context.Context, out *output) error {
 			c.out = out
@@ -138,13 +162,15 @@ func (c *ctl) resolve(set *option.Set) error {
 	}
 	c.logging.suit(c.output.Color, c.factory)
 	c.log = c.factory.newLogger(c.logging, slog.LevelWarn)
-	c.client = serve.NewClient(c.socket.path)
+	var err error
+	if c.client, c.end, err = c.socket.client(c.log); err != nil {
+		return err
+	}
 	c.client.Log = c.log
 	if c.maxTime > 0 {
 		c.client.Patience = 0 // --max-time says how long
 	}
 	// The name does not matter: what is printed comes encoded.
-	var err error
 	c.renderer, err = newRenderer(c.output, "ctl", c.factory.streams, c.log)
 	if c.renderer.form != nil {
 		c.renderer.form.sentences = true

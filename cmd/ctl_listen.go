@@ -22,11 +22,11 @@ type ctlListenOptions struct {
 	stop           stopConditions
 	count          int
 	duration, idle time.Duration
-	ready          readiness
+	ready          *readiness
 }
 
 func newCtlListenCmd(f *factory, s *ctlSocket) *cobra.Command {
-	o := &ctlListenOptions{ctl: ctl{factory: f, socket: s, prints: recordFormats()}}
+	o := &ctlListenOptions{ctl: ctl{factory: f, socket: s, prints: recordFormats()}, ready: &readiness{}}
 	o.own = o.ownOptions()
 	return o.bind(&cobra.Command{
 		Use:   "listen",
@@ -66,6 +66,20 @@ func (o *ctlListenOptions) ownOptions() []option.Option {
 }
 
 func ctlListenRun(ctx context.Context, o *ctlListenOptions) error {
+	return o.listen(ctx, func(ctx context.Context, r serve.SubscribeRequest) (lineStream, error) {
+		return o.client.Signals(ctx, r)
+	})
+}
+
+// A lineStream is signals, one a line, as they come: a [serve.Stream], or what is in a stream of JetStream.
+type lineStream interface {
+	Next() ([]byte, error)
+	Ready() bool
+	Close()
+}
+
+// listen prints the signals of the stream that open returns.
+func (o *ctlListenOptions) listen(ctx context.Context, open func(context.Context, serve.SubscribeRequest) (lineStream, error)) error {
 	if text := o.renderer.form; text != nil {
 		text.names, text.sentences = true, false
 	}
@@ -91,7 +105,7 @@ func ctlListenRun(ctx context.Context, o *ctlListenOptions) error {
 		return err
 	}
 	defer o.ready.end(o.log)
-	ln := &ctlListener{options: o, view: newSignalView(o.output.Output.Format), out: o.out}
+	ln := &ctlListener{options: o, view: newSignalView(o.output.Output.Format), out: o.out, open: open}
 	defer ln.limits.stop()
 	o.out.watchReader()
 	err := withoutDone(ln.run(ctx))
@@ -103,16 +117,19 @@ type ctlListener struct {
 	options *ctlListenOptions
 	view    *signalView
 	out     *output
+	open    func(context.Context, serve.SubscribeRequest) (lineStream, error)
 	limits  timeLimits
 	// counted is how many signals --count has counted.
 	counted int
+	// seq numbers the lines, for a stream that wants to know which are written.
+	seq uint64
 }
 
 // run subscribes, and prints until it is enough; errDone says that it ended as it should.
 func (ln *ctlListener) run(ctx context.Context) error {
 	request := ln.options.request
 	request.Format = ln.view.wire()
-	stream, err := ln.options.client.Signals(ctx, request)
+	stream, err := ln.open(ctx, request)
 	if err != nil {
 		return err
 	}
@@ -125,7 +142,7 @@ func (ln *ctlListener) run(ctx context.Context) error {
 }
 
 // read prints what comes.
-func (ln *ctlListener) read(ctx context.Context, stream *serve.Stream) error {
+func (ln *ctlListener) read(ctx context.Context, stream lineStream) error {
 	for {
 		if !stream.Ready() {
 			if err := ln.out.flush(); err != nil {
@@ -184,8 +201,8 @@ func (ln *ctlListener) print(line []byte) (printed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	// A queue that blocks loses nothing: no seq.
-	return ln.out.addLine(shown, 0)
+	ln.seq++
+	return ln.out.addLine(shown, ln.seq)
 }
 
 // typeOfSignal returns the type of a signal, whatever its format but payload. It stands before anything that a server has a say in.

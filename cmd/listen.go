@@ -36,6 +36,7 @@ type listenOptions struct {
 	exitOnClose      bool
 	ready            readiness
 	readyWhen        string
+	nats             natsListenOptions
 	// seesAll says that all messages become events, also those that --event does not name.
 	seesAll atomic.Bool
 }
@@ -59,19 +60,31 @@ func newListenCmd(f *factory) *cobra.Command {
 and joins again by itself; what happens to the link and the channels is logged on stderr, unless it ends by itself
 (--count, --until, --duration, --idle-timeout) and there is no -v; with --lifecycle it is printed as signals, too.
 
-Without a TOPIC it joins the auto_join_channels of the connection in the config file (--config, --connection).`,
+Without a TOPIC it joins the auto_join_channels of the connection in the config file (--config, --connection).
+
+With --nats it prints the signals that a phx serve, on another machine perhaps, has published into a stream of
+NATS JetStream, of the subjects given in place of topics: new ones, or those since --since. With --durable it goes
+on where it has stopped, and acknowledges what was written.`,
 		Example: `  phx listen room:lobby -o payload
   phx listen room:lobby --event 'new_*' -c 3
   phx listen room:lobby --until '.data.payload.n >= 3' --max-time 10
   phx listen room:lobby --lifecycle -q .type -r
-  phx listen room:lobby --presence --exclude-event 'presence_*'`,
+  phx listen room:lobby --presence --exclude-event 'presence_*'
+  phx listen --nats nats://10.0.0.5 'jido.protocol.phoenix.backend.>' --durable audit`,
 		Args: topicArgs(&o.topics),
 	}
-	o.own = o.ownOptions()
+	o.own = append(o.ownOptions(), o.nats.options()...)
 	o.printsLifecycle = func() bool { return o.lifecycle }
 	o.bounded = func() bool { return o.count > 0 || o.stop.untilExpr != "" || o.duration > 0 || o.idle > 0 }
 	c.ValidArgsFunction = o.completeTopics(math.MaxInt)
 	o.bind(c, func(ctx context.Context) error { return listenRun(ctx, o) })
+	ofPhoenix := c.RunE
+	c.RunE = func(c *cobra.Command, args []string) error {
+		if o.byNATS(c) {
+			return o.listenNATS(c)
+		}
+		return ofPhoenix(c, args)
+	}
 	return c
 }
 

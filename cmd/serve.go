@@ -228,7 +228,8 @@ func (s *server) startServers(ctx context.Context) {
 			}
 		})
 	}
-	run("the control API", func() error { return serve.NewServer(s.bridge, s.log).Serve(ctx, s.control) })
+	control := serve.NewServer(s.bridge, s.log)
+	run("the control API", func() error { return control.Serve(ctx, s.control) })
 	health := serve.NewHealth(s.bridge.Alive)
 	if s.web != nil {
 		web := serve.NewWeb(health, s.bridge.Ready, readyText(s.bridge.Shard()), s.bridge.Metrics, s.log)

@@ -92,7 +92,7 @@ var (
 	sharedKeys = []string{"require_wss"}
 	// serveKeys are read by [File.Serve] alone. Commands with one connection ignore them, so that
 	// one file can be for both.
-	serveKeys = []string{"sinks", "routes", "nats", "state_dir", "cluster", "control", "http"}
+	serveKeys = []string{"sinks", "routes", "sources", "nats", "state_dir", "cluster", "control", "http"}
 )
 
 // ParseFile parses a config file; name stands for it in messages. The error joins all that is

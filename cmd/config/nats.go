@@ -48,12 +48,21 @@ func natsOptions(o *natslink.Options) []option.Option {
 	return options
 }
 
+// ParseNATSURL checks the URL of a NATS server, which may be HOST:PORT for the scheme nats.
+func ParseNATSURL(text string) (string, error) {
+	if !strings.Contains(text, "://") {
+		text = "nats://" + text
+	}
+	return natsURLKind.Parse(text)
+}
+
+var natsURLKind = urlKind("URL", "nats, tls, ws or wss", "nats", "tls", "ws", "wss")
+
 // natsURLsKind is the URLs of NATS servers.
 var natsURLsKind = func() option.Kind[[]string] {
-	one := urlKind("URL", "nats, tls, ws or wss", "nats", "tls", "ws", "wss")
 	k := option.ListKind("URL", option.AnyOf(option.TextLike(`^([nN][aA][tT][sS]|[tT][lL][sS]|[wW][sS][sS]?)://([^/?#@]*@)?(\[|[^/?#@:\[\]\s])[^#\s]*#?$`)),
 		"a right one: urls: [nats://127.0.0.1:4222]", func(text string) (string, error) {
-			text, err := one.Parse(text)
+			text, err := natsURLKind.Parse(text)
 			if err != nil {
 				err = fmt.Errorf("the URL %w", err)
 			}
@@ -181,12 +190,68 @@ func (s *Sink) checkNATS(field strictyaml.Field, found option.Fields) error {
 	return nil
 }
 
+// natsSourceOptions declares what a source of NATS has.
+func natsSourceOptions(subject *string) []option.Option {
+	return []option.Option{{Key: "subject", Value: subjectKind.To(subject, "phx.push"), Example: "phx.push",
+		About: "Subject of the calls: requests to SUBJECT.NAME push to the connection NAME, and requests to SUBJECT list connections and signals."}}
+}
+
+// subjectKind is a subject without wildcards.
+var subjectKind = inboxKind
+
+// aboutSource says what the maps of a source are about.
+var aboutSource = map[string]string{"nats": "Answer requests over NATS, by the link that nats at the top says."}
+
+// readSources reads the sources.
+func (r *serveReader) readSources() {
+	n, said := r.file.serve["sources"]
+	if !said {
+		return
+	}
+	list, err := n.Fields()
+	r.wrong.Add(err)
+	_, linked := r.file.serve["nats"]
+	for _, field := range list {
+		var subject string
+		options := below("nats", natsSourceOptions(&subject))
+		_, err := option.ReadMap(field.Value, options)
+		r.wrong.Add(err)
+		fields, _ := field.Value.Fields() // else it was said
+		switch {
+		case err != nil:
+		case !isSinkName(field.Name):
+			r.wrong.Add(field.Key.Errorf("a right one: control", "%q cannot be the name of a source: it is made of letters, digits, - and _", field.Name))
+		case len(fields) == 0:
+			r.wrong.Add(field.Key.Errorf("a right one: {nats: {subject: phx.push}}", "the source %s is of no kind: it needs nats", field.Name))
+		case !linked:
+			r.wrong.Add(field.Key.Errorf(natsHint, "the source %s needs nats, which says where the servers are", field.Name))
+		case slices.Contains(r.serve.Sources, subject):
+			r.wrong.Add(field.Key.Errorf("give each its own subject", "the source %s has the subject of another one, %s", field.Name, subject))
+		default:
+			r.serve.Sources = append(r.serve.Sources, subject)
+		}
+	}
+}
+
+// showSources returns the sources, which were read before.
+func showSources(n strictyaml.Node) json.RawMessage {
+	var sources option.Object
+	list, _ := n.Fields()
+	for _, field := range list {
+		text, _ := option.MapJSON(shown, field.Value, sourceKeys())
+		sources.Add(field.Name, text)
+	}
+	return sources.JSON()
+}
+
+const natsHint = "a right one, at the top of the file: nats: {urls: [nats://127.0.0.1:4222]}"
+
 // readNATS reads the link to NATS.
 func (r *serveReader) readNATS() {
 	n, said := r.file.serve["nats"]
 	for i, s := range r.serve.Sinks {
 		if s.NATS != nil && !said {
-			r.wrong.Add(r.sinks[i].Errorf("a right one, at the top of the file: nats: {urls: [nats://127.0.0.1:4222]}", "the sink %s needs nats, which says where the servers are", s.Name))
+			r.wrong.Add(r.sinks[i].Errorf(natsHint, "the sink %s needs nats, which says where the servers are", s.Name))
 		}
 	}
 	if !said {

@@ -32,6 +32,8 @@ func topKeys() []option.Option {
 			About: "Where routes lead to. stdout and discard are there anyway."},
 		{Key: "routes", Value: option.Described("list of maps", option.Shape{"type": "array", "items": option.RefTo("route")}),
 			About: "Which signals go to which sinks. A signal goes to the sinks of every route that wants it, to each sink once. Without routes, all go to stdout."},
+		{Key: "sources", Value: option.Described("map", option.Shape{"type": "object", "propertyNames": option.Shape{"pattern": "^[A-Za-z0-9_-]+$"}, "additionalProperties": option.RefTo("source")}),
+			About: "Where calls to phx serve come from beside its control socket. Whoever may send them may push and listen."},
 	}, below("nats", natsOptions(&natslink.Options{})), stateOptions(new(string)), below("cluster", clusterOptions(&Cluster{})), below("control", controlOptions(new(string))), below("http", httpOptions(new(string))))
 }
 
@@ -53,6 +55,9 @@ var aboutMaps = map[string]string{
 	"exec":    "Write lines to the standard input of a program, which is started again when it ends.",
 	"webhook": "Post each signal as a CloudEvent.",
 }
+
+// sourceKeys are those of a source.
+func sourceKeys() []option.Option { return below("nats", natsSourceOptions(new(string))) }
 
 // aboutTop is aboutMaps for the top of a file.
 var aboutTop = func() map[string]string {
@@ -82,14 +87,14 @@ type Keys struct {
 	Top []option.Key
 	// Connection holds the keys of a connection and of the defaults, Secret those of a map in
 	// place of a secret.
-	Connection, Sink, Route, Secret []option.Key
+	Connection, Sink, Route, Source, Secret []option.Key
 }
 
 // DescribeKeys returns every key there is.
 func DescribeKeys() Keys {
 	return Keys{
 		Top: option.Describe("", topKeys(), aboutTop), Connection: describe(connectionKeys()), Sink: describe(sinkKeys()),
-		Route: describe(routeKeys()), Secret: describe(secretKeys),
+		Route: describe(routeKeys()), Source: option.Describe("", sourceKeys(), aboutSource), Secret: describe(secretKeys),
 	}
 }
 
@@ -127,6 +132,7 @@ func definitions() option.Shape {
 		"header":     option.WithAbout("The value of a header, on one line, or where to find it: {env: VARIABLE}, {file: PATH} or {command: [PROGRAM, ARGUMENT]}.", secret(option.Shape{"type": option.TextTypes, "pattern": `^[^\x00-\x08\x0a-\x1f\x7f]*$`})),
 		"connection": mapShape(connectionKeys()),
 		"sink":       sinkShape(),
+		"source":     option.WithAbout("Where calls come from.", option.MapShape(sourceKeys(), aboutSource)),
 		"route":      routeShape(),
 	}
 }

@@ -121,6 +121,7 @@ routes:
   - {match: "phoenix.phoenix_backend.**", topic: "room:*", event: [created, "refund_*"], where: .a, to: [audit, hook, bulk, bus, lines, handler]}
   - {subscribe: "jido.protocol.phoenix.*", to: out}
   - {topic: [a, 5], to: discard}
+sources: {control: {nats: {subject: phx.push}}, other: {nats: {subject: 5}}}
 nats:
   urls: ["nats://user:password@127.0.0.1:4222", "tls://b"]
   user: phx
@@ -165,7 +166,7 @@ func TestSchemaAgrees(t *testing.T) {
 var onlyParser = []string{
 	// What a value means for another one, which may stand in the defaults.
 	"has no uri", "is longer than heartbeat_interval_msec", "has a key_file and no cert_file", "only one of user and password",
-	"needs nats, which says", "needs the id of its signal", "is one of CloudEvents, and the sink", "has signals of several types", "has no attributes of its own",
+	"needs nats, which says", "needs the id of its signal", "is one of CloudEvents, and the sink", "has signals of several types", "has the subject of another one", "the source", "has no attributes of its own",
 	// Names.
 	"is given twice", "a second connection is called", "there is no sink", "stdout is the sink",
 	// The world outside.
@@ -376,6 +377,7 @@ func TestDescribeKeys(t *testing.T) {
 		{keys.Route, "match", "pattern", "", false},
 		{keys.Route, "topic", "glob or list of globs", "", false},
 		{keys.Route, "to", "text or list of texts", "", true},
+		{keys.Source, "nats.subject", "text", `"phx.push"`, false},
 		{keys.Secret, "command", "list of texts", "", false},
 	}
 	for _, tt := range tests {
@@ -405,7 +407,7 @@ func TestDescribeKeysIsWhole(t *testing.T) {
 		properties map[string]property
 	}{
 		"top": {keys.Top, schema.Properties}, "connection": {keys.Connection, schema.Defs["connection"].Properties},
-		"sink": {keys.Sink, schema.Defs["sink"].Properties}, "route": {keys.Route, schema.Defs["route"].Properties},
+		"sink": {keys.Sink, schema.Defs["sink"].Properties}, "route": {keys.Route, schema.Defs["route"].Properties}, "source": {keys.Source, schema.Defs["source"].Properties},
 	} {
 		want := map[string]bool{}
 		collectPaths("", tt.properties, want)

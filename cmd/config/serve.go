@@ -28,6 +28,8 @@ type Serve struct {
 	StateDir string
 	// Cluster says which of several serve processes runs which connection.
 	Cluster Cluster
+	// Sources are the subjects at which calls come over NATS.
+	Sources []string
 	// NATS is the link to NATS; nil: there is none.
 	NATS *NATS
 	// Warnings are lines with places about what is allowed but hardly intended: a sink without
@@ -119,6 +121,7 @@ func (f *File) readServe(compileWhere func(expr string) (Where, error)) (serve *
 		r.wrong.Add(stateOptions(&r.serve.StateDir)[0].ReadKey(n))
 	}
 	r.readMap("cluster", clusterOptions(&r.serve.Cluster))
+	r.readSources()
 	r.readNATS()
 	r.readMap("control", controlOptions(&r.serve.ControlSocket))
 	r.readMap("http", httpOptions(&r.serve.HTTPListen))

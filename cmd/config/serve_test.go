@@ -185,6 +185,9 @@ func TestServeNATS(t *testing.T) {
 			t.Errorf("the sink %s: %+v, want %+v", bus[i].Name, *bus[i].NATS, want)
 		}
 	}
+	if got := mustServe(t, "nats: {urls: nats://h}\nsources: {a: {nats: {}}, b: {nats: {subject: x}}}").Sources; !slices.Equal(got, []string{"phx.push", "x"}) {
+		t.Errorf("sources: %q", got)
+	}
 	if mustServe(t, "{}").NATS != nil {
 		t.Error("there is a link to NATS that nobody has configured")
 	}
@@ -205,6 +208,11 @@ func TestServeErrors(t *testing.T) {
 	tests := []struct{ text, want string }{
 		{"nats: {urls: [http://u:SECRET@h]}", "1:15: the URL has another scheme than nats, tls, ws or wss"},
 		{"nats: {}", "1:7: nats has no urls"},
+		{"sources: {a: {nats: {}}}", "1:11: the source a needs nats, which says where the servers are"},
+		{"nats: {urls: nats://h}\nsources: {a: {}}", "2:11: the source a is of no kind: it needs nats"},
+		{"nats: {urls: nats://h}\nsources: {a b: {nats: {}}}", `2:11: "a b" cannot be the name of a source: it is made of letters, digits, - and _`},
+		{"nats: {urls: nats://h}\nsources: {a: {nats: {}}, b: {nats: {subject: phx.push}}}", "2:26: the source b has the subject of another one, phx.push"},
+		{"nats: {urls: nats://h}\nsources: {a: {nats: {subject: 'phx.*'}}}", `2:31: nats.subject "phx.*" is not the beginning of a subject: letters, digits, - and _, divided by dots`},
 		{"sinks: {a: {nats: {}}}", "1:9: the sink a needs nats, which says where the servers are"},
 		{natsSink("{nats: {stream: a.b}}"), `1:55: nats.stream "a.b" is not the name of a stream: letters, digits, - and _`},
 		{natsSink("{nats: {window: 0}}"), `1:55: nats.window "0" is not a number from 1 to 4096`},

@@ -107,6 +107,9 @@ func (f *File) showServe(o *option.Object, compileWhere func(expr string) (Where
 		wrong.Add(err)
 		o.Add("state_dir", text)
 	}
+	if n, said := f.serve["sources"]; said {
+		o.Add("sources", showSources(n))
+	}
 	add("nats", natsOptions(&natslink.Options{}))
 	add("cluster", clusterOptions(&Cluster{}))
 	add("control", controlOptions(new(string)))

@@ -36,6 +36,7 @@ routes:
   - {where: '.data."$$x" == 1', topic: [a, "b*"], to: [hook, log, run]}
   - {match: "**", to: out}
 http: {listen: "127.0.0.1:1"}
+sources: {control: {nats: {}}}
 nats: {urls: ["nats://user:SECRET@h:4222", tls://i], token: SECRET, tls: {ca_file: ca.pem}}
 control: {socket: c.sock}
 `
@@ -134,6 +135,10 @@ routes:
     to: [hook, log, run]
   - match: '**'
     to: out
+sources:
+  control:
+    nats:
+      subject: phx.push
 nats:
   urls: ['nats://***:***@h:4222', 'tls://i']
   token: '***'

@@ -150,11 +150,17 @@ func New(o Options) *Link {
 // ErrClosed is what a link returns after [Link.Close].
 var ErrClosed = errors.New("the link to NATS is closed")
 
-// Conn returns the connection, which it opens if there is none: one that has ended for good is
-// replaced. Without [Options.FailFast] the connection may still be on its way to a server. The
+// Conn returns the connection, as [Link.Open] does.
+func (l *Link) Conn(ctx context.Context) (*nats.Conn, error) {
+	conn, _, err := l.Open(ctx)
+	return conn, err
+}
+
+// Open returns the connection, which it opens if there is none: one that has ended for good is
+// replaced. ended is closed when this one has. Without [Options.FailFast] the connection may still be on its way to a server. The
 // error is the cause of ctx's end or [ErrClosed], else an [*exit.Error]: the first attempt has
 // failed, or secrets cannot be read.
-func (l *Link) Conn(ctx context.Context) (*nats.Conn, error) {
+func (l *Link) Open(ctx context.Context) (conn *nats.Conn, ended <-chan struct{}, err error) {
 	for waited := false; ; waited = true {
 		l.mu.Lock()
 		conn, opened, err := l.conn, l.opened, l.err
@@ -163,8 +169,9 @@ func (l *Link) Conn(ctx context.Context) (*nats.Conn, error) {
 			err = ErrClosed
 		case opened != nil:
 		case conn != nil && !isClosed(l.ended):
+			ended := l.ended
 			l.mu.Unlock()
-			return conn, nil
+			return conn, ended, nil
 		case waited && err != nil:
 		default:
 			opened, err = make(chan struct{}), nil
@@ -173,12 +180,12 @@ func (l *Link) Conn(ctx context.Context) (*nats.Conn, error) {
 		}
 		l.mu.Unlock()
 		if opened == nil {
-			return nil, err
+			return nil, nil, err
 		}
 		select {
 		case <-opened:
 		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+			return nil, nil, context.Cause(ctx)
 		}
 	}
 }

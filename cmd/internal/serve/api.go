@@ -220,10 +220,11 @@ type Server struct {
 	close   context.CancelFunc
 }
 
-// NewServer returns a server of b's control API. It logs what cannot be answered.
+// NewServer returns a server of b's control API, which also answers the calls that b gets over NATS. It is called before [Bridge.StartAll]. It logs what cannot be answered.
 func NewServer(b *Bridge, log *slog.Logger) *Server {
 	s := &Server{bridge: b, log: log, mux: http.NewServeMux(), writeTimeout: writeTimeout, signInterval: signInterval, maxBody: MaxBody}
 	s.closing, s.close = context.WithCancel(context.Background())
+	b.handler = s
 	s.route("/v1/connections", methods{"GET": withoutQuery(listConnections), "POST": addConnection})
 	s.route("/v1/connections/{name}", methods{"GET": getConnection, "DELETE": withoutQuery(removeConnection)})
 	s.route("/v1/connections/{name}/start", methods{"POST": changeConnection((*Bridge).Start)})

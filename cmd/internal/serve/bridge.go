@@ -17,6 +17,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"net/http"
 	"os"
 	"slices"
 	"strings"
@@ -100,6 +101,10 @@ type Bridge struct {
 	// mu guards connections and link, which others read while the configuration changes. It is held for a single access.
 	mu          sync.RWMutex
 	connections map[string]*connection
+	// handler answers the calls that remote takes, at subjects; remote is nil as long as the configuration has no sources.
+	handler  http.Handler
+	remote   *remote
+	subjects []string
 	// link is the link to NATS, nil as long as the configuration has none. What uses it opens it. nats are its settings.
 	link *natslink.Link
 	nats *config.NATS
@@ -138,6 +143,7 @@ func (b *Bridge) StartAll() error {
 		return err
 	}
 	b.serve, b.file, b.first = p.serve, p.file, nil
+	defer b.remoteBy(p)
 	b.elsewhere.Store(&p.elsewhere)
 	b.stateDir = p.serve.StateDir
 	if b.stateDir != "" {

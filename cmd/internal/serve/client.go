@@ -202,6 +202,7 @@ func (c *Client) Push(ctx context.Context, name string, p Push) ([]byte, error) 
 const (
 	connectionsPath = "/v1/connections"
 	sinksPath       = "/v1/sinks"
+	signalsPath     = "/v1/signals"
 )
 
 func connectionPath(name string) string { return connectionsPath + "/" + url.PathEscape(name) }
@@ -393,7 +394,7 @@ func (c *Client) Signals(ctx context.Context, r SubscribeRequest) (*Stream, erro
 	}
 	query[queryTopic], query[queryEvent] = r.Topic, r.Event
 	ctx, answered, cancel := c.guard(ctx)
-	response, err := c.do(ctx, http.MethodGet, "/v1/signals", query, nil)
+	response, err := c.do(ctx, http.MethodGet, signalsPath, query, nil)
 	if err != nil {
 		cancel()
 		return nil, err

@@ -48,6 +48,7 @@ func (b *Bridge) Reload(ctx context.Context) error {
 		return err
 	}
 	b.serve, b.file = p.serve, p.file
+	b.remoteBy(p)
 	b.elsewhere.Store(&p.elsewhere)
 	p.warn(b.log)
 	changed, err := b.connectBy(ctx, p)
@@ -173,6 +174,9 @@ func (b *Bridge) add(p planned) error {
 		return errors.Join(err, c.closeCursors())
 	}
 	b.connections[p.name] = c
+	if b.remote != nil {
+		b.remote.note()
+	}
 	return nil
 }
 
@@ -213,6 +217,9 @@ func (b *Bridge) forget(name string) {
 		}
 	}
 	delete(b.connections, name)
+	if b.remote != nil {
+		b.remote.note()
+	}
 	b.Metrics.Forget(name)
 	b.router.Forget(name)
 }
