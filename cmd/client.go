@@ -364,7 +364,7 @@ func (s *session) explain(err error) error {
 	case errors.As(err, &linkErr):
 		failure := linkFailure(s.address, linkErr, s.wasUp)
 		if s.wasUp {
-			s.away.explain(failure, s.away.link)
+			s.away.explain(failure, s.away.link())
 		}
 		return failure
 	}
@@ -373,7 +373,7 @@ func (s *session) explain(err error) error {
 
 // outages are when what was there was lost.
 type outages struct {
-	link time.Time
+	links map[int]time.Time // by socket
 	// channels has those that were joined, the zero time for one that is.
 	channels map[string]time.Time
 }
@@ -382,10 +382,13 @@ type outages struct {
 func (o *outages) note(ev *phoenix.Event) {
 	switch d := ev.Detail.(type) {
 	case *phoenix.Connected:
-		o.link = time.Time{}
+		delete(o.links, ev.Socket)
 	case *phoenix.Disconnected:
-		if d.Uptime > 0 && o.link.IsZero() {
-			o.link = ev.Time
+		if _, lost := o.links[ev.Socket]; d.Uptime > 0 && !lost && d.Reason != phoenix.ReasonClosedByUs {
+			if o.links == nil {
+				o.links = map[int]time.Time{}
+			}
+			o.links[ev.Socket] = ev.Time
 		}
 	case *phoenix.Joined:
 		if o.channels == nil {
@@ -397,6 +400,16 @@ func (o *outages) note(ev *phoenix.Event) {
 			o.channels[ev.Topic] = ev.Time
 		}
 	}
+}
+
+// link is since when a link is lost: of several sockets, the first; zero if none is.
+func (o *outages) link() (since time.Time) {
+	for _, lost := range o.links {
+		if since.IsZero() || lost.Before(since) {
+			since = lost
+		}
+	}
+	return since
 }
 
 // explain makes of the last failure the end of an outage that began then: a first refusal and a later one are different facts.
@@ -488,10 +501,10 @@ func (s *session) abort() {
 	}
 }
 
-// logLifecycle logs an event of the connection or of a channel. Messages, the ends of pushes and who is present are output, and not
+// logLifecycle logs an event, if it is of the connection's life. Messages, the ends of pushes and who is present are output, and not
 // logged. interval is that of [idleHint].
 func logLifecycle(log *slog.Logger, ev *phoenix.Event, interval func(time.Duration) string) {
-	switch d := ev.Detail.(type) {
+	switch ev.Detail.(type) {
 	case *phoenix.PushReply, *phoenix.PushTimeout, *phoenix.PushError:
 		switch failed, isEnd := onJoinEnd(ev); {
 		case !isEnd:
@@ -502,6 +515,17 @@ func logLifecycle(log *slog.Logger, ev *phoenix.Event, interval func(time.Durati
 		}
 	case *phoenix.Message,
 		*phoenix.PresenceJoin, *phoenix.PresenceLeave, *phoenix.PresenceSync:
+	default:
+		if ev.Socket > 0 {
+			log = log.With("socket", ev.Socket)
+		}
+		logLife(log, ev, interval)
+	}
+}
+
+// logLife logs an event of the connection or of a channel.
+func logLife(log *slog.Logger, ev *phoenix.Event, interval func(time.Duration) string) {
+	switch d := ev.Detail.(type) {
 	case *phoenix.Connecting:
 		log.Info("connecting", "uri", d.URI, "attempt", d.Attempt)
 	case *phoenix.Connected:

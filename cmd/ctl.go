@@ -262,12 +262,26 @@ func connectionRow(c *serve.Connection) []string {
 	return []string{c.Name, c.Status, channels, strconv.Itoa(c.Session), age(c.Since), c.URI}
 }
 
-// appendDetails appends the channels of a connection, and what it has counted.
+// appendDetails appends the sockets of a connection, if there are several, its channels, and what it has counted.
 func (f *textForm) appendDetails(dst []byte, c *serve.Connection) []byte {
+	if len(c.Sockets) > 0 {
+		rows := [][]string{{"SOCKET", "STATUS", "SESSION", "CHANNELS"}}
+		for _, s := range c.Sockets {
+			rows = append(rows, []string{strconv.Itoa(s.Socket), s.Status, strconv.Itoa(s.Session), strconv.Itoa(s.Channels)})
+		}
+		dst = f.appendTable(append(dst, '\n'), rows)
+	}
 	if len(c.Channels) > 0 {
 		rows := [][]string{{"TOPIC", "STATE", "SINCE"}}
 		for _, channel := range c.Channels {
-			rows = append(rows, []string{channel.Topic, channel.State, age(channel.JoinedAt)})
+			row := []string{channel.Topic, channel.State, age(channel.JoinedAt)}
+			if len(c.Sockets) > 0 {
+				row = append(row, strconv.Itoa(channel.Socket))
+			}
+			rows = append(rows, row)
+		}
+		if len(c.Sockets) > 0 {
+			rows[0] = append(rows[0], "SOCKET")
 		}
 		dst = f.appendTable(append(dst, '\n'), rows)
 	}

@@ -311,7 +311,7 @@ var signalMembers = []signalMember{
 	{"metadata.phoenix_event", "The event as it is."},
 	{"metadata.phoenix_ref", "The ref of the frame, where it had one."},
 	{"metadata.phoenix_join_ref", "The join_ref of the frame, where it had one."},
-	{"metadata.session", "Counts the successful connects, from 1."},
+	{"metadata.session", "Counts the successful connects, from 1. Each of several sockets has its own."},
 	{"metadata.seq", "Numbers the signals of a connection from 1, those that a filter takes out included."},
 }
 
@@ -416,7 +416,7 @@ func signalsHelp() *page {
 	}
 	p.heading("Types, each with its data")
 	p.paragraph("data also has connection_name, but for messages; topic in signals of a channel, of presence and of a push; event in " +
-		"those of a push. Times are whole numbers, in milliseconds (_ms) or microseconds (_us). What is printed depends on the command: " +
+		"those of a push; socket, a number from 1, in signals of a connection and of a channel, if the connection has so many channels that it has several sockets. Times are whole numbers, in milliseconds (_ms) or microseconds (_us). What is printed depends on the command: " +
 		"phx listen prints signals of connections and channels with --lifecycle, phx serve all of them.")
 	for _, t := range signalTypes {
 		p.entry(t.name, t.data, t.about)

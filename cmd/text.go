@@ -155,10 +155,18 @@ type payloadText struct {
 
 // happened returns what a signal tells.
 func (s *textSignal) happened() happening {
-	d := s.Data
-	trouble := func(words ...string) happening { return happening{mark: markTrouble, words: clauses(words...)} }
-	life := func(words ...string) happening { return happening{mark: markLife, words: clauses(words...)} }
-	switch kind := strings.TrimPrefix(s.Type, typePrefix); kind {
+	d, kind := s.Data, strings.TrimPrefix(s.Type, typePrefix)
+	socket := ""
+	if n := d.number("socket"); n > 0 && strings.HasPrefix(kind, "connection.") {
+		socket = fmt.Sprintf("socket %d", n)
+	}
+	trouble := func(words ...string) happening {
+		return happening{mark: markTrouble, words: clauses(append(words, socket)...)}
+	}
+	life := func(words ...string) happening {
+		return happening{mark: markLife, words: clauses(append(words, socket)...)}
+	}
+	switch kind {
 	case "connection.connecting":
 		return life("connecting to "+d.text("uri"), d.attempt())
 	case "connection.connected":

@@ -11,7 +11,9 @@ import (
 // A channel is a topic that we want to be joined, and its way there.
 type channel struct {
 	Channel
-	state channelState
+	// wanted orders the channels of a connection by when they were wanted.
+	wanted uint64
+	state  channelState
 	// joinRef is that of the current join, empty if none is on the wire or accepted. A frame with another one is stale.
 	joinRef  string
 	leaveRef string
@@ -86,14 +88,59 @@ func (m *machine) join(now time.Time, want Channel) error {
 		c.again = &want
 		return nil
 	}
-	c := &channel{Channel: want}
-	c.timer.fire = func(now time.Time) { m.channelDue(now, c) }
+	m.shared.wanted++
+	c := &channel{Channel: want, wanted: m.shared.wanted}
 	c.settled.fire = func(time.Time) { c.retries = 0 }
-	m.channels[want.Topic] = c
+	m.adopt(now, c)
+	return nil
+}
+
+// adopt takes a channel that is on no socket: it is to be joined on this one.
+func (m *machine) adopt(now time.Time, c *channel) {
+	c.timer.fire = func(now time.Time) { m.channelDue(now, c) }
+	m.channels[c.Topic] = c
 	m.order = append(m.order, c)
 	m.out.changed = true
 	m.startJoins(now)
-	return nil
+}
+
+// release takes a channel that is not joined off this socket.
+func (m *machine) release(now time.Time, c *channel) {
+	m.reset(c)
+	m.failPushes(now, c, PushNotJoined)
+	m.forget(c)
+}
+
+// releaseBeyond releases as many channels beyond a limit as have not sent their join, and returns them. The others go on.
+func (m *machine) releaseBeyond(now time.Time, limit int) (released []*channel) {
+	for i := len(m.order) - 1; i >= 0 && len(m.order) > limit; i-- {
+		if c := m.order[i]; c.state == channelWaiting || c.state == channelPreparing {
+			m.release(now, c)
+			released = append(released, c)
+		}
+	}
+	slices.Reverse(released)
+	m.startJoins(now)
+	m.checkJoined()
+	return released
+}
+
+// refuseFull hands a channel over, to be joined on another socket: the server has refused it because this one has too many. It reports
+// false if the server holds no channel here: then no other socket would have room, either. Nothing else is joined here before the dealer
+// has called releaseBeyond: it would be refused, too.
+func (m *machine) refuseFull(now time.Time, c *channel) bool {
+	held := 0
+	for _, o := range m.order {
+		if o.state == channelJoined || o.state == channelLeaving { // the leave may have come later than the join that was refused
+			held++
+		}
+	}
+	if held == 0 || m.phase != up {
+		return false
+	}
+	m.release(now, c)
+	m.refused = append(m.refused, refusedChannel{c, held})
+	return true
 }
 
 // rewant has the next join of a topic read its params anew, as a want says. It does nothing about a topic that nobody wants.
@@ -201,7 +248,9 @@ func (m *machine) sendJoin(now time.Time, c *channel, in joinInput) {
 // joinReplied takes the answer to the join on the wire.
 func (m *machine) joinReplied(now time.Time, c *channel, f *frame) {
 	if string(f.status) != "ok" {
-		m.failJoin(now, f.at, c, JoinError{Reason: joinReason(f), Response: f.payload})
+		if reason := joinReason(f); reason != JoinTooManyChannels || !m.refuseFull(now, c) {
+			m.failJoin(now, f.at, c, JoinError{Reason: reason, Response: f.payload})
+		}
 		m.beat.joinAnswered(now)
 		return
 	}

@@ -627,6 +627,9 @@ func (w *waiters) event(e *Event) {
 			close(w.connected)
 		}
 	case *Disconnected:
+		if e.Socket > 1 { // heartbeats that are waited for go by the first
+			return
+		}
 		for ref, c := range w.beats {
 			delete(w.beats, ref)
 			c <- beatResult{err: errNoSession}

@@ -91,8 +91,13 @@ func TestJoinRefused(t *testing.T) {
 
 // What Phoenix itself says about a join has reasons of its own (PROTOCOL.md, section 4).
 func TestJoinReasons(t *testing.T) {
-	app := socket(phoenixtest.UserSocket{MaxChannels: 1, Channels: []phoenixtest.Route{
+	app := socket(phoenixtest.UserSocket{Channels: []phoenixtest.Route{
 		phoenixtest.RouteFuncs("room:*", phoenixtest.ChannelFuncs{}),
+		phoenixtest.RouteFuncs("full:*", phoenixtest.ChannelFuncs{
+			OnJoin: func(*phoenixtest.Socket, phoenixtest.Payload) (any, error) {
+				return nil, phoenixtest.RefuseJoin(phoenixtest.Map{"reason": "too many channels joined"})
+			},
+		}),
 		phoenixtest.RouteFuncs("broken:*", phoenixtest.ChannelFuncs{
 			OnJoin: func(*phoenixtest.Socket, phoenixtest.Payload) (any, error) { panic("broken") },
 		}),
@@ -107,7 +112,7 @@ func TestJoinReasons(t *testing.T) {
 			{"broken:1", phoenix.JoinCrashed},
 			{"nowhere:1", phoenix.JoinUnmatchedTopic},
 			{"room:1", ""},
-			{"room:2", phoenix.JoinTooManyChannels},
+			{"full:1", phoenix.JoinTooManyChannels}, // on another socket, too, which has none
 		} {
 			_, err := conn.Join(t.Context(), phoenix.Channel{Topic: c.topic})
 			var failed *phoenix.JoinError

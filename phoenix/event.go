@@ -22,6 +22,9 @@ type Event struct {
 	Seq uint64
 	// Session counts the successful connects of the connection, from 1; 0 before the first.
 	Session int
+	// Socket is the number of the socket, from 1, that an event other than a message is about, on a connection that has had several; else
+	// 0. Each session belongs to one socket.
+	Socket int
 	// Topic is the raw topic, empty for events of the connection as a whole.
 	Topic string
 	// Name is the raw event name of a message or push.
@@ -483,14 +486,30 @@ const (
 // A Status is a snapshot of a connection.
 type Status struct {
 	Link LinkStatus
-	// Transport is that of the session, empty without one.
+	// Transport is that of the session, empty without one; of several, that of the first socket that has one.
 	Transport Transport
 	// Session counts the successful connects.
 	Session int
 	// Retries counts the retries since the link was last stable.
 	Retries int
+	// Sockets are those of a connection that has several (see [Options.MaxChannelsPerSocket]); else it is nil. Then Link and Retries are
+	// those of the worst of them.
+	Sockets []SocketStatus
 	// Channels are the wanted topics, in the order in which they were wanted.
 	Channels []ChannelStatus
+}
+
+// A SocketStatus is a snapshot of one of several sockets.
+type SocketStatus struct {
+	// Number is that of [Event.Socket].
+	Number int
+	Link   LinkStatus
+	// Transport is that of the session, empty without one.
+	Transport Transport
+	// Session is the number of its latest session.
+	Session int
+	// Channels is how many of the wanted topics are on it.
+	Channels int
 }
 
 // A ChannelStatus is a snapshot of a channel.
@@ -502,6 +521,10 @@ type ChannelStatus struct {
 	JoinedAt time.Time
 	// Unanswered is how many pushes of [Channel.OnJoin] wait for their reply.
 	Unanswered int
+	// Socket is the number of the socket that the channel is on, if there are several; else 0.
+	Socket int
+
+	wanted uint64
 }
 
 // Status returns a snapshot. Of a connection that is not running it is the zero Status with StatusDisconnected.
@@ -533,7 +556,7 @@ func (m *machine) status() Status {
 		s.Transport = m.link.transport
 	}
 	for _, c := range m.order {
-		cs := ChannelStatus{Topic: c.Topic, State: c.state.String(), Unanswered: c.unanswered}
+		cs := ChannelStatus{Topic: c.Topic, State: c.state.String(), Unanswered: c.unanswered, wanted: c.wanted}
 		if c.state == channelJoined {
 			cs.JoinedAt = c.joinedAt
 		}

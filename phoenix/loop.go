@@ -46,6 +46,10 @@ type socket struct {
 	out        *outbox
 	// dropped says that the session's transport has been closed: its last batches are taken whatever waits.
 	dropped bool
+	// emptyUntil is until when the socket stays open without channels, zero while it has some; retiring says that it is being closed
+	// because it had none for that long. The dealer owns both.
+	emptyUntil time.Time
+	retiring   bool
 }
 
 type dialResult struct {
@@ -72,7 +76,7 @@ const maxBacklog = 1 << 20
 
 func newLoop(c *Conn) *loop {
 	l := &loop{
-		conn: c, dealer: newDealer(c.machineConfig(), c.hooks.seq),
+		conn: c, dealer: newDealer(c.machineConfig(), c.opts.MaxChannelsPerSocket, c.hooks.seq),
 		dials: make(chan dialResult), prepared: make(chan preparedJoin), arrived: make(chan struct{}, 1), room: make(chan struct{}, 1),
 		wakeUp: time.NewTimer(time.Hour), waiters: newWaiters(),
 	}
@@ -114,7 +118,7 @@ func (l *loop) serve(ctx context.Context) {
 	l.carryOut(nil)
 	closing := l.conn.closing
 	stop := ctx.Done()
-	for !l.dealer.over() {
+	for ; !l.dealer.over(); l.settle() {
 		batches := l.batches()
 		l.setTimer() // now that it is known whether reads are paused, and with them some deadlines
 		select {
@@ -150,6 +154,13 @@ func (l *loop) serve(ctx context.Context) {
 			closing = nil
 			l.dealer.close(l.now())
 		}
+		l.carryOut(nil)
+	}
+}
+
+// settle lets the dealer do what follows from the last input, until nothing does.
+func (l *loop) settle() {
+	for !l.dealer.idle() && l.dealer.settle(l.now()) {
 		l.carryOut(nil)
 	}
 }

@@ -19,6 +19,8 @@ type machine struct {
 	out output
 
 	phase phase
+	// number is that of the socket, from 1.
+	number int
 	// session is the number of the latest session.
 	session int
 	// written counts the frames of this session that were handed to the writer.
@@ -68,6 +70,11 @@ type shared struct {
 	refs uint64
 	// opened is the number of the latest session.
 	opened int
+	// sockets is the number of the latest socket, wanted that of the latest channel, in the order in which they were wanted.
+	sockets int
+	wanted  uint64
+	// refused are the channels that are to go to another socket.
+	refused []refusedChannel
 	// events are for the consumer; presenceBytes is about how much memory the presence events among them hold on to.
 	events        []Event
 	presenceBytes int
@@ -338,6 +345,9 @@ func (m *machine) resume(now time.Time) {
 func (m *machine) emit(at time.Time, topic string, d Detail) *Event {
 	m.seq++
 	m.events = append(m.events, Event{Time: at, Seq: m.seq, Session: m.session, Topic: topic, Detail: d})
+	if m.sockets > 1 {
+		m.events[len(m.events)-1].Socket = m.number
+	}
 	return &m.events[len(m.events)-1]
 }
 

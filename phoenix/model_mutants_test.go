@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// A mutant is a bug in one line of the machine. from must occur exactly once in its file, so that a mutant cannot rot
+// A mutant is a bug in one line of the machine or the dealer. from must occur exactly once in its file, so that a mutant cannot rot
 // unnoticed when the code changes.
 type mutant struct {
 	name, file, from, to string
@@ -148,6 +148,46 @@ var mutants = []mutant{
 		"a part of any message is a sign of life", "link.go",
 		"if latest = u.since.Add(minUnderWay); !latest.After(now) {", "{",
 	},
+	{
+		"a channel that has to go to another socket leaves its pushes behind", "channel.go",
+		"m.reset(c)\n\tm.failPushes(now, c, PushNotJoined)\n", "m.reset(c)\n",
+	},
+	{
+		"a channel is sent to another socket although this one has none", "channel.go",
+		"if held == 0 || m.phase != up {", "if m.phase != up {",
+	},
+	{
+		"what a server has taught is forgotten", "dealer.go",
+		"d.limit = r.held\n", "",
+	},
+	{
+		"only the refused channel moves", "dealer.go",
+		"moved = append(moved, s.m.releaseBeyond(now, d.limit)...)", "_ = s",
+	},
+	{
+		"a socket that is closed because it is empty is given a channel", "dealer.go",
+		"case s.retiring || s.m.phase == done ||", "case s.m.phase == done ||",
+	},
+	{
+		"empty sockets stay open", "dealer.go",
+		"case !now.Before(s.emptyUntil):", "case false:",
+	},
+	{
+		"a socket that has ended for good is let be", "dealer.go",
+		"case s.m.phase != done || d.closing:", "case s.m.phase != done || !s.retiring:",
+	},
+	{
+		"the next socket is never opened", "dealer.go",
+		"s.m.phase == idle && !d.sockets[i-1].m.link.upAt.IsZero()", "false && s == nil",
+	},
+	{
+		"a connection is connected when its first socket is", "dealer.go",
+		"badness(link) > badness(worst)", "false",
+	},
+	{
+		"channels are told of socket by socket", "dealer.go",
+		"slices.SortStableFunc(all.Channels, func(a, b ChannelStatus) int { return cmp.Compare(a.wanted, b.wanted) })", "_ = cmp.Compare[int]",
+	},
 }
 
 // mutantSeeds are enough for the rarest mutant, several times over.
@@ -171,7 +211,7 @@ func TestModelCatchesMutants(t *testing.T) {
 	for _, bug := range mutants {
 		wait.Go(func() {
 			out, err := m.run(t, bug)
-			switch _, failure, found := strings.Cut(out, "--- FAIL: TestModel "); {
+			switch _, failure, found := strings.Cut(out, "--- FAIL: TestModel"); {
 			case err == nil:
 				t.Errorf("not caught: %s", bug.name)
 			case !found:
@@ -201,7 +241,15 @@ func (m *mutation) run(t *testing.T, bug mutant) (out string, err error) {
 	if err != nil {
 		return "", err
 	}
-	cmd := exec.CommandContext(ctx, m.goTool, "test", "-overlay="+overlay, "-vet=off", "-ldflags=-w", "-run=^TestModel$", ".", "-model.seeds="+mutantSeeds)
+	run := "^TestModel(Dealer)?$"
+	switch bug.file {
+	case "":
+	case "dealer.go":
+		run = "^TestModelDealer$"
+	default:
+		run = "^TestModel$"
+	}
+	cmd := exec.CommandContext(ctx, m.goTool, "test", "-overlay="+overlay, "-vet=off", "-ldflags=-w", "-run="+run, ".", "-model.seeds="+mutantSeeds)
 	combined, err := cmd.CombinedOutput()
 	return string(combined), err
 }

@@ -25,6 +25,8 @@ type reference struct {
 	link     refLink
 	beats    refBeats
 	channels map[string]*refChannel
+	// away are the channels that have to go to another socket.
+	away map[string]*refChannel
 	// joins are the joins written in this session, in their order.
 	joins    []refJoin
 	pushes   []*refPush // without an end
@@ -63,8 +65,44 @@ const (
 	causeFrame, causeWake, causePrepared, causeClose    = "frame", "wake", "prepared", "close"
 	causeJoin, causeLeave, causePush, causeAsk          = "join", "leave", "push", "ask"
 	causePause, causeResume, causeAbort                 = "pause", "resume", "abort"
-	causeDrained                                        = "drained"
+	causeDrained, causeRelease, causeAdopt              = "drained", "release", "adopt"
 )
+
+// leaves books that a channel leaves the socket for another one.
+func (r *reference) leaves(c *refChannel) {
+	c.offTheWire(channelWaiting)
+	r.away[c.topic] = c
+	delete(r.channels, c.topic)
+	r.step.ended[c.topic] = PushNotJoined
+}
+
+// held counts the channels that a server has, as far as a client can know.
+func (r *reference) held() (n int) {
+	for _, c := range r.channels {
+		if c.state == channelJoined || c.state == channelLeaving {
+			n++
+		}
+	}
+	return n
+}
+
+// released checks which channels were released because of a limit, and books it.
+func (r *reference) released(limit int, released []*channel) {
+	waiting := 0
+	for _, c := range r.channels {
+		if c.state == channelWaiting || c.state == channelPreparing {
+			waiting++
+		}
+	}
+	want := min(waiting, max(0, len(r.channels)-limit))
+	r.require(len(released) == want, "%d of %d channels released at a limit of %d, want %d", len(released), len(r.channels), limit, want)
+	for _, c := range released {
+		is := r.channels[c.Topic]
+		r.require(is != nil && (is.state == channelWaiting || is.state == channelPreparing), "%q is released: it is %v", c.Topic, is)
+		r.leaves(is)
+		r.tally("released")
+	}
+}
 
 // refStep is what happened between begin and settle.
 type refStep struct {
@@ -109,7 +147,7 @@ func (c *answersClock) wall(t time.Time) time.Time { return t.Add(c.stood) }
 
 func newReference(t testing.TB, cfg machineConfig, seen map[string]int) *reference {
 	return &reference{
-		t: t, cfg: cfg, seen: seen, link: refLink{session: cfg.sessions}, channels: map[string]*refChannel{}, refs: map[string]bool{},
+		t: t, cfg: cfg, seen: seen, link: refLink{session: cfg.sessions}, channels: map[string]*refChannel{}, away: map[string]*refChannel{}, refs: map[string]bool{},
 	}
 }
 
@@ -141,6 +179,10 @@ func (r *reference) begin(now time.Time, c cause) {
 			r.seq++ // a number without an event
 		}
 		r.tally(r.step.outcome.name)
+		if r.step.outcome.name == "sent away" {
+			r.leaves(r.channels[c.frame.topic])
+			r.beats.heard, r.beats.waited = r.answersNow(), false
+		}
 	case causePush:
 		r.asked(c.push)
 	case causeAsk:

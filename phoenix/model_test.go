@@ -53,7 +53,7 @@ func TestModel(t *testing.T) {
 // modelMustSee are entries of the reference's tally: outcomes of frames, events with their reasons, ends.
 var modelMustSee = []string{
 	"message", "skipped message", "message of no channel", "push reply", "unmatched push", "joined", "join refused", "left", "closed", "errored",
-	"heartbeat answered", "frame without outcome",
+	"heartbeat answered", "frame without outcome", "sent away", "released", "adopted",
 	"rejoin", "join error: timeout", "join error: crashed", "join error: unmatched_topic", "join error: too_many_channels",
 	"join given up", "join at the bound", "join behind another", "join behind a leave", "leave without an answer", "params failed",
 	"push error: disconnected", "push error: channel_crashed", "push error: channel_closed", "push error: not_joined",
@@ -289,6 +289,8 @@ type modelDriver struct {
 	drainFrom time.Time
 	pushIDs   uint64
 	prepares  []uint64
+	// away are the channels that were to go to another socket, by topic.
+	away map[string]*channel
 	// open says that there is a session, dialing that a dial is under way; hungUp that its end has been asked for.
 	open, dialing, hungUp bool
 	attempted             uint64
@@ -304,6 +306,7 @@ func newModelDriver(t testing.TB, rng *rand.Rand, seen map[string]int) *modelDri
 		server: &modelServer{rng: rng, v1: v1, helpful: 10 + rng.IntN(85)},
 		now:    time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
 		calm:   950 + rng.IntN(50), hurry: rng.IntN(250),
+		away: map[string]*channel{},
 	}
 	for i := range 1 + rng.IntN(14) {
 		d.topics = append(d.topics, fmt.Sprintf("room:%d", i))
@@ -386,6 +389,7 @@ func (d *modelDriver) do(c cause, run func()) {
 	d.ref.begin(d.now, c)
 	before := d.m.status()
 	run()
+	d.handOver()
 	out, events := d.m.out, d.m.events
 	d.m.out, d.m.events = output{}, nil
 	d.ref.observe(events, &out)
@@ -402,6 +406,47 @@ func (d *modelDriver) do(c cause, run func()) {
 	d.dialing = d.dialing || out.dial
 	d.hungUp = d.hungUp || out.hangUp != hangUpNot
 	d.ref.settle(d.m.next(), d.m.phase == done)
+}
+
+// handOver takes the channel that the server has sent away, if it has, as a dealer does.
+func (d *modelDriver) handOver() {
+	sent := d.ref.step.outcome.name == "sent away"
+	d.ref.require(sent == (len(d.m.refused) == 1), "%d channels are to go to another socket; the server has sent one away: %t", len(d.m.refused), sent)
+	for _, r := range d.m.refused {
+		d.ref.require(r.channel.Topic == d.ref.step.outcome.topic && r.held == d.ref.held(), "%q goes to another socket, as %d are held: want %q, %d", r.channel.Topic, r.held, d.ref.step.outcome.topic, d.ref.held())
+		d.away[r.channel.Topic] = r.channel
+		d.releaseBeyond(r.held)
+	}
+	d.m.refused = nil
+}
+
+// release takes channels off the socket, as if it had become known how few it can have.
+func (d *modelDriver) release() {
+	limit := d.rng.IntN(len(d.topics) + 1)
+	d.do(cause{name: causeRelease}, func() { d.releaseBeyond(limit) })
+}
+
+func (d *modelDriver) releaseBeyond(limit int) {
+	released := d.m.releaseBeyond(d.now, limit)
+	d.ref.released(limit, released)
+	for _, c := range released {
+		d.away[c.Topic] = c
+	}
+}
+
+// adopt gives the machine a channel that was on another socket, or on this one, unless its topic has been joined since.
+func (d *modelDriver) adopt() {
+	c := d.away[d.topics[d.rng.IntN(len(d.topics))]]
+	if c == nil || d.m.phase == closing || d.m.phase == done || d.ref.channels[c.Topic] != nil {
+		return
+	}
+	delete(d.away, c.Topic)
+	d.do(cause{name: causeAdopt, topic: c.Topic}, func() {
+		d.m.adopt(d.now, c)
+		d.ref.channels[c.Topic] = d.ref.away[c.Topic]
+		delete(d.ref.away, c.Topic)
+		d.ref.tally("adopted")
+	})
 }
 
 // start joins some topics, as Options.Channels says, and starts the first dial.
@@ -542,6 +587,11 @@ func (d *modelDriver) command() {
 		d.do(c, func() { err = d.m.leave(d.now, topic); d.ref.commanded(err) })
 	case 6:
 		d.ask()
+	case 7:
+		if d.rng.IntN(3) == 0 {
+			d.release()
+		}
+		d.adopt()
 	default:
 		d.push(d.pushTopic(topic))
 	}
@@ -632,7 +682,7 @@ type outcome struct {
 }
 
 // nothing reports whether the frame has to be without any event.
-func (o *outcome) nothing() bool { return o.events == 0 }
+func (o *outcome) nothing() bool { return o.events == 0 && o.name != "sent away" }
 
 // outcomeOf decides by the rules 3 to 6 and 8 what a frame is.
 func (r *reference) outcomeOf(f *serverFrame) outcome {
@@ -681,6 +731,8 @@ func (r *reference) outcomeOfReply(c *refChannel, f *serverFrame) outcome {
 	case c == nil || f.joinRef != "" && f.joinRef != c.joinRef:
 	case c.state == channelJoining && f.ref == c.joinRef && f.status == "ok":
 		return outcome{name: "joined", topic: f.topic, events: 1}
+	case c.state == channelJoining && f.ref == c.joinRef && f.refusal == JoinTooManyChannels && r.held() > 0 && r.link.phase == up:
+		return outcome{name: "sent away", topic: f.topic}
 	case c.state == channelJoining && f.ref == c.joinRef:
 		return outcome{name: "join refused", topic: f.topic, reason: f.refusal, events: 1}
 	case c.state == channelLeaving && f.ref == c.leaveRef:

@@ -33,6 +33,11 @@ type Options struct {
 	Credentials func(context.Context) (Credentials, error)
 	// Channels are joined at every connect, without a call to Join.
 	Channels []Channel
+	// MaxChannelsPerSocket is how many channels are joined on one socket, 100 by default: no more are taken by Phoenix (PROTOCOL.md,
+	// section 4). Further channels go to further sockets, each with a session, heartbeats and retries of its own: what is lost with one
+	// is joined again alone. The connection has the status of its worst socket, and ends when one of them does. A server that has
+	// room for fewer says so at the first join too many; then that number holds for as long as the Conn is there.
+	MaxChannelsPerSocket int
 
 	// ConnectTimeout bounds a dial, from credentials to upgrade. Default 10 s.
 	ConnectTimeout time.Duration
@@ -191,6 +196,7 @@ func (o Options) withDefaults() (Options, error) {
 	setDefault(&o.HeartbeatTimeout, 10*time.Second)
 	setDefault(&o.StableAfter, 10*time.Second)
 	setDefault(&o.FallbackAfter, 2500*time.Millisecond)
+	setDefault(&o.MaxChannelsPerSocket, 100)
 	setDefault(&o.MaxMessage, 64<<20)
 	setDefault(&o.ReadBuffer, 4<<10)
 	if o.ReconnectAfter == nil {
@@ -216,6 +222,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.MaxRetries < -1 {
 		return o, fmt.Errorf("the number of retries is %d: it can be -1 (no limit), 0 or more", o.MaxRetries)
+	}
+	if o.MaxChannelsPerSocket < 0 {
+		return o, fmt.Errorf("the number of channels on a socket is negative: %d", o.MaxChannelsPerSocket)
 	}
 	if o.MaxMessage < 0 || o.ReadBuffer < 0 {
 		return o, errors.New("the size of the largest message or of the read buffer is negative")

@@ -464,6 +464,10 @@ func (p *transcriptReplay) run(input func()) {
 	for i := range p.m.events {
 		p.got = append(p.got, p.at()+eventLine(&p.m.events[i]))
 	}
+	for _, r := range p.m.refused {
+		p.got = append(p.got, p.at()+"sent away "+r.channel.Topic)
+	}
+	p.m.refused = nil
 	p.m.forgetOutput()
 	p.forcePushRefs()
 }
@@ -741,7 +745,8 @@ func (f *rawFrame) reply(keep string) json.RawMessage {
 // A ledger says what events each frame of a recorded server has to bring about, from what the client had sent before and
 // by these rules; or why it brings about none:
 //
-//	phx_reply to a push, join, leave or heartbeat of ours    PushReply, Joined or JoinError, Left, Heartbeat
+//	phx_reply to a push, join, leave or heartbeat of ours    PushReply, Joined or JoinError, Left, Heartbeat; a join too many
+//	                                                         for a socket that has some is to go to another
 //	phx_reply to anything else                               none: it answers a stranger's frame, or comes second
 //	phx_close, phx_error of a current join                   Closed, Errored, Left or JoinError, and its pushes fail
 //	phx_close, phx_error of another one                      none: the join has ended before
@@ -823,6 +828,10 @@ func (l *ledger) joinAnswered(t *ledgerTopic, d decoded) (lines []string) {
 		return []string{"joined " + t.name + " " + payloadLine(d.Payload)}
 	}
 	lines = []string{fmt.Sprintf("join error %s %s", t.name, payloadLine(d.Payload))}
+	holds := slices.ContainsFunc(l.topics, func(o *ledgerTopic) bool { return o.joined })
+	if holds && strings.Contains(payloadLine(d.Payload), "too many channels joined") {
+		lines = []string{"sent away " + t.name}
+	}
 	lines = append(lines, l.failPushes(t.name, PushNotJoined)...)
 	l.forget(t, "its join was refused")
 	return lines

@@ -10,6 +10,9 @@ import (
 // appendData appends the members of data that a template's head does not have, for an event of
 // kind k. Members that do not apply are left out.
 func appendData(dst []byte, k kind, ev *phoenix.Event) []byte {
+	if ev.Socket > 0 && (k.ofConnection() || k.ofChannel()) {
+		dst = appendInt(dst, "socket", ev.Socket)
+	}
 	switch {
 	case k == kindMessage:
 		if ev.Payload.Data == nil {

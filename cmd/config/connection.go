@@ -51,6 +51,7 @@ type Connection struct {
 	maxOutageFrom, transportFrom        option.Origin
 	reconnectAfter, rejoinAfter         []time.Duration
 	maxMessage                          int64
+	maxChannelsPerSocket                int
 	compress, requireWSS                bool
 
 	options []option.Option
@@ -186,6 +187,9 @@ func (c *Connection) timingOptions() []option.Option {
 		{Flag: "no-jitter", Key: "jitter", Value: option.OffKind.To(&c.jitter, "false"),
 			Usage: "wait exactly the given delays, not a random half to whole of them",
 			About: "Wait a random half to whole of the delays."},
+		{Flag: "max-channels-per-socket", Key: "max_channels_per_socket", Value: numberKind.To(&c.maxChannelsPerSocket, strconv.Itoa(builtIn.MaxChannelsPerSocket)), Example: "50",
+			Usage: "`N` channels at most on one socket; further ones go to further sockets",
+			About: "Channels at most on one socket; further ones go to further sockets. A server that takes fewer is learnt from."},
 		{Flag: "max-message", Key: "max_message", Value: option.SizeKind.To(&c.maxMessage, option.SizeText(builtIn.MaxMessage)), Example: "64MiB",
 			Usage: "`SIZE` of the largest message accepted",
 			About: "Size of the largest message accepted: bytes, or a number with KiB, MiB or GiB."},
@@ -212,26 +216,27 @@ func (c *Connection) Build(stdin *secret.Stdin) (phoenix.Options, error) {
 		maxOutage = c.outageLimit()
 	}
 	return phoenix.Options{
-		URL:               c.URI,
-		VSN:               c.vsn,
-		Transport:         transport,
-		FallbackAfter:     c.fallbackAfter,
-		Credentials:       c.credentials,
-		ConnectTimeout:    c.ConnectTimeout,
-		ReplyTimeout:      c.ReplyTimeout,
-		HeartbeatInterval: c.heartbeatInterval,
-		HeartbeatTimeout:  c.heartbeatTimeout,
-		MaxRetries:        retries,
-		MaxOutage:         maxOutage,
-		FailFast:          failFast,
-		NoJitter:          !c.jitter,
-		ReconnectAfter:    c.backoff(c.reconnectAfter),
-		RejoinAfter:       c.backoff(c.rejoinAfter),
-		MaxMessage:        c.maxMessage,
-		AnyTopic:          c.anyTopic,
-		Compress:          c.compress,
-		NetDial:           c.NetDial(),
-		Proxy:             c.Proxy(),
+		URL:                  c.URI,
+		VSN:                  c.vsn,
+		Transport:            transport,
+		FallbackAfter:        c.fallbackAfter,
+		Credentials:          c.credentials,
+		ConnectTimeout:       c.ConnectTimeout,
+		ReplyTimeout:         c.ReplyTimeout,
+		HeartbeatInterval:    c.heartbeatInterval,
+		HeartbeatTimeout:     c.heartbeatTimeout,
+		MaxRetries:           retries,
+		MaxOutage:            maxOutage,
+		FailFast:             failFast,
+		NoJitter:             !c.jitter,
+		ReconnectAfter:       c.backoff(c.reconnectAfter),
+		RejoinAfter:          c.backoff(c.rejoinAfter),
+		MaxMessage:           c.maxMessage,
+		MaxChannelsPerSocket: c.maxChannelsPerSocket,
+		AnyTopic:             c.anyTopic,
+		Compress:             c.compress,
+		NetDial:              c.NetDial(),
+		Proxy:                c.Proxy(),
 	}, nil
 }
 

@@ -91,6 +91,7 @@ connections:
     rejoin_after_msec: [100, 500, 1000, 2000, 5000, 10000]
     reconnect: true
     jitter: true
+    max_channels_per_socket: 100
     max_message: 64MiB
 sinks:
   hook:

@@ -79,6 +79,8 @@ var apps = map[string]phoenixtest.App{
 	"compressing": peer.Config{Compress: true}.App(),
 	// The same, which closes after a second without anything from the client, and takes no frame of more than 1,000 bytes.
 	"strict": peer.Config{IdleTimeout: time.Second, MaxFrameSize: 1000}.App(),
+	// The same, which takes 30 channels on a socket.
+	"crowded": peer.Config{MaxChannels: 30}.App(),
 	// The same, for pages of localhost and 127.0.0.1.
 	"origins": peer.Config{CheckOrigin: true}.App(),
 }
@@ -121,11 +123,11 @@ func recorder(deadly int) phoenixtest.App {
 
 // cmdServe starts a server whose link can be played with, see server, and points PHX_URI at it:
 //
-//	serve demo|recorder|peer|compressing|strict|origins
+//	serve demo|recorder|peer|compressing|strict|crowded|origins
 func cmdServe(ts *testscript.TestScript, args []string) {
 	s := &sceneOf(ts).servers
 	if len(args) != 1 || apps[args[0]] == nil || s.phoenix != nil {
-		ts.Fatalf("usage, once a script: serve demo|recorder|peer|compressing|strict|origins")
+		ts.Fatalf("usage, once a script: serve demo|recorder|peer|compressing|strict|crowded|origins")
 	}
 	server, err := phoenixtest.Listen(apps[args[0]])
 	ts.Check(err)
@@ -146,6 +148,15 @@ var serverVerbs = map[string]struct {
 	"drop":  {0, func(s *phoenixtest.Server, _ []string) error { s.DropConns(); return nil }},
 	"reset": {0, func(s *phoenixtest.Server, _ []string) error { s.ResetConns(); return nil }},
 	"hole":  {0, func(s *phoenixtest.Server, _ []string) error { s.BlackHole(); return nil }},
+	// kill N ends the N-th of the connections, from 1, without a close frame.
+	"kill": {1, func(s *phoenixtest.Server, args []string) error {
+		n, err := strconv.Atoi(args[0])
+		if conns := s.Conns(); n >= 1 && n <= len(conns) {
+			conns[n-1].Drop()
+			return err
+		}
+		return fmt.Errorf("there is no connection %s", args[0])
+	}},
 	// close CODE closes the connections.
 	"close": {1, func(s *phoenixtest.Server, args []string) error {
 		code, err := strconv.Atoi(args[0])

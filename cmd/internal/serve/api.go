@@ -50,6 +50,8 @@ type Connection struct {
 	Required bool      `json:"required"`
 	// Channels is never null in JSON.
 	Channels []Channel `json:"channels"`
+	// Sockets are those of a connection that has several; else there is no such member. Status is that of the worst of them.
+	Sockets []Socket `json:"sockets,omitempty"`
 	// Counters is never null in JSON.
 	Counters map[string]uint64 `json:"counters"`
 	// Shard is the part of the connections, INDEX/OF, that this serve runs; empty: all.
@@ -64,6 +66,21 @@ type Channel struct {
 	State string `json:"state"`
 	// JoinedAt is when it was joined last; zero, and not in JSON, if it is not joined.
 	JoinedAt time.Time `json:"joined_at,omitzero"`
+	// Socket is the number of the socket that it is on, if the connection has several.
+	Socket int `json:"socket,omitempty"`
+}
+
+// A Socket is one of several sockets of a [Connection].
+type Socket struct {
+	// Socket is the number that lifecycle signals have as data.socket.
+	Socket int    `json:"socket"`
+	Status string `json:"status"`
+	// Transport is websocket or longpoll, empty unless it is connected.
+	Transport string `json:"transport,omitempty"`
+	// Session is the number of its latest session.
+	Session int `json:"session"`
+	// Channels is how many of the connection's channels are on it.
+	Channels int `json:"channels"`
 }
 
 // The states of a [Sink].

@@ -58,7 +58,10 @@ func (b *Bridge) describe(s phoenix.ConnectionStatus) Connection {
 		d.Attempt = s.Retries + 1
 	}
 	for i, c := range s.Channels {
-		d.Channels[i] = Channel{Topic: c.Topic, State: c.State, JoinedAt: c.JoinedAt.UTC().Truncate(time.Microsecond)}
+		d.Channels[i] = Channel{Topic: c.Topic, State: c.State, JoinedAt: c.JoinedAt.UTC().Truncate(time.Microsecond), Socket: c.Socket}
+	}
+	for _, socket := range s.Sockets {
+		d.Sockets = append(d.Sockets, Socket{Socket: socket.Number, Status: string(socket.Link), Transport: string(socket.Transport), Session: socket.Session, Channels: socket.Channels})
 	}
 	if c := b.connection(s.Name); c != nil {
 		d.Counters = c.counters.all()

@@ -188,7 +188,7 @@ func (b *Bridge) note(c *connection, ev *phoenix.Event) {
 	case *phoenix.PushError:
 		n.pushErrors.Add(1)
 	case *phoenix.Connected:
-		if ev.Session > 1 {
+		if d.Reconnect || ev.Session > 1 && ev.Socket <= 1 { // the first session of a further socket follows no other
 			n.reconnects.Add(1)
 		}
 	case *phoenix.Disconnected:

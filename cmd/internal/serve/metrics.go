@@ -112,8 +112,8 @@ type collector struct {
 
 // descriptions are those of what a collector collects.
 type descriptions struct {
-	shard, status, up, required, sessions, reconnects, joins, channels, messages *prometheus.Desc
-	delivered, dropped, sinkUp, waiting, waitingBytes, oldest, attempts          *prometheus.Desc
+	shard, status, up, sockets, required, sessions, reconnects, joins, channels, messages *prometheus.Desc
+	delivered, dropped, sinkUp, waiting, waitingBytes, oldest, attempts                   *prometheus.Desc
 }
 
 // describe is a function and no variable: commands that have no metrics do not pay for them at their start.
@@ -126,7 +126,8 @@ func describe() descriptions {
 			"shard", "shards"),
 		status: desc("phx_connection_status", "1 for the status that the connection has, 0 for the others.",
 			labelConnection, labelStatus),
-		up: desc("phx_connection_up", "Whether the connection has an open socket.", labelConnection),
+		up:      desc("phx_connection_up", "Whether the connection has an open socket; of several, whether all are open.", labelConnection),
+		sockets: desc("phx_connection_sockets", "Sockets of the connection that are open or to be opened: several, if it has many channels.", labelConnection),
 		required: desc("phx_connection_required", "Whether readiness depends on the connection.",
 			labelConnection),
 		sessions:     desc("phx_connection_sessions_total", "Successful connects.", labelConnection),
@@ -149,7 +150,7 @@ func describe() descriptions {
 func (c collector) Describe(out chan<- *prometheus.Desc) {
 	d := describe()
 	for _, desc := range []*prometheus.Desc{
-		d.shard, d.status, d.up, d.required, d.sessions, d.reconnects, d.joins, d.channels, d.messages,
+		d.shard, d.status, d.up, d.sockets, d.required, d.sessions, d.reconnects, d.joins, d.channels, d.messages,
 		d.delivered, d.dropped, d.sinkUp, d.waiting, d.waitingBytes, d.oldest, d.attempts,
 	} {
 		out <- desc
@@ -181,6 +182,7 @@ func (s *series) connection(c Connection) {
 		s.gauge(s.status, oneIf(c.Status == string(status)), c.Name, string(status))
 	}
 	s.gauge(s.up, oneIf(c.Status == StateConnected), c.Name)
+	s.gauge(s.sockets, float64(c.sockets()), c.Name)
 	s.gauge(s.required, oneIf(c.Required), c.Name)
 	s.count(s.sessions, uint64(c.Session), c.Name)
 	s.count(s.reconnects, c.Counters["reconnects"], c.Name)
@@ -194,6 +196,17 @@ func (s *series) connection(c Connection) {
 	for _, state := range channelStates {
 		s.gauge(s.channels, float64(channels[state]), c.Name, state)
 	}
+}
+
+// sockets is how many sockets a connection has.
+func (c *Connection) sockets() int {
+	switch {
+	case len(c.Sockets) > 0:
+		return len(c.Sockets)
+	case c.Status == string(phoenix.StatusDisconnected):
+		return 0
+	}
+	return 1
 }
 
 func (s *series) sink(r router.SinkStats) {

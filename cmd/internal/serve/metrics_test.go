@@ -57,6 +57,10 @@ phx_connection_required{connection="other"} 0
 # TYPE phx_connection_sessions_total counter
 phx_connection_sessions_total{connection="backend"} 3
 phx_connection_sessions_total{connection="other"} 0
+# HELP phx_connection_sockets Sockets of the connection that are open or to be opened: several, if it has many channels.
+# TYPE phx_connection_sockets gauge
+phx_connection_sockets{connection="backend"} 1
+phx_connection_sockets{connection="other"} 1
 # HELP phx_connection_status 1 for the status that the connection has, 0 for the others.
 # TYPE phx_connection_status gauge
 phx_connection_status{connection="backend",status="connected"} 1
@@ -67,7 +71,7 @@ phx_connection_status{connection="other",status="connected"} 0
 phx_connection_status{connection="other",status="connecting"} 1
 phx_connection_status{connection="other",status="disconnected"} 0
 phx_connection_status{connection="other",status="disconnecting"} 0
-# HELP phx_connection_up Whether the connection has an open socket.
+# HELP phx_connection_up Whether the connection has an open socket; of several, whether all are open.
 # TYPE phx_connection_up gauge
 phx_connection_up{connection="backend"} 1
 phx_connection_up{connection="other"} 0

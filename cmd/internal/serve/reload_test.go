@@ -117,7 +117,7 @@ func TestReloadKeepsTheSocket(t *testing.T) {
 
 // What the socket was opened with needs a new one.
 func TestReloadWithANewSocket(t *testing.T) {
-	for _, change := range []string{"vsn: 1.0.0", "params: {user: b}", "headers: {X-A: b}", "presence: true", "max_message: 1MiB", "tls: {server_name: other}"} {
+	for _, change := range []string{"vsn: 1.0.0", "params: {user: b}", "headers: {X-A: b}", "presence: true", "max_message: 1MiB", "max_channels_per_socket: 7", "tls: {server_name: other}"} {
 		s := started(t, fmt.Sprintf(single, ""))
 		s.await("a", StateJoined)
 		s.reload(fmt.Sprintf(single, change))

@@ -62,6 +62,12 @@ defmodule PhoenixAppWeb.RoomChannel do
   def handle_in("crash", _payload, _socket), do: raise("the channel crashes, as asked for")
   def handle_in("stop", _payload, socket), do: {:stop, :normal, socket}
 
+  # The process of the client's socket, with all its channels.
+  def handle_in("kill_transport", _payload, socket) do
+    Process.exit(socket.transport_pid, :kill)
+    {:noreply, socket}
+  end
+
   # To this client alone, and not as a reply.
   def handle_in("push_back", payload, socket) do
     push(socket, "pushed", payload)
