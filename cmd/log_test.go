@@ -128,6 +128,7 @@ func TestLifecycleLog(t *testing.T) {
 		{Detail: &phoenix.ReconnectExhausted{Attempts: 10}},
 		{Detail: &phoenix.Heartbeat{RTT: time.Millisecond}},
 		{Detail: &phoenix.HeartbeatTimeout{Timeout: time.Second}},
+		{Socket: 2, Detail: &phoenix.HeartbeatTimeout{Timeout: time.Second}},
 		{Topic: "t", Detail: &phoenix.Joining{Attempt: 1}},
 		{Topic: "t", Detail: &phoenix.Joined{Took: time.Second}},
 		{Topic: "t", Detail: &phoenix.Joined{Rejoin: true, Gap: time.Second}},
@@ -147,6 +148,7 @@ phx: waiting to connect again delay_ms=1000 attempt=1 max_attempts=10
 phx: no more attempts to connect attempts=10
 phx: heartbeat rtt_us=1000
 phx: no answer to a heartbeat timeout_ms=1000
+phx: no answer to a heartbeat socket=2 timeout_ms=1000
 phx: joining topic=t attempt=1
 phx: joined topic=t join_ms=1000
 phx: joined again topic=t gap_ms=1000

@@ -47,6 +47,8 @@ func TestTextOfEvents(t *testing.T) {
 		{phoenix.Event{Detail: &phoenix.Connecting{URI: "ws://h/s", Attempt: 1}}, `* connecting to ws://h/s`},
 		{phoenix.Event{Detail: &phoenix.Connecting{URI: "ws://h/s", Attempt: 3}}, `* connecting to ws://h/s; attempt 3`},
 		{phoenix.Event{Detail: &phoenix.Connected{Took: 12 * ms}}, `* connected in 12 ms`},
+		{phoenix.Event{Socket: 2, Detail: &phoenix.Connected{Took: 12 * ms}}, `* connected in 12 ms; socket 2`},
+		{phoenix.Event{Socket: 2, Topic: "t", Detail: &phoenix.Left{}}, `t  * left`},
 		{phoenix.Event{Detail: &phoenix.Connected{Reconnect: true, Outage: 61 * time.Second}}, `* connected again in <1 ms; away for 1m1s`},
 		{phoenix.Event{Detail: &phoenix.Disconnected{Reason: phoenix.ReasonClosedByUs}}, `* disconnected: closed_by_us`},
 		{phoenix.Event{Detail: &phoenix.Disconnected{Reason: phoenix.ReasonClosedByRemote, Code: 1012, Text: "away\nnow\x1b[2J"}},

@@ -163,6 +163,20 @@
 // Tests: TestEveryLossReconnects, TestChannelLost, TestJoinTimeoutIsLeftAndRetried, TestAcceptThenClose, TestJittered,
 // TestRefusedDials, TestRetryRefusedJoin, TestFailFast.
 //
+// # Many channels
+//
+// A server takes a hundred channels on one socket (PROTOCOL.md, section 4). A connection with more has further sockets, up to
+// MaxChannelsPerSocket channels on each: one after the other is dialed, once the one before it has been up. Each is a session with a number
+// of its own, and has its own heartbeats and retries; what is lost with one is joined again alone. Events are still in one stream, with one
+// count, and those of a channel in the order of the wire. [Status] is that of the worst socket, and [Event.Socket] tells them apart. The
+// connection is over when one of them is, for its reason. A further socket is closed when it has had no channels for 30 s.
+//
+// A join that is refused because the socket has too many channels is no JoinError: the channel is joined on another socket, and no more than
+// that number on any from then on. A server that refuses so on a socket without channels is a JoinError.
+//
+// Tests: TestManyChannels, TestHundredChannels, TestServerHasRoomForFewer, TestServerHasNoRoom, TestPausedReadsOfManySockets,
+// TestSocketsEndTogether, TestEmptySocketCloses, TestModelDealer.
+//
 // # Supervision
 //
 // A [Supervisor] runs many named connections. Of each name there is one run at a time, and what is asked of a name is
