@@ -4,6 +4,7 @@ import (
 	"flag"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -28,7 +29,44 @@ func TestScripts(t *testing.T) {
 		t.Fatal(err)
 	}
 	params.UpdateScripts = *update
+	if flag.Lookup("test.run").Value.String() == "" {
+		t.Cleanup(func() { checkExitCodes(t) })
+	}
 	testscript.Run(t, params)
+}
+
+// exitCodeRow is a row of `phx help exit-codes`.
+var exitCodeRow = regexp.MustCompile(`(?m)^ +(\d+)  (\S+) +\S`)
+
+// checkExitCodes compares how phx has ended in all scripts with what `phx help exit-codes` says: no more and no less.
+func checkExitCodes(t *testing.T) {
+	binary, err := phxtest.Binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := exec.Command(binary, "help", "exit-codes").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := phxtest.Ends()
+	delete(ended, "SIGKILL") // which a script has sent
+	rows := exitCodeRow.FindAllStringSubmatch(string(page), -1)
+	if len(rows) < 20 {
+		t.Errorf("the page has %d rows: %s", len(rows), page)
+	}
+	for _, row := range rows {
+		end := row[1]
+		if strings.HasPrefix(row[2], "SIG") {
+			end = row[2] // a real death, not an exit code
+		}
+		if ended[end] == "" {
+			t.Errorf("phx has ended with %s (%s) in no script", end, row[2])
+		}
+		delete(ended, end)
+	}
+	for end, script := range ended {
+		t.Errorf("%s: phx ended with %s, which is not in the table", script, end)
+	}
 }
 
 // signalScripts are some scripts in which a signal ends phx, or has it do something.

@@ -4,19 +4,17 @@ import (
 	"maps"
 	"os"
 	"regexp"
-	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"phx/cmd/internal/exit"
 	"phx/cmd/internal/option"
 )
 
-// flagScripts names for each flag a script that fails when the flag is ignored. A flag that several commands share stands here under the
-// first of them.
+// flagScripts names for each flag a script that fails when the flag is ignored, as TestFlagMutants has it. A flag that several commands
+// share stands here under the first of them.
 var flagScripts = map[string]string{
 	"--version":                         "arguments",
 	"config show --config":              "config_show",
@@ -107,7 +105,7 @@ var flagScripts = map[string]string{
 	"ctl restart --wait":                "ctl",
 	"ctl restart --timeout":             "ctl",
 	"ctl start --config":                "ctl",
-	"demo --listen":                     "usage",
+	"demo --listen":                     "demo",
 	"demo --tls":                        "demo_tls",
 	"demo --quiet":                      "text_demo",
 	"join --stay":                       "join_stay",
@@ -147,15 +145,6 @@ var flagScripts = map[string]string{
 	"version --json":                    "version",
 }
 
-// exitScripts names for each exit code a script in which a command ends with it.
-var exitScripts = map[exit.Code]string{
-	exit.OK: "push", exit.Failure: "listen_fail_on", exit.Usage: "usage", exit.JQCompile: "jq_does_not_compile", exit.NoOutput: "exit_status",
-	exit.JQRun: "jq_fails_on_a_record", exit.DNS: "connect_unknown_host", exit.Connect: "connect_nobody", exit.Refused: "connect_bad_token",
-	exit.Write: "stdout_closed", exit.Read: "push_unreadable", exit.Timeout: "push_timeout", exit.TLS: "tls_mutual", exit.LinkLost: "push_link_lost",
-	exit.Certificate: "tls", exit.Join: "join_refused", exit.PushStatus: "push_status", exit.Channel: "push_crash", exit.Hangup: "push_interrupted",
-	exit.Interrupt: "push_interrupted", exit.Pipe: "listen_pipe_head", exit.Terminate: "push_interrupted",
-}
-
 // scriptText returns a script without the files at its end.
 func scriptText(t *testing.T, name string) string {
 	t.Helper()
@@ -166,14 +155,20 @@ func scriptText(t *testing.T, name string) string {
 	return string(text)
 }
 
-// TestEveryFlagHasAScript goes through all commands.
-func TestEveryFlagHasAScript(t *testing.T) {
+// A declaredFlag is a flag as it is declared once, for the commands that share it.
+type declaredFlag struct {
+	// key is what flagScripts calls it, name and usage are what it is declared with.
+	key, name, usage string
+	// written matches it on a command line; commands are quoted for that, too.
+	written  string
+	commands []string
+}
+
+// declaredFlags goes through all commands.
+func declaredFlags() []*declaredFlag {
+	var all []*declaredFlag
 	// An option that several commands share has one declaration, and so one text.
-	type declaration struct {
-		key, written string
-		commands     []string
-	}
-	declared := map[string]*declaration{}
+	declared := map[string]*declaredFlag{}
 	eachCommand(newRootCmd(testFactory()), func(c *cobra.Command) {
 		c.LocalFlags().VisitAll(func(f *pflag.Flag) {
 			o, ok := option.OptionOf(f)
@@ -183,11 +178,12 @@ func TestEveryFlagHasAScript(t *testing.T) {
 			command := strings.TrimPrefix(strings.TrimPrefix(c.CommandPath(), "phx"), " ")
 			d := declared[f.Name+f.Usage]
 			if d == nil {
-				d = &declaration{key: strings.TrimSpace(command + " --" + f.Name), written: " --" + f.Name + `\b`}
+				d = &declaredFlag{key: strings.TrimSpace(command + " --" + f.Name), name: f.Name, usage: o.Usage, written: " --" + f.Name + `\b`}
 				if o.Shorthand != "" {
 					d.written = "(" + d.written + "| -" + o.Shorthand + `\b)`
 				}
 				declared[f.Name+f.Usage] = d
+				all = append(all, d)
 			}
 			d.commands = append(d.commands, regexp.QuoteMeta(command))
 			if f.Name == "control" && command == "ctl" {
@@ -195,8 +191,13 @@ func TestEveryFlagHasAScript(t *testing.T) {
 			}
 		})
 	})
+	return all
+}
+
+// TestEveryFlagHasAScript goes through all flags.
+func TestEveryFlagHasAScript(t *testing.T) {
 	left := maps.Clone(flagScripts)
-	for _, d := range declared {
+	for _, d := range declaredFlags() {
 		delete(left, d.key)
 		used := regexp.MustCompile(`(?m)(^|\bphx) ?(` + strings.Join(d.commands, "|") + `)( [^\n]*)?` + d.written)
 		if script := flagScripts[d.key]; script == "" || !used.MatchString(scriptText(t, script)) {
@@ -205,22 +206,5 @@ func TestEveryFlagHasAScript(t *testing.T) {
 	}
 	for key := range left {
 		t.Errorf("flagScripts has %q, and there is no such flag, or another command comes first that shares it", key)
-	}
-}
-
-// TestEveryExitCodeHasAScript goes through the table.
-func TestEveryExitCodeHasAScript(t *testing.T) {
-	for _, row := range exit.Table {
-		end := strconv.Itoa(int(row.Code))
-		if row.Code > 128 {
-			end = "(" + end + "|" + row.Name + ")"
-		}
-		ends := regexp.MustCompile(`(?m)^(exits ` + end + ` |ends (-stalled )?\S+ ` + end + `$|pipe \S+ (\d+ )*` + end + `( \d+)*$)`)
-		if row.Code == exit.OK {
-			ends = regexp.MustCompile(`(?m)^exec phx `)
-		}
-		if script := exitScripts[row.Code]; script == "" || !ends.MatchString(scriptText(t, script)) {
-			t.Errorf("no script ends with %d: exitScripts names %q", row.Code, script)
-		}
 	}
 }

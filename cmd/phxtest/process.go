@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -102,6 +103,30 @@ func EndOf(state *os.ProcessState) string {
 		}
 	}
 	return status.Signal().String()
+}
+
+// ends are how phx ended in the scripts that have run, each an exit code or the name of a signal, with one of the scripts.
+var ends struct {
+	mu sync.Mutex
+	by map[string]string
+}
+
+// noteEnd notes how phx has ended in a script.
+func noteEnd(end, script string) {
+	ends.mu.Lock()
+	defer ends.mu.Unlock()
+	if ends.by == nil {
+		ends.by = map[string]string{}
+	}
+	ends.by[end] = script
+}
+
+// Ends returns how phx has ended so far, where a script looked at that with exits or ends: each exit code and name of a signal, with the name of
+// one of the scripts.
+func Ends() map[string]string {
+	ends.mu.Lock()
+	defer ends.mu.Unlock()
+	return maps.Clone(ends.by)
 }
 
 // signalNames are the signals that scripts send, or expect to end a program.

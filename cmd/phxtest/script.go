@@ -38,6 +38,9 @@ func Params(dir string) (testscript.Params, error) {
 	}, err
 }
 
+// IgnoredFlag is the variable that names the flag which a mutant of the binary ignores. Scripts pass it on.
+const IgnoredFlag = "PHX_IGNORED_FLAG"
+
 // commands are explained where they are defined.
 func commands() map[string]func(ts *testscript.TestScript, neg bool, args []string) {
 	return map[string]func(ts *testscript.TestScript, neg bool, args []string){
@@ -95,6 +98,9 @@ func sceneOf(ts *testscript.TestScript) *scene { return ts.Value(sceneKey{}).(*s
 func setUp(env *testscript.Env) error {
 	env.Setenv("PATH", binDir+string(os.PathListSeparator)+env.Getenv("PATH"))
 	env.Vars = append(env.Vars, RaceOptions, "PHX_CONTROL="+filepath.Join(env.WorkDir, "serve.sock"))
+	if flag := os.Getenv(IgnoredFlag); flag != "" {
+		env.Vars = append(env.Vars, IgnoredFlag+"="+flag)
+	}
 	s := &scene{jobs: map[string]*job{}}
 	for _, v := range env.Vars {
 		s.env = append(s.env, nameOf(v))
@@ -130,6 +136,9 @@ func cmdExits(ts *testscript.TestScript, args []string) {
 	got := "0"
 	if exit != nil {
 		got = EndOf(exit.ProcessState)
+	}
+	if args[1] == "phx" {
+		noteEnd(got, ts.Name())
 	}
 	if got != args[0] {
 		ts.Fatalf("it ended with %s, want %s", got, args[0])
@@ -490,7 +499,11 @@ func cmdEnds(ts *testscript.TestScript, args []string) {
 	delete(sceneOf(ts).jobs, args[0])
 	_, _ = io.WriteString(ts.Stdout(), j.stdout.String())
 	_, _ = io.WriteString(ts.Stderr(), j.stderr.String())
-	if got := EndOf(j.cmd.ProcessState); got != args[1] {
+	got := EndOf(j.cmd.ProcessState)
+	if j.cmd.Args[0] == filepath.Join(binDir, "phx") {
+		noteEnd(got, ts.Name())
+	}
+	if got != args[1] {
 		ts.Fatalf("%s ended with %s, want %s", args[0], got, args[1])
 	}
 }
