@@ -54,7 +54,9 @@ type Connection struct {
 	maxChannelsPerSocket                int
 	compress, requireWSS                bool
 
-	options []option.Option
+	// options are the declarations; nil: nothing sets them any more, see settle.
+	options                        []option.Option
+	fingerprint, socketFingerprint string
 }
 
 // Retry is what a command does about failures unless it is told otherwise.
@@ -352,9 +354,19 @@ var liveKeys = []string{
 	"reconnect_after_msec", "rejoin_after_msec", "jitter", "required", "auth_token", "auto_join_channels",
 }
 
+// settle ends the setting of options. The declarations take more memory than all else of a connection, and a server has many
+// connections; what they are needed for after the setting, the fingerprints, is computed now.
+func (c *Connection) settle() {
+	c.fingerprint, c.socketFingerprint = c.newFingerprint(), c.newSocketFingerprint()
+	c.options = nil
+}
+
 // SocketFingerprint is a hash that is equal for settings between which one can change without a new socket. Of params and headers,
-// it has the names and the literal texts: where the others come from counts from the next dial on.
-func (c *Connection) SocketFingerprint() string {
+// it has the names and the literal texts: where the others come from counts from the next dial on. It is that of a connection of
+// [Entry.Resolve].
+func (c *Connection) SocketFingerprint() string { return c.socketFingerprint }
+
+func (c *Connection) newSocketFingerprint() string {
 	// What is delivered is followed from the start of a run on, or not at all.
 	settings := []any{"params", canonicalLiterals(c.Params), "headers", canonicalLiterals(c.Headers), "resumes", c.HasResume()}
 	for _, o := range c.keyed() {
@@ -386,8 +398,11 @@ func canonicalLiterals(pairs []secret.Named) any {
 	return canonicalPairs(literals, strings.ToLower)
 }
 
-// Fingerprint is a hash that is equal for equal effective settings, however they are written.
-func (c *Connection) Fingerprint() string {
+// Fingerprint is a hash that is equal for equal effective settings, however they are written. It is that of a connection of
+// [Entry.Resolve].
+func (c *Connection) Fingerprint() string { return c.fingerprint }
+
+func (c *Connection) newFingerprint() string {
 	retries, _ := c.retries()
 	settings := []any{"retries", retries}
 	for _, o := range c.keyed() {

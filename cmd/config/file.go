@@ -303,6 +303,7 @@ func (e *Entry) Resolve(log *slog.Logger) (*Connection, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.settle()
 	return c, nil
 }
 
