@@ -494,7 +494,7 @@ func newCtlSinksCmd(f *factory, s *ctlSocket) *cobra.Command {
 		Long: `Prints a sink of phx serve, or every one, one line each: how many signals wait, for how long, and are delivered and lost;
 what came of its attempts, by HTTP status or by how its program ended; and its last error. status is up, failing or over:
 failing says that the last attempt failed and another one is to come, over that none is until a reload. Sinks that
-throw away are left out.`,
+throw away are left out. spool, of a sink that has one, is how much of what waits is in its file.`,
 		Example: `  phx ctl sinks
   phx ctl sinks -q 'select(.status != "up" or .oldest_ms > 60000) | .name' -r`,
 		Args: func(c *cobra.Command, args []string) error {
@@ -518,7 +518,9 @@ throw away are left out.`,
 
 // appendSinks appends sinks, JSON texts of the control API, as a table, and behind it the last error of each.
 func (f *textForm) appendSinks(dst []byte, texts [][]byte) ([]byte, error) {
-	rows := [][]string{{"NAME", "KIND", "STATUS", "WAITING", "OLDEST", "DELIVERED", "LOST", "ATTEMPTS"}}
+	const spooledColumn = 4
+	rows := [][]string{{"NAME", "KIND", "STATUS", "WAITING", "SPOOLED", "OLDEST", "DELIVERED", "LOST", "ATTEMPTS"}}
+	anySpool := false
 	var failures []byte
 	for _, text := range texts {
 		var s serve.Sink
@@ -529,14 +531,21 @@ func (f *textForm) appendSinks(dst []byte, texts [][]byte) ([]byte, error) {
 		if s.Waiting > 0 {
 			oldest = inTwoUnits(time.Duration(s.OldestMS) * time.Millisecond)
 		}
+		spooled := "-"
+		if s.Spool != nil {
+			spooled, anySpool = strconv.Itoa(s.Spool.Spooled), true
+		}
 		var attempts []string
 		for _, status := range slices.Sorted(maps.Keys(s.Attempts)) {
 			attempts = append(attempts, fmt.Sprintf("%s: %d", status, s.Attempts[status]))
 		}
 		rows = append(rows, []string{
-			s.Name, s.Kind, s.Status, strconv.Itoa(s.Waiting), oldest, strconv.FormatUint(s.Delivered, 10), strconv.FormatUint(s.Lost, 10),
+			s.Name, s.Kind, s.Status, strconv.Itoa(s.Waiting), spooled, oldest, strconv.FormatUint(s.Delivered, 10), strconv.FormatUint(s.Lost, 10),
 			strings.Join(attempts, ", "),
 		})
+		if s.Spool != nil && s.Spool.Error != "" {
+			failures = append(f.paint(failures, colorError, markTrouble+s.Name+": the spool cannot be used, and signals wait in memory: "+oneLine(s.Spool.Error)), '\n')
+		}
 		if s.LastError == "" {
 			continue
 		}
@@ -552,6 +561,11 @@ func (f *textForm) appendSinks(dst []byte, texts [][]byte) ([]byte, error) {
 	}
 	if len(rows) == 1 {
 		return dst, nil
+	}
+	if !anySpool {
+		for i := range rows {
+			rows[i] = slices.Delete(rows[i], spooledColumn, spooledColumn+1)
+		}
 	}
 	return append(f.appendTable(dst, rows), failures...), nil
 }

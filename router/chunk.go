@@ -130,6 +130,19 @@ func (c *Chunk) Commit(buf []byte, seq uint64) {
 	c.marks = append(c.marks, mark{end: len(buf), seq: seq, origin: c.origin})
 }
 
+// commitOf is Commit for a record of an origin that may be another one than that of the chunk.
+func (c *Chunk) commitOf(buf []byte, o *Origin, seq uint64) {
+	if len(buf) == len(c.buf) {
+		return
+	}
+	if len(c.marks) == 0 {
+		c.origin = o
+	}
+	c.mixed = c.mixed || c.origin != o
+	c.buf = buf
+	c.marks = append(c.marks, mark{end: len(buf), seq: seq, origin: o})
+}
+
 // commitAnnouncement is Commit for the announcement of l.
 func (c *Chunk) commitAnnouncement(buf []byte, l Loss) {
 	if len(buf) == len(c.buf) {

@@ -43,6 +43,8 @@ type Origin struct {
 	Delivered, Dropped atomic.Uint64
 	// share is what the records count for, besides; nil: nothing.
 	share atomic.Pointer[share]
+	// spooled is told of records of the queue behind a spool that are settled; nil: there is no spool.
+	spooled *spoolOrigin
 	// at is where the loss of this origin is in each of the queue's lists, if it is there. The
 	// queue's lock guards it.
 	at [lists]int
@@ -55,6 +57,7 @@ func NewOrigin(connection string) *Origin { return &Origin{Connection: connectio
 func (o *Origin) delivered(n int) {
 	if o != nil {
 		o.Delivered.Add(uint64(n))
+		o.spooled.counter().delivered(n)
 	}
 }
 
@@ -62,6 +65,7 @@ func (o *Origin) delivered(n int) {
 func (o *Origin) dropped(n int) {
 	if o != nil {
 		o.Dropped.Add(uint64(n))
+		o.spooled.counter().dropped(n)
 	}
 }
 

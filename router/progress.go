@@ -177,6 +177,9 @@ func (o *Origin) settled(seq uint64) {
 	if s := o.share.Load(); s != nil {
 		s.settle(seq)
 	}
+	if o.spooled != nil {
+		o.spooled.settle(seq)
+	}
 }
 
 // track counts the chunk's records, none of which is an announcement, as not settled.
@@ -193,7 +196,7 @@ func (c *Chunk) track() {
 
 // settle counts the first n records of the chunk as settled.
 func (c *Chunk) settle(n int) {
-	if !c.mixed && (c.origin == nil || c.origin.share.Load() == nil) {
+	if !c.mixed && (c.origin == nil || c.origin.share.Load() == nil && c.origin.spooled == nil) {
 		return
 	}
 	notes := c.notes

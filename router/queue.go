@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -58,9 +59,10 @@ type Queue struct {
 	// announcement.
 	taken, announced uint64
 	held             []*Chunk // taken and not yet given back, in the order in which they were taken
-	tried            Tried
+	tried            *trials
 	inputErr         error // why the input ended; io.EOF: it was complete
 	abortErr         error // why the consumer gave up
+	keeps            bool  // what a consumer leaves when it ends is not lost: somebody else has it
 	scratch          Chunk // announcements being weighed
 }
 
@@ -80,6 +82,7 @@ func NewQueue(limit int64, p Policy, announce func(dst []byte, l Loss) []byte) *
 		refused:  losses{name: refused},
 		untaken:  losses{name: untaken},
 		accepted: true,
+		tried:    &trials{},
 		ready:    make(chan struct{}, 1),
 		room:     make(chan struct{}, 1),
 		closed:   make(chan struct{}),
@@ -635,13 +638,18 @@ func (q *Queue) Release(c *Chunk) {
 	wake(q.room)
 }
 
-// accept makes another announcement due if a record is the last of the first n that the consumer
-// has accepted.
+// accept counts the first n records of a chunk as settled.
 func (q *Queue) accept(c *Chunk, n int) {
 	c.settle(n)
 	if n > 0 {
-		q.tried.Failing = false
+		q.tried.succeeded()
 	}
+	q.mayAnnounce(c, n)
+}
+
+// mayAnnounce makes another announcement due if a record is the last of the first n that the
+// consumer has accepted.
+func (q *Queue) mayAnnounce(c *Chunk, n int) {
 	if n == 0 || c.number < q.announced {
 		return
 	}
@@ -696,6 +704,9 @@ func (q *Queue) giveBack(c *Chunk, delivered, lost int, judged bool) {
 	c.tally(0, delivered, (*Origin).delivered)
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if !judged && q.keeps {
+		lost = 0
+	}
 	q.unhold(c)
 	q.used = q.used.minus(c.charged)
 	c.charged = weight{}
@@ -745,7 +756,7 @@ func (q *Queue) giveBackEach(c *Chunk, fates []fate) {
 			accepted = true
 		}
 		if f == recordDelivered {
-			q.tried.Failing = false
+			q.tried.succeeded()
 		}
 	}
 	if accepted && c.number >= q.announced {
@@ -925,14 +936,33 @@ func (t *Tried) add(other Tried) {
 
 // attempted counts an attempt of the consumer by what came of it. err is nil if it did not fail.
 func (q *Queue) attempted(status string, err error) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.tried.Attempts == nil {
-		q.tried.Attempts = map[string]uint64{}
+	q.tried.add(status, err)
+}
+
+// trials are a Tried that several queues may share: that of a sink, and the one behind its spool.
+type trials struct {
+	mu sync.Mutex
+	Tried
+	failing atomic.Bool // Failing, to be asked without the lock
+}
+
+func (t *trials) add(status string, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.Attempts == nil {
+		t.Attempts = map[string]uint64{}
 	}
-	q.tried.Attempts[status]++
+	t.Attempts[status]++
 	if err != nil {
-		q.tried.LastError, q.tried.LastErrorAt, q.tried.Failing = err.Error(), time.Now(), true
+		t.LastError, t.LastErrorAt = err.Error(), time.Now()
+		t.failing.Store(true)
+	}
+}
+
+// succeeded says that something was delivered.
+func (t *trials) succeeded() {
+	if t.failing.Load() {
+		t.failing.Store(false)
 	}
 }
 
@@ -958,11 +988,80 @@ func (q *Queue) backlog() (records int, bytes int64, oldest time.Time) {
 
 // whatWasTried returns a copy of what the consumer has tried.
 func (q *Queue) whatWasTried() Tried {
+	q.tried.mu.Lock()
+	defer q.tried.mu.Unlock()
+	tried := q.tried.Tried
+	tried.Attempts = maps.Clone(tried.Attempts)
+	tried.Failing = q.tried.failing.Load()
+	return tried
+}
+
+// deadErr returns why the consumer has given up.
+func (q *Queue) deadErr() error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	tried := q.tried
-	tried.Attempts = maps.Clone(tried.Attempts)
-	return tried
+	return q.abortErr
+}
+
+// handOver gives back a chunk whose records somebody else has taken over, who counts what becomes of them. kept: they are settled.
+func (q *Queue) handOver(c *Chunk, kept bool) {
+	q.mu.Lock()
+	if kept {
+		c.settle(c.Len())
+	}
+	q.mayAnnounce(c, c.Len())
+	q.unhold(c)
+	q.used = q.used.minus(c.charged)
+	q.pool.put(c)
+	q.mu.Unlock()
+	wake(q.room)
+}
+
+// announceBehind makes a loss, which somebody else has counted, part of the gap behind what waits.
+func (q *Queue) announceBehind(l Loss) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.back.add(l)
+	wake(q.ready)
+}
+
+// hasRoomFor reports whether so much more may be put within the limits, or is the only record.
+func (q *Queue) hasRoomFor(w weight) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.within(w) || q.used == (weight{}) && w.records <= 1
+}
+
+// putKept puts a chunk whatever room there is, behind the announcements of the gap before it.
+func (q *Queue) putKept(c *Chunk) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if c.Len() == 0 {
+		q.pool.put(c)
+		return
+	}
+	if len(q.back.list) > 0 {
+		q.back.addEarlier(&q.refused)
+		gap := q.pool.get()
+		q.appendAnnouncements(gap, &q.back)
+		q.back.clear()
+		if gap.Len() > 0 {
+			q.enqueue(gap)
+		} else {
+			q.pool.put(gap)
+		}
+	}
+	q.enqueue(c)
+	wake(q.ready)
+}
+
+// reportLosses has losses, which somebody else has counted, reported as those of this queue.
+func (q *Queue) reportLosses(losses []Loss) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, l := range losses {
+		q.reportLoss(l)
+	}
 }
 
 // wake wakes one goroutine that receives from c, now or next, without blocking: c has room for one

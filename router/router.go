@@ -447,6 +447,8 @@ type SinkStats struct {
 	Waiting      int
 	WaitingBytes int64
 	Oldest       time.Duration
+	// Spool is what the spool of the sink holds, which is a part of Waiting; nil: it has none.
+	Spool *SpoolStats
 	// Tried, whose Attempts are not nil, and the counters of Connections began when the router was made: a sink that replaces one
 	// of its name goes on from where that one ends.
 	Tried
@@ -513,7 +515,17 @@ func (r *Router) Stats() []SinkStats {
 func (r *Router) stats(s *Sink) SinkStats {
 	row := SinkStats{Name: s.Name(), Kind: s.options.Kind}
 	var oldest time.Time
-	if row.Waiting, row.WaitingBytes, oldest = s.queue.backlog(); !oldest.IsZero() {
+	row.Waiting, row.WaitingBytes, oldest = s.queue.backlog()
+	if drain, ok := s.options.Drain.(*SpoolDrain); ok {
+		spool := drain.Spooled()
+		row.Spool, row.Err = &spool, spool.Over
+		row.Waiting += spool.Records + spool.InMemory
+		row.WaitingBytes += spool.Bytes
+		if oldest.IsZero() || !spool.Oldest.IsZero() && spool.Oldest.Before(oldest) {
+			oldest = spool.Oldest
+		}
+	}
+	if !oldest.IsZero() {
 		row.Oldest = time.Since(oldest)
 	}
 	if s.hasEnded() {

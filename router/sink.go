@@ -93,6 +93,9 @@ func NewSink(o SinkOptions) *Sink {
 	s.queue.LimitRecords(o.Records)
 	s.losses = newLossReporter(s)
 	s.queue.OnLoss(s.losses.schedule)
+	if spool, ok := o.Drain.(*SpoolDrain); ok {
+		spool.attach(s)
+	}
 	return s
 }
 

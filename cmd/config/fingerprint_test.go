@@ -131,6 +131,8 @@ func TestSinkFingerprint(t *testing.T) {
 		"a: {webhook: {url: http://x, secret: {file: 1}}}", "a: {webhook: {url: http://x, timeout_msec: 1}}", "a: {webhook: {url: http://x, max_retries: 1}}",
 		"a: {webhook: {url: http://x, batch: 2}}", "a: {webhook: {url: http://x, batch_bytes: 2}}", "a: {webhook: {url: http://x, batch_wait_msec: 2}}",
 		"a: {webhook: {url: http://x, max_in_flight: 2}}", "a: {webhook: {url: http://x, retry_on: 404}}", "a: {webhook: {url: http://x, drop_on: 404}}",
+		"a: {webhook: {url: http://x}, spool: {dir: x}}", "a: {webhook: {url: http://x}, spool: {dir: y}}",
+		"a: {webhook: {url: http://x}, spool: {dir: x, max_bytes: 5}}", "a: {webhook: {url: http://x}, spool: {dir: x, sync: 1s}}",
 	} {
 		print := mustServe(t, "sinks: {"+sink+"}").Sinks[0].Fingerprint
 		if other, twice := seen[print]; twice || len(print) != 64 {

@@ -54,6 +54,7 @@ var aboutMaps = map[string]string{
 	"file":    "Append to a file, which is opened anew on HUP.",
 	"exec":    "Write lines to the standard input of a program, which is started again when it ends.",
 	"webhook": "Post each signal as a CloudEvent.",
+	"spool":   "Keep in a file what is not delivered, of a webhook or nats, so that it outlives the process: {}, or more.",
 }
 
 // sourceKeys are those of a source.
@@ -146,6 +147,11 @@ func sinkShape() option.Shape {
 	s["oneOf"] = kinds
 	s["if"] = option.Shape{"required": []string{"webhook"}}
 	s["then"] = option.Shape{"properties": option.Shape{"format": option.ChoiceShape("cloudevents")}}
+	var spooling []option.Shape
+	for _, kind := range spoolingSinks {
+		spooling = append(spooling, option.Shape{"required": []string{kind}})
+	}
+	s["dependentSchemas"] = option.Shape{"spool": option.Shape{"anyOf": spooling}}
 	return s
 }
 

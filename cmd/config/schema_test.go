@@ -112,7 +112,7 @@ sinks:
   hook:
     webhook: {url: "https://example.com/hook", mode: binary, headers: {X-Key: {file: key}}, secret: {env: KEY}, timeout_msec: 500, max_retries: 0}
     format: cloudevents
-  bulk: {webhook: {url: "http://h", batch: 100, batch_bytes: 64KiB, batch_wait_msec: 0, max_in_flight: 4, retry_on: [404, 3xx], drop_on: 501}}
+  bulk: {webhook: {url: "http://h", batch: 100, batch_bytes: 64KiB, batch_wait_msec: 0, max_in_flight: 4, retry_on: [404, 3xx], drop_on: 501}, spool: {dir: /var/lib/phx, max_bytes: 2GiB, sync: 1s}}
   bus: {nats: {stream: PHX, subject: type, window: 64, create: true, batch: none, mode: binary}, format: cloudevents}
   lines: {nats: {batch: lines}}
   out: {stdout: {}}
@@ -128,6 +128,7 @@ nats:
   password: {file: nats.password}
   inbox_prefix: _INBOX_phx.a
   tls: {ca_file: ca.pem, cert_file: c.pem, key_file: k.pem, server_name: example.com, insecure_skip_verify: false}
+state_dir: /var/lib/phx
 control: {socket: /run/phx.sock}
 http: {listen: ":9464"}
 `
@@ -235,6 +236,9 @@ func TestSchemaAgreesOn(t *testing.T) {
 		{"sinks: {a: {webhook: {url: 'https://h', retry_on: ['400', 421, 5xx]}}}", true},
 		{"sinks: {a: {webhook: {url: 'https://h', retry_on: 2xx}}}", false},
 		{"sinks: {a: {webhook: {url: 'https://h', drop_on: 299}}}", false},
+		{"{state_dir: x, sinks: {a: {webhook: {url: 'https://h'}, spool: {}}}}", true},
+		{"{state_dir: x, sinks: {a: {file: {path: y}, spool: {}}}}", false},
+		{"{sinks: {a: {nats: {}, spool: {dir: x, sync: always}}}}", false},
 		{"http: {listen: '127.0.0.1:http'}", false},
 		{"http: {listen: '[::1]:0'}", true},
 		{"http: {listen: '4000'}", false},

@@ -109,6 +109,9 @@ func (f *File) readServe(compileWhere func(expr string) (Where, error)) (serve *
 	// A wrong default is wrong, even where every connection has its own.
 	_, err = (&Entry{own: option.Fields{}, defaults: f.defaults}).read(nil)
 	r.wrong.Add(err)
+	if n, said := r.file.serve["state_dir"]; said {
+		r.wrong.Add(stateOptions(&r.serve.StateDir)[0].ReadKey(n))
+	}
 	r.readSinks()
 	r.checkOnLoss()
 	r.readRoutes()
@@ -116,9 +119,6 @@ func (f *File) readServe(compileWhere func(expr string) (Where, error)) (serve *
 		if name := r.serve.Sinks[i].Name; !r.used[name] {
 			r.warnings.Add(at.Errorf("", "no route leads to the sink %s", name))
 		}
-	}
-	if n, said := r.file.serve["state_dir"]; said {
-		r.wrong.Add(stateOptions(&r.serve.StateDir)[0].ReadKey(n))
 	}
 	r.readMap("cluster", clusterOptions(&r.serve.Cluster))
 	r.readSources()

@@ -204,6 +204,21 @@ func TestServeNATS(t *testing.T) {
 	}
 }
 
+// A spool is beside the others of state_dir, unless it says where it is.
+func TestSpool(t *testing.T) {
+	s := mustServe(t, "{state_dir: state, sinks: {a: {webhook: {url: http://h}, spool: {}}, b: {webhook: {url: http://h}, spool: {dir: own, max_bytes: 5MiB, sync: never}}, c: {webhook: {url: http://h}}}}")
+	a, b := s.Sinks[0].Spool, s.Sinks[1].Spool
+	if a.Path("a") != "dir/state/a.spool" || a.MaxBytes != 1<<30 || a.Sync != router.SyncBatch {
+		t.Errorf("%+v", a)
+	}
+	if b.Path("b") != "dir/own/b.spool" || b.MaxBytes != 5<<20 || b.Sync != router.SyncNever {
+		t.Errorf("%+v", b)
+	}
+	if s.Sinks[2].Spool != nil {
+		t.Error("a sink without a spool has one")
+	}
+}
+
 func TestServeErrors(t *testing.T) {
 	tests := []struct{ text, want string }{
 		{"nats: {urls: [http://u:SECRET@h]}", "1:15: the URL has another scheme than nats, tls, ws or wss"},
@@ -252,6 +267,9 @@ func TestServeErrors(t *testing.T) {
 		{"sinks: {a: {webhook: {url: 'https://h', timeout_msec: 0}}}", `1:55: "0" is not a positive duration`},
 		{"sinks: {a: {webhook: {url: 'https://h', headers: {Content-Type: SECRET}}}}", "1:51: the header Content-Type belongs to the request itself"},
 		{"sinks: {a: {webhook: {url: 'https://h', headers: {ce-id: SECRET}}}}", "1:51: the header ce-id belongs to the request itself"},
+		{"sinks: {a: {webhook: {url: 'https://h'}, spool: {}}}", "1:9: the spool of the sink a has no dir, and there is no state_dir"},
+		{"sinks: {a: {file: {path: x}, spool: {dir: y}}}", "1:30: a sink of the kind file has no spool: only webhook and nats tell what was delivered"},
+		{"sinks: {a: {webhook: {url: 'https://h'}, spool: {dir: x, sync: 2s}}}", `1:64: spool.sync "2s" is none of batch, 1s, never`},
 		{"sinks: {a: {webhook: {url: 'https://h', batch: 0}}}", `1:48: webhook.batch "0" is not a number of at least 1`},
 		{"sinks: {a: {webhook: {url: 'https://h', batch: 2, mode: binary}}}", "1:48: a batch of CloudEvents is one body, so it has no mode binary"},
 		{"sinks: {a: {webhook: {url: 'https://h', retry_on: [404, 410]}}}", `1:57: "410" cannot be chosen: 410 stops the webhook until a reload`},

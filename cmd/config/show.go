@@ -121,7 +121,7 @@ func (f *File) showServe(o *option.Object, compileWhere func(expr string) (Where
 func (s *Sink) show() json.RawMessage {
 	options := slices.DeleteFunc(sinkKeys(), func(o option.Option) bool {
 		group, _, _ := strings.Cut(o.Key, ".")
-		return slices.Contains(sinkKinds, group) && group != s.kind
+		return slices.Contains(sinkKinds, group) && group != s.kind || group == "spool" && s.Spool == nil
 	})
 	text, _ := option.KeysJSON(shown, options, s.found.Values, func(o option.Option) json.RawMessage { // it was read before
 		if o.Key == "format" && s.Webhook != nil {

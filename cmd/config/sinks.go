@@ -25,6 +25,8 @@ type Sink struct {
 	WhenFull router.Policy
 	// OnLoss is the name of a sink that is told of losses, too; empty: none.
 	OnLoss string
+	// Spool is nil if there is none.
+	Spool *Spool
 
 	Stdout, Discard bool
 	File            *FileSink
@@ -49,6 +51,20 @@ type QueueBound struct {
 	Records int
 	Bytes   int64
 }
+
+// A Spool keeps what a sink has not delivered in a file.
+type Spool struct {
+	// Dir is the directory of the file, which has the name of the sink; empty: that of state_dir, until the whole configuration is read.
+	Dir      string
+	MaxBytes int64
+	Sync     router.SyncPolicy
+}
+
+// spoolingSinks are the kinds of sinks that tell record by record what was delivered, and so may have a spool.
+var spoolingSinks = []string{"webhook", "nats"}
+
+// Path returns the file of the spool of a sink.
+func (s *Spool) Path(sink string) string { return filepath.Join(s.Dir, sink+".spool") }
 
 // A FileSink appends to a file.
 type FileSink struct{ Path string }
@@ -101,7 +117,9 @@ const (
 // sinkOptions declares the options of a sink, of every kind. [Sink.keep] drops the other kinds.
 func sinkOptions(s *Sink) []option.Option {
 	file, exec, w, bus := &FileSink{}, &ExecSink{}, &WebhookSink{}, &NATSSink{}
-	s.File, s.Exec, s.Webhook, s.NATS = file, exec, w, bus
+	spool := &Spool{}
+	s.File, s.Exec, s.Webhook, s.NATS, s.Spool = file, exec, w, bus, spool
+	syncKind := option.ChoiceKind(router.ParseSyncPolicy, "batch", "1s", "never")
 	modeKind := option.ChoiceKind(func(text string) (bool, error) { return text == webhookBinary, nil }, webhookStructured, webhookBinary)
 	return slices.Concat([]option.Option{
 		{Key: "file.path", Value: option.PathKind.To(&file.Path, ""), Required: true,
@@ -145,6 +163,12 @@ func sinkOptions(s *Sink) []option.Option {
 			About: "How much may wait for the sink: a number of signals, of whatever size, or a size with KiB, MiB or GiB."},
 		{Key: "when_full", Value: policyKind.To(&s.WhenFull, router.DropOldest.String()), Example: "drop-oldest",
 			About: "What a full queue loses: what has waited longest, or what comes."},
+		{Key: "spool.dir", Value: option.PathKind.To(&spool.Dir, ""), Example: "/var/lib/phx",
+			About: "Directory of the file NAME.spool; a relative one begins beside the config file. The default is that of state_dir."},
+		{Key: "spool.max_bytes", Value: option.SizeKind.To(&spool.MaxBytes, "1GiB"),
+			About: "How much is kept; what is over goes, the oldest first, and is announced. The file may be larger by a third."},
+		{Key: "spool.sync", Value: syncKind.To(&spool.Sync, "batch"), Example: "1s",
+			About: "When the disk is waited for, so that even a power failure loses nothing: at each batch, each second, or never."},
 		{Key: "on_loss", Value: sinkNameKind.To(&s.OnLoss, ""), Example: "audit",
 			About: "Name of another sink, which gets the announcements of losses (phoenix.signal.dropped), too, at most each ten seconds."},
 	})
@@ -166,6 +190,7 @@ func (r *serveReader) readSinks() {
 			continue
 		}
 		r.wrong.Add(r.checkBeside(sink, field))
+		r.wrong.Add(r.placeSpool(&sink, field))
 		r.warnings.Add(warnOfMemory(sink, field))
 		r.serve.Sinks = append(r.serve.Sinks, sink)
 		r.sinks = append(r.sinks, field.Key)
@@ -199,6 +224,19 @@ func (r *serveReader) checkOnLoss() {
 				"the sink %s has the format payload, which has no announcements of losses", s.OnLoss))
 		}
 	}
+}
+
+// placeSpool gives a spool without a directory that of state_dir.
+func (r *serveReader) placeSpool(s *Sink, field strictyaml.Field) error {
+	if s.Spool == nil || s.Spool.Dir != "" {
+		return nil
+	}
+	if r.serve.StateDir == "" {
+		return field.Key.Errorf("spool: {dir: /var/lib/phx}, or state_dir at the top", "the spool of the sink %s has no dir, and there is no state_dir", s.Name)
+	}
+	s.Spool.Dir = r.serve.StateDir
+	s.Fingerprint += " " + s.Spool.Dir
+	return nil
 }
 
 // warnOfMemory returns a warning about a queue that may need much memory, and how much that is.
@@ -259,9 +297,30 @@ func readSink(field strictyaml.Field) (Sink, error) {
 			return s, err
 		}
 	}
+	spool, err := sayingSpool(field)
+	switch {
+	case err != nil:
+		return s, err
+	case spool == nil:
+		s.Spool = nil
+	case !slices.Contains(spoolingSinks, kind):
+		return s, spool.Key.Errorf("take the spool out", "a sink of the kind %s has no spool: only %s tell what was delivered", kind, strings.Join(spoolingSinks, " and "))
+	}
 	s.found = found
 	s.keep(kind, options)
 	return s, nil
+}
+
+// sayingSpool returns the key of the spool of a sink; nil: it has none. An empty map is one.
+func sayingSpool(field strictyaml.Field) (*strictyaml.Field, error) {
+	list, err := field.Value.Fields()
+	if err != nil {
+		return nil, err
+	}
+	if i := slices.IndexFunc(list, func(f strictyaml.Field) bool { return f.Name == "spool" }); i >= 0 {
+		return &list[i], nil
+	}
+	return nil, nil
 }
 
 // checkWebhook refuses what a webhook cannot have together.
@@ -325,7 +384,7 @@ func (s *Sink) keep(kind string, options []option.Option) {
 	} else {
 		s.Format = signal.FormatCloudEvents
 	}
-	settings := []any{s.Name, kind}
+	settings := []any{s.Name, kind, s.Spool != nil}
 	for _, o := range options {
 		settings = append(settings, o.Key, o.Value.Canonical())
 	}
@@ -338,7 +397,9 @@ func (s *Sink) keep(kind string, options []option.Option) {
 // builtInSink returns a sink that the file does not have.
 func builtInSink(name string) Sink {
 	s := Sink{Name: name}
-	s.keep(name, sinkOptions(&s))
+	options := sinkOptions(&s)
+	s.Spool = nil
+	s.keep(name, options)
 	return s
 }
 

@@ -99,16 +99,27 @@ type Sink struct {
 	Status string `json:"status"`
 	// Waiting is how many signals the sink has got, and neither delivered nor lost; WaitingBytes is their size, and OldestMS for how
 	// many milliseconds the first of them has waited, 0 if there is none.
-	Waiting      int    `json:"waiting"`
-	WaitingBytes int64  `json:"waiting_bytes"`
-	OldestMS     int64  `json:"oldest_ms"`
-	Delivered    uint64 `json:"delivered"`
-	Lost         uint64 `json:"lost"`
+	Waiting      int   `json:"waiting"`
+	WaitingBytes int64 `json:"waiting_bytes"`
+	OldestMS     int64 `json:"oldest_ms"`
+	// Spool is nil, and not in JSON, if the sink has none.
+	Spool     *Spool `json:"spool,omitempty"`
+	Delivered uint64 `json:"delivered"`
+	Lost      uint64 `json:"lost"`
 	// Attempts counts attempts by what came of them, as [router.Tried] has it. It is never null in JSON.
 	Attempts map[string]uint64 `json:"attempts"`
 	// LastError is what the last failed attempt said, also when later ones did not fail, and LastErrorAt when that was.
 	LastError   string    `json:"last_error,omitempty"`
 	LastErrorAt time.Time `json:"last_error_at,omitzero"`
+}
+
+// A Spool is what the spool of a [Sink] holds.
+type Spool struct {
+	// Spooled is how many of the waiting signals are in the file, and SpooledBytes how much of it they take.
+	Spooled      int   `json:"spooled"`
+	SpooledBytes int64 `json:"spooled_bytes"`
+	// Error is why the file cannot be written or read, so that signals wait in memory.
+	Error string `json:"error,omitempty"`
 }
 
 // A Join is the body of POST /v1/connections/NAME/channels.

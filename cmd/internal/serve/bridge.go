@@ -386,6 +386,7 @@ func (p *plan) descriptors() uint64 {
 type sink struct {
 	*router.Sink
 	fingerprint string
+	spool       string // its file; empty: none
 }
 
 // routeBy makes the sinks and routes those of a plan. A sink whose settings are the same goes on, with what it holds, unless it is
@@ -411,12 +412,15 @@ func (b *Bridge) routeBy(p *plan) error {
 		}
 		s, ok := b.runningSink(wanted)
 		if !ok || dead[wanted.Name] {
-			drain := b.newDrain(wanted)
+			drain := b.spooling(wanted, b.newDrain(wanted))
 			if err := open(wanted.Name, drain); err != nil {
 				return err
 			}
 			opened = append(opened, drain)
-			s = sink{b.newSink(wanted, drain), wanted.Fingerprint}
+			s = sink{Sink: b.newSink(wanted, drain), fingerprint: wanted.Fingerprint}
+			if wanted.Spool != nil {
+				s.spool = wanted.Spool.Path(wanted.Name)
+			}
 		}
 		sinks = append(sinks, s)
 	}
@@ -480,6 +484,18 @@ func open(name string, d router.Drain) error {
 		}
 	}
 	return nil
+}
+
+// spooling puts the spool of a sink in front of its drain, if it has one. The sink that it replaces may have the file open until it has
+// ended.
+func (b *Bridge) spooling(s config.Sink, drain router.Drain) router.Drain {
+	if s.Spool == nil {
+		return drain
+	}
+	replaces := slices.ContainsFunc(b.sinks, func(other sink) bool { return other.Name() == s.Name && other.spool == s.Spool.Path(s.Name) })
+	return router.NewSpoolDrain(router.SpoolOptions{
+		Path: s.Spool.Path(s.Name), MaxBytes: s.Spool.MaxBytes, Sync: s.Spool.Sync, Behind: drain, Later: replaces, Logger: b.log.With("sink", s.Name),
+	})
 }
 
 // closeAll closes what drains have opened that are not going to run.

@@ -102,6 +102,12 @@ func describeSink(s *router.SinkStats) Sink {
 		Name: s.Name, Kind: s.Kind, Status: SinkUp, Waiting: s.Waiting, WaitingBytes: s.WaitingBytes, OldestMS: s.Oldest.Milliseconds(),
 		Attempts: s.Attempts, LastError: s.LastError, LastErrorAt: s.LastErrorAt.UTC().Truncate(time.Microsecond),
 	}
+	if s.Spool != nil {
+		d.Spool = &Spool{Spooled: s.Spool.Records, SpooledBytes: s.Spool.Bytes}
+		if s.Spool.Fault != nil {
+			d.Spool.Error = s.Spool.Fault.Error()
+		}
+	}
 	d.Delivered, d.Lost = s.Sum()
 	switch {
 	case s.Err != nil:

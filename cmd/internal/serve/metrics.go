@@ -114,6 +114,7 @@ type collector struct {
 type descriptions struct {
 	shard, status, up, sockets, required, sessions, reconnects, joins, channels, messages *prometheus.Desc
 	delivered, dropped, sinkUp, waiting, waitingBytes, oldest, attempts                   *prometheus.Desc
+	spooled, spooledBytes, spoolUp                                                        *prometheus.Desc
 }
 
 // describe is a function and no variable: commands that have no metrics do not pay for them at their start.
@@ -141,6 +142,9 @@ func describe() descriptions {
 		waiting:      desc("phx_sink_queue_signals", "Signals that the sink has got, and neither delivered nor lost.", labelSink),
 		waitingBytes: desc("phx_sink_queue_bytes", "Size of the signals that the sink has got, and neither delivered nor lost.", labelSink),
 		oldest:       desc("phx_sink_oldest_signal_seconds", "How long the first of those signals has waited; 0 if there is none.", labelSink),
+		spooled:      desc("phx_sink_spooled_signals", "Signals that the sink keeps in the file of its spool.", labelSink),
+		spooledBytes: desc("phx_sink_spooled_bytes", "Size of the signals that the sink keeps in the file of its spool.", labelSink),
+		spoolUp:      desc("phx_sink_spool_up", "0 while the file of the spool cannot be written or read, so that signals wait in memory.", labelSink),
 		attempts: desc("phx_sink_attempts_total", "Attempts of the sink to deliver, by what came of them: the HTTP status of a webhook, how the program of an exec ended.",
 			labelSink, labelStatus),
 	}
@@ -152,6 +156,7 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 	for _, desc := range []*prometheus.Desc{
 		d.shard, d.status, d.up, d.sockets, d.required, d.sessions, d.reconnects, d.joins, d.channels, d.messages,
 		d.delivered, d.dropped, d.sinkUp, d.waiting, d.waitingBytes, d.oldest, d.attempts,
+		d.spooled, d.spooledBytes, d.spoolUp,
 	} {
 		out <- desc
 	}
@@ -214,6 +219,11 @@ func (s *series) sink(r router.SinkStats) {
 	s.gauge(s.waiting, float64(r.Waiting), r.Name)
 	s.gauge(s.waitingBytes, float64(r.WaitingBytes), r.Name)
 	s.gauge(s.oldest, r.Oldest.Seconds(), r.Name)
+	if r.Spool != nil {
+		s.gauge(s.spooled, float64(r.Spool.Records), r.Name)
+		s.gauge(s.spooledBytes, float64(r.Spool.Bytes), r.Name)
+		s.gauge(s.spoolUp, oneIf(r.Spool.Fault == nil), r.Name)
+	}
 	for status, n := range r.Attempts {
 		s.count(s.attempts, n, r.Name, status)
 	}

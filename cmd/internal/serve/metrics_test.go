@@ -106,6 +106,15 @@ phx_sink_signals_delivered_total{connection="other",sink="audit"} 1
 # TYPE phx_sink_signals_dropped_total counter
 phx_sink_signals_dropped_total{connection="backend",sink="audit"} 10
 phx_sink_signals_dropped_total{connection="other",sink="audit"} 0
+# HELP phx_sink_spool_up 0 while the file of the spool cannot be written or read, so that signals wait in memory.
+# TYPE phx_sink_spool_up gauge
+phx_sink_spool_up{sink="hook"} 0
+# HELP phx_sink_spooled_bytes Size of the signals that the sink keeps in the file of its spool.
+# TYPE phx_sink_spooled_bytes gauge
+phx_sink_spooled_bytes{sink="hook"} 900
+# HELP phx_sink_spooled_signals Signals that the sink keeps in the file of its spool.
+# TYPE phx_sink_spooled_signals gauge
+phx_sink_spooled_signals{sink="hook"} 5
 # HELP phx_sink_up 0 for a sink that has given up.
 # TYPE phx_sink_up gauge
 phx_sink_up{sink="audit"} 1
@@ -260,6 +269,7 @@ func busyMetrics(others ...Connection) *Metrics {
 		{
 			Name: "hook", Err: errors.New("no such command"),
 			Tried: router.Tried{Attempts: map[string]uint64{"204": 12, "no answer": 3}},
+			Spool: &router.SpoolStats{Records: 5, Bytes: 900, Fault: errors.New("no space left")},
 		},
 	}
 	return NewMetrics(func() lease.Shard { return lease.Shard{Index: 1, Of: 3} }, func() []Connection { return connections }, func() []router.SinkStats { return sinks }, testBuild)
