@@ -47,6 +47,9 @@ var secretSlots = map[string]string{
 	"hook_query": "hq8Nf4Rz7Cx+",
 	"hook_head":  `hh3Pv6Ms9Qy"=`,
 	"hook_sign":  "hs6Xj2Tg8Lb/+",
+	"nats_pass":  "np4Hd8Kw6Vz&/",
+	"nats_token": "nt7Rb3Xq9Jc/+",
+	"nats_pw":    "nw2Ls6Gt8Yf&+",
 	"proxy_user": "px9Dq5Vh4Zn%",
 	"proxy_pass": "pp4Wk8Yc3Gs@&",
 }
