@@ -69,6 +69,26 @@ func (b *bench) raceListen() error {
 	webhook := r.addPhx(b, contender{
 		name: "serve, to a webhook", program: program{argv: []string{"serve", "-f", config}, receiver: hook, signals: b.frames},
 	})
+	var messages, lines *contender
+	if b.nats != "" {
+		server, err := b.startNATS(b.nats)
+		if err != nil {
+			return err
+		}
+		defer server.stop()
+		for _, row := range []struct {
+			into        **contender
+			name, batch string
+		}{{&messages, "serve, to NATS", "none"}, {&lines, "serve, to NATS in lines", "lines"}} {
+			config, err := b.writeNATSConfig(uri, server.url, row.batch)
+			if err != nil {
+				return err
+			}
+			*row.into = r.addPhx(b, contender{
+				name: row.name, program: program{argv: []string{"serve", "-f", config}, receiver: server, signals: b.frames},
+			})
+		}
+	}
 	if len(r.contenders) == 2 {
 		return nil
 	}
@@ -89,9 +109,14 @@ func (b *bench) raceListen() error {
 		times := medianOf(b.rounds, func(i int) float64 { return timesAsFast(plain, js, i) })
 		fmt.Printf(sizeFormat, "listen beside phoenix.js", times, "x", atLeast(times, 3))
 	}
-	if webhook != nil {
-		rate := medianOf(b.rounds, func(i int) float64 { return float64(b.frames) / webhook.costs[i].work.Seconds() / 1000 })
-		fmt.Printf(sizeFormat, webhook.name, rate, "k/s", atLeast(rate, 50))
+	for _, row := range []struct {
+		contender *contender
+		bar       float64
+	}{{webhook, 50}, {messages, 20}, {lines, 300}} {
+		if c := row.contender; c != nil {
+			rate := medianOf(b.rounds, func(i int) float64 { return float64(b.frames) / c.costs[i].work.Seconds() / 1000 })
+			fmt.Printf(sizeFormat, c.name, rate, "k/s", atLeast(rate, row.bar))
+		}
 	}
 	if plain != nil {
 		mib := medianOf(b.rounds, func(i int) float64 { return float64(plain.costs[i].peakKiB) / 1024 })

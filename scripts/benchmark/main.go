@@ -30,7 +30,7 @@ func main() {
 
 // A bench is one run of this program.
 type bench struct {
-	phx, before, js                     string
+	phx, before, js, nats               string
 	frames, pushes, connections, rounds int
 
 	only   []string // parts of the names of the rows to run; none: all
@@ -44,6 +44,7 @@ func run() (err error) {
 	flag.StringVar(&b.phx, "phx", "", "the `BINARY` to measure")
 	flag.StringVar(&b.before, "before", "", "another `BINARY` to measure beside it")
 	flag.StringVar(&b.js, "js", "testdata/phoenix_js", "`DIR` where the official JavaScript client is installed")
+	flag.StringVar(&b.nats, "nats", "", "the `BINARY` of a nats-server; without one, what needs it is left out")
 	only := flag.String("only", "", "run only rows whose name has one of these `NAMES` in it, with commas between")
 	flag.IntVar(&b.frames, "frames", 1_000_000, "frames in a stream, a multiple of 1000")
 	flag.IntVar(&b.pushes, "pushes", 200_000, "pushes in a run")

@@ -33,8 +33,13 @@ type program struct {
 	// lines is how many lines on stdout tell that the work is done: then it is told to end. 0: it ends by itself.
 	lines int
 	// receiver, if it is not nil, tells that instead, when it has got a number of signals.
-	receiver *receiver
+	receiver receiver
 	signals  int
+}
+
+// A receiver gets signals, and has done called when it has got a number of them.
+type receiver interface {
+	expect(messages int, done func())
 }
 
 // A lineCounter calls done when it was written a number of lines.

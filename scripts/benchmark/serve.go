@@ -62,8 +62,8 @@ connections: {%s0: {}}
 `, filepath.Join(dir, "control.sock"), url, uri, topic, serveName), 0o600)
 }
 
-// A receiver is a web server to which signals are posted.
-type receiver struct {
+// A webReceiver is a web server to which signals are posted.
+type webReceiver struct {
 	http http.Server
 	url  string
 
@@ -72,12 +72,12 @@ type receiver struct {
 	done func()
 }
 
-func startReceiver() (*receiver, error) {
+func startReceiver() (*webReceiver, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	r := &receiver{url: "http://" + listener.Addr().String() + "/"}
+	r := &webReceiver{url: "http://" + listener.Addr().String() + "/"}
 	r.http.Handler = http.HandlerFunc(func(_ http.ResponseWriter, request *http.Request) {
 		body, err := io.ReadAll(request.Body)
 		if err != nil {
@@ -95,8 +95,8 @@ func startReceiver() (*receiver, error) {
 	return r, nil
 }
 
-// expect has done called when so many messages have come.
-func (r *receiver) expect(messages int, done func()) {
+// expect implements [receiver].
+func (r *webReceiver) expect(messages int, done func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.left, r.done = messages, done

@@ -154,6 +154,66 @@ func TestKilledServer(t *testing.T) {
 	}
 }
 
+// TestKilledLeader: of three servers, the one that leads a stream with three replicas is killed while records are published. All of
+// them are in the stream, none twice.
+func TestKilledLeader(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs nats-server, which takes minutes to build")
+	}
+	servers, err := phxtest.StartNATSCluster(t.Context(), t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	byName := map[string]*phxtest.NATSServer{}
+	var urls []string
+	for i, s := range servers {
+		t.Cleanup(s.Kill)
+		byName[fmt.Sprint("server", i+1)] = s
+		urls = append(urls, s.URL)
+	}
+	l := openLink(t, Options{URLs: urls})
+	js := jetStream(t, l)
+	config := jetstream.StreamConfig{Name: "PHX", Subjects: []string{"jido.protocol.phoenix.>"}, Storage: jetstream.FileStorage, Replicas: 3}
+	deadline, cancel := context.WithTimeout(t.Context(), phxtest.Patience)
+	defer cancel()
+	for { // the servers elect one that may create streams, and meanwhile do not answer
+		attempt, cancel := context.WithTimeout(deadline, time.Second)
+		_, err := js.CreateStream(attempt, config)
+		cancel()
+		if err == nil {
+			break
+		}
+		if deadline.Err() != nil {
+			t.Fatal(err)
+		}
+	}
+	stream, err := js.Stream(t.Context(), "PHX")
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := router.NewQueue(1<<30, router.DropOldest, nil)
+	const n = 20000
+	want := linesTo(t, q, 1, n)
+	q.CloseInput(nil)
+	p := &interrupted{Publisher: l.NewPublisher(PublisherOptions{Stream: "PHX"}), after: []int{n / 2}}
+	p.interrupt = func() { byName[stream.CachedInfo().Cluster.Leader].Kill() }
+	if err := router.NewNATSDrain(router.NATSOptions{Publisher: p, Window: 256}).Run(t.Context(), q); err != nil {
+		t.Fatal(err)
+	}
+	if len(p.after) > 0 {
+		t.Error("no server was killed")
+	}
+	var got []string
+	for _, m := range read(t, jetStream(t, l), "PHX") {
+		got = append(got, string(m.Data)+"\n")
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("the stream has %d records, want %d; or others", len(got), len(want))
+	}
+}
+
 // interrupted calls interrupt on another goroutine while messages are published, after so many acknowledgements, once a window.
 type interrupted struct {
 	*Publisher
