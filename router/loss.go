@@ -41,6 +41,8 @@ type Origin struct {
 	Connection string
 	// Delivered is how many records the consumer has delivered, Dropped how many are lost.
 	Delivered, Dropped atomic.Uint64
+	// epoch is that of the connection, for announcements.
+	epoch atomic.Uint64
 	// share is what the records count for, besides; nil: nothing.
 	share atomic.Pointer[share]
 	// spooled is told of records of the queue behind a spool that are settled; nil: there is no spool.
@@ -66,6 +68,12 @@ func (o *Origin) dropped(n int) {
 	if o != nil {
 		o.Dropped.Add(uint64(n))
 		o.spooled.counter().dropped(n)
+	}
+}
+
+func (o *Origin) setEpoch(epoch uint64) {
+	if o != nil {
+		o.epoch.Store(epoch)
 	}
 }
 
@@ -170,7 +178,9 @@ func appendDropped(dst []byte, format signal.Format, policy Policy, l Loss, sink
 	if l.Origin == nil {
 		return dst
 	}
-	return signal.NewEncoder(format, l.Origin.Connection).AppendDropped(dst, signal.Dropped{
+	e := signal.NewEncoder(format, l.Origin.Connection)
+	e.SetEpoch(l.Origin.epoch.Load())
+	return e.AppendDropped(dst, signal.Dropped{
 		Count: l.Count, Policy: policy.String(), FirstSeq: l.FirstSeq, LastSeq: l.LastSeq, Sink: sink,
 	}, time.Now())
 }

@@ -33,7 +33,9 @@ type Publisher struct {
 	current   current   // what Where is asked about
 	limit     callLimit
 	progress  *Progress // nil: nobody asks
-	published uint64    // the number of the last event
+	epoch     uint64
+	guard     func() bool // nil: everything may pass
+	published uint64      // the number of the last event
 }
 
 // Publisher returns a publisher for a connection of that name, which has to satisfy
@@ -45,6 +47,27 @@ func (r *Router) Publisher(connection string) *Publisher {
 // Follow makes progress tell which of the events that are published from now on are done with at every sink that they went to.
 // Subscriptions do not count. It is called before the first event; all runs of a connection have one progress.
 func (p *Publisher) Follow(progress *Progress) { p.progress = progress }
+
+// SetEpoch sets the epoch of the signals from now on, as [signal.Encoder.SetEpoch] does. What was published before is flushed.
+func (p *Publisher) SetEpoch(epoch uint64) {
+	if p.epoch == epoch {
+		return
+	}
+	p.Flush()
+	p.epoch = epoch
+	for _, e := range p.formats {
+		if e.encoder != nil {
+			e.encoder.SetEpoch(epoch)
+		}
+	}
+	for _, o := range p.decisions.outlets {
+		o.origin.setEpoch(epoch)
+	}
+}
+
+// Guard has a function asked right before signals are handed over to sinks and subscriptions, a batch at a time. When it returns false
+// they are dropped, and neither counted nor announced: another process sends them, or says that they are missing.
+func (p *Publisher) Guard(mayPass func() bool) { p.guard = mayPass }
 
 // An encoding is the line of the current event in one format.
 type encoding struct {
@@ -151,7 +174,7 @@ func (p *Publisher) give(o *outlet, ev *phoenix.Event) {
 		p.collected = append(p.collected, o)
 		o.chunk = o.queue.ChunkOf(o.origin)
 	case o.chunk.Full():
-		o.put()
+		p.put(o)
 		o.chunk = o.queue.ChunkOf(o.origin)
 	}
 	o.chunk.Commit(p.appendLine(o.chunk.Buffer(), o.target.Format(), ev), ev.Seq)
@@ -174,6 +197,7 @@ func (p *Publisher) encoder(format signal.Format) *signal.Encoder {
 	e := &p.formats[format]
 	if e.encoder == nil {
 		e.encoder = signal.NewEncoder(format, p.connection)
+		e.encoder.SetEpoch(p.epoch)
 		e.encoder.CacheAtMost(encoderCache)
 	}
 	return e.encoder
@@ -211,8 +235,12 @@ func (c *current) Value(outer, inner string) (value []byte, known bool) {
 }
 
 // put puts the chunk of the outlet. The queue counts and announces what it does not take.
-func (o *outlet) put() {
-	o.queue.Put(context.Background(), o.chunk)
+func (p *Publisher) put(o *outlet) {
+	if p.guard == nil || p.guard() {
+		o.queue.Put(context.Background(), o.chunk)
+	} else {
+		o.queue.Release(o.chunk)
+	}
 	o.chunk = nil
 }
 
@@ -222,7 +250,7 @@ func (p *Publisher) Flush() {
 		return
 	}
 	for i, o := range p.collected {
-		o.put()
+		p.put(o)
 		o.queue = nil
 		p.collected[i] = nil
 	}
@@ -387,6 +415,7 @@ func (p *Publisher) outletsOf(targets []target) []*outlet {
 				p.decisions.outlets = map[target]*outlet{}
 			}
 			o = &outlet{target: t, origin: t.origin(p.connection)}
+			o.origin.setEpoch(p.epoch)
 			if _, isSink := t.(*Sink); isSink {
 				o.origin.follow(p.progress)
 			}

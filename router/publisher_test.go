@@ -431,3 +431,44 @@ func TestWhereIsAskedOnlyIfItMatters(t *testing.T) {
 		t.Errorf("asked %d times, want once; got %v", asked, got)
 	}
 }
+
+// A guard that says no keeps back what waits to be handed over, whole batches and full chunks alike, and counts nothing as lost.
+func TestGuard(t *testing.T) {
+	var out recorder
+	var mayPass atomic.Bool
+	mayPass.Store(true)
+	r := New(nil)
+	apply(t, r, []*Sink{roomySink("s", &out)}, []Route{{To: []string{"s"}}})
+	p := r.Publisher("backend")
+	p.SetEpoch(7)
+	p.Guard(mayPass.Load)
+	large := func(seq uint64) *phoenix.Event {
+		ev := messageOf("t", "e", seq)
+		ev.Payload = phoenix.JSON(`"` + strings.Repeat("x", 10_000) + `"`)
+		return ev
+	}
+	p.Publish(tick(1))
+	p.Flush()
+	mayPass.Store(false)
+	p.Publish(tick(2))
+	p.Flush()
+	for seq := range uint64(100) { // more than a chunk holds: they would go out without a flush
+		p.Publish(large(3 + seq))
+	}
+	p.Flush()
+	mayPass.Store(true)
+	p.SetEpoch(9)
+	p.Publish(tick(200))
+	p.Flush()
+	stats := r.Stats()
+	shutdown(t, r)
+	if got := out.of("backend"); !slices.Equal(got, []uint64{1, 200}) {
+		t.Errorf("signals %v", got)
+	}
+	if text := strings.Join(out.lines["backend"], ""); strings.Count(text, `"epoch":7,`) != 1 || strings.Count(text, `"epoch":9,`) != 1 {
+		t.Errorf("epochs in %s", text)
+	}
+	if _, lost := stats[0].Sum(); lost != 0 {
+		t.Errorf("%d count as lost", lost)
+	}
+}

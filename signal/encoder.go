@@ -3,6 +3,7 @@ package signal
 import (
 	"bytes"
 	"encoding/base64"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,6 +34,13 @@ func NewEncoder(f Format, connection string) *Encoder {
 		ids:       newIDSource(connection),
 		clock:     newClock(),
 		templates: templateCache{layout: layouts[f], connection: connection, limit: maxTemplates},
+	}
+}
+
+// SetEpoch sets the epoch of the signals from now on, which says whose turn it is to run the connection; 0: it has none.
+func (e *Encoder) SetEpoch(epoch uint64) {
+	if t := &e.templates; t.epoch != epoch {
+		*t = templateCache{layout: t.layout, connection: t.connection, epoch: epoch, limit: t.limit}
 	}
 }
 
@@ -215,10 +223,10 @@ type templateKey struct {
 	encoded bool
 }
 
-func newTemplate(l *layout, connection string, key templateKey) *template {
+func newTemplate(l *layout, connection string, epoch uint64, key templateKey) *template {
 	t := &template{key: key, encoded: key.encoded || l.encodes(key.topic) || l.encodes(key.event)}
 	t.makeHead(l, connection)
-	t.makeTail(l, connection)
+	t.makeTail(l, connection, epoch)
 	return t
 }
 
@@ -259,8 +267,15 @@ func appendCommonData(dst []byte, connection string, key templateKey) []byte {
 	return dst
 }
 
-func (t *template) makeTail(l *layout, connection string) {
+func (t *template) makeTail(l *layout, connection string, epoch uint64) {
 	tail := rawjson.AppendString([]byte(l.context), connection)
+	switch {
+	case epoch == 0:
+	case l.strict && epoch > math.MaxInt32:
+		tail = appendText(tail, l.epoch, strconv.FormatUint(epoch, 10))
+	default:
+		tail = appendUint(tail, l.epoch, epoch)
+	}
 	topicAt := len(tail)
 	if t.key.kind.hasTopic() {
 		tail = l.appendRawName(tail, l.topic, t.key.topic, t.encoded)
@@ -292,6 +307,7 @@ func (t *template) size() int {
 type templateCache struct {
 	layout     *layout
 	connection string
+	epoch      uint64
 
 	// latest is the template of the last get; streams repeat themselves.
 	latest    *template
@@ -318,7 +334,7 @@ func (c *templateCache) get(key templateKey) *template {
 	if t == nil {
 		// The key outlives the event it came from.
 		key.topic, key.event = strings.Clone(key.topic), strings.Clone(key.event)
-		t = newTemplate(c.layout, c.connection, key)
+		t = newTemplate(c.layout, c.connection, c.epoch, key)
 		if t.size() > min(maxTemplate, c.limit/8) {
 			return t
 		}
@@ -349,8 +365,8 @@ type layout struct {
 	context string
 	// metadataAt is where in context the value of the line's member metadata begins; 0: it has none.
 	metadataAt int
-	// topic and event are the names which those have in the context.
-	topic, event string
+	// epoch, topic and event are the names which those have in the context.
+	epoch, topic, event string
 	// end ends the line.
 	end string
 	// strict: the context consists of CloudEvents attributes, which have rules (see
@@ -371,6 +387,7 @@ var signalLayout = layout{
 	start:      `{"specversion":"1.0","id":"`,
 	context:    `},"metadata":{"connection_name":`,
 	metadataAt: len(`},"metadata":`),
+	epoch:      "epoch",
 	topic:      "phoenix_topic",
 	event:      "phoenix_event",
 	end:        "}}\n",

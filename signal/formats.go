@@ -19,9 +19,10 @@ const (
 	// FormatSignal is the default: one JSON object with the whole of the event.
 	FormatSignal Format = iota
 	// FormatCloudEvents is a CloudEvent 1.0 in the JSON format, and strictly so. In place of
-	// metadata it has the extension attributes phxconnection, phxtopic, phxevent, phxref,
-	// phxjoinref, phxsession (an Integer, or a String where it is more than 2147483647) and
-	// sequence (a String of ten digits, or more where it needs them); the empty ones are left out.
+	// metadata it has the extension attributes phxconnection, phxepoch, phxtopic, phxevent, phxref,
+	// phxjoinref, phxsession and sequence. phxepoch and phxsession are Integers, or Strings where they
+	// are more than 2147483647; sequence is a String of ten digits, or more where it needs them. Those
+	// that are empty, or 0, are left out, but for phxsession.
 	//
 	// A CloudEvents String may not hold control characters and noncharacters. If subject, phxtopic,
 	// phxevent, phxref or phxjoinref would, or would be nothing but white space, then phxenc is
@@ -69,8 +70,8 @@ func (f Format) String() string {
 //   - sequence is that of the extension called Sequence, a String whose order is that of the
 //     signals: ten digits with leading zeros. Past 9,999,999,999 it has the digits it needs: still
 //     unique, no longer ordered as text.
-//   - phxsession is an Integer, which has 32 bits and a sign in CloudEvents. A number that does
-//     not fit is a String.
+//   - phxsession and phxepoch are Integers, which have 32 bits and a sign in CloudEvents. A number
+//     that does not fit is a String.
 //   - All others are Strings. An attribute must not be empty: what is, is left out.
 //
 // See https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md#type-system and
@@ -78,6 +79,7 @@ func (f Format) String() string {
 var cloudEventsLayout = layout{
 	start:   `{"specversion":"1.0","id":"`,
 	context: `},"phxconnection":`,
+	epoch:   "phxepoch",
 	topic:   "phxtopic",
 	event:   "phxevent",
 	end:     "}\n",
@@ -184,6 +186,7 @@ func appendSequence(dst []byte, seq uint64) []byte {
 var jidoLayout = layout{
 	start:   `{"specversion":"1.0.2","id":"`,
 	context: `},"extensions":{"metadata":{"connection_name":`,
+	epoch:   signalLayout.epoch,
 	topic:   signalLayout.topic,
 	event:   signalLayout.event,
 	end:     "}}}\n",

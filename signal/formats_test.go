@@ -135,6 +135,46 @@ func TestCloudEventLine(t *testing.T) {
 	}
 }
 
+// TestEpoch compares the end of whole lines: the epoch is in each line, from the next one on that it was set, in every format.
+func TestEpoch(t *testing.T) {
+	const names = `"phoenix_topic":"t","phoenix_event":"e","session":1,"seq":6}`
+	const attributes = `,"phxtopic":"t","phxevent":"e","phxsession":1,"sequence":"0000000006"}`
+	ends := map[signal.Format][3]string{
+		signal.FormatSignal: {
+			`"metadata":{"connection_name":"backend",` + names + "}",
+			`"metadata":{"connection_name":"backend","epoch":7,` + names + "}",
+			`"metadata":{"connection_name":"backend","epoch":2147483648,` + names + "}",
+		},
+		signal.FormatJido: {
+			`"extensions":{"metadata":{"connection_name":"backend",` + names + "}}",
+			`"extensions":{"metadata":{"connection_name":"backend","epoch":7,` + names + "}}",
+			`"extensions":{"metadata":{"connection_name":"backend","epoch":2147483648,` + names + "}}",
+		},
+		signal.FormatCloudEvents: {
+			`"phxconnection":"backend"` + attributes, `"phxconnection":"backend","phxepoch":7` + attributes,
+			`"phxconnection":"backend","phxepoch":"2147483648"` + attributes,
+		},
+		signal.FormatPayload: {`{}`, `{}`, `{}`},
+	}
+	ev := message("t", "e", phoenix.JSON(`{}`))
+	for format, want := range ends {
+		enc := signal.NewEncoder(format, "backend")
+		for range 2 {
+			for i, epoch := range []uint64{0, 7, 1 << 31} {
+				enc.SetEpoch(epoch)
+				if got := string(enc.Append(nil, &ev)); !strings.HasSuffix(got, want[i]+"\n") {
+					t.Errorf("%v, epoch %d: got  %swant ...%s", format, epoch, got, want[i])
+				}
+				if epoch != 0 && format != signal.FormatPayload {
+					if got := string(enc.AppendDropped(nil, signal.Dropped{Count: 1}, at)); !strings.Contains(got, "epoch\":") {
+						t.Errorf("%v, epoch %d: a loss has none: %s", format, epoch, got)
+					}
+				}
+			}
+		}
+	}
+}
+
 // TestStrangeRefIsOfOneLine: the lines before and after the one that had to be encoded are as they
 // were.
 func TestStrangeRefIsOfOneLine(t *testing.T) {

@@ -32,6 +32,9 @@ func asSignal(e event.Event) ([]byte, error) {
 	}
 	fmt.Fprintf(&line, `,"time":%s,"datacontenttype":%s,"data":%s,"metadata":{"connection_name":%s`,
 		quote(e.Time().UTC().Format("2006-01-02T15:04:05.000000Z")), quote(e.DataContentType()), e.Data(), quote(context["phxconnection"]))
+	if epoch := context["phxepoch"]; epoch != "" {
+		line.WriteString(`,"epoch":` + epoch)
+	}
 	writeContext(&line, e.Type(), context)
 	if seq := context["sequence"]; seq != "" {
 		n, err := strconv.ParseUint(seq, 10, 64)

@@ -122,6 +122,22 @@ func TestRandomEvents(t *testing.T) {
 	}
 }
 
+// An epoch is an Integer, or a String when it is more than that holds.
+func TestEpoch(t *testing.T) {
+	for _, epoch := range []uint64{1, 1<<31 - 1, 1 << 31, 1<<64 - 1} {
+		p := newPrinter()
+		p.cloudEvents.SetEpoch(epoch)
+		p.signals.SetEpoch(epoch)
+		for _, detail := range details {
+			ev := newEvent(rand.New(rand.NewPCG(1, epoch)), detail)
+			p.check(t, &ev)
+		}
+		at := time.Date(2026, 2, 7, 12, 0, 6, 123456789, time.UTC)
+		d := signal.Dropped{Count: 5, Policy: "drop-oldest", FirstSeq: 17, LastSeq: 21}
+		checkLines(t, p.cloudEvents.AppendDropped(nil, d, at), p.signals.AppendDropped(nil, d, at))
+	}
+}
+
 func TestDropped(t *testing.T) {
 	p := newPrinter()
 	at := time.Date(2026, 2, 7, 12, 0, 6, 123456789, time.UTC)
