@@ -90,6 +90,9 @@ func (m *machine) join(now time.Time, want Channel) error {
 	}
 	m.shared.wanted++
 	c := &channel{Channel: want, wanted: m.shared.wanted}
+	if m.phase == idle && !m.missed.IsZero() { // somebody else had it joined
+		c.joined, c.lost = true, moment{m.missed, 0}
+	}
 	c.settled.fire = func(time.Time) { c.retries = 0 }
 	m.adopt(now, c)
 	return nil

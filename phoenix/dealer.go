@@ -231,6 +231,13 @@ func (d *dealer) close(now time.Time) {
 	}
 }
 
+func (d *dealer) revoke(now time.Time) {
+	d.closing = true
+	for _, s := range d.sockets {
+		s.m.revoke(now)
+	}
+}
+
 // suspended says at a time that the system has been suspended, for total in all.
 func (d *dealer) suspended(now time.Time, total time.Duration) {
 	for _, s := range d.sockets {

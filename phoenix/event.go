@@ -424,6 +424,7 @@ const (
 	ReasonProtocolError    Reason = "protocol_error"    // a frame that WebSocket does not allow
 	ReasonMessageTooBig    Reason = "message_too_big"   // more than Options.MaxMessage, or close code 1009
 	ReasonNoDescriptors    Reason = "no_descriptors"    // this process, or system, can open no more files and sockets
+	ReasonLeaseLost        Reason = "lease_lost"        // [Supervisor.Revoke]: another process may run the connection
 )
 
 // A JoinReason says why a join failed.

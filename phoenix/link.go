@@ -1,6 +1,7 @@
 package phoenix
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"strconv"
 	"time"
@@ -31,6 +32,8 @@ type linkState struct {
 	cause *LinkError
 	// unowed is the size of the largest message of the session that is no push, or a push that has ended without an answer.
 	unowed int
+	// closeReason is why we close the connection; empty: [ReasonClosedByUs].
+	closeReason Reason
 	// err is how the connection ended, once the phase is done; nil if we closed it.
 	err *LinkError
 
@@ -139,7 +142,7 @@ func (m *machine) lost(now time.Time, err *LinkError, attempted uint64) {
 	}
 	reason := PushDisconnected
 	if wasClosing {
-		d.Reason, reason = ReasonClosedByUs, PushCancelled
+		d.Reason, reason = m.link.closedFor(), PushCancelled
 	}
 	again, exhausted := m.mayRetry(now, err)
 	d.WillReconnect = again && !wasClosing
@@ -235,10 +238,20 @@ func (m *machine) close(now time.Time) {
 	}
 }
 
+// revoke is close at once, without a word to the server.
+func (m *machine) revoke(now time.Time) {
+	m.link.closeReason = ReasonLeaseLost
+	m.close(now)
+	m.out.hangUp = hangUpDrop
+}
+
+// closedFor is why we close the connection.
+func (l *linkState) closedFor() Reason { return cmp.Or(l.closeReason, ReasonClosedByUs) }
+
 // closedByUs ends a connection that has no session, and says so.
 func (m *machine) closedByUs(now time.Time) {
 	m.link.redial.stop()
-	m.emit(now, "", &Disconnected{Reason: ReasonClosedByUs})
+	m.emit(now, "", &Disconnected{Reason: m.link.closedFor()})
 	m.finish(nil)
 }
 

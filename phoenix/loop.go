@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"phx/phoenix/boottime"
 )
 
 // A loop is the shell around a connection's machines, one a socket: one goroutine that takes every input there is, one at a time,
@@ -75,13 +77,17 @@ type command func(l *loop, now time.Time)
 const maxBacklog = 1 << 20
 
 func newLoop(c *Conn) *loop {
+	config := c.machineConfig()
+	if c.opts.MissedSince != nil {
+		config.missed = c.opts.MissedSince()
+	}
 	l := &loop{
-		conn: c, dealer: newDealer(c.machineConfig(), c.opts.MaxChannelsPerSocket, c.hooks.seq),
+		conn: c, dealer: newDealer(config, c.opts.MaxChannelsPerSocket, c.hooks.seq),
 		dials: make(chan dialResult), prepared: make(chan preparedJoin), arrived: make(chan struct{}, 1), room: make(chan struct{}, 1),
 		wakeUp: time.NewTimer(time.Hour), waiters: newWaiters(),
 	}
 	l.looked = time.Now()
-	l.suspension, _ = suspended()
+	l.suspension, _ = boottime.Suspended()
 	return l
 }
 
@@ -113,6 +119,7 @@ func (l *loop) serve(ctx context.Context) {
 			l.conn.opts.Logger.Warn("a topic is named twice; it is joined once", "topic", want.Topic)
 		}
 	}
+	l.dealer.config.missed = time.Time{} // of what is joined later nobody has missed anything
 	first := l.dealer.sockets[0]
 	first.m.start(l.now())
 	l.carryOut(nil)
@@ -175,7 +182,7 @@ func (l *loop) now() time.Time {
 	jump := now.Round(0).Sub(l.looked.Round(0)) - now.Sub(l.looked)
 	l.looked = now
 	if jump.Abs() > clockJump {
-		if total, ok := suspended(); ok {
+		if total, ok := boottime.Suspended(); ok {
 			l.dealer.suspended(now, total-l.suspension)
 		} else { // or the time of day was set: then a gap is told too large rather than too small
 			l.dealer.suspended(now, l.dealer.sockets[0].m.slept+max(0, jump))

@@ -103,6 +103,8 @@ type machineConfig struct {
 	// presence says that it is tracked; presenceLimit bounds the size of a channel's state.
 	presence      bool
 	presenceLimit int
+	// missed is from when on messages may have been missed of channels that are wanted from the start; zero: it is not known.
+	missed time.Time
 }
 
 // reconfigure takes over what can change while a session is up. It counts from the next time on that something is begun, a retry or the

@@ -160,6 +160,15 @@ func (m *managedConn) stop() error {
 	return nil
 }
 
+// revoke is stop at once.
+func (m *managedConn) revoke() error {
+	m.end(func(r *run) {
+		r.conn.revoke()
+		<-r.over
+	})
+	return nil
+}
+
 func (m *managedConn) restart() error {
 	m.halt()
 	return m.start()
@@ -356,6 +365,15 @@ func (c *Conn) cut() {
 	}
 }
 
+// revoke is cut for [ReasonLeaseLost].
+func (c *Conn) revoke() {
+	select {
+	case c.urgent <- func(l *loop, now time.Time) { l.dealer.revoke(now) }:
+		c.requestClose()
+	case <-c.done:
+	}
+}
+
 // sessions returns how many sessions there were: live says so while the connection runs.
 func (c *Conn) sessions(live int) int {
 	select {
@@ -400,8 +418,13 @@ func (m *managedConn) begin() error {
 	return nil
 }
 
-// halt ends the run, or the wait for the next one, and reports whether there was either.
+// halt ends the run well, or the wait for the next one, and reports whether there was either.
 func (m *managedConn) halt() bool {
+	return m.end(func(r *run) { r.stop(m.sup.life) })
+}
+
+// end is halt, with a way to end a run and to wait for that.
+func (m *managedConn) end(run func(*run)) bool {
 	if m.run == nil {
 		waited := m.endWait()
 		if waited {
@@ -413,7 +436,7 @@ func (m *managedConn) halt() bool {
 	m.current.stopping = true
 	m.setLink(StatusDisconnecting)
 	m.sup.mu.Unlock()
-	m.run.stop(m.sup.life)
+	run(m.run)
 	if err := m.finish(); panicked(err) {
 		m.log(err)
 	}

@@ -78,7 +78,7 @@ var mutants = []mutant{
 	},
 	{
 		"a close during a backoff is not told", "link.go",
-		"m.emit(now, \"\", &Disconnected{Reason: ReasonClosedByUs})", "",
+		"m.emit(now, \"\", &Disconnected{Reason: m.link.closedFor()})", "",
 	},
 	{
 		"pushes are forgotten when all ends at once", "link.go",

@@ -83,6 +83,10 @@ type Options struct {
 	// AnyTopic makes events of messages on topics that nobody joined, too, as the data of GraphQL subscriptions by Absinthe comes
 	// (PROTOCOL.md, rule 28). Without it the first of each topic is a warning in the log.
 	AnyTopic bool
+	// MissedSince, if set, is called when the connection is started, and returns from when on messages of Channels may have been
+	// missed that somebody else had joined before, such as another process whose place this one takes: their first joins are rejoins,
+	// and say so. Zero: there was nobody.
+	MissedSince func() time.Time
 	// Presence keeps track of who is present in each channel, and adds PresenceJoin, PresenceLeave and PresenceSync events
 	// behind the messages presence_state and presence_diff that they come of. It sees these even when Skip drops them.
 	Presence bool

@@ -160,6 +160,12 @@ func (s *Supervisor) Stop(ctx context.Context, name string) error {
 	return s.request(ctx, name, "stopped", mayNotStart, (*managedConn).stop)
 }
 
+// Revoke ends the run of a connection at once, without a word to its server, for [ReasonLeaseLost], and waits for the end of its
+// Consume. It does nothing if the connection is not running.
+func (s *Supervisor) Revoke(ctx context.Context, name string) error {
+	return s.request(ctx, name, "revoked", mayNotStart, (*managedConn).revoke)
+}
+
 // Restart stops a connection, if it is running, and starts it.
 func (s *Supervisor) Restart(ctx context.Context, name string) error {
 	return s.request(ctx, name, "restarted", mayStart, (*managedConn).restart)

@@ -546,6 +546,75 @@ func TestStopOfHalfOpenLink(t *testing.T) {
 	})
 }
 
+// Revoke ends a connection at once, whatever its server does, and says why; what was asked of it ends with it.
+func TestRevoke(t *testing.T) {
+	bubble(t, phoenixtest.Demo(), func(t *testing.T, srv *phoenixtest.Server) {
+		s := supervise(t, phoenix.SupervisorOptions{Ended: func(string, error) { t.Error("ended by itself") }})
+		log := add(t, s, srv, "a", patient("room:1"))
+		must(t, s.Start("a"))
+		settle(time.Second)
+		srv.BlackHole()
+		log.forget()
+		must(t, s.Revoke(t.Context(), "a"))
+		log.want(
+			"1s disconnected lease_lost",
+			"1s room:1 errored disconnected",
+		)
+		if st := status(t, s, "a"); st.Link != phoenix.StatusDisconnected || st.Since != time.Now() || st.Err != nil {
+			t.Errorf("status %+v", st)
+		}
+		must(t, s.Revoke(t.Context(), "a")) // it is nothing to do
+		log.want()
+	})
+}
+
+// Also a connection that waits for its next dial is revoked, and says so.
+func TestRevokeDuringBackoff(t *testing.T) {
+	bubble(t, phoenixtest.Demo(), func(t *testing.T, srv *phoenixtest.Server) {
+		srv.Stop()
+		s := supervise(t, phoenix.SupervisorOptions{})
+		log := add(t, s, srv, "a", phoenix.Options{MaxRetries: -1, ReconnectAfter: phoenix.Steps(time.Hour)})
+		must(t, s.Start("a"))
+		settle(time.Second)
+		log.forget()
+		must(t, s.Revoke(t.Context(), "a"))
+		log.want("1s disconnected lease_lost")
+	})
+}
+
+// Who takes the place of another one rejoins its channels, and says since when messages may have been missed. A channel that is joined
+// later was not the other one's.
+func TestMissedSince(t *testing.T) {
+	bubble(t, phoenixtest.Demo(), func(t *testing.T, srv *phoenixtest.Server) {
+		s := supervise(t, phoenix.SupervisorOptions{})
+		var gaps []string
+		o := to(srv, patient("room:1"))
+		missed := time.Now().Add(-time.Minute)
+		o.MissedSince = func() time.Time { return missed }
+		must(t, s.Add(phoenix.Spec{Name: "a", Options: o, Consume: func(events *phoenix.Stream) {
+			for ev := range events.All(context.Background()) {
+				if j, ok := ev.Detail.(*phoenix.Joined); ok {
+					gaps = append(gaps, fmt.Sprintf("%s %v %v", ev.Topic, j.Rejoin, j.Gap))
+				}
+			}
+		}}))
+		must(t, s.Start("a"))
+		settle(2 * time.Second)
+		conn, err := s.Conn("a")
+		must(t, err)
+		_, err = conn.Join(t.Context(), phoenix.Channel{Topic: "room:2"})
+		must(t, err)
+		must(t, s.Stop(t.Context(), "a"))
+		missed = time.Time{}
+		must(t, s.Start("a"))
+		settle(2 * time.Second)
+		must(t, s.Stop(t.Context(), "a"))
+		if want := []string{"room:1 true 1m0s", "room:2 false 0s", "room:1 false 0s"}; !slices.Equal(gaps, want) {
+			t.Errorf("joins %q, want %q", gaps, want)
+		}
+	})
+}
+
 // A connection that is stopped while it waits for its next dial tells its end, too.
 func TestStopDuringBackoff(t *testing.T) {
 	bubble(t, phoenixtest.Demo(), func(t *testing.T, srv *phoenixtest.Server) {

@@ -40,18 +40,3 @@ func nothingArrived(conn net.Conn) (empty, known bool) {
 	})
 	return empty, err == nil
 }
-
-// suspended returns how long the system has been suspended since it was started, while Go's clock stood still.
-func suspended() (time.Duration, bool) {
-	var before, boot, after unix.Timespec
-	for range 10 {
-		if unix.ClockGettime(unix.CLOCK_MONOTONIC, &before) != nil || unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot) != nil ||
-			unix.ClockGettime(unix.CLOCK_MONOTONIC, &after) != nil {
-			return 0, false
-		}
-		if after.Nano()-before.Nano() < int64(time.Millisecond) { // else the process was stopped in between
-			return time.Duration(boot.Nano() - before.Nano()), true
-		}
-	}
-	return 0, false
-}

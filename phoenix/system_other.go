@@ -12,6 +12,3 @@ func setUserTimeout(*net.TCPConn, time.Duration) error { return nil }
 
 // nothingArrived does not know.
 func nothingArrived(net.Conn) (empty, known bool) { return false, false }
-
-// suspended does not know.
-func suspended() (time.Duration, bool) { return 0, false }
