@@ -213,7 +213,7 @@ func (f *textForm) appendConnectionDetails(dst []byte, texts [][]byte) ([]byte, 
 func (f *textForm) appendEachConnection(dst []byte, texts [][]byte, details bool) ([]byte, error) {
 	rows := [][]string{{"NAME", "STATUS", "CHANNELS", "SESSION", "SINCE", "URI"}}
 	var failures []byte
-	shard := ""
+	shard, leases := "", false
 	for i, text := range texts {
 		var c serve.Connection
 		if err := json.Unmarshal(text, &c); err != nil {
@@ -227,7 +227,10 @@ func (f *textForm) appendEachConnection(dst []byte, texts [][]byte, details bool
 			dst = append(dst, '\n')
 		}
 		rows = append(rows, connectionRow(&c))
-		shard = c.Shard
+		shard, leases = c.Shard, leases || c.Instance != ""
+		if leases { // a column more, also of those before
+			rows = withInstance(rows, &c)
+		}
 		if c.Error != "" {
 			failures = append(failures, f.paint(nil, colorError, markTrouble+c.Name+": "+oneLine(c.Error))...)
 			failures = append(failures, '\n')
@@ -245,6 +248,28 @@ func (f *textForm) appendEachConnection(dst []byte, texts [][]byte, details bool
 		dst = append(f.paint(dst, "", "shard "+shard), '\n')
 	}
 	return dst, nil
+}
+
+// withInstance adds to the last row which instance runs the connection, and to all before that there is such a column.
+func withInstance(rows [][]string, c *serve.Connection) [][]string {
+	const place = 2
+	for i, row := range rows {
+		if len(row) > len(rows[len(rows)-1]) {
+			continue
+		}
+		instance := "-"
+		switch {
+		case i == 0:
+			instance = "INSTANCE"
+		case i == len(rows)-1 && c.Instance != "":
+			instance = c.Instance
+			if c.OtherConfig {
+				instance += " (other config)"
+			}
+		}
+		rows[i] = slices.Insert(slices.Clone(row), place, instance)
+	}
+	return rows
 }
 
 // connectionRow is what the table says of a connection.

@@ -39,6 +39,7 @@ var linkCauses = map[phoenix.Reason]cause{
 	phoenix.ReasonHeartbeatTimeout: {exit.Connect, "a heartbeat went unanswered", "check the network; --heartbeat-timeout allows more"},
 	phoenix.ReasonProtocolError:    {exit.Connect, "the server sent what WebSocket does not allow", "check what stands between: a proxy?"},
 	phoenix.ReasonMessageTooBig:    {exit.Connect, "a message of the server was too big", "allow more with --max-message"},
+	phoenix.ReasonLeaseLost:        {exit.LinkLost, "another phx serve may run the connection", "see in `phx ctl list` who runs it"},
 	phoenix.ReasonNoDescriptors:    {exit.Connect, "no file descriptor was left", "allow more: ulimit -n, or LimitNOFILE= of systemd"},
 }
 

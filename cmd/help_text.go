@@ -307,6 +307,7 @@ var signalMembers = []signalMember{
 	{"datacontenttype", "application/json"},
 	{"data", "An object: see below. A payload in it is as the server wrote it."},
 	{"metadata.connection_name", "The name of the connection: --name, or that in the config file."},
+	{"metadata.epoch", "With leases of phx serve: grows with each change of who runs the connection. Who has to be exact drops lower ones."},
 	{"metadata.phoenix_topic", "The topic as it is."},
 	{"metadata.phoenix_event", "The event as it is."},
 	{"metadata.phoenix_ref", "The ref of the frame, where it had one."},
@@ -364,7 +365,7 @@ var linkReasons = []phoenix.Reason{
 	phoenix.ReasonDNS, phoenix.ReasonConnectRefused, phoenix.ReasonUnreachable, phoenix.ReasonTimeout, phoenix.ReasonTLS,
 	phoenix.ReasonCertificate, phoenix.ReasonRefused, phoenix.ReasonNotWebSocket, phoenix.ReasonClosedByRemote, phoenix.ReasonClosedByUs,
 	phoenix.ReasonReset, phoenix.ReasonEOF, phoenix.ReasonHeartbeatTimeout, phoenix.ReasonProtocolError, phoenix.ReasonMessageTooBig,
-	phoenix.ReasonNoDescriptors,
+	phoenix.ReasonNoDescriptors, phoenix.ReasonLeaseLost,
 }
 
 // reasonGroups are all the reasons there are.

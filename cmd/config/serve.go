@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"phx/cmd/internal/lease"
 	"phx/cmd/internal/option"
 	"phx/cmd/internal/strictyaml"
 	"phx/router"
@@ -42,27 +41,6 @@ type Route = router.Route
 
 // Where is a compiled expression of a route, as [router.Filter] has it.
 type Where = func(ctx context.Context, s router.Signal) (bool, error)
-
-// A Cluster is several serve processes with one config file.
-type Cluster struct {
-	// Shard is the part of the connections that this process runs; zero: all.
-	Shard lease.Shard
-}
-
-// shardKind is a part of the connections.
-var shardKind = option.Kind[lease.Shard]{
-	Name: "INDEX/OF", Schema: option.AnyOf(option.TextLike(`^[0-9]+/0*[1-9][0-9]*$`)), Parse: lease.ParseShard,
-	JSON: func(s lease.Shard) any { return s.String() }, Canonical: func(s lease.Shard) any { return s.String() },
-}
-
-// Shard is a part of the connections, INDEX/OF.
-func Shard(s *lease.Shard) option.Value { return shardKind.To(s, "") }
-
-// clusterOptions declares what the map cluster has.
-func clusterOptions(c *Cluster) []option.Option {
-	return []option.Option{{Key: "shard", Value: Shard(&c.Shard), Example: "0/3",
-		About: "INDEX/OF: this process runs one of OF parts of the connections, counted from 0. Which connection belongs to which part follows from its name."}}
-}
 
 // controlOptions declares what the map control has: the path of the control API's socket.
 func controlOptions(path *string) []option.Option {
@@ -120,7 +98,7 @@ func (f *File) readServe(compileWhere func(expr string) (Where, error)) (serve *
 			r.warnings.Add(at.Errorf("", "no route leads to the sink %s", name))
 		}
 	}
-	r.readMap("cluster", clusterOptions(&r.serve.Cluster))
+	r.readCluster()
 	r.readSources()
 	r.readNATS()
 	r.readMap("control", controlOptions(&r.serve.ControlSocket))

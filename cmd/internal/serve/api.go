@@ -56,8 +56,25 @@ type Connection struct {
 	Counters map[string]uint64 `json:"counters"`
 	// Shard is the part of the connections, INDEX/OF, that this serve runs; empty: all.
 	Shard string `json:"shard,omitempty"`
+	// Instance runs the connection, with leases, and Epoch is that of its lease. Of a connection that another instance runs, Status is what
+	// that has said of it last, and there are no channels and no counters. OtherConfig: it has another configuration than this one.
+	Instance    string `json:"instance,omitempty"`
+	Epoch       uint64 `json:"epoch,omitempty"`
+	OtherConfig bool   `json:"other_config,omitempty"`
 	// Error says how the last run ended, if it ended by itself.
 	Error string `json:"error,omitempty"`
+}
+
+// An Instance is one of several processes with one config, which share its connections by leases.
+type Instance struct {
+	Instance string `json:"instance"`
+	// Self says that it is the one that was asked.
+	Self bool `json:"self"`
+	// Config is equal for equal configurations; SameConfig says that it is that of the one that was asked.
+	Config     string `json:"config"`
+	SameConfig bool   `json:"same_config"`
+	// Connections is how many it runs.
+	Connections int `json:"connections"`
 }
 
 // A Channel is one channel of a [Connection].
@@ -580,12 +597,13 @@ func noSuchCall(c *call) error {
 // connectionList is what GET /v1/connections answers.
 type connectionList struct {
 	Connections []Connection `json:"connections"`
+	Instances   []Instance   `json:"instances,omitempty"`
 }
 
 func listConnections(c *call) error {
 	c.working()
 	all, err := c.server.bridge.Connections(c.r.Context())
-	return c.answer(http.StatusOK, connectionList{all}, err)
+	return c.answer(http.StatusOK, connectionList{all, c.server.bridge.Instances()}, err)
 }
 
 // sinkList is what GET /v1/sinks answers.

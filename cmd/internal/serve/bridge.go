@@ -95,6 +95,8 @@ type Bridge struct {
 	shard lease.Shard
 	// elsewhere are the connections of the configuration that belong to other shards.
 	elsewhere atomic.Pointer[[]string]
+	// cluster is there with leases, and nil without. It stays as it is.
+	cluster *cluster
 	// stateDir is the directory of what is kept over restarts; empty: nothing is. It stays as it is.
 	stateDir string
 
@@ -139,6 +141,7 @@ func (b *Bridge) StartAll() error {
 	defer unlock()
 	p := b.first
 	b.linkBy(p)
+	b.clusterBy(p)
 	if err := b.routeBy(p); err != nil {
 		return err
 	}
@@ -228,7 +231,9 @@ func (b *Bridge) Shutdown(ctx context.Context) error {
 		defer cancelDeliver()
 	}
 	// A change that is still under way is not waited for: it can start nothing any more.
-	err := errors.Join(b.supervisor.Shutdown(leave), b.router.Shutdown(deliver))
+	err := b.supervisor.Shutdown(leave)
+	b.leaves(ctx)
+	err = errors.Join(err, b.router.Shutdown(deliver))
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.link != nil {
@@ -290,8 +295,11 @@ func (b *Bridge) plan() (*plan, error) {
 	var wrong []error
 	p.serve, err = file.Serve(b.opts.Where)
 	wrong = append(wrong, err)
-	if p.shard = b.opts.Shard; p.shard.Of == 0 && err == nil {
-		p.shard = p.serve.Cluster.Shard
+	if p.shard = b.opts.Shard; err == nil {
+		wrong = append(wrong, checkCluster(p.shard, p.serve.Cluster))
+		if p.shard.Of == 0 {
+			p.shard = p.serve.Cluster.Shard
+		}
 	}
 	for _, entry := range file.Entries {
 		c, err := b.planConnection(entry)

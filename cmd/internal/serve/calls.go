@@ -69,6 +69,7 @@ func (b *Bridge) describe(s phoenix.ConnectionStatus) Connection {
 	if s.Err != nil {
 		d.Error = s.Err.Error()
 	}
+	b.place(&d)
 	return d
 }
 
@@ -181,6 +182,10 @@ func (b *Bridge) Remove(ctx context.Context, name string) error {
 		return b.callError(name, err)
 	}
 	defer unlock()
+	if c := b.connection(name); c != nil && b.leased(c) {
+		return newAPIError(http.StatusConflict, exit.Failure, fmt.Sprintf("the connection %q is one of all instances, and is not removed from one of them", name),
+			"take it out of the config, and reload each; `phx ctl stop "+name+"` stops it where it runs")
+	}
 	ctx, cancel := context.WithTimeout(ctx, changeTime)
 	defer cancel()
 	return b.callError(name, b.remove(ctx, name))
@@ -188,6 +193,9 @@ func (b *Bridge) Remove(ctx context.Context, name string) error {
 
 // Start starts a connection that is stopped or over. It returns it as it is then, and so do Stop and Restart.
 func (b *Bridge) Start(ctx context.Context, name string) (Connection, error) {
+	if err := b.checkLease(name); err != nil {
+		return Connection{}, err
+	}
 	return b.connectionAfter(ctx, name, b.supervisor.Start(name))
 }
 
@@ -198,6 +206,9 @@ func (b *Bridge) Stop(ctx context.Context, name string) (Connection, error) {
 
 // Restart stops a connection and starts it.
 func (b *Bridge) Restart(ctx context.Context, name string) (Connection, error) {
+	if err := b.checkLease(name); err != nil {
+		return Connection{}, err
+	}
 	return b.connectionAfter(ctx, name, b.supervisor.Restart(ctx, name))
 }
 
@@ -273,7 +284,13 @@ func (b *Bridge) answer(name string, ev *phoenix.Event, err error) (Answer, erro
 	if err != nil {
 		return Answer{}, b.callError(name, err)
 	}
-	a := Answer{Status: http.StatusOK, Line: signal.NewEncoder(signal.FormatSignal, name).Append(nil, ev), Err: b.opts.Explain(ev)}
+	encoder := signal.NewEncoder(signal.FormatSignal, name)
+	if c := b.connection(name); c != nil {
+		if g := c.tenure.current(); g != nil {
+			encoder.SetEpoch(g.Epoch())
+		}
+	}
+	a := Answer{Status: http.StatusOK, Line: encoder.Append(nil, ev), Err: b.opts.Explain(ev)}
 	switch d := ev.Detail.(type) {
 	case *phoenix.PushTimeout:
 		a.Status = http.StatusGatewayTimeout
@@ -290,6 +307,9 @@ func (b *Bridge) answer(name string, ev *phoenix.Event, err error) (Answer, erro
 
 // running returns the connection of a name and its current run.
 func (b *Bridge) running(name string) (*phoenix.Conn, *connection, error) {
+	if err := b.checkLease(name); err != nil {
+		return nil, nil, err
+	}
 	conn, err := b.supervisor.Conn(name)
 	c := b.connection(name)
 	switch {

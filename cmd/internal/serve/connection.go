@@ -22,6 +22,8 @@ type connection struct {
 	counters counters
 	// following keeps the values of resume; nil until a setting asks for them.
 	following atomic.Pointer[following]
+	// tenure is used with leases only.
+	tenure tenure
 	// removing says that it is about to be forgotten.
 	removing atomic.Bool
 }
@@ -73,6 +75,9 @@ func (b *Bridge) specOf(c *connection) phoenix.Spec {
 		o.Trace = b.opts.Trace(c.name)
 	}
 	o.Presence = s.connection.Presence
+	if b.cluster != nil {
+		o.MissedSince = c.missedSince
+	}
 	// Credentials are read again at every dial: what was refused may be accepted next time.
 	o.RetryRefusals = true
 	o.ReadBuffer = readBuffer
@@ -146,6 +151,11 @@ func (c *connection) follower(cursors *resume.Cursors) *resume.Follower {
 // the sinks drop rather than hold it up.
 func (b *Bridge) consume(c *connection, events *phoenix.Stream) {
 	publisher := b.router.Publisher(c.name)
+	turn := b.turnOf(c)
+	if turn != nil {
+		publisher.SetEpoch(turn.epoch())
+		publisher.Guard(turn.holds)
+	}
 	var follower *resume.Follower
 	if f := c.following.Load(); f != nil {
 		follower = c.follower(f.cursors)
@@ -161,12 +171,40 @@ func (b *Bridge) consume(c *connection, events *phoenix.Stream) {
 		if err != nil { // io.EOF: the run is over
 			return
 		}
+		if turn != nil && !b.send(c, turn, publisher, ev) {
+			continue
+		}
 		if follower != nil { // before it can be done with
 			follower.Note(context.Background(), ev, c.settings.Load().params[ev.Topic])
 		}
 		publisher.Publish(ev)
 		b.note(c, ev)
 	}
+}
+
+// send prepares a publisher for an event of a connection with a lease, and reports whether the event is to be published by the caller.
+// When the lease is over, all that is published is that.
+func (b *Bridge) send(c *connection, t *turn, p *router.Publisher, ev *phoenix.Event) bool {
+	if t.grant == nil {
+		return false
+	}
+	c.noteTenure(ev)
+	p.SetEpoch(t.epoch())
+	if t.holds() {
+		return true
+	}
+	p.Flush() // which drops what waits
+	d, ended := ev.Detail.(*phoenix.Disconnected)
+	if !ended || t.said || d.Reason != phoenix.ReasonLeaseLost {
+		return false
+	}
+	p.Guard(t.mayEnd)
+	p.Publish(ev)
+	p.Flush()
+	t.said = true
+	p.Guard(t.holds)
+	b.note(c, ev)
+	return false
 }
 
 // note counts an event, and logs it if it is of the connection's life.

@@ -32,8 +32,9 @@ func (b *Bridge) Ready(ctx context.Context) (ready bool, missing []string) {
 	}
 	names := slices.DeleteFunc(b.supervisor.Names(), func(name string) bool {
 		c := b.connection(name)
-		return c == nil || !c.settings.Load().connection.Required
+		return c == nil || !c.settings.Load().connection.Required || b.leased(c) && c.tenure.current() == nil
 	})
+	missing = b.missingLeases()
 	for _, l := range b.look(ctx, names) {
 		c := b.connection(l.name)
 		switch {
@@ -127,6 +128,12 @@ const readyInterval = 50 * time.Millisecond
 // WatchReady calls notify with what [Bridge.Ready] returns, now and soon after that changes, until ctx ends.
 func (b *Bridge) WatchReady(ctx context.Context, notify func(ready bool, missing []string)) {
 	var last []string
+	var again <-chan time.Time // leases change without the supervisor
+	if b.cluster != nil {
+		ticks := time.NewTicker(time.Second)
+		defer ticks.Stop()
+		again = ticks.C
+	}
 	for first := true; ; first = false {
 		changed := b.supervisor.Changed() // before the check, so that no change is missed
 		ready, missing := b.Ready(ctx)
@@ -139,6 +146,7 @@ func (b *Bridge) WatchReady(ctx context.Context, notify func(ready bool, missing
 		}
 		select {
 		case <-changed:
+		case <-again:
 		case <-ctx.Done():
 			return
 		}

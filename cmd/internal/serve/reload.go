@@ -29,7 +29,7 @@ func (b *Bridge) Reload(ctx context.Context) error {
 		return err
 	}
 	if p.serve.ControlSocket != b.serve.ControlSocket || p.serve.HTTPListen != b.serve.HTTPListen || p.serve.StateDir != b.serve.StateDir ||
-		p.shard != b.shard {
+		p.shard != b.shard || p.serve.Cluster.Leases != b.serve.Cluster.Leases || b.cluster != nil && p.serve.Cluster != b.serve.Cluster {
 		return &exit.Error{
 			Code: exit.Usage, Message: "control, http, state_dir and cluster cannot be changed while serve runs; nothing was changed",
 			Hint: "restart serve, or take the change of control, http, state_dir or cluster back",
@@ -92,11 +92,15 @@ func (b *Bridge) connectBy(ctx context.Context, p *plan) (change, error) {
 		switch {
 		case c == nil:
 			did.started++
-			all = errors.Join(all, b.add(next), b.supervisor.Start(next.name))
+			if all = errors.Join(all, b.add(next)); b.cluster == nil { // else a lease starts it
+				all = errors.Join(all, b.supervisor.Start(next.name))
+			}
 		case c.removing.Load():
 			all = errors.Join(all, stillBeing("removed", next.name))
 		case c.settings.Load().fingerprint == next.fingerprint:
-			c.settings.Load().added.Store(false) // the file has it now
+			if c.settings.Load().added.Swap(false) && b.cluster != nil { // the file has it now, and a lease decides about it
+				closing = append(closing, func() error { return b.supervisor.Stop(ctx, c.name) })
+			}
 		default:
 			did.started++
 			if err := b.openCursors(c, next.settings); err != nil {
@@ -111,6 +115,7 @@ func (b *Bridge) connectBy(ctx context.Context, p *plan) (change, error) {
 			}
 		}
 	}
+	b.configure(p)
 	return did, errors.Join(all, allAtOnce(closing))
 }
 

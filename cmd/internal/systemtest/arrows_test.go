@@ -20,10 +20,11 @@ import (
 // top, is ".".
 var arrows = map[string][]string{
 	".":                   {"cmd"},
-	"cmd":                 {"router", "signal", "phoenix", "phoenix/rawjson", "phoenix/phoenixtest"},
+	"cmd":                 {"router", "signal", "phoenix", "phoenix/rawjson", "phoenix/boottime", "phoenix/phoenixtest"},
 	"router":              {"signal", "phoenix", "phoenix/rawjson"},
 	"signal":              {"phoenix", "phoenix/rawjson"},
-	"phoenix":             {"phoenix/rawjson"},
+	"phoenix":             {"phoenix/rawjson", "phoenix/boottime"},
+	"phoenix/boottime":    {},
 	"phoenix/rawjson":     {},
 	"phoenix/phoenixtest": {},
 	"scripts":             {"cmd"},

@@ -1,0 +1,368 @@
+package serve
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"phx/cmd/config"
+	"phx/cmd/internal/exit"
+	"phx/cmd/internal/lease"
+	"phx/cmd/internal/option"
+	"phx/phoenix"
+	"phx/phoenix/boottime"
+)
+
+// A cluster is what the bridge has with leases: who runs which connection is decided by the keeper.
+type cluster struct {
+	keeper *lease.Keeper
+	kv     *lease.KV
+}
+
+// clusterBy makes the cluster of a plan. Nothing of it runs yet.
+func (b *Bridge) clusterBy(p *plan) {
+	o := p.serve.Cluster
+	if o.Leases == "" {
+		return
+	}
+	kv := lease.NewKV(b.link, o.Leases, o.Replicas, o.TTL)
+	b.cluster = &cluster{kv: kv, keeper: lease.NewKeeper(lease.Options{
+		Store: kv, Instance: cmp.Or(o.Instance, defaultInstance()), TTL: o.TTL, Onward: o.Onward,
+		Granted: b.granted, Revoked: b.revoked, Down: b.down, Logger: b.log,
+	})}
+}
+
+// notInName are the characters that the name of an instance cannot have.
+var notInName = regexp.MustCompile(`[^A-Za-z0-9_.-]+`)
+
+// defaultInstance is what a process is called that nobody has given a name.
+func defaultInstance() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "host"
+	}
+	return fmt.Sprintf("%s-%d", strings.Trim(notInName.ReplaceAllString(host, "-"), "-"), os.Getpid())
+}
+
+// configure tells the keeper which connections there are.
+func (b *Bridge) configure(p *plan) {
+	if b.cluster == nil {
+		return
+	}
+	var names []string
+	var all []any
+	for _, c := range p.connections {
+		names = append(names, c.name)
+		all = append(all, []string{c.name, c.fingerprint})
+	}
+	b.cluster.keeper.Configure(names, option.Hash(all)[:16])
+}
+
+// leaves gives up the session, when nothing runs any more.
+func (b *Bridge) leaves(ctx context.Context) {
+	if b.cluster == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, leaveLeases)
+	defer cancel()
+	b.cluster.keeper.Close(ctx)
+	b.cluster.kv.Close()
+}
+
+// leaveLeases is how long the end waits for NATS. Without an answer, the leases end by their time.
+const leaveLeases = 500 * time.Millisecond
+
+// leased reports whether a lease decides about a connection: not about one that was added by hand.
+func (b *Bridge) leased(c *connection) bool {
+	return b.cluster != nil && !c.settings.Load().added.Load()
+}
+
+// A tenure is what is known of a connection under its lease.
+type tenure struct {
+	// turn is held while the connection is started or stopped for a lease.
+	turn sync.Mutex
+
+	mu    sync.Mutex
+	grant *lease.Grant // nil: it is not ours
+	at    time.Time    // when it was granted
+	// connected and joined are as of the events; up says that it was all there, some time.
+	connected, up bool
+	joined        map[string]bool
+	since         time.Duration // when it went down, if it is
+}
+
+// current returns the grant, nil if the connection is not ours.
+func (t *tenure) current() *lease.Grant {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.grant
+}
+
+// granted has a connection run. It is called by the keeper, and does not wait.
+func (b *Bridge) granted(g *lease.Grant) {
+	c := b.connection(g.Name)
+	if c == nil {
+		return // it is being removed, which takes the lease back
+	}
+	t := &c.tenure
+	t.mu.Lock()
+	again := t.grant == g
+	if !again {
+		t.grant, t.at, t.connected, t.up, t.joined = g, time.Now(), false, false, map[string]bool{}
+	}
+	t.mu.Unlock()
+	if again {
+		return
+	}
+	go func() {
+		t.turn.Lock()
+		defer t.turn.Unlock()
+		if t.current() != g {
+			return
+		}
+		if err := b.supervisor.Start(g.Name); err != nil && !errors.Is(err, phoenix.ErrShutdown) {
+			c.log.Error("a connection that is ours was not started", "error", err)
+		}
+	}()
+}
+
+// revoked has a connection stopped. It is called by the keeper, and does not wait.
+func (b *Bridge) revoked(g *lease.Grant, lost bool) {
+	keeper := b.cluster.keeper
+	c := b.connection(g.Name)
+	if c == nil {
+		go keeper.Stopped(g.Name, lease.Outage{Never: true})
+		return
+	}
+	t := &c.tenure
+	outage := c.outage()
+	t.mu.Lock()
+	t.grant = nil
+	t.mu.Unlock()
+	go func() {
+		t.turn.Lock()
+		defer t.turn.Unlock()
+		var err error
+		if lost {
+			err = b.supervisor.Revoke(context.Background(), g.Name)
+		} else {
+			err = b.supervisor.Stop(context.Background(), g.Name)
+		}
+		if err != nil && !errors.Is(err, phoenix.ErrUnknownConnection) {
+			c.log.Error("a connection that is not ours any more was not stopped", "error", err)
+		}
+		keeper.Stopped(g.Name, outage)
+	}()
+}
+
+// outage says since when messages of a connection may have been missed: from now on, if it is up.
+func (c *connection) outage() lease.Outage {
+	topics := c.settings.Load().connection.AutoJoin()
+	t := &c.tenure
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	o := lease.Outage{Status: string(phoenix.StatusConnecting), Since: t.since, Never: !t.up}
+	if t.connected {
+		o.Status = string(phoenix.StatusConnected)
+	}
+	if t.isUp(topics) {
+		o.Since, o.Never = boottime.Now(), false
+	}
+	return o
+}
+
+// isUp reports whether all is there. It is called with mu held.
+func (t *tenure) isUp(topics []string) bool {
+	return t.connected && !slices.ContainsFunc(topics, func(topic string) bool { return !t.joined[topic] })
+}
+
+// noteTenure notes what an event says of the connection.
+func (c *connection) noteTenure(ev *phoenix.Event) {
+	topics := c.settings.Load().connection.AutoJoin()
+	t := &c.tenure
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	was := t.isUp(topics)
+	switch ev.Detail.(type) {
+	case *phoenix.Connected:
+		t.connected = true
+	case *phoenix.Disconnected: // on each of several sockets, the channels are lost, too
+		t.connected = false
+	case *phoenix.Joined:
+		t.joined[ev.Topic] = true
+	case *phoenix.Errored, *phoenix.Closed, *phoenix.Left:
+		delete(t.joined, ev.Topic)
+	}
+	is := t.isUp(topics)
+	t.up = t.up || is
+	if was && !is {
+		t.since = boottime.Now()
+	}
+}
+
+// down returns the connections that are ours and not up. It is called by the keeper.
+func (b *Bridge) down() map[string]lease.Outage {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	list := map[string]lease.Outage{}
+	for name, c := range b.connections {
+		topics := c.settings.Load().connection.AutoJoin()
+		t := &c.tenure
+		t.mu.Lock()
+		down := t.grant != nil && !t.isUp(topics)
+		t.mu.Unlock()
+		if down {
+			list[name] = c.outage()
+		}
+	}
+	return list
+}
+
+// missedSince is from when on messages may have been missed that the owner before did not get. A link may have been dead for as long as
+// its heartbeats take to find that.
+func (c *connection) missedSince() time.Time {
+	o := c.settings.Load().options
+	t := &c.tenure
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.grant == nil || !t.grant.Before || t.up {
+		return time.Time{}
+	}
+	silence := o.HeartbeatTimeout
+	if o.HeartbeatInterval > 0 {
+		silence += o.HeartbeatInterval
+	}
+	return t.at.Add(-t.grant.Missed - silence)
+}
+
+// A turn is what a run of a connection may send under its lease; nil without leases.
+type turn struct {
+	grant *lease.Grant
+	said  bool // that it is over
+}
+
+// turnOf returns the turn of a run that begins.
+func (b *Bridge) turnOf(c *connection) *turn {
+	if !b.leased(c) {
+		return nil
+	}
+	return &turn{grant: c.tenure.current()}
+}
+
+// epoch is that of what is sent now; 0: there is none.
+func (t *turn) epoch() uint64 {
+	if t == nil || t.grant == nil {
+		return 0
+	}
+	return t.grant.Epoch()
+}
+
+// holds reports whether something may be sent.
+func (t *turn) holds() bool { return t == nil || t.grant != nil && !t.said && t.grant.Holds() }
+
+// mayEnd reports whether there is time to say that it is over.
+func (t *turn) mayEnd() bool { return t.grant != nil && t.grant.MayEnd() }
+
+// errElsewhere is the error of a call about a connection that another instance runs, or none.
+func (b *Bridge) errElsewhere(name string) error {
+	owner := b.ownerOf(name)
+	if owner == "" {
+		return newAPIError(http.StatusConflict, exit.LinkLost, fmt.Sprintf("no instance runs the connection %q at the moment", name),
+			"try again; `phx ctl list` shows who runs what")
+	}
+	return newAPIError(http.StatusConflict, exit.LinkLost, fmt.Sprintf("the connection %q is run by the instance %s", name, owner),
+		"ask the phx serve there, by its --control")
+}
+
+// checkLease returns an error if a connection is not ours to run or to push on.
+func (b *Bridge) checkLease(name string) error {
+	c := b.connection(name)
+	if c == nil || !b.leased(c) {
+		return nil
+	}
+	if g := c.tenure.current(); g == nil || !g.Holds() {
+		return b.errElsewhere(name)
+	}
+	return nil
+}
+
+// ownerOf returns the instance that runs a connection, as far as is known; empty: none.
+func (b *Bridge) ownerOf(name string) string {
+	v := b.cluster.keeper.View()
+	run := v.Runs[name]
+	if _, lives := v.Sessions[run.Session]; !lives {
+		return ""
+	}
+	return run.Instance
+}
+
+// place adds to what is known of a connection who runs it.
+func (b *Bridge) place(d *Connection) {
+	c := b.connection(d.Name)
+	if c == nil || !b.leased(c) {
+		return
+	}
+	if g := c.tenure.current(); g != nil {
+		d.Instance, d.Epoch = b.cluster.keeper.Instance(), g.Epoch()
+		return
+	}
+	v := b.cluster.keeper.View()
+	run := v.Runs[d.Name]
+	session, lives := v.Sessions[run.Session]
+	if !lives || run.Session == v.Session {
+		return
+	}
+	d.Instance, d.Epoch, d.OtherConfig = run.Instance, run.Revision, session.Config != v.Config
+	if d.Status = string(phoenix.StatusConnected); session.Down[d.Name].Status != "" {
+		d.Status = session.Down[d.Name].Status
+	}
+	d.Since = time.Time{}
+}
+
+// Instances returns what is known of the instances of the cluster, in the order of their names; nil without leases.
+func (b *Bridge) Instances() []Instance {
+	if b.cluster == nil {
+		return nil
+	}
+	v := b.cluster.keeper.View()
+	runs := map[string]int{}
+	for _, run := range v.Runs {
+		runs[run.Session]++
+	}
+	list := []Instance{}
+	for id, s := range v.Sessions {
+		list = append(list, Instance{Instance: s.Instance, Self: id == v.Session, Config: s.Config, SameConfig: s.Config == v.Config, Connections: runs[id]})
+	}
+	slices.SortFunc(list, func(a, b Instance) int { return strings.Compare(a.Instance+a.Config, b.Instance+b.Config) })
+	return list
+}
+
+// missingLeases says what is missing until it is known which connections are ours.
+func (b *Bridge) missingLeases() []string {
+	if b.cluster == nil {
+		return nil
+	}
+	switch v := b.cluster.keeper.View(); {
+	case v.Session == "":
+		return []string{"leases: there is no session; is NATS reachable?"}
+	case !v.Settled:
+		return []string{"leases: it is not known yet who runs what"}
+	}
+	return nil
+}
+
+// checkCluster returns what is wrong with the flag of a shard beside leases.
+func checkCluster(shard lease.Shard, c config.Cluster) error {
+	if shard.Of > 0 && c.Leases != "" {
+		return exit.Usagef("leave --shard out, or cluster.leases", "there is a shard, %v, and the config has leases: either the number of processes is fixed, or they agree among themselves", shard)
+	}
+	return nil
+}
