@@ -76,13 +76,13 @@ func (b *Bridge) look(ctx context.Context, names []string) []look {
 	return looks
 }
 
-// status returns the status of a connection. Of one that does not answer in statusTime it is what is known without asking it, with
-// errStuck in it, so that one that hangs does not hide the others.
+// status returns the status of a connection. Of one that does not answer in statusTime, or before the deadline of ctx, it is what is known
+// without asking it, with errStuck in it, so that one that hangs does not hide the others.
 func (b *Bridge) status(ctx context.Context, name string) (phoenix.ConnectionStatus, error) {
 	short, cancel := context.WithTimeout(ctx, statusTime)
 	defer cancel()
 	status, err := b.supervisor.Status(short, name)
-	if err != nil && short.Err() != nil && ctx.Err() == nil {
+	if err != nil && errors.Is(short.Err(), context.DeadlineExceeded) {
 		status.Err, err = errStuck, nil
 	}
 	return status, err

@@ -202,6 +202,17 @@ connections:
 	if ready, missing := s.Ready(t.Context()); ready || !slices.Equal(missing, []string{"a: the connection does not answer"}) {
 		t.Errorf("ready %t, missing %q", ready, missing)
 	}
+	// Who asks with less time than a status has learns it, too; who has gone gets no status.
+	short, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if ready, missing := s.Ready(short); ready || len(missing) == 0 || missing[0] != "a: the connection does not answer" {
+		t.Errorf("in a millisecond: ready %t, missing %q", ready, missing)
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if ready, missing := s.Ready(gone); ready || len(missing) == 0 || missing[0] != "a: no status: context canceled" {
+		t.Errorf("nobody asks: ready %t, missing %q", ready, missing)
+	}
 	if page := s.metrics(); !strings.Contains(page, `phx_connection_up{connection="b"} 1`) || !strings.Contains(page, `phx_connection_required{connection="a"} 1`) {
 		t.Errorf("metrics:\n%s", page)
 	}
