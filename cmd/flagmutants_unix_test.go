@@ -32,11 +32,12 @@ const ignoring = `
 	}
 `
 
-// mutantPatience is how long the script of a mutant may take: one that waits for what never comes has failed.
-const mutantPatience = 20 * time.Second
+// mutantPatience is how long the script of a mutant may take: one that waits for what never comes has failed. Where nothing gets a
+// processor for so long, a mutant that lives is not noticed.
+const mutantPatience = 15 * time.Second
 
-// TestFlagMutants runs for each flag the script that flagScripts names with a binary that takes the flag and ignores it: the script fails. It
-// takes one build of the binary, and about half a second a flag.
+// TestFlagMutants runs for each flag the script that flagScripts names with a binary that takes the flag and ignores it: the script fails.
+// One build of the binary is all mutants.
 func TestFlagMutants(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs a script for each flag; make full runs it")
@@ -67,8 +68,8 @@ func TestFlagMutants(t *testing.T) {
 			t.Fatalf("go %s: %v\n%s", args[0], err, output)
 		}
 	}
-	run := func(script, flag string) (output string, passed bool) {
-		ctx, cancel := context.WithTimeout(t.Context(), mutantPatience)
+	run := func(script, flag string, patience time.Duration) (output string, passed bool) {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		cmd := exec.CommandContext(ctx, scripts, "-test.run=^TestScripts$/^"+script+"$", "-test.v")
 		cmd.Dir = ".."
@@ -78,10 +79,10 @@ func TestFlagMutants(t *testing.T) {
 		text, err := cmd.CombinedOutput()
 		return string(text), err == nil && strings.Contains(string(text), "--- PASS: TestScripts/")
 	}
-	if output, passed := run("push", "none"); !passed { // a mutant that ignores nothing is well
+	if output, passed := run("push", "none", phxtest.Patience); !passed { // a mutant that ignores nothing is well
 		t.Fatalf("without a flag to ignore: %s", output)
 	}
-	const atOnce = 6
+	const atOnce = 16 // a mutant in six waits for its end
 	var waiting sync.WaitGroup
 	slots := make(chan struct{}, atOnce)
 	for _, d := range declaredFlags() {
@@ -89,7 +90,7 @@ func TestFlagMutants(t *testing.T) {
 		waiting.Go(func() {
 			defer func() { <-slots }()
 			if script := flagScripts[d.key]; script != "" {
-				if _, passed := run(script, d.name+" "+d.usage); passed {
+				if _, passed := run(script, d.name+" "+d.usage, mutantPatience); passed {
 					t.Errorf("%s: %s passes without the flag", d.key, script)
 				}
 			}

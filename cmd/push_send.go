@@ -17,7 +17,7 @@ import (
 const (
 	// maxTopics is how many topics --envelope keeps joined: Phoenix allows 100 on a socket (PROTOCOL.md, rule 11).
 	maxTopics = 64
-	// maxHeld bounds the bytes of replies that wait for that to an earlier push: then nothing is sent.
+	// maxHeld bounds the bytes of replies that wait for that to an earlier push, besides those to the pushes that are out.
 	maxHeld = 32 << 20
 	// heldOverhead is about what a reply takes beside its payload.
 	heldOverhead = 512
@@ -52,8 +52,8 @@ type sender struct {
 	topics map[string]*sentTopic
 	// count is how many items were read; inflight how many of them are sent and without an end.
 	count, inflight int
-	// held is the size of the ends that wait for their turn.
-	held int
+	// held is the size of the ends that wait for their turn; beyond mostHeld nothing is sent.
+	held, mostHeld int
 	// uses counts the uses of topics.
 	uses int
 	// wake has a value when run is to look again.
@@ -90,7 +90,7 @@ const (
 func newSender(o *pushOptions, in *pushInput) *sender {
 	sd := &sender{
 		options: o, in: in,
-		items: map[int]*sentItem{}, topics: map[string]*sentTopic{}, wake: make(chan struct{}, 1),
+		items: map[int]*sentItem{}, topics: map[string]*sentTopic{}, mostHeld: maxHeld, wake: make(chan struct{}, 1),
 	}
 	if o.rate > 0 {
 		// A hundredth of a second's pushes may go at once: timers are not exact enough for a high rate.
@@ -238,7 +238,7 @@ func (s *sender) await(ctx context.Context, ok func() bool) bool {
 // mayBegin takes a place for a push, if there is one.
 func (s *sender) mayBegin(topic string) bool {
 	t := s.topics[topic]
-	if t.state == topicAway || !s.options.noReply && (s.inflight >= s.options.maxInflight || s.held > maxHeld) {
+	if t.state == topicAway || !s.options.noReply && (s.inflight >= s.options.maxInflight || s.held > s.mostHeld) {
 		return false
 	}
 	if !s.options.noReply {
@@ -527,7 +527,7 @@ func (s *sender) take(index int) (item *sentItem, isOver bool) {
 	}
 	delete(s.items, index)
 	if item.isHeld {
-		if s.held > maxHeld {
+		if s.held > s.mostHeld {
 			s.wakeUp()
 		}
 		s.held -= len(item.end.Payload.Data) + heldOverhead

@@ -139,9 +139,9 @@ func FuzzStrangeEnvelope(f *testing.F) {
 	})
 }
 
-// Replies that wait for that to the first push hold up the sending once they take maxHeld, and all are printed, in order, when it has come.
+// Replies that wait for that to the first push hold up the sending once they take so much, and all are printed, in order, when it has come.
 func TestHeldRepliesAreBounded(t *testing.T) {
-	const pushes, inflight, size = 100, 8, 1 << 20
+	const pushes, inflight, size, mostHeld = 100, 8, 16 << 10, 512 << 10
 	synctest.Test(t, func(t *testing.T) {
 		handled := 0
 		answerFirst := make(chan func(), 1)
@@ -176,6 +176,10 @@ func TestHeldRepliesAreBounded(t *testing.T) {
 			client: newOneShot(&factory{streams: streams}), topic: "a", event: "e", maxInflight: inflight, progressLine: &progressLine{hidden: true},
 		}
 		p := &pusher{options: o, in: in, out: out, sender: newSender(o, in), failedAt: math.MaxInt}
+		if p.sender.mostHeld != maxHeld {
+			t.Errorf("%d bytes may be held", p.sender.mostHeld)
+		}
+		p.sender.mostHeld = mostHeld
 		done := make(chan error, 1)
 		go func() {
 			done <- p.connectAndRun(ctx, phoenix.Options{
@@ -183,7 +187,7 @@ func TestHeldRepliesAreBounded(t *testing.T) {
 			})
 		}()
 		synctest.Wait() // until nothing more is sent
-		if least, most := maxHeld/(size+heldOverhead), maxHeld/size+inflight; handled < least || handled > most {
+		if least, most := mostHeld/(size+heldOverhead), mostHeld/size+inflight; handled < least || handled > most {
 			t.Errorf("%d pushes were sent, want %d to %d", handled, least, most)
 		}
 		(<-answerFirst)()
