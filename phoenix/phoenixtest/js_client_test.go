@@ -46,7 +46,7 @@ type cue struct {
 // jsScenarios are all scenarios.
 func jsScenarios() map[string]jsScenario {
 	all := map[string]jsScenario{}
-	for _, some := range []map[string]jsScenario{jsConnects, jsJoins, jsMessages, jsLosses} {
+	for _, some := range []map[string]jsScenario{jsConnects, jsJoins, jsMessages, jsLosses, jsLongPolls} {
 		maps.Copy(all, some)
 	}
 	return all
@@ -78,6 +78,9 @@ func TestJavaScriptClient(t *testing.T) {
 	}
 }
 
+// pollWindow is short, so that a session that was left ends soon.
+const pollWindow = 500 * time.Millisecond
+
 // A jsPlay is a scenario that is being played.
 type jsPlay struct {
 	jsScenario
@@ -95,7 +98,7 @@ type jsPlay struct {
 func newJSPlay(t *testing.T, sc jsScenario) *jsPlay {
 	t.Helper()
 	p := &jsPlay{jsScenario: sc, lines: make(chan string), over: make(chan struct{})}
-	p.srv = phoenixtest.NewServer(peer.App(), phoenixtest.WithTap(p.wire.tap))
+	p.srv = phoenixtest.NewServer(peer.App(), phoenixtest.WithTap(p.wire.tap), phoenixtest.WithPollWindow(pollWindow))
 	t.Cleanup(p.srv.Close)
 	p.url = &url.URL{Scheme: "ws", Host: p.srv.Addr(), Path: "/socket"}
 	if sc.handshakes {
@@ -372,6 +375,53 @@ var jsJoins = map[string]jsScenario{
 			`["a","room:1","join","ok",{}]`,
 			`["a","room:1","error",{"source":"transport","reason":"connection_closed"}]`,
 			`["a","close",1000]`,
+		},
+	},
+}
+
+// jsLongPolls are about long poll.
+var jsLongPolls = map[string]jsScenario{
+	"longpoll": {
+		want: []string{
+			`["a","open"]`,
+			`["a","room:1","join","ok",{}]`,
+			`["a","room:1","ping","ok",{"a":1,"list":[null,true,"é\"\\\n"]}]`,
+			`["a","room:1","event","hello",{"from":"server"}]`,
+			`["a","room:1","push_event","ok",{}]`,
+			`["a","room:1","event","new_msg",{"body":"to all"}]`,
+			`["a","room:1","new_msg","ok",{}]`,
+			`["a","room:1","binary_len","ok",{"len":3}]`,
+			`["a","room:1","batch",50]`,
+			`["a","room:1","batch",100]`,
+			`["a","room:1","batch",150]`,
+			`["a","room:1","batch",200]`,
+			`["a","room:1","batch",250]`,
+			`["a","room:1","close","leave"]`,
+			`["a","room:1","leave","ok",{}]`,
+			`["a","close",1005]`,
+		},
+	},
+	"longpoll_auth_token": {
+		want: []string{
+			`["a","open"]`,
+			`["a","room:1","join","ok",{}]`,
+			`["a","whoami","a?b>c~==","longpoll"]`,
+			`["a","room:1","error",{"source":"transport","reason":"connection_closed"}]`,
+			`["a","close",1005]`,
+		},
+	},
+	"longpoll_kick": {
+		want: []string{
+			`["a","open"]`,
+			`["a","room:1","join","ok",{}]`,
+			`["a","error",410]`,
+			`["a","room:1","error",{"source":"transport","reason":"connection_error"}]`,
+			`["a","close",3410]`,
+			`["a","open"]`,
+			`["a","room:1","join","ok",{}]`,
+			`["a","room:1","ping","ok",{"after":"kick"}]`,
+			`["a","room:1","error",{"source":"transport","reason":"connection_closed"}]`,
+			`["a","close",1005]`,
 		},
 	},
 }

@@ -204,11 +204,7 @@ func (c *Conn) askPoll(r *http.Request, req pollRequest, timeout time.Duration) 
 		case <-c.srv.ctx.Done():
 			panic(http.ErrAbortHandler)
 		case <-c.cutOff:
-			if c.resets.Load() {
-				if nc, ok := r.Context().Value(connKey{}).(net.Conn); ok {
-					reset(nc)
-				}
-			}
+			c.resetIfAsked(r)
 			panic(http.ErrAbortHandler)
 		}
 	}
@@ -219,8 +215,17 @@ func (c *Conn) hang(r *http.Request) {
 	select {
 	case <-r.Context().Done():
 	case <-c.srv.ctx.Done():
+	case <-c.cutOff:
+		c.resetIfAsked(r)
 	}
 	panic(http.ErrAbortHandler)
+}
+
+// resetIfAsked makes the end of the connection of a request a reset.
+func (c *Conn) resetIfAsked(r *http.Request) {
+	if nc, ok := r.Context().Value(connKey{}).(net.Conn); ok && c.resets.Load() {
+		reset(nc)
+	}
 }
 
 // listenPoll answers a poll.

@@ -52,7 +52,7 @@ export class Client {
 
   // connect connects, and prints the errors of the transport from then on.
   connect() {
-    this.socket.onError(event => this.saw("error", event.error.code ?? event.message))
+    this.socket.onError(event => this.saw("error", event.error?.code ?? event.message ?? event))
     this.socket.connect()
   }
 

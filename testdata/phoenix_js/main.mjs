@@ -6,10 +6,11 @@
 import {hangUp, hostOf} from "./client.mjs"
 import {connects} from "./connects.mjs"
 import {joins} from "./joins.mjs"
+import {longpolls} from "./longpolls.mjs"
 import {losses} from "./losses.mjs"
 import {messages} from "./messages.mjs"
 
-const scenarios = {...connects, ...joins, ...messages, ...losses}
+const scenarios = {...connects, ...joins, ...messages, ...losses, ...longpolls}
 
 async function play(name, url) {
   await scenarios[name](url)
