@@ -68,11 +68,12 @@ type pollTransport struct {
 	poll, post *httpConn
 	// readUntil and writeUntil are the deadlines of endReads and endWrites.
 	readUntil, writeUntil time.Time
-	closed                bool
-	// draining is how many more polls may be answered before what has arrived since drain counts as read; 0: nobody asks. settle is how
-	// long a poll has to have been without an answer for the server to have nothing.
-	draining int
-	settle   time.Duration
+	// closing says that we have ended the poll, closed that the transport is.
+	closing, closed bool
+	// drainFrom is since when a drain is under way, zero if none is. settle is how long a poll has to have been without an answer for
+	// the server to have nothing.
+	drainFrom time.Time
+	settle    time.Duration
 }
 
 // The bounds of a POST: the server drops what comes behind the hundredth line (PROTOCOL.md, section 11), and takes no body of more than
@@ -172,8 +173,8 @@ func (t *pollTransport) open(ctx context.Context, way *route) *LinkError {
 
 // minSettle and maxSettle bound pollTransport.settle, which is made of a round trip.
 const (
-	minSettle = 100 * time.Millisecond
-	maxSettle = time.Second
+	minSettle = time.Second
+	maxSettle = 3 * time.Second
 )
 
 func (t *pollTransport) kind() Transport { return TransportLongPoll }
@@ -449,7 +450,7 @@ func (t *pollTransport) ask() error {
 	req := t.request(http.MethodGet, nil, "")
 	t.mu.Lock()
 	t.asked = time.Now()
-	draining := t.draining > 0
+	draining := !t.drainFrom.IsZero()
 	t.mu.Unlock()
 	if err := h.send(req); err != nil {
 		return t.broken(err)
@@ -512,8 +513,13 @@ func sessionRefused(resp *http.Response) *LinkError {
 
 // broken is the end by an error of the network.
 func (t *pollTransport) broken(err error) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	var failed *LinkError
-	if errors.As(err, &failed) || errors.Is(err, errTooBig) {
+	switch {
+	case t.closing:
+		return &LinkError{Stage: StageSession, Reason: ReasonClosedByUs}
+	case errors.As(err, &failed), errors.Is(err, errTooBig):
 		return err
 	}
 	return classify(StageSession, err)
@@ -529,6 +535,15 @@ func (t *pollTransport) waits() {
 		t.handOver()
 	}
 	t.emptied = t.complete
+	t.mu.Lock()
+	drained := !t.drainFrom.IsZero() && !t.complete.Before(t.drainFrom)
+	if drained {
+		t.drainFrom = time.Time{}
+	}
+	t.mu.Unlock()
+	if drained {
+		t.whenDrained(t.complete)
+	}
 }
 
 func (t *pollTransport) receivedAt() time.Time { return t.reading.readAt }
@@ -541,38 +556,38 @@ func (t *pollTransport) burstAt() time.Time { return time.Time{} }
 
 func (t *pollTransport) onDrained(f func(at time.Time)) { t.whenDrained = f }
 
-// maxDrainPolls bounds the looks of a drain in a session that always has more.
-const maxDrainPolls = 10
-
-// drain wakes the poll. What has arrived is read; then the server may have more, which it tells in the next answer at once.
+// drain wakes the poll. It is over when a poll that was sent after it has been answered, which brings all that the server had sent; or when
+// one has been without an answer, or without more of it, for so long that the server has nothing.
 func (t *pollTransport) drain() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.draining > 0 {
+	if !t.drainFrom.IsZero() {
 		return
 	}
-	t.draining = maxDrainPolls
+	t.drainFrom = time.Now()
 	if t.poll != nil {
 		t.poll.wire.drain()
 	}
 }
 
-// probed is called by the reading goroutine when nothing has arrived at a time, for a drain. The server has nothing once a poll has been
-// without an answer for long enough.
+// probed is called by the reading goroutine when nothing has arrived at a time, for a drain.
 func (t *pollTransport) probed(at time.Time) {
 	t.mu.Lock()
-	if t.draining == 0 {
+	if t.drainFrom.IsZero() {
 		t.mu.Unlock()
 		return
 	}
-	wait := t.settle - at.Sub(t.asked)
-	if t.draining--; wait > 0 && t.draining > 0 {
-		poll := t.poll
+	last := t.asked
+	if t.answer != nil && t.reading.readAt.After(last) {
+		last = t.reading.readAt
+	}
+	if wait := t.settle - at.Sub(last); wait > 0 {
+		poll := t.reading
 		t.mu.Unlock()
-		time.AfterFunc(wait, func() { poll.wire.drain() })
+		time.AfterFunc(wait, poll.drain)
 		return
 	}
-	t.draining = 0
+	t.drainFrom = time.Time{}
 	t.mu.Unlock()
 	t.whenDrained(at)
 }
@@ -597,13 +612,10 @@ func (t *pollTransport) write(f outFrame) error {
 	}
 	start := len(t.out)
 	t.out = append(append(t.out, f.data...), '\n')
-	// A line break ends a message; between the tokens of JSON a space does as well.
-	for line := t.out[start : len(t.out)-1]; ; {
-		i := bytes.IndexAny(line, "\r\n")
-		if i < 0 {
-			break
-		}
-		line[i], line = ' ', line[i+1:]
+	// A line break ends a message, and stands only between tokens, where JSON can do without.
+	if line := t.out[start : len(t.out)-1]; bytes.IndexByte(line, '\n') >= 0 {
+		line = slices.DeleteFunc(line, func(c byte) bool { return c == '\n' || c == '\r' })
+		t.out = append(t.out[:start+len(line)], '\n')
 	}
 	if alone {
 		return t.flush()
@@ -676,6 +688,9 @@ func (t *pollTransport) pong([]byte) error { return nil }
 
 // writeClose ends the poll: there is no message for a close, and the server ends a session that nobody polls.
 func (t *pollTransport) writeClose(int, time.Time) error {
+	t.mu.Lock()
+	t.closing = true
+	t.mu.Unlock()
 	t.endReads(time.Now())
 	return nil
 }
