@@ -69,6 +69,25 @@ func checkExitCodes(t *testing.T) {
 	}
 }
 
+// longPollScripts are those of the commands that connect, and of what these do on the wire.
+var longPollScripts = []string{
+	"connect*", "join*", "push*", "listen*", "binary", "ending_*", "gap_*", "idle_timeout", "on_join*", "origin", "params_and_headers",
+	"pause_*", "payload_*", "presence_*", "proxy*", "ready_*", "secrets*", "tls*", "unix_socket", "vsn1*",
+}
+
+// TestScriptsByLongPoll runs scripts once more, with long poll in place of WebSockets. What is about a WebSocket itself is left out by
+// the condition [longpoll], with a reason.
+func TestScriptsByLongPoll(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out by -short; make full runs it")
+	}
+	params, err := phxtest.LongPollParams("testdata/script", longPollScripts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, params)
+}
+
 // signalScripts are some scripts in which a signal ends phx, or has it do something.
 var signalScripts = []string{"join_stay", "listen_interrupted", "listen_nohup", "push_interrupted", "push_reader_gone", "serve_end", "serve_reload"}
 

@@ -35,11 +35,37 @@ func Params(dir string) (testscript.Params, error) {
 		Cmds:                commands(),
 		RequireUniqueNames:  true,
 		RequireExplicitExec: true,
+		Condition:           func(name string) (bool, error) { return conditionOf(false, name) },
 	}, err
 }
 
 // IgnoredFlag is the variable that names the flag which a mutant of the binary ignores. Scripts pass it on.
 const IgnoredFlag = "PHX_IGNORED_FLAG"
+
+// LongPollParams is Params for the scripts whose names match one of the globs, in which phx goes by long poll unless it is told otherwise. The
+// condition longpoll holds.
+func LongPollParams(dir string, globs ...string) (testscript.Params, error) {
+	params, err := Params(dir)
+	params.Dir = ""
+	for _, glob := range globs {
+		files, globErr := filepath.Glob(filepath.Join(dir, glob+".txtar"))
+		params.Files, err = append(params.Files, files...), errors.Join(err, globErr)
+	}
+	params.Setup = func(env *testscript.Env) error {
+		env.Setenv("PHX_TRANSPORT", "longpoll")
+		return setUp(env)
+	}
+	params.Condition = func(name string) (bool, error) { return conditionOf(true, name) }
+	return params, err
+}
+
+// conditionOf is the condition of scripts that run by long poll, or do not.
+func conditionOf(longPoll bool, name string) (bool, error) {
+	if name != "longpoll" {
+		return false, fmt.Errorf("there is no condition %s", name)
+	}
+	return longPoll, nil
+}
 
 // commands are explained where they are defined.
 func commands() map[string]func(ts *testscript.TestScript, neg bool, args []string) {
@@ -328,7 +354,7 @@ func (j *job) resize(ts *testscript.TestScript, columns string) {
 // environ is the environment of the script, as far as phx looks at it.
 func (s *scene) environ(ts *testscript.TestScript) []string {
 	var env []string
-	for _, name := range append(slices.Clone(s.env), "PHX_URI", "DEMO_ADDR", "RECEIVER_URL", "NATS_URL", "PHX_NATS", "ID", "PHX_AUTH_TOKEN", "PHX_SHARD", "SSL_CERT_FILE", "TERM", "NO_COLOR", "CLICOLOR_FORCE") {
+	for _, name := range append(slices.Clone(s.env), "PHX_URI", "PHX_TRANSPORT", "HTTP", "DEMO_ADDR", "RECEIVER_URL", "NATS_URL", "PHX_NATS", "ID", "PHX_AUTH_TOKEN", "PHX_SHARD", "SSL_CERT_FILE", "TERM", "NO_COLOR", "CLICOLOR_FORCE") {
 		if value := ts.Getenv(name); value != "" {
 			env = append(env, name+"="+value)
 		}

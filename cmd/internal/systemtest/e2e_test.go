@@ -4,6 +4,7 @@ package systemtest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -29,8 +30,12 @@ import (
 
 const e2eDir = root + "/testdata/e2e"
 
-// vsns are the wire formats that every script is run in. The query of the socket's URI chooses: the scripts need not.
-var vsns = map[string]string{"vsn2": "", "vsn1": "?vsn=1.0.0"}
+// vsns are the wire formats that every script is run in, and transports the transports. The query of the socket's URI chooses the one, and the
+// environment the other: the scripts need not.
+var (
+	vsns       = map[string]string{"vsn2": "", "vsn1": "?vsn=1.0.0"}
+	transports = []string{"websocket", "longpoll"}
+)
 
 func TestE2E(t *testing.T) {
 	uri := os.Getenv("PHX_E2E_URI")
@@ -53,9 +58,16 @@ func TestE2E(t *testing.T) {
 	}
 	t.Logf("the server: Phoenix %s on %s (Bandit %s, Cowboy %s), Elixir %s, OTP %s",
 		about["phoenix"], about["adapter"], about["bandit"], about["cowboy"], about["elixir"], about["otp"])
+	for _, transport := range strings.Fields(cmp.Or(os.Getenv("PHX_E2E_TRANSPORTS"), strings.Join(transports, " "))) {
+		t.Run(transport, func(t *testing.T) { testE2E(t, uri, about, transport) })
+	}
+}
+
+// testE2E runs the scripts by one transport.
+func testE2E(t *testing.T, uri string, about map[string]string, transport string) {
 	for name, query := range vsns {
 		t.Run(name, func(t *testing.T) {
-			e := &e2e{about: about, vsn: name, query: query, run: filepath.Base(filepath.Dir(binary(t)))}
+			e := &e2e{about: about, vsn: name, query: query, transport: transport, run: filepath.Base(filepath.Dir(binary(t)))}
 			params, err := phxtest.Params(e2eDir)
 			if err != nil {
 				t.Fatal(err)
@@ -74,6 +86,7 @@ func TestE2E(t *testing.T) {
 type e2e struct {
 	about      map[string]string
 	vsn, query string
+	transport  string
 	run        string // another word in each run of the tests
 }
 
@@ -83,7 +96,8 @@ func (e *e2e) setUp(env *testscript.Env, uri string) error {
 	for name, value := range e.addresses(uri) {
 		env.Setenv(name, value)
 	}
-	env.Setenv("ID", strings.Join([]string{filepath.Base(env.WorkDir), e.vsn, e.run}, "-"))
+	env.Setenv("ID", strings.Join([]string{filepath.Base(env.WorkDir), e.vsn, e.transport, e.run}, "-"))
+	env.Setenv("PHX_TRANSPORT", e.transport)
 	env.Setenv("NL", "\n")
 	own := &ownPhoenix{}
 	env.Values[ownPhoenixKey{}] = own
@@ -109,6 +123,8 @@ func (e *e2e) condition(name string) (bool, error) {
 	switch name {
 	case "vsn1":
 		return e.vsn == name, nil
+	case "longpoll":
+		return e.transport == name, nil
 	case "own":
 		return os.Getenv("PHX_E2E_START") != "", nil
 	case "bandit", "cowboy":
