@@ -138,7 +138,7 @@ func (d *NATSDrain) Run(ctx context.Context, q *Queue) error {
 	}
 	most := d.o.Window
 	if d.o.Lines {
-		most *= linesTaken
+		most = linesTaken
 	}
 	for {
 		c, err := q.TakeSome(ctx, most)
@@ -154,8 +154,9 @@ func (d *NATSDrain) Run(ctx context.Context, q *Queue) error {
 	}
 }
 
-// linesTaken is how many lines are taken for each message of a window.
-const linesTaken = 64
+// linesTaken is how many lines are taken at once, for all the messages of a window: they are copied
+// into one chunk.
+const linesTaken = 4096
 
 // publishChunk publishes the records of c and gives c back: those that are not acknowledged wait in
 // the queue until it is their turn again. An error is the cause of ctx's end.
