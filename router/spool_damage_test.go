@@ -71,6 +71,8 @@ func readSpool(path string) (good, bad int, opened bool, err error) {
 		switch {
 		case key <= last:
 			wrong = fmt.Errorf("key %d after %d", key, last)
+		case e != nil && headOK && (r.seq != key || string(r.connection) != "backend"):
+			wrong = fmt.Errorf("record %d is known to be bad, but not which it is", key)
 		case e != nil:
 			bad++
 		case r.seq != key || string(r.connection) != "backend" || !bytes.Equal(r.line, spoolLine(int(key))):
