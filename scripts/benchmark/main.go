@@ -83,7 +83,7 @@ func run() (err error) {
 		return err
 	}
 	defer b.server.http.Close()
-	for _, rows := range []func() error{b.raceListen, b.racePush, b.measureLatency, b.measureSizes} {
+	for _, rows := range []func() error{b.raceListen, b.raceLongPoll, b.racePush, b.measureLatency, b.measureSizes} {
 		if err := rows(); err != nil {
 			return err
 		}

@@ -65,6 +65,7 @@ func startReplayServer(frames int) (*replayServer, error) {
 			}
 		})
 	})
+	mux.Handle("/stream/longpoll", newPollStream(s))
 	mux.HandleFunc("/large/websocket", func(w http.ResponseWriter, r *http.Request) {
 		frame := appendFrame(nil, message("new_msg", largeMessage))
 		s.serve(w, r, func(_ net.Conn, out *bufio.Writer) {

@@ -1,11 +1,11 @@
-// node listen.mjs URL TOPIC COUNT: joins a topic and prints a line of JSON for each of COUNT messages. scripts/benchmark measures it.
+// node listen.mjs URL TOPIC COUNT [longpoll]: joins a topic and prints a line of JSON for each of COUNT messages. scripts/benchmark measures it.
 
-import {Socket} from "phoenix"
+import {LongPoll, Socket} from "phoenix"
 import WebSocket from "ws"
 
-const [url, topic, count] = process.argv.slice(2)
+const [url, topic, count, transport] = process.argv.slice(2)
 let left = Number(count)
-const socket = new Socket(url, {transport: WebSocket})
+const socket = new Socket(url, {transport: transport === "longpoll" ? LongPoll : WebSocket})
 const channel = socket.channel(topic)
 // The client calls this for every event, its own included, and passes on what it returns.
 channel.onMessage = (event, payload) => {
