@@ -74,7 +74,12 @@ func wordKind(name, what, further string) option.Kind[string] {
 }
 
 // replicasKind is a number of servers.
-var replicasKind = option.ChoiceKind(strconv.Atoi, "1", "3", "5")
+var replicasKind = func() option.Kind[int] {
+	k := option.ChoiceKind(strconv.Atoi, "1", "3", "5")
+	k.Name, k.Literal, k.JSON = "number", true, option.Same[int]
+	k.Schema = option.AnyOf(option.Shape{"enum": []int{1, 3, 5}}, option.Shape{"enum": []string{"1", "3", "5"}})
+	return k
+}()
 
 // The bounds of the time of a lease. JetStream counts in seconds.
 const leastLeaseTTL, mostLeaseTTL = 3 * time.Second, 59 * time.Minute

@@ -1,0 +1,146 @@
+//go:build unix
+
+package lease
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"phx/cmd/internal/natslink"
+	"phx/cmd/phxtest"
+)
+
+// newTestKV returns a store in a bucket of a real server.
+func newTestKV(t *testing.T, ttl time.Duration) (*KV, *phxtest.NATSServer) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("needs nats-server, which takes minutes to build")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), phxtest.Patience)
+	defer cancel()
+	server, err := phxtest.StartNATS(ctx, t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Kill)
+	link := natslink.New(natslink.Options{URLs: []string{server.URL}})
+	t.Cleanup(func() { link.Close(context.WithoutCancel(t.Context())) })
+	kv := NewKV(link, "leases", 1, ttl)
+	t.Cleanup(kv.Close)
+	return kv, server
+}
+
+// A server of JetStream does what the model's store does: compare-and-set of each key, revisions that grow, sessions that end by their time
+// or at once, and snapshots with all of it.
+func TestKV(t *testing.T) {
+	s, _ := newTestKV(t, 3*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), phxtest.Patience)
+	defer cancel()
+	told := make(chan struct{}, 100)
+	look := func() Snapshot {
+		t.Helper()
+		view, err := s.Watch(ctx, func() { told <- struct{}{} })
+		if err != nil {
+			t.Fatal(err)
+		}
+		return view
+	}
+	if view := look(); view.Revision != 0 || len(view.Sessions)+len(view.Runs) != 0 {
+		t.Errorf("a new bucket has %+v", view)
+	}
+	began, err := s.Begin(ctx, Session{ID: "A", Instance: "a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-told
+	if _, err := s.Begin(ctx, Session{ID: "A"}); !errors.Is(err, ErrConflict) {
+		t.Errorf("a session begins twice: %v", err)
+	}
+	renewed, err := s.Renew(ctx, Session{ID: "A", Instance: "a", Number: 1, Down: map[string]Down{"x": {Status: "connecting", Since: 5}}}, began, false)
+	if err != nil || renewed <= began {
+		t.Fatalf("renewed by %d after %d: %v", renewed, began, err)
+	}
+	if _, err := s.Renew(ctx, Session{ID: "A"}, began, false); !errors.Is(err, ErrConflict) {
+		t.Errorf("renewed by a revision that is past: %v", err)
+	}
+	claimed, err := s.Claim(ctx, "x", Run{Session: "A", Instance: "a"}, 0)
+	if err != nil || claimed <= renewed {
+		t.Fatalf("claimed by %d after %d: %v", claimed, renewed, err)
+	}
+	if _, err := s.Claim(ctx, "x", Run{Session: "B"}, 0); !errors.Is(err, ErrConflict) {
+		t.Errorf("claimed twice: %v", err)
+	}
+	given, err := s.Claim(ctx, "x", Run{Since: 7}, claimed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := s.Begin(ctx, Session{ID: "B", Instance: "b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	view := look()
+	a, x := view.Sessions["A"], view.Runs["x"]
+	if view.Revision != other || len(view.Sessions) != 2 || a.Revision != renewed || a.Number != 1 || a.Down["x"].Since != 5 || a.Created == 0 ||
+		x.Revision != given || x.Session != "" || x.Since != 7 {
+		t.Errorf("the bucket has %+v", view)
+	}
+	for len(told) > 0 {
+		<-told
+	}
+	if _, err := s.Renew(ctx, Session{ID: "B"}, other, true); err != nil {
+		t.Fatal(err)
+	}
+	<-told
+	if _, ended := look().Sessions["B"]; ended {
+		t.Error("a session that has ended is there")
+	}
+	// The other one ends by its time, and that is told, too.
+	for {
+		<-told
+		if _, lives := look().Sessions["A"]; !lives {
+			break
+		}
+	}
+	if _, err := s.Renew(ctx, Session{ID: "A"}, renewed, false); !errors.Is(err, ErrConflict) {
+		t.Errorf("a session that is gone was renewed: %v", err)
+	}
+}
+
+// A write to a server that is away fails in its time, and is not made later.
+func TestKVAway(t *testing.T) {
+	s, server := newTestKV(t, time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), phxtest.Patience)
+	defer cancel()
+	began, err := s.Begin(ctx, Session{ID: "A", Instance: "a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server.Kill()
+	short, cancelShort := context.WithTimeout(ctx, 300*time.Millisecond)
+	_, err = s.Claim(short, "x", Run{Session: "A"}, 0)
+	cancelShort()
+	if err == nil || errors.Is(err, ErrConflict) {
+		t.Errorf("a claim while the server is away: %v", err)
+	}
+	if err := server.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.link.AwaitUp(ctx); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		revision, err := s.Renew(ctx, Session{ID: "A", Number: 1}, began, false)
+		if err == nil && revision > began {
+			break
+		}
+		if ctx.Err() != nil || errors.Is(err, ErrConflict) {
+			t.Fatal(err)
+		}
+	}
+	view, err := s.Watch(ctx, func() {})
+	if err != nil || len(view.Runs) != 0 || view.Sessions["A"].Number != 1 {
+		t.Errorf("the bucket has %+v, %v", view, err)
+	}
+}
