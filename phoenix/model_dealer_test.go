@@ -18,9 +18,9 @@ import (
 //   - In the end all that is wanted is joined, on no more sockets than have something to do.
 func TestModelDealer(t *testing.T) {
 	seen := map[string]int{}
-	seeds := uint64(120)
+	seeds := uint64(60)
 	if testing.Short() {
-		seeds = 40
+		seeds = 25
 	}
 	for seed := range seeds {
 		runDealer(t, seed+1, seen)
@@ -59,6 +59,8 @@ type dealerDriver struct {
 	now    time.Time
 	// room is how many channels a server takes.
 	room    int
+	limit   int // what the dealer is told of that
+	bursts  int // of joins while a socket was being closed
 	sockets map[*socket]*dealtSocket
 	wanted  []string
 	next    int
@@ -90,7 +92,7 @@ func runDealer(t *testing.T, seed uint64, seen map[string]int) {
 	}
 	d := &dealerDriver{
 		t: t, seed: seed, rng: rng, seen: seen, dealer: newDealer(config, limit, 0), now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
-		room: 1 + rng.IntN(6), sockets: map[*socket]*dealtSocket{}, faults: true, session: config.sessions, leaves: rng.IntN(2) == 0,
+		room: 1 + rng.IntN(6), sockets: map[*socket]*dealtSocket{}, limit: limit, faults: true, session: config.sessions, leaves: rng.IntN(2) == 0,
 	}
 	for range rng.IntN(20) {
 		d.join()
@@ -281,8 +283,17 @@ func (d *dealerDriver) step() {
 	s := all[d.rng.IntN(len(all))]
 	retiring := slices.ContainsFunc(all, func(s *dealtSocket) bool { return s.retiring })
 	switch roll := d.rng.IntN(100); {
-	case retiring && roll < 50 && d.faults && !d.closed:
-		d.join()
+	case retiring && roll < 10 && !d.closed && d.limit < mostWanted && d.bursts < 3: // more than there is room for on the others
+		d.bursts++
+		room := 0
+		for _, s := range all {
+			if !s.retiring && s.server != nil {
+				room += max(0, d.limit-len(s.server.held))
+			}
+		}
+		for range room + 1 {
+			d.join()
+		}
 	case s.dialing && (roll < 40 || !d.faults):
 		d.dialed(s)
 	case s.hungUp || d.faults && roll < 3 && s.server != nil:
@@ -350,8 +361,10 @@ func (d *dealerDriver) deliver(s *dealtSocket) {
 // passTime lets time pass, up to the next deadline at most. Whatever has arrived by then is read.
 func (d *dealerDriver) passTime() {
 	for _, s := range d.all() {
-		for s.server != nil && len(s.server.replies) > 0 {
-			d.deliver(s)
+		for n := 0; s.server != nil && len(s.server.replies) > 0; n++ {
+			if d.deliver(s); n > 1000 {
+				d.failf("what is answered is asked again at once")
+			}
 		}
 	}
 	next := d.dealer.next()
@@ -390,7 +403,7 @@ func (d *dealerDriver) comesToRest() {
 // settles waits until nothing is left to do.
 func (d *dealerDriver) settles() {
 	why := "it was not asked"
-	for range 5000 {
+	for range 20000 {
 		if d.step(); d.rng.IntN(10) > 0 {
 			continue
 		}

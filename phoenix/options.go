@@ -35,7 +35,8 @@ type Options struct {
 	Channels []Channel
 	// MaxChannelsPerSocket is how many channels are joined on one socket, 100 by default: no more are taken by Phoenix (PROTOCOL.md,
 	// section 4). Further channels go to further sockets, each with a session, heartbeats and retries of its own: what is lost with one
-	// is joined again alone. The connection has the status of its worst socket, and ends when one of them does. A server that has
+	// is joined again alone. What is called for a dial, a message or a frame may then be called for several sockets at once: Credentials,
+	// NetDial, Proxy, Skip and Trace. The connection has the status of its worst socket, and ends when one of them does. A server that has
 	// room for fewer says so at the first join too many; then that number holds for as long as the Conn is there.
 	MaxChannelsPerSocket int
 
@@ -104,7 +105,7 @@ type Options struct {
 	// Logger gets what is worth knowing and no event: stale and late frames (Debug), unreadable ones (Warn), each one: a server may
 	// send millions. Nil: nothing.
 	Logger *slog.Logger
-	// Trace, if set, gets every frame in and out, on the goroutine that reads or writes it. It must be safe for two
+	// Trace, if set, gets every frame in and out, on the goroutine that reads or writes it. It must be safe for several
 	// goroutines and must not keep the data. What came is without the secrets of the connection, as [Conn.Redact] returns it; what
 	// goes out is as it goes.
 	Trace func(TraceFrame)
