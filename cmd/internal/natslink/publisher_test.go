@@ -154,6 +154,26 @@ func TestKilledServer(t *testing.T) {
 	}
 }
 
+// TestNothingOvertakes: a message does not go out by another connection than those before it in its window. A dial fails while one is
+// published, and one is not published when there was a dial.
+func TestNothingOvertakes(t *testing.T) {
+	l := New(Options{URLs: []string{"nats://127.0.0.1:1"}})
+	p := l.NewPublisher(PublisherOptions{})
+	dials := l.dials.Load()
+	l.publishing.Add(1)
+	if _, err := (dialer{l}).Dial("tcp", "127.0.0.1:1"); !errors.Is(err, errBusy) {
+		t.Errorf("a dial while a message is published: %v", err)
+	}
+	l.publishing.Add(-1)
+	if _, err := (dialer{l}).Dial("tcp", "127.0.0.1:1"); err == nil || errors.Is(err, errBusy) {
+		t.Errorf("a dial while none is published: %v", err)
+	}
+	// Without a connection: it must not get so far.
+	if err := p.send(nil, &router.NATSMessage{Subject: "a", ID: "1"}, 0, dials); !errors.Is(err, nats.ErrDisconnected) {
+		t.Errorf("a message after a dial: %v", err)
+	}
+}
+
 // TestKilledLeader: of three servers, the one that leads a stream with three replicas is killed while records are published. All of
 // them are in the stream, none twice.
 func TestKilledLeader(t *testing.T) {
