@@ -7,7 +7,7 @@ WAIT=${WAIT:-30} # seconds, for each step
 here=$(cd "$(dirname "$0")" && pwd)
 phx config validate -f "${PHX_CONFIG:?the config file to install}" > /dev/null
 install -D -m 755 "$(command -v phx)" "${DESTDIR-}/usr/local/bin/phx"
-install -D -m 644 "$here/../../scripts/phx.service" "${DESTDIR-}/etc/systemd/system/phx.service"
+install -D -m 644 "$here/../../deploy/phx.service" "${DESTDIR-}/etc/systemd/system/phx.service"
 install -D -m 644 "$PHX_CONFIG" "${DESTDIR-}/etc/phx/phx.yaml"
 if [ -z "${DESTDIR-}" ]; then
   systemctl daemon-reload

@@ -6,8 +6,10 @@ adapter =
     "cowboy" -> Phoenix.Endpoint.Cowboy2Adapter
   end
 
+{:ok, ip} = System.get_env("BIND", "127.0.0.1") |> String.to_charlist() |> :inet.parse_address()
+
 config :logger, level: String.to_existing_atom(System.get_env("LOG_LEVEL", "error"))
 
 config :phoenix_app, PhoenixAppWeb.Endpoint,
   adapter: adapter,
-  http: [ip: {127, 0, 0, 1}, port: String.to_integer(System.get_env("PORT", "0"))]
+  http: [ip: ip, port: String.to_integer(System.get_env("PORT", "0"))]
