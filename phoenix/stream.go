@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // A Stream hands out the events of a connection, each once, in wire order. One goroutine at a time may use it. While its
@@ -240,10 +241,18 @@ func (s *Stream) All(ctx context.Context) iter.Seq2[*Event, error] {
 
 // A usage tells when a slice that is used again and again has become too large for what it is used for: a burst that is over
 // must not take memory for ever.
-type usage struct{ little uint8 }
+type usage struct {
+	// little counts the uses in a row that took little; since is when the first of them was.
+	little uint8
+	since  time.Time
+}
 
-// A slice is too large when so many uses in a row took an eighth of it at most: now and then is no reason to make it anew.
-const maxLittleUses = 16
+// A slice is too large when so many uses in a row took an eighth of it at most, for so long: now and then is no reason to make it
+// anew, and a stream at full speed uses it many times a second.
+const (
+	maxLittleUses = 16
+	maxLittleTime = time.Second
+)
 
 // outgrown is asked after each use of a slice, and reports whether to drop it. One of up to enough elements is kept.
 func (u *usage) outgrown(used, capacity, enough int) bool {
@@ -254,8 +263,14 @@ func (u *usage) outgrown(used, capacity, enough int) bool {
 		u.little = 0
 		return false
 	}
-	u.little++
-	if u.little < maxLittleUses {
+	if u.little == 0 {
+		u.since = time.Now()
+	}
+	if u.little++; u.little < maxLittleUses {
+		return false
+	}
+	u.little = maxLittleUses - 1
+	if time.Since(u.since) < maxLittleTime {
 		return false
 	}
 	u.little = 0

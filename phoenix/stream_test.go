@@ -6,6 +6,8 @@ import (
 	"io"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // numbered returns n events that begin with seq.
@@ -163,8 +165,10 @@ func TestEventClone(t *testing.T) {
 	}
 }
 
-// A stream that a burst went through is small again after some messages, whichever of its slices they went through.
-func TestStreamForgetsBurst(t *testing.T) {
+// A stream that a burst went through is small again after some messages and some time, whichever of its slices they went through.
+func TestStreamForgetsBurst(t *testing.T) { synctest.Test(t, testStreamForgetsBurst) }
+
+func testStreamForgetsBurst(t *testing.T) {
 	s := newStream(make(chan struct{}, 1))
 	put := func(spare []Event, n int) []Event {
 		spare = s.put(append(spare, numbered(1, n)...), nil)
@@ -186,13 +190,22 @@ func TestStreamForgetsBurst(t *testing.T) {
 	for range 10 * maxLittleUses {
 		spare = put(spare, 1)
 	}
+	if cap(spare) < 1000 || cap(s.waiting.events) < 1000 {
+		t.Errorf("room for %d, %d and %d events right after a burst", cap(spare), cap(s.waiting.events), cap(s.current.events))
+	}
+	for range 10 * maxLittleUses {
+		time.Sleep(maxLittleTime / 10)
+		spare = put(spare, 1)
+	}
 	if n := cap(spare) + cap(s.waiting.events) + cap(s.current.events); n > 3*keptEvents {
 		t.Errorf("room for %d events is kept", n)
 	}
 }
 
 // So is a batch, whose buffer is kept at the size that was asked for.
-func TestBatchForgetsBurst(t *testing.T) {
+func TestBatchForgetsBurst(t *testing.T) { synctest.Test(t, testBatchForgetsBurst) }
+
+func testBatchForgetsBurst(t *testing.T) {
 	b := &batch{size: 4 << 10}
 	use := func(bytes, frames, times int) {
 		for range times {
@@ -206,6 +219,7 @@ func TestBatchForgetsBurst(t *testing.T) {
 	if cap(b.buf) < 100<<10 || cap(b.frames) < 1000 {
 		t.Errorf("%d bytes and %d frames: forgotten too early", cap(b.buf), cap(b.frames))
 	}
+	time.Sleep(maxLittleTime)
 	use(100, 1, 1)
 	if b.buf != nil || b.frames != nil {
 		t.Errorf("%d bytes and %d frames are kept", cap(b.buf), cap(b.frames))
