@@ -981,7 +981,8 @@ func TestConsumerTooSlowForServer(t *testing.T) {
 		settle(5 * time.Second)
 		received := len(details[*phoenix.Message](log))
 		others := wantItems(t, log, received)
-		if received < 4000 || received > 10_000 {
+		// How much waits until reads pause depends on how full the batches were, which the order of goroutines decides.
+		if received < 1000 || received > 10_000 {
 			t.Errorf("%d messages were received", received)
 		}
 		lost := 0
