@@ -343,7 +343,7 @@ func readHead(line []byte) (h head, err error) {
 		if err != nil {
 			break
 		}
-		at, c = rawjson.NextToken(line, next) // the colon
+		at, _ = rawjson.NextToken(line, next) // the colon
 		if at = skipTo(line, at+1); string(key) == "data" || rawjson.ByteAt(line, at) != '"' {
 			break
 		}

@@ -269,7 +269,7 @@ func (d *WebhookDrain) fill(q *Queue) (over bool, err error) {
 			return false, nil
 		}
 		q.trim(c)
-		if wrong, seq := d.window.add(c, time.Now(), d.strandOf); wrong != nil {
+		if seq, wrong := d.window.add(c, time.Now(), d.strandOf); wrong != nil {
 			q.attempted(notSent, wrong)
 			d.logLost(wrong, seq, 1)
 			d.window.giveBack(q, false)

@@ -122,7 +122,7 @@ func (w *window) room() int {
 
 // add adds the records of a chunk. keyOf returns the key of the strand of a record, valid until the next call, or an error if the record
 // cannot be sent: it is lost then, and add returns the first such error with the record's number.
-func (w *window) add(c *Chunk, now time.Time, keyOf func(line []byte) ([]byte, error)) (wrong error, seq uint64) {
+func (w *window) add(c *Chunk, now time.Time, keyOf func(line []byte) ([]byte, error)) (seq uint64, wrong error) {
 	if len(w.strands) > mostIdleStrands+len(w.items) {
 		maps.DeleteFunc(w.strands, func(_ string, l *strand) bool { return l.items == 0 })
 	}
@@ -149,7 +149,7 @@ func (w *window) add(c *Chunk, now time.Time, keyOf func(line []byte) ([]byte, e
 		items[i] = item{part: p, index: i, size: len(line), came: now, strand: l, announcement: announcement}
 		w.items = append(w.items, &items[i])
 	}
-	return wrong, seq
+	return seq, wrong
 }
 
 // line returns the record of an item.

@@ -279,10 +279,10 @@ type instance struct {
 	base time.Duration
 	rate float64
 
-	dead    bool
-	ending  bool
-	thawed  time.Duration // until when it stands still
-	waiting []func()      // for that
+	dead   bool
+	ending bool
+	// waiting is what it does once it no longer stands still.
+	waiting []func()
 	stands  bool
 	running map[string]*running
 	// stopping are the connections that take their time to stop.
