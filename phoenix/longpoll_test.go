@@ -177,6 +177,8 @@ func TestLongPollBatches(t *testing.T) {
 			if want := 1 + pushes + 1; messages != want { // a join, and the leave of the close
 				t.Errorf("%d messages, want %d", messages, want)
 			}
+			f.mu.Lock()
+			defer f.mu.Unlock()
 			if f.most[http.MethodPost] != 1 || f.most[http.MethodGet] != 1 {
 				t.Errorf("at once: %v", f.most)
 			}
