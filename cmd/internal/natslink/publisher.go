@@ -253,10 +253,10 @@ func answerError(m *nats.Msg) error {
 
 // Error codes of the JetStream API (server/errors.json of nats-server).
 const (
-	codeMessageTooLarge = 10054 // JSStreamMessageExceedsMaximumErr
-	codeWrongStream     = 10060 // JSStreamNotMatchErr
-	codeNotStored       = 10077 // JSStreamStoreFailedF: a limit of the stream with discard new
-	codeNoSpace         = 10023 // JSInsufficientResourcesErr
+	apiMessageTooLarge = 10054 // JSStreamMessageExceedsMaximumErr
+	apiWrongStream     = 10060 // JSStreamNotMatchErr
+	apiNotStored       = 10077 // JSStreamStoreFailedF: a limit of the stream with discard new
+	apiNoSpace         = 10023 // JSInsufficientResourcesErr
 )
 
 // judge returns what an error of a message comes to.
@@ -271,11 +271,11 @@ func (p *Publisher) judge(err error, m *router.NATSMessage) error {
 	case errors.As(err, &api):
 		f := &router.NATSFailure{Kind: router.NATSRefused, Err: fmt.Errorf("JetStream refused a message: %w (code %d)", p.link.redact(errors.New(api.Description)), api.ErrorCode)}
 		switch api.ErrorCode {
-		case codeMessageTooLarge:
+		case apiMessageTooLarge:
 			f.Kind = router.NATSTooLarge
-		case codeNotStored, codeNoSpace:
+		case apiNotStored, apiNoSpace:
 			f.Kind = router.NATSFull
-		case codeWrongStream:
+		case apiWrongStream:
 			f.Err = fmt.Errorf("another stream than %s takes the subject %s", p.o.Stream, m.Subject)
 		}
 		return f
