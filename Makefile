@@ -1,7 +1,7 @@
 # What each target does is in scripts/; this only names them.
 
 .DEFAULT_GOAL := build
-.PHONY: help build install screenshot man demo check test full fuzz soak lint bench e2e publish-as
+.PHONY: help build install screenshot man demo check test full fuzz soak lint bench e2e publish-as e2e-nats
 
 help: ## list the targets
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -47,3 +47,6 @@ e2e: ## against a real Phoenix server (PHX_E2E_URI, or Elixir)
 
 publish-as: ## give the module another path: MODULE=example.com/you/phx
 	@scripts/publish-as "$(MODULE)"
+
+e2e-nats: ## three phx serve that share connections by leases, on three NATS servers
+	@scripts/e2e-nats
