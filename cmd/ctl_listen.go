@@ -202,7 +202,10 @@ func (ln *ctlListener) print(line []byte) (printed bool, err error) {
 		return false, err
 	}
 	ln.seq++
-	return ln.out.addLine(shown, ln.seq)
+	if printed, err = ln.out.addLine(shown, ln.seq); err == nil {
+		ln.out.complete.Store(ln.seq)
+	}
+	return printed, err
 }
 
 // typeOfSignal returns the type of a signal, whatever its format but payload. It stands before anything that a server has a say in.

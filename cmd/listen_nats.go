@@ -117,7 +117,7 @@ func (o *listenOptions) listenNATS(command *cobra.Command) error {
 	ctl := &ctlListenOptions{ctl: ctl{factory: o.factory, output: o.output, maxTime: o.maxTime, log: o.log, renderer: o.renderer},
 		stop: o.stop, count: o.count, duration: o.duration, idle: o.idle, ready: &o.ready}
 	err = o.factory.runBounded(command.Context(), o.maxTime, p, func(ctx context.Context, out *output) error {
-		ctl.out, s.out = out, out
+		ctl.out = out
 		return ctl.listen(ctx, s.open)
 	})
 	s.acknowledge(true)
@@ -143,13 +143,14 @@ type natsStream struct {
 	at       string
 	log      *slog.Logger
 	form     recordFormat
-	out      *output
 
 	ctx       context.Context
 	stream    jetstream.Stream
 	consuming jetstream.ConsumeContext
 	messages  chan jetstream.Msg
 	failed    chan error
+	// closed is closed when all messages of a durable consumer have been taken.
+	closed chan struct{}
 
 	rest []byte // of the message that is read
 	// last is the number in the stream of the last message; looked is when the stream was last asked what it has lost.
@@ -192,11 +193,15 @@ func (s *natsStream) open(ctx context.Context, _ serve.SubscribeRequest) (lineSt
 	if err != nil {
 		return nil, s.explain(err)
 	}
-	s.messages, s.failed = make(chan jetstream.Msg, 256), make(chan error, 1)
+	s.messages, s.failed, s.closed = make(chan jetstream.Msg, 256), make(chan error, 1), make(chan struct{})
+	over := ctx.Done()
+	if s.written != nil {
+		over = s.closed
+	}
 	s.consuming, err = consumer.Consume(func(m jetstream.Msg) {
 		select {
 		case s.messages <- m:
-		case <-ctx.Done():
+		case <-over:
 		}
 	}, jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
 		if errors.Is(err, jetstream.ErrConsumerDeleted) || errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, jetstream.ErrConsumerNotFound) {
@@ -283,12 +288,11 @@ func (s *natsStream) Next() ([]byte, error) {
 	return s.inFormat(line)
 }
 
-// finishLine says that the line which Next has returned last is printed.
+// finishLine notes the message whose last line Next has returned last. Whether that is written, written says.
 func (s *natsStream) finishLine() {
 	if s.written == nil || s.count == 0 {
 		return
 	}
-	s.out.complete.Store(s.count)
 	if len(s.rest) == 0 && s.current != nil {
 		s.unacknowledged = append(s.unacknowledged, natsMessage{s.current, s.count})
 		s.current = nil
@@ -303,7 +307,7 @@ func (s *natsStream) acknowledge(atEnd bool) {
 	if s.written == nil {
 		return
 	}
-	if atEnd && s.out != nil {
+	if atEnd {
 		s.finishLine()
 	}
 	done := s.written.Done()
@@ -318,17 +322,35 @@ func (s *natsStream) acknowledge(atEnd bool) {
 	if !atEnd {
 		return
 	}
-	if s.consuming != nil {
-		s.consuming.Stop()
+	if s.consuming == nil {
+		return
 	}
+	defer close(s.closed)
+	// The server must not deliver to us again what is given back: that comes after the end of the subscription. The first of them
+	// nats-server may deliver behind some of the others.
+	left := make([]jetstream.Msg, 0, len(s.unacknowledged)+len(s.messages)+1)
 	for _, m := range s.unacknowledged {
-		_ = m.Nak() // else it comes again after natsAckWait
+		left = append(left, m)
 	}
 	if s.current != nil {
-		_ = s.current.Nak()
+		left = append(left, s.current)
+	}
+	s.consuming.Drain() // what has arrived still comes
+	for closed, bound := false, time.After(lastServing); !closed; {
+		select {
+		case m := <-s.messages:
+			left = append(left, m)
+		case <-s.consuming.Closed():
+			closed = true
+		case <-bound:
+			closed = true
+		}
 	}
 	for len(s.messages) > 0 {
-		_ = (<-s.messages).Nak()
+		left = append(left, <-s.messages)
+	}
+	for _, m := range left {
+		_ = m.Nak() // else it comes again after natsAckWait
 	}
 }
 
