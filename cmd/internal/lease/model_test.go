@@ -290,6 +290,8 @@ type instance struct {
 	// heard is when the last renewal was sent whose answer came.
 	heard time.Duration
 	woken int
+	// spins counts the steps in a row after which the core wanted to be woken at once.
+	spins int
 }
 
 // A running connection is one that an instance runs.
@@ -351,6 +353,11 @@ func (i *instance) step(input func(*core, time.Duration)) {
 	i.woken++
 	turn := i.woken
 	next := max(0, i.core.next(i.clock())-i.clock())
+	if i.spins++; next > 0 {
+		i.spins = 0
+	} else if i.spins > 1000 {
+		i.w.fail("%s: wants to be woken at once, again and again", i.core.instance)
+	}
 	i.w.after(time.Duration(float64(next)/i.rate)+1, func() {
 		if turn == i.woken {
 			i.step(func(c *core, now time.Duration) { c.wake(now) })
