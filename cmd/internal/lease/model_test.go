@@ -27,7 +27,7 @@ import (
 //
 // model_mutants_test.go proves that it sees something.
 var (
-	modelSeeds = flag.Int("model.seeds", 4000, "how many seeds TestModel runs")
+	modelSeeds = flag.Int("model.seeds", 2000, "how many seeds TestModel runs")
 	modelSeed  = flag.Uint64("model.seed", 0, "the one seed that TestModel runs, with a log of every step")
 )
 
