@@ -548,7 +548,11 @@ type presenceServer struct {
 // Whatever comes and goes, in any order with joins and states, at the end of it the state is the server's, and so is what
 // somebody believes who only adds joins and takes away leaves.
 func TestPresenceModel(t *testing.T) {
-	for seed := range uint64(300) {
+	seeds := uint64(300)
+	if testing.Short() {
+		seeds = 60
+	}
+	for seed := range seeds {
 		s := &presenceServer{t: t, rng: rand.New(rand.NewPCG(seed, 1)), there: presenceBook{}, believed: presenceBook{}}
 		s.rejoin()
 		for range 200 {
