@@ -334,9 +334,13 @@ func lines(items []item) (all []byte) {
 // the promise itself: each record came out once, in the order of its origin, or one announcement
 // counts it, where it is missing.
 func TestModel(t *testing.T) {
+	seeds := uint64(500)
+	if testing.Short() {
+		seeds = 150
+	}
 	for _, policy := range []router.Policy{router.Block, router.DropNewest, router.DropOldest, router.Fail} {
 		t.Run(policy.String(), func(t *testing.T) {
-			for seed := range uint64(500) {
+			for seed := range seeds {
 				g := newGame(seed, policy)
 				if err := g.play(200); err != nil {
 					t.Fatalf("seed %d: %v", seed, err)
