@@ -411,16 +411,18 @@ func (s *shownSecrets) dialing(request *Redactor) {
 	s.request = request
 }
 
-// given adds what the server has given us. What is too short for a secret is left out.
+// given adds what the server has given us, as the latest. What is too short for a secret is left out.
 func (s *shownSecrets) given(values ...string) {
 	const short = 8
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, v := range values {
-		if len(v) < short || slices.Contains(s.answers, v) {
+		if len(v) < short {
 			continue
 		}
-		if len(s.answers) == maxPast {
+		if at := slices.Index(s.answers, v); at >= 0 {
+			s.answers = slices.Delete(s.answers, at, at+1)
+		} else if len(s.answers) == maxPast {
 			s.answers = slices.Delete(s.answers, 0, 1)
 		}
 		s.answers = append(s.answers, v)

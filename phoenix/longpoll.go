@@ -228,18 +228,19 @@ func (t *pollTransport) addCookies(req *http.Request) {
 	}
 }
 
-// keepCookies keeps what an answer sets. The values are secrets.
+// keepCookies keeps what an answer sets. The values are secrets, and those that are still sent, and the token, stay some, however many
+// the server sets.
 func (t *pollTransport) keepCookies(resp *http.Response) {
 	cookies := resp.Cookies()
 	if len(cookies) == 0 {
 		return
 	}
-	values := make([]string, len(cookies))
-	for i, c := range cookies {
-		values[i] = c.Value
-	}
-	t.conn.secrets.given(values...)
 	t.cookies.SetCookies(t.url, cookies)
+	var values []string
+	for _, c := range slices.Concat(cookies, t.cookies.Cookies(t.url)) {
+		values = append(values, c.Value)
+	}
+	t.conn.secrets.given(append(values, t.token)...)
 }
 
 // connect makes a network connection to the server.

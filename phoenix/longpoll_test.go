@@ -3,6 +3,7 @@ package phoenix_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -277,6 +278,44 @@ func TestLongPollBadAnswers(t *testing.T) {
 				t.Errorf("got %q, want %s", lines, test.want)
 			}
 		})
+	}
+}
+
+// The token of the session, and cookies that are still sent, stay secrets when the server sets another cookie with each answer.
+func TestLongPollSecretsStay(t *testing.T) {
+	srv := phoenixtest.NewServer(phoenixtest.Demo())
+	defer srv.Close()
+	var bad atomic.Bool
+	f := newFront(t, srv, func(w http.ResponseWriter, r *http.Request, n int) bool {
+		if n == 1 {
+			http.SetCookie(w, &http.Cookie{Name: "node", Value: "sticky-cookie", Path: "/"})
+		}
+		http.SetCookie(w, &http.Cookie{Name: "seen", Value: fmt.Sprintf("request-%04d", n), Path: "/"})
+		if !bad.Load() {
+			return false
+		}
+		w.WriteHeader(http.StatusBadGateway)
+		_, _ = fmt.Fprintf(w, "upstream: %s, token %s, %s", r.Method, r.Header.Get("X-Phoenix-Longpoll-Token"), r.Header.Get("Cookie"))
+		return true
+	})
+	conn := dialFront(t, f, phoenix.Options{})
+	join(t, conn, "room:1")
+	events := conn.Events()
+	const pushes = 40
+	for range pushes {
+		if _, err := conn.Push(t.Context(), phoenix.Push{Topic: "room:1", Name: "echo", Payload: phoenix.JSON("{}")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bad.Store(true)
+	send(t, conn, phoenix.Push{Topic: "room:1", Name: "echo", Payload: phoenix.JSON("{}")})
+	for e := range events.All(t.Context()) {
+		if d, ok := e.Detail.(*phoenix.Disconnected); ok {
+			if d.HTTPStatus != http.StatusBadGateway || !strings.HasSuffix(d.Text, ", token ..., node=...; seen=...") {
+				t.Errorf("status %d, %q", d.HTTPStatus, d.Text)
+			}
+			return
+		}
 	}
 }
 
