@@ -15,6 +15,7 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptrace"
 	"net/url"
+	"os"
 	"slices"
 	"strconv"
 	"sync"
@@ -265,7 +266,11 @@ func (t *pollTransport) reconnect() (*httpConn, error) {
 	ctx, cancel := context.WithTimeout(t.ctx, timeout)
 	defer cancel()
 	h, err := t.connect(ctx, &route{conn: t.conn, stages: &stageClock{}})
-	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+	switch {
+	case err == nil:
+	case t.ctx.Err() != nil: // of a dial, that is its deadline: see endAt
+		err = os.ErrDeadlineExceeded
+	case ctx.Err() != nil:
 		err = &dialTimeout{timeout}
 	}
 	return h, err
@@ -373,12 +378,13 @@ func readSmallAnswer(resp *http.Response) (status int, token string, text []byte
 func (t *pollTransport) take(conn **httpConn, until *time.Time) (*httpConn, error) {
 	t.mu.Lock()
 	h := *conn
+	if h != nil && !h.fresh() {
+		_ = h.Close()
+		h, *conn = nil, nil // a deadline is now one of the new connection, and bounds its dial
+	}
 	t.mu.Unlock()
 	if h != nil {
-		if h.fresh() {
-			return h, nil
-		}
-		_ = h.Close()
+		return h, nil
 	}
 	if conn == &t.poll {
 		t.waits()

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -317,6 +318,79 @@ func TestLongPollSecretsStay(t *testing.T) {
 			return
 		}
 	}
+}
+
+// A session that has to dial anew, and gets no answer to that, is given up as soon as one that waits for the answer to a request.
+func TestLongPollGivesUpDials(t *testing.T) {
+	echo := phoenix.Push{Topic: "room:1", Name: "echo", Payload: phoenix.JSON("{}")}
+	for name, test := range map[string]struct {
+		// stale is the connection that cannot be used again, broken the one over which nothing can be written any more.
+		stale, broken int
+		end           func(t *testing.T, srv *phoenixtest.Server, conn *phoenix.Conn)
+		want          string
+	}{
+		"close":      {pollDial, 0, func(t *testing.T, _ *phoenixtest.Server, conn *phoenix.Conn) { _ = conn.Close(t.Context()) }, "1s disconnected closed_by_us"},
+		"lost poll":  {postDial, 0, func(_ *testing.T, srv *phoenixtest.Server, _ *phoenix.Conn) { srv.DropConns() }, "1.5s disconnected eof"},
+		"lost write": {pollDial, postDial, func(t *testing.T, _ *phoenixtest.Server, conn *phoenix.Conn) { send(t, conn, echo) }, "2s disconnected reset"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, phoenixtest.Demo(), func(t *testing.T, srv *phoenixtest.Server) {
+				var dials, stale, broken atomic.Int32
+				conn, events := start(t, srv, phoenix.Options{
+					Transport: phoenix.TransportLongPoll, Channels: topics("room:1"),
+					NetDial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+						n := dials.Add(1)
+						if n > postDial {
+							<-ctx.Done()
+							return nil, ctx.Err()
+						}
+						nc, err := srv.DialContext(ctx, network, addr)
+						return &failingConn{nc, n, &stale, &broken}, err
+					},
+				})
+				log := record(t, events)
+				settle(time.Second / 2)
+				stale.Store(int32(test.stale))
+				if send(t, conn, echo); test.stale == pollDial {
+					srv.Broadcast("room:1", "wakes", nil) // the poll that is under way
+				}
+				settle(time.Second / 2)
+				broken.Store(int32(test.broken))
+				test.end(t, srv, conn)
+				settle(5 * time.Second)
+				if got := log.take(); !slices.Contains(got, test.want) {
+					t.Errorf("got %q, want %s", got, test.want)
+				}
+			})
+		})
+	}
+}
+
+// The dials of a long poll session that begins with a join.
+const (
+	pollDial = 1
+	postDial = 2
+)
+
+// A failingConn is a network connection that is not fresh when it is the stale one, and takes nothing when it is the broken one.
+type failingConn struct {
+	net.Conn
+	number        int32
+	stale, broken *atomic.Int32
+}
+
+func (c *failingConn) Buffered() int {
+	if c.stale.Load() == c.number {
+		return 1
+	}
+	return c.Conn.(interface{ Buffered() int }).Buffered()
+}
+
+func (c *failingConn) Write(p []byte) (int, error) {
+	if c.broken.Load() == c.number {
+		return 0, syscall.ECONNRESET
+	}
+	return c.Conn.Write(p)
 }
 
 // An auto connection for which no WebSocket passes stays with long poll for an hour, and then tries again. It says so once.
