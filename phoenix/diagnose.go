@@ -382,8 +382,9 @@ func certificateNames(c *x509.Certificate) string {
 // shownSecrets are what a connection has shown to the server, and nobody else may see.
 type shownSecrets struct {
 	mu sync.Mutex
-	// request has those of the last dial.
+	// request has those of the last dial, proxy those in the URL of the last proxy.
 	request *Redactor
+	proxy   Redactor
 	// joins are those of the last join of each topic that is wanted: its params, and behind them the payloads of its pushes.
 	joins map[string][][]byte
 	// past are those of earlier dials and joins, the latest last: what a server repeats may be late.
@@ -409,6 +410,14 @@ func (s *shownSecrets) dialing(request *Redactor) {
 		s.retire(pastSecrets{Redactor: *s.request})
 	}
 	s.request = request
+}
+
+// through sets those of a proxy.
+func (s *shownSecrets) through(proxy *url.URL) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.proxy = Redactor{}
+	s.proxy.AddURL(proxy.String())
 }
 
 // given adds what the server has given us, as the latest. What is too short for a secret is left out.
@@ -505,6 +514,7 @@ func (s *shownSecrets) redactor(of func(topic string) bool) *Redactor {
 	if s.request != nil {
 		r.secrets = slices.Clone(s.request.secrets)
 	}
+	r.Add(s.proxy.secrets...)
 	r.Add(s.answers...)
 	for topic, texts := range s.joins {
 		if of(topic) {

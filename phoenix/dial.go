@@ -59,7 +59,7 @@ func (c *Conn) dial(ctx context.Context, onControl func(kind, data string)) (tra
 		return t, timings, nil
 	}
 	failed.Proxy = way.proxy
-	failed.redact(way.secrets())
+	failed.redact(c.secrets.all())
 	c.opts.Logger.Debug("the dial failed", timings.attrs(failed.Stage)...)
 	return nil, timings, failed
 }
@@ -132,7 +132,7 @@ func (c *Conn) dialAuto(ctx context.Context, way *route, credentials Credentials
 	if ctx.Err() != nil || !failed.fallsBack() {
 		return nil, failed
 	}
-	failed.redact(way.secrets())
+	failed.redact(c.secrets.all())
 	poll, pollFailed := c.dialLongPoll(ctx, way, credentials)
 	if pollFailed != nil {
 		return nil, pollFailed
@@ -276,7 +276,7 @@ func (c *Conn) dialWebSocket(ctx context.Context, way *route, credentials Creden
 	}
 	failed := c.dialError(ctx, stage, resp, err)
 	if w != nil {
-		failed.recognize(w.head, c.endpoint.secure(), way.secrets())
+		failed.recognize(w.head, c.endpoint.secure(), c.secrets.all())
 	}
 	return nil, failed
 }
@@ -721,17 +721,6 @@ type route struct {
 	stages *stageClock
 	// proxy is the proxy that a failure is about, without userinfo; empty once there is a tunnel through it.
 	proxy string
-	// via is the proxy with its userinfo; nil: none.
-	via *url.URL
-}
-
-// secrets are those of the connection, and of the proxy.
-func (r *route) secrets() *Redactor {
-	secrets := r.conn.secrets.all()
-	if r.via != nil {
-		secrets.AddURL(r.via.String())
-	}
-	return secrets
 }
 
 // open makes the network connection and, if it is to be secure, TLS on it. config may be nil. There is a wire also when TLS has failed.
@@ -762,7 +751,8 @@ func (r *route) dial(ctx context.Context, network, addr string) (net.Conn, error
 	if via == nil {
 		return r.dialTCP(ctx, network, addr)
 	}
-	r.proxy, r.via = publicProxy(via), via
+	r.conn.secrets.through(via)
+	r.proxy = publicProxy(via)
 	conn, err := dialThrough(ctx, func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := r.dialTCP(ctx, network, addr)
 		if err == nil {

@@ -320,6 +320,62 @@ func TestLongPollSecretsStay(t *testing.T) {
 	}
 }
 
+// What a proxy says to a dial within a session is told without the password of that proxy.
+func TestLongPollProxySecret(t *testing.T) {
+	bubble(t, phoenixtest.Demo(), func(t *testing.T, srv *phoenixtest.Server) {
+		var dials atomic.Int32
+		_, events := start(t, srv, phoenix.Options{
+			Transport: phoenix.TransportLongPoll, Channels: topics("room:1"),
+			Proxy: func(*http.Request) (*url.URL, error) { return url.Parse("http://me:hunter2@proxy.test:3128") },
+			NetDial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+				nc, err := srv.DialContext(ctx, network, addr)
+				return &echoingProxy{Conn: nc, refuses: dials.Add(1) == postDial}, err
+			},
+		})
+		log := record(t, events)
+		settle(2 * time.Second)
+		lost := details[*phoenix.Disconnected](log)
+		if len(lost) != 1 || !strings.Contains(lost[0].Text, `"Proxy-Authorization Basic ..."`) {
+			for _, d := range lost {
+				t.Errorf("lost: %s", d.Text)
+			}
+			t.Errorf("got %q", log.take())
+		}
+	})
+}
+
+// An echoingProxy is a network connection to a proxy. It makes a tunnel, or refuses with a header that is none and has the credentials.
+type echoingProxy struct {
+	net.Conn
+	refuses bool
+	answer  []byte
+}
+
+func (c *echoingProxy) Buffered() int {
+	return len(c.answer) + c.Conn.(interface{ Buffered() int }).Buffered()
+}
+
+func (c *echoingProxy) Write(p []byte) (int, error) {
+	if !bytes.HasPrefix(p, []byte("CONNECT ")) {
+		return c.Conn.Write(p)
+	}
+	c.answer = []byte("HTTP/1.1 200 OK\r\n\r\n")
+	if c.refuses {
+		_, authorization, _ := strings.Cut(string(p), "Proxy-Authorization:")
+		c.answer = []byte("HTTP/1.1 502 Bad Gateway\r\nProxy-Authorization" + authorization)
+	}
+	return len(p), nil
+}
+
+func (c *echoingProxy) Read(p []byte) (int, error) {
+	if len(c.answer) > 0 {
+		n := copy(p, c.answer)
+		c.answer = c.answer[n:]
+		return n, nil
+	}
+	return c.Conn.Read(p)
+}
+
 // A session that has to dial anew, and gets no answer to that, is given up as soon as one that waits for the answer to a request.
 func TestLongPollGivesUpDials(t *testing.T) {
 	echo := phoenix.Push{Topic: "room:1", Name: "echo", Payload: phoenix.JSON("{}")}
