@@ -264,7 +264,7 @@ func (d *NATSDrain) messages(c *Chunk) (messages []NATSMessage, lines []int, wro
 		var m NATSMessage
 		if d.o.Lines {
 			m, n = d.batch(c, i, h)
-		} else if m, err = d.single(c, i, h, line); err != nil {
+		} else if m, err = d.single(h); err != nil {
 			return messages, lines, &NATSFailure{Kind: NATSTooLarge, Err: err}
 		}
 		messages, lines = append(messages, m), append(lines, n)
@@ -274,18 +274,18 @@ func (d *NATSDrain) messages(c *Chunk) (messages []NATSMessage, lines []int, wro
 }
 
 // single returns the message of one record.
-func (d *NATSDrain) single(c *Chunk, i int, h head, line []byte) (NATSMessage, error) {
-	m := NATSMessage{ID: h.id, Data: bytes.TrimSuffix(line, []byte{'\n'})}
+func (d *NATSDrain) single(h head) (NATSMessage, error) {
+	m := NATSMessage{ID: h.id, Data: bytes.TrimSuffix(h.line, []byte{'\n'})}
 	if d.o.ByType {
 		m.Subject = subjectOf(h.typ)
 	} else {
-		topics := signal.BusTopics(c.OriginOf(i).Connection, h.topic())
+		topics := signal.BusTopics(h.connection, h.topic())
 		m.Subject = subjectOf(topics[len(topics)-1])
 	}
 	switch {
 	case d.o.Binary:
 		m.Data = nil
-		if err := readAttributes(line, func(name, text string) {
+		if err := readAttributes(h.line, func(name, text string) {
 			m.Header = append(m.Header, [2]string{"ce-" + name, escapeHeader(text)})
 		}, func(data []byte) { m.Data = data }); err != nil {
 			return m, err
@@ -304,6 +304,10 @@ func (d *NATSDrain) batch(c *Chunk, i int, h head) (NATSMessage, int) {
 	first, _ := c.Record(i)
 	size, n := len(first), 1
 	most := d.again[h.id] // 0: it was not published before
+	// What the sink is told of the losses of others has no origin that tells the connections apart.
+	if l, _ := c.lossOf(i); l.connection() == "" {
+		most = 1
+	}
 	for ; i+n < c.Len() && n != most && c.OriginOf(i+n) == c.OriginOf(i); n++ {
 		line, _ := c.Record(i + n)
 		if size += len(line); size > d.batchSize {
@@ -311,7 +315,7 @@ func (d *NATSDrain) batch(c *Chunk, i int, h head) (NATSMessage, int) {
 		}
 	}
 	return NATSMessage{
-		Subject: subjectOf(signal.BusTopics(c.OriginOf(i).Connection, "")[0]),
+		Subject: subjectOf(signal.BusTopics(h.connection, "")[0]),
 		ID:      h.id + batchMark + strconv.Itoa(n),
 		Header:  [][2]string{{"content-type", "application/x-ndjson"}},
 		Data:    c.run(i, n),
@@ -331,8 +335,8 @@ func subjectOf(name string) string {
 
 // A head is what a message needs of a record: what stands before its data, and the marks behind it.
 type head struct {
-	id, typ, subject string
-	line             []byte
+	id, connection, typ, subject string
+	line                         []byte
 }
 
 // readHead reads a record of any format but payload.
@@ -354,6 +358,8 @@ func readHead(line []byte) (h head, err error) {
 		switch string(key) {
 		case "id":
 			h.id = string(value)
+		case "source":
+			h.connection = string(value[bytes.LastIndexByte(value, '/')+1:])
 		case "type":
 			h.typ = string(value)
 		case "subject":
@@ -361,8 +367,8 @@ func readHead(line []byte) (h head, err error) {
 		}
 		at, c = rawjson.NextToken(line, next)
 	}
-	if h.id == "" || h.typ == "" {
-		return h, errors.New("a record has no id or no type: the sink needs a format that has them")
+	if h.id == "" || h.connection == "" || h.typ == "" {
+		return h, errors.New("a record has no id, no source or no type: the sink needs a format that has them")
 	}
 	return h, nil
 }

@@ -224,7 +224,7 @@ func TestNATSKeepsOrder(t *testing.T) {
 // TestNATSLines: a message has the lines of one connection up to 64 KiB, and a longer line is one of its own.
 func TestNATSLines(t *testing.T) {
 	f := &fakeStream{}
-	long := `{"id":"0","type":"phoenix.backend.a.b","data":"` + strings.Repeat("x", 70<<10) + "\"}\n"
+	long := `{"id":"0","source":"/jidoka/phoenix/backend","type":"phoenix.backend.a.b","data":"` + strings.Repeat("x", 70<<10) + "\"}\n"
 	lines := append(append(signals(signal.FormatSignal, "a", 1, 300), long), signals(signal.FormatSignal, "b:c", 301, 310)...)
 	publishAll(t, router.NATSOptions{Publisher: f, Lines: true}, lines...)
 	if got, want := strings.Join(dataOf(f.stored), ""), strings.Join(lines, ""); got != want {
@@ -247,7 +247,7 @@ func TestNATSLines(t *testing.T) {
 // TestNATSTooLarge: a record that no server takes is lost, and the rest goes on. A message of lines is made smaller.
 func TestNATSTooLarge(t *testing.T) {
 	lines := signals(signal.FormatSignal, "a", 1, 40)
-	lines[7] = `{"id":"8","type":"phoenix.backend.a.b","data":"` + strings.Repeat("x", 5000) + "\"}\n"
+	lines[7] = `{"id":"8","source":"/jidoka/phoenix/backend","type":"phoenix.backend.a.b","data":"` + strings.Repeat("x", 5000) + "\"}\n"
 	for _, o := range []router.NATSOptions{{}, {Lines: true}} {
 		f := &fakeStream{max: 4000}
 		o.Publisher = f
@@ -279,5 +279,32 @@ func TestNATSOutage(t *testing.T) {
 	}
 	if !strings.Contains(logged, "messages are acknowledged again") {
 		t.Errorf("the log does not tell of the end:\n%s", logged)
+	}
+}
+
+// TestNATSOnLoss: what a sink of on_loss is told has no origin; the subject has the connection that the signal names.
+func TestNATSOnLoss(t *testing.T) {
+	for _, lines := range []bool{false, true} {
+		f := &fakeStream{}
+		q := router.NewQueue(1<<30, router.DropOldest, nil)
+		c := q.Chunk()
+		for i, connection := range []string{"a", "b"} {
+			e := signal.NewEncoder(signal.FormatSignal, connection)
+			c.Commit(e.AppendDropped(c.Buffer(), signal.Dropped{Count: 1, Policy: "drop-oldest", FirstSeq: 7, LastSeq: 7, Sink: "hook"}, time.Unix(1000, 0)), uint64(i))
+		}
+		if err := q.Put(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		q.CloseInput(nil)
+		if err := router.NewNATSDrain(router.NATSOptions{Publisher: f, Window: 4, Lines: lines}).Run(t.Context(), q); err != nil {
+			t.Fatal(err)
+		}
+		var subjects []string
+		for _, m := range f.stored {
+			subjects = append(subjects, m.Subject)
+		}
+		if want := []string{"jido.protocol.phoenix.a", "jido.protocol.phoenix.b"}; !slices.Equal(subjects, want) {
+			t.Errorf("lines %v: subjects %q, want %q", lines, subjects, want)
+		}
 	}
 }
