@@ -66,7 +66,8 @@ func (p *Publisher) SetEpoch(epoch uint64) {
 }
 
 // Guard has a function asked right before signals are handed over to sinks and subscriptions, a batch at a time. When it returns false
-// they are dropped, and neither counted nor announced: another process sends them, or says that they are missing.
+// they are dropped, and neither counted nor announced: another process sends them, or says that they are missing. It is called on other
+// goroutines, too: for signals that wait for a slow Where.
 func (p *Publisher) Guard(mayPass func() bool) { p.guard = mayPass }
 
 // An encoding is the line of the current event in one format.
@@ -146,7 +147,7 @@ func (p *Publisher) checkLater(d *decision, ev *phoenix.Event) {
 				queue: o.target.input(), origin: o.origin, given: given[o], line: p.appendLine(nil, o.target.Format(), ev),
 			})
 		}
-		j.progress = p.progress
+		j.progress, j.guard = p.progress, p.guard
 		c.rule.late.add(c.rule, j, p.router.log)
 	}
 }
@@ -532,6 +533,7 @@ type job struct {
 	seq        uint64
 	to         []delivery
 	progress   *Progress // holds the signal as long as it waits here
+	guard      func() bool
 }
 
 // A lineSignal is a Signal of which there is the text alone.
@@ -617,6 +619,9 @@ func (l *lane) work(r *rule, log *slog.Logger) {
 }
 
 func (j *job) deliver() {
+	if j.guard != nil && !j.guard() {
+		return
+	}
 	for _, d := range j.to {
 		if !d.given.Swap(true) {
 			c := d.queue.ChunkOf(d.origin)

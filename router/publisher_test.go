@@ -472,3 +472,38 @@ func TestGuard(t *testing.T) {
 		t.Errorf("%d count as lost", lost)
 	}
 }
+
+// What waits for a slow Where when the guard begins to say no is kept back, too.
+func TestGuardOfSlowWhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out recorder
+		var mayNotPass atomic.Bool
+		r := New(nil)
+		where := func(ctx context.Context, s Signal) (bool, error) {
+			if strings.HasSuffix(string(s.Text()), `"seq":1}}`) {
+				return overrun(ctx, s)
+			}
+			time.Sleep(10 * time.Millisecond)
+			return true, nil
+		}
+		apply(t, r, []*Sink{roomySink("out", &out)}, []Route{{Filter: Filter{Where: where}, To: []string{"out"}}})
+		p := r.Publisher("backend")
+		p.Guard(func() bool { return !mayNotPass.Load() })
+		p.SetEpoch(7)
+		for seq := range uint64(4) {
+			p.Publish(tick(seq + 1))
+		}
+		p.Flush()
+		time.Sleep(15 * time.Millisecond)
+		mayNotPass.Store(true)
+		time.Sleep(time.Minute)
+		stats := r.Stats()
+		shutdown(t, r)
+		if got := out.of("backend"); !slices.Equal(got, []uint64{2}) {
+			t.Errorf("the sink got %v, want 2 alone", got)
+		}
+		if _, lost := stats[0].Sum(); lost != 0 {
+			t.Errorf("%d count as lost", lost)
+		}
+	})
+}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"phx/cmd/config"
@@ -246,7 +247,7 @@ func (c *connection) missedSince() time.Time {
 // A turn is what a run of a connection may send under its lease; nil without leases.
 type turn struct {
 	grant *lease.Grant
-	said  bool // that it is over
+	said  atomic.Bool // that it is over
 }
 
 // turnOf returns the turn of a run that begins.
@@ -265,8 +266,8 @@ func (t *turn) epoch() uint64 {
 	return t.grant.Epoch()
 }
 
-// holds reports whether something may be sent.
-func (t *turn) holds() bool { return t == nil || t.grant != nil && !t.said && t.grant.Holds() }
+// holds reports whether something may be sent. Any goroutine may ask.
+func (t *turn) holds() bool { return t == nil || t.grant != nil && !t.said.Load() && t.grant.Holds() }
 
 // mayEnd reports whether there is time to say that it is over.
 func (t *turn) mayEnd() bool { return t.grant != nil && t.grant.MayEnd() }

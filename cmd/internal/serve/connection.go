@@ -195,13 +195,13 @@ func (b *Bridge) send(c *connection, t *turn, p *router.Publisher, ev *phoenix.E
 	}
 	p.Flush() // which drops what waits
 	d, ended := ev.Detail.(*phoenix.Disconnected)
-	if !ended || t.said || d.Reason != phoenix.ReasonLeaseLost {
+	if !ended || t.said.Load() || d.Reason != phoenix.ReasonLeaseLost {
 		return false
 	}
 	p.Guard(t.mayEnd)
 	p.Publish(ev)
 	p.Flush()
-	t.said = true
+	t.said.Store(true)
 	p.Guard(t.holds)
 	b.note(c, ev)
 	return false
