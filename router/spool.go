@@ -183,7 +183,7 @@ func (d *SpoolDrain) Reopen() {
 }
 
 // A spoolOrigin is where records come from that a spool has given to the drain behind it. The records of a connection have a new one
-// when their numbers begin anew, so that a number tells which record it is.
+// when their numbers begin anew, so that a number tells which record it is, and when the sink has forgotten the connection.
 type spoolOrigin struct {
 	*Origin
 	d      *SpoolDrain
@@ -243,13 +243,13 @@ func (o *spoolOrigin) settle(seq uint64) {
 
 // origin returns the origin of a record that is about to be given to the drain behind.
 func (d *SpoolDrain) origin(connection string, seq uint64) *spoolOrigin {
-	o := d.origins[connection]
-	if n := 0; o != nil {
-		if n = len(o.list); n == 0 || o.list[n-1].seq < seq {
+	o, counts := d.origins[connection], d.outer(connection)
+	if o != nil && o.counts == counts { // else it was forgotten, and has come back
+		if n := len(o.list); n == 0 || o.list[n-1].seq < seq {
 			return o
 		}
 	}
-	o = &spoolOrigin{Origin: NewOrigin(connection), d: d, counts: d.outer(connection)}
+	o = &spoolOrigin{Origin: NewOrigin(connection), d: d, counts: counts}
 	o.Origin.spooled = o
 	d.origins[connection] = o
 	return o

@@ -31,7 +31,7 @@ import (
 //	         the line
 //
 // bbolt writes nothing in place, and has checksums of its two first pages only. So the pages are looked at before it opens the file
-// (spool_check.go): what is damaged is refused, and never followed.
+// ([checkSpoolFile]): what is damaged is refused, and never followed.
 var (
 	spoolFormatBucket = []byte("phx spool")
 	spoolFormatKey    = []byte("format")

@@ -398,3 +398,20 @@ func TestSpoolFormat(t *testing.T) {
 		t.Errorf("a later format was opened: %v", err)
 	}
 }
+
+// TestSpoolForget: a connection that comes back under its name after it was forgotten is counted anew.
+func TestSpoolForget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := startSpooled(t, filepath.Join(t.TempDir(), "hook.spool"), up, nil)
+		for range 2 {
+			s.publish("a", 1, 3)
+			synctest.Wait()
+			stats := s.Stats()[0]
+			if delivered, _ := stats.Sum(); delivered != 3 {
+				t.Errorf("%d are delivered, want 3", delivered)
+			}
+			s.Forget("a")
+		}
+		s.stop()
+	})
+}
