@@ -103,7 +103,7 @@ type SpoolStats struct {
 	InMemory int
 	// Oldest is when the first of them came; zero if there is none.
 	Oldest time.Time
-	// Fault is why the file cannot be written; nil: it can.
+	// Fault is why the file cannot be written or read; nil: it can.
 	Fault error
 	// Over is why the drain behind has ended; nil: it has not.
 	Over error
@@ -378,9 +378,12 @@ func (d *SpoolDrain) untilNext(now time.Time) time.Duration {
 			delay = min(delay, max(at.Sub(now), 0))
 		}
 	}
-	if d.inMemory {
+	switch {
+	case d.inMemory:
 		sooner(d.tryAgain)
-	} else if !d.ackedFrom.IsZero() {
+	case d.stats.Fault != nil: // it cannot be read
+		sooner(now.Add(time.Second))
+	case !d.ackedFrom.IsZero():
 		sooner(d.ackedFrom.Add(deleteAfter))
 	}
 	if d.options.Sync == SyncSecond && !d.unsynced.IsZero() {
@@ -640,20 +643,20 @@ func (d *SpoolDrain) feedFromFile() bool {
 		}
 	}
 	d.out.putKept(c)
+	before := d.stats.Fault
 	d.mu.Lock()
 	d.nextAt = nextAt
-	d.mu.Unlock()
-	if err != nil {
-		d.mu.Lock()
-		first := d.stats.Fault == nil
+	if err != nil || !d.inMemory {
 		d.stats.Fault = err
-		d.mu.Unlock()
-		if first {
-			d.log.Error("the spool cannot be read; what is in there stays there", "error", err)
-		}
-		return false
 	}
-	return d.fed > from
+	d.mu.Unlock()
+	switch {
+	case err != nil && before == nil:
+		d.log.Error("the spool cannot be read; what is in there stays there, and is tried again each second", "error", err)
+	case err == nil && before != nil && !d.inMemory:
+		d.log.Info("the spool can be read again")
+	}
+	return err == nil && d.fed > from
 }
 
 // A keyedLoss is a loss in the file.

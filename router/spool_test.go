@@ -415,3 +415,36 @@ func TestSpoolForget(t *testing.T) {
 		s.stop()
 	})
 }
+
+// TestSpoolUnreadable: a fault of reading is over with the first reading that succeeds.
+func TestSpoolUnreadable(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "hook.spool")
+	makeSpool(t, path, 3, 0)
+	var book logBook
+	d := NewSpoolDrain(SpoolOptions{Path: path, Sync: SyncNever, Logger: book.logger()})
+	if err := d.Open(); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.file.close(); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if d.feedFromFile() || d.Spooled().Fault == nil || d.untilNext(time.Now()) > time.Second {
+			t.Errorf("fault %v, next after %v", d.Spooled().Fault, d.untilNext(time.Now()))
+		}
+	}
+	if err := d.openFile(); err != nil {
+		t.Fatal(err)
+	}
+	defer d.file.close()
+	if !d.feedFromFile() || d.Spooled().Fault != nil {
+		t.Errorf("fault %v", d.Spooled().Fault)
+	}
+	if n, _ := d.out.Len(); n != 3 {
+		t.Errorf("%d records went out, want 3", n)
+	}
+	wantContainsLog(t, &book, "the spool cannot be read;", "the spool can be read again")
+	if n := strings.Count(book.String(), "cannot be read"); n != 1 {
+		t.Errorf("%d lines say so, want 1", n)
+	}
+}
