@@ -1,20 +1,13 @@
 package phoenix
 
 import (
-	"context"
-	"encoding/json"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strconv"
 	"strings"
-	"sync"
 	"testing"
-	"time"
+
+	"phx/cmd/phxtest/mutation"
 )
 
-// A mutant is a bug in one line of the machine or the dealer. from must occur exactly once in its file, so that a mutant cannot rot
-// unnoticed when the code changes.
+// A mutant is a [mutation.Mutant] of the machine or the dealer.
 type mutant struct {
 	name, file, from, to string
 }
@@ -193,117 +186,26 @@ var mutants = []mutant{
 // mutantSeeds are enough for the rarest mutant, several times over.
 const mutantSeeds = "300"
 
-// TestModelCatchesMutants runs the model test against copies of the machine that have a bug each: it has to fail for
-// every one, and to pass for the machine as it is.
+// TestModelCatchesMutants runs the model tests on copies of the machine and of the dealer that have a bug each.
 func TestModelCatchesMutants(t *testing.T) {
-	if testing.Short() {
-		t.Skip("the mutants are compiled one by one, which takes half a minute")
+	var all []mutation.Mutant
+	for _, m := range mutants {
+		all = append(all, mutation.Mutant{Name: m.name, File: m.file, From: m.from, To: m.to})
 	}
-	goTool, err := exec.LookPath("go")
-	if err != nil {
-		t.Skip("there is no go tool to compile the mutants with")
-	}
-	m := mutation{goTool: goTool, slots: make(chan struct{}, 2)}
-	if out, err := m.run(t, mutant{}); err != nil {
-		t.Fatalf("the model test fails without a mutation: %v\n%s", err, out)
-	}
-	var wait sync.WaitGroup
-	for _, bug := range mutants {
-		wait.Go(func() {
-			out, err := m.run(t, bug)
-			switch _, failure, found := strings.Cut(out, "--- FAIL: TestModel"); {
-			case err == nil:
-				t.Errorf("not caught: %s", bug.name)
-			case !found:
-				t.Errorf("%s: not a failure of the model test: %v\n%s", bug.name, err, out)
-			default:
-				verdict, _, _ := strings.Cut(strings.TrimSpace(failure[strings.Index(failure, "\n")+1:]), "\n")
-				t.Logf("%s: caught: %s", bug.name, verdict)
+	mutation.Check(t, mutation.Tests{
+		Pattern: func(file string) string {
+			switch file {
+			case "":
+				return "^TestModel(Dealer)?$"
+			case "dealer.go":
+				return "^TestModelDealer$"
 			}
-		})
-	}
-	wait.Wait()
-}
-
-// A mutation runs the model test with files of the package replaced by the go tool's overlay.
-type mutation struct {
-	goTool string
-	// slots bounds the runs at once.
-	slots chan struct{}
-}
-
-func (m *mutation) run(t *testing.T, bug mutant) (out string, err error) {
-	m.slots <- struct{}{}
-	defer func() { <-m.slots }()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
-	overlay, err := writeOverlay(t.TempDir(), bug)
-	if err != nil {
-		return "", err
-	}
-	run := "^TestModel(Dealer)?$"
-	switch bug.file {
-	case "":
-	case "dealer.go":
-		run = "^TestModelDealer$"
-	default:
-		run = "^TestModel$"
-	}
-	cmd := exec.CommandContext(ctx, m.goTool, "test", "-overlay="+overlay, "-vet=off", "-ldflags=-w", "-run="+run, ".", "-model.seeds="+mutantSeeds)
-	combined, err := cmd.CombinedOutput()
-	return string(combined), err
-}
-
-// writeOverlay writes the overlay of a mutant: its changed file, and no test files but those of the model test and the one
-// that it takes frames from, which keeps the compile short.
-func writeOverlay(dir string, bug mutant) (file string, err error) {
-	replace := map[string]string{}
-	tests, err := filepath.Glob("*_test.go")
-	if err != nil {
-		return "", err
-	}
-	here, err := filepath.Abs(".")
-	if err != nil {
-		return "", err
-	}
-	for _, test := range tests {
-		if !strings.HasPrefix(test, "model_") && test != "codec_model_test.go" {
-			replace[filepath.Join(here, test)] = ""
-		}
-	}
-	if bug.file != "" {
-		mutated := filepath.Join(dir, bug.file)
-		if err := mutate(bug, mutated); err != nil {
-			return "", err
-		}
-		replace[filepath.Join(here, bug.file)] = mutated
-	}
-	data, err := json.Marshal(map[string]any{"Replace": replace})
-	if err != nil {
-		return "", err
-	}
-	file = filepath.Join(dir, "overlay.json")
-	return file, os.WriteFile(file, data, 0o600)
-}
-
-// mutate writes the file of bug with its bug to path.
-func mutate(bug mutant, path string) error {
-	source, err := os.ReadFile(bug.file)
-	if err != nil {
-		return err
-	}
-	if n := strings.Count(string(source), bug.from); n != 1 {
-		return &rottenMutant{bug, n}
-	}
-	return os.WriteFile(path, []byte(strings.Replace(string(source), bug.from, bug.to, 1)), 0o600)
-}
-
-// A rottenMutant is one whose line has changed.
-type rottenMutant struct {
-	mutant
-	found int
-}
-
-func (e *rottenMutant) Error() string {
-	return "its line is found " + strconv.Itoa(e.found) + " times in " + e.file + ": " + e.from
+			return "^TestModel$"
+		},
+		// The model takes frames from the test of the codec.
+		Needs: func(file string) bool {
+			return strings.HasPrefix(file, "model_") && file != "model_mutants_test.go" || file == "codec_model_test.go"
+		},
+		Args: []string{"-model.seeds=" + mutantSeeds},
+	}, all)
 }

@@ -1,19 +1,12 @@
 package lease
 
 import (
-	"context"
-	"encoding/json"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
-	"sync"
 	"testing"
-	"time"
+
+	"phx/cmd/phxtest/mutation"
 )
 
-// A mutant is a bug in one line of the core. from must occur exactly once in core.go, so that a mutant cannot rot unnoticed when the
-// code changes.
+// A mutant is a [mutation.Mutant] of the core.
 type mutant struct{ name, from, to string }
 
 var mutants = []mutant{
@@ -40,85 +33,18 @@ var mutants = []mutant{
 	{"what goes on without the store keeps its epoch", "case ours:\n\t\t\tc.grant(now, l, l.known.Revision)\n", "case ours:\n\t\t\tl.orphan = false\n"},
 }
 
-// mutantSeeds are enough for the rarest mutant, several times over.
+// mutantSeeds are enough for the rarest mutant.
 const mutantSeeds = "1500"
 
-// TestModelCatchesMutants runs the model test against copies of the core that have a bug each: it has to fail for every one, and to
-// pass for the core as it is.
+// TestModelCatchesMutants runs the model test on copies of the core that have a bug each.
 func TestModelCatchesMutants(t *testing.T) {
-	if testing.Short() {
-		t.Skip("the mutants are compiled one by one, which takes half a minute")
+	var all []mutation.Mutant
+	for _, m := range mutants {
+		all = append(all, mutation.Mutant{Name: m.name, File: "core.go", From: m.from, To: m.to})
 	}
-	goTool, err := exec.LookPath("go")
-	if err != nil {
-		t.Skip("there is no go tool to compile the mutants with")
-	}
-	m := mutation{goTool: goTool, slots: make(chan struct{}, 2)}
-	var wait sync.WaitGroup
-	for _, bug := range mutants {
-		wait.Go(func() {
-			out, err := m.run(t, bug)
-			switch _, failure, found := strings.Cut(out, "--- FAIL: TestModel "); {
-			case err == nil:
-				t.Errorf("not caught: %s", bug.name)
-			case !found:
-				t.Errorf("%s: not a failure of the model test: %v\n%s", bug.name, err, out)
-			default:
-				verdict, _, _ := strings.Cut(strings.TrimSpace(failure[strings.Index(failure, "\n")+1:]), "\n")
-				t.Logf("%s: caught: %s", bug.name, verdict)
-			}
-		})
-	}
-	wait.Wait()
-}
-
-// A mutation runs the model test with the core replaced by the go tool's overlay.
-type mutation struct {
-	goTool string
-	// slots bounds the runs at once.
-	slots chan struct{}
-}
-
-func (m *mutation) run(t *testing.T, bug mutant) (out string, err error) {
-	m.slots <- struct{}{}
-	defer func() { <-m.slots }()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
-	overlay := writeOverlay(t, bug)
-	cmd := exec.CommandContext(ctx, m.goTool, "test", "-overlay="+overlay, "-vet=off", "-ldflags=-w", "-run=^TestModel$", ".", "-model.seeds="+mutantSeeds)
-	combined, err := cmd.CombinedOutput()
-	return string(combined), err
-}
-
-// writeOverlay writes the overlay of a mutant: its core, and no test files but that of the model, which keeps the compile short.
-func writeOverlay(t *testing.T, bug mutant) string {
-	dir, replace := t.TempDir(), map[string]string{}
-	source, err := os.ReadFile("core.go")
-	if err != nil {
-		t.Error(err)
-	}
-	if n := strings.Count(string(source), bug.from); n != 1 {
-		t.Errorf("the line of %q is found %d times: %s", bug.name, n, bug.from)
-	}
-	mutated := filepath.Join(dir, "core.go")
-	if err := os.WriteFile(mutated, []byte(strings.Replace(string(source), bug.from, bug.to, 1)), 0o600); err != nil {
-		t.Error(err)
-	}
-	here, err := filepath.Abs(".")
-	if err != nil {
-		t.Error(err)
-	}
-	replace[filepath.Join(here, "core.go")] = mutated
-	tests, _ := filepath.Glob("*_test.go") // the pattern is right
-	for _, test := range tests {
-		if test != "model_test.go" {
-			replace[filepath.Join(here, test)] = ""
-		}
-	}
-	data, _ := json.Marshal(map[string]any{"Replace": replace}) // strings
-	file := filepath.Join(dir, "overlay.json")
-	if err := os.WriteFile(file, data, 0o600); err != nil {
-		t.Error(err)
-	}
-	return file
+	mutation.Check(t, mutation.Tests{
+		Pattern: func(string) string { return "^TestModel$" },
+		Needs:   func(file string) bool { return file == "model_test.go" },
+		Args:    []string{"-model.seeds=" + mutantSeeds},
+	}, all)
 }
