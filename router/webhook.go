@@ -572,65 +572,28 @@ func newEventRequest(line []byte, binary bool) (*eventRequest, error) {
 	line = bytes.Clone(line)
 	e := &eventRequest{header: http.Header{}}
 	if !binary {
-		e.body = line
+		h, _ := readHead(line) // only the id is asked for, and a record without one has none to sign
+		e.id, e.body = h.id, line
 		e.header.Set("Content-Type", "application/cloudevents+json; charset=utf-8")
+		return e, nil
 	}
-	var fault error
-	end, err := rawjson.ReadObject(line, 0, func(key, value []byte) {
-		name, text := string(key), attribute(value)
+	err := readAttributes(line, func(name, text string) {
 		if name == "id" {
 			e.id = text
 		}
-		switch {
-		case !binary:
-		case name == "data":
-			e.body = value
-		case name == "datacontenttype":
+		if name == "datacontenttype" {
 			e.header.Set("Content-Type", text)
-		case text == "":
-			fault = fmt.Errorf("%q is no attribute of a CloudEvent: %s", name, formatAdvice)
-		default:
+		} else {
 			e.header.Set("ce-"+name, escapeHeader(text))
 		}
-	})
-	if err == nil {
-		err = rawjson.CheckEnd(line, end)
-	}
+	}, func(data []byte) { e.body = data })
 	if err != nil {
-		return nil, fmt.Errorf("a record is not a JSON object: %s", formatAdvice)
+		return nil, fmt.Errorf("%w: %s", err, formatAdvice)
 	}
-	return e, fault
+	return e, nil
 }
 
 const formatAdvice = "the sink of a webhook needs the format cloudevents"
-
-// attribute returns a JSON string, number or boolean as text, and nothing for an object or array.
-func attribute(value []byte) string {
-	switch value[0] {
-	case '"':
-		text, _, _ := rawjson.ReadString(value, 0)
-		return string(text)
-	case '{', '[':
-		return ""
-	}
-	return string(value)
-}
-
-// escapeHeader returns an attribute as the value of a header: printable ASCII but for the space,
-// '"' and '%' is as it is, all else is percent-encoded (HTTP Protocol Binding for CloudEvents
-// 1.0.2, section 3.1.3.2).
-func escapeHeader(value string) string {
-	plain := func(c byte) bool { return '!' <= c && c <= '~' && c != '"' && c != '%' }
-	var escaped strings.Builder
-	for _, c := range []byte(value) {
-		if plain(c) {
-			escaped.WriteByte(c)
-		} else {
-			fmt.Fprintf(&escaped, "%%%02X", c)
-		}
-	}
-	return escaped.String()
-}
 
 // signingKey returns the key that a secret stands for.
 func signingKey(secret []byte) ([]byte, error) {
