@@ -63,8 +63,10 @@ func TestFlagMutants(t *testing.T) {
 		}
 	}
 	binary, scripts := filepath.Join(dir, "phx"), filepath.Join(dir, "scripts.test")
-	for _, args := range [][]string{{"build", "-overlay", filepath.Join(dir, "overlay.json"), "-o", binary, "phx"}, {"test", "-c", "-o", scripts, "phx"}} {
-		if output, err := exec.Command("go", args...).CombinedOutput(); err != nil {
+	for _, args := range [][]string{{"build", "-overlay", filepath.Join(dir, "overlay.json"), "-o", binary, "."}, {"test", "-c", "-o", scripts, "."}} {
+		build := exec.Command("go", args...)
+		build.Dir = ".."
+		if output, err := build.CombinedOutput(); err != nil {
 			t.Fatalf("go %s: %v\n%s", args[0], err, output)
 		}
 	}
