@@ -177,8 +177,10 @@ func refused(resp *http.Response, now time.Time) *LinkError {
 		e.Err = handshakeError(resp.Header)
 		return e
 	}
-	body, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10)) // what came before an error is all there is
-	e.Body = string(body)
+	if from, err := body(resp); err == nil {
+		text, _ := io.ReadAll(io.LimitReader(from, 4<<10)) // what came before an error is all there is
+		e.Body = string(text)
+	}
 	e.RetryAfter, _ = ParseRetryAfter(resp.Header, now)
 	if u, err := url.Parse(resp.Header.Get("Location")); err == nil && u.Path+u.Host != "" {
 		u.RawQuery, u.User, u.Fragment = "", nil, ""

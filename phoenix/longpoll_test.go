@@ -2,6 +2,7 @@ package phoenix_test
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"fmt"
 	"io"
@@ -232,7 +233,14 @@ func TestLongPollBadAnswers(t *testing.T) {
 		want   string
 	}{
 		"binary":  {status(500, "oops"), "disconnected closed_by_remote"},
-		"gateway": {status(502, "bad gateway"), "disconnected closed_by_remote"},
+		"gateway": {status(502, "bad gateway"), "disconnected closed_by_remote 502: HTTP status 502: bad gateway"},
+		"gateway, compressed": {func(w http.ResponseWriter) {
+			w.Header().Set("Content-Encoding", "gzip")
+			w.WriteHeader(502)
+			z := gzip.NewWriter(w)
+			_, _ = io.WriteString(z, "bad gateway")
+			_ = z.Close()
+		}, "disconnected closed_by_remote 502: HTTP status 502: bad gateway"},
 		"gone":    {status(200, `{"status":410,"token":"new","messages":[]}`), "disconnected closed_by_remote"},
 		"refused": {status(200, `{"status":403}`), "disconnected closed_by_remote"},
 		"other":   {status(200, `{"status":418}`), "disconnected protocol_error"},
@@ -264,7 +272,11 @@ func TestLongPollBadAnswers(t *testing.T) {
 			go func() { _ = conn.Serve(context.Background()) }()
 			var lines []string
 			for e := range events.All(t.Context()) {
-				lines = append(lines, tell(e))
+				line := tell(e)
+				if d, ok := e.Detail.(*phoenix.Disconnected); ok {
+					line += ": " + d.Text
+				}
+				lines = append(lines, line)
 				if j, ok := e.Detail.(*phoenix.Joined); ok && !j.Rejoin {
 					bad.Store(true)
 					srv.Broadcast("room:1", "wakes", nil) // the poll that is under way
