@@ -83,9 +83,7 @@ func (c *Client) Connections(ctx context.Context) ([]json.RawMessage, error) {
 	if err != nil {
 		return nil, err
 	}
-	var list struct {
-		Connections []json.RawMessage `json:"connections"`
-	}
+	var list connectionTexts
 	if err := json.Unmarshal(text, &list); err != nil {
 		return nil, c.strange(err)
 	}

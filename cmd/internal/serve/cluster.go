@@ -65,6 +65,7 @@ func (b *Bridge) configure(p *plan) {
 		all = append(all, []string{c.name, c.fingerprint})
 	}
 	b.cluster.keeper.Configure(names, option.Hash(all)[:16])
+	b.noteRemote() // one that was added by hand may be a leased one now
 }
 
 // leaves gives up the session, when nothing runs any more.
@@ -123,6 +124,7 @@ func (b *Bridge) granted(g *lease.Grant) {
 	if again {
 		return
 	}
+	b.noteRemote()
 	go func() {
 		t.turn.Lock()
 		defer t.turn.Unlock()
@@ -148,6 +150,7 @@ func (b *Bridge) revoked(g *lease.Grant, lost bool) {
 	t.mu.Lock()
 	t.grant = nil
 	t.mu.Unlock()
+	b.noteRemote()
 	go func() {
 		t.turn.Lock()
 		defer t.turn.Unlock()

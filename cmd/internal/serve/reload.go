@@ -179,9 +179,7 @@ func (b *Bridge) add(p planned) error {
 		return errors.Join(err, c.closeCursors())
 	}
 	b.connections[p.name] = c
-	if b.remote != nil {
-		b.remote.note()
-	}
+	b.remote.note()
 	return nil
 }
 
@@ -222,9 +220,7 @@ func (b *Bridge) forget(name string) {
 		}
 	}
 	delete(b.connections, name)
-	if b.remote != nil {
-		b.remote.note()
-	}
+	b.remote.note()
 	b.Metrics.Forget(name)
 	b.router.Forget(name)
 }

@@ -27,7 +27,7 @@ import (
 // Some calls of the control API also go over NATS, by requests that the same handlers answer. With the subject phx.push:
 //
 //	phx.push.NAME  is POST /v1/connections/NAME/push: the body is the request, the answer the reply. One of the serve processes that run
-//	               the connection answers.
+//	               the connection answers; with leases, the one that has its lease.
 //	phx.push       is GET /v1/connections, or what the header Phx-Call says: /v1/signals with its query. Every serve process answers.
 //
 // A reply has the headers Phx-Status, the HTTP status, and Phx-Error, as over HTTP. With the header Phx-Signs a call that takes long has
@@ -79,8 +79,18 @@ func (b *Bridge) remoteBy(p *plan) {
 	}
 }
 
-// note lets the remote know that there may be other connections or subjects.
+// noteRemote is [remote.note] for who does not hold mu.
+func (b *Bridge) noteRemote() {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	b.remote.note()
+}
+
+// note lets the remote know that there may be other connections or subjects. The nil remote ignores it.
 func (r *remote) note() {
+	if r == nil {
+		return
+	}
 	select {
 	case r.changed <- struct{}{}:
 	default:
@@ -94,8 +104,10 @@ func (b *Bridge) remoteSubjects() map[string]string {
 	subjects := map[string]string{}
 	for _, source := range b.subjects {
 		subjects[source] = ""
-		for name := range b.connections {
-			subjects[source+"."+name] = "phx"
+		for name, c := range b.connections {
+			if !b.leased(c) || c.tenure.current() != nil { // else the instance that runs it answers
+				subjects[source+"."+name] = "phx"
+			}
 		}
 	}
 	return subjects
@@ -437,14 +449,7 @@ func (c *remoteReplies) responseOf(all []*nats.Msg) *http.Response {
 	status, _ := strconv.Atoi(all[0].Header.Get(statusHeader))
 	body := all[0].Data
 	if len(all) > 1 {
-		var merged connectionTexts
-		for _, m := range all {
-			var one connectionTexts
-			if json.Unmarshal(m.Data, &one) == nil {
-				merged.Connections = append(merged.Connections, one.Connections...)
-			}
-		}
-		body, _ = json.Marshal(merged) // texts of JSON that was parsed
+		body = mergeConnections(all)
 	}
 	response := &http.Response{StatusCode: cmp.Or(status, http.StatusBadGateway), Header: http.Header{}, Body: io.NopCloser(bytes.NewReader(body))}
 	if text := all[0].Header.Get(errorHeader); text != "" {
@@ -453,9 +458,41 @@ func (c *remoteReplies) responseOf(all []*nats.Msg) *http.Response {
 	return response
 }
 
+// mergeConnections makes one list of connections of several. Instances that share connections by leases list all of them each; of these it
+// has each once, as the instance that runs it says.
+func mergeConnections(all []*nats.Msg) []byte {
+	var merged connectionTexts
+	shared := map[string]int{} // where a connection is in merged
+	for _, m := range all {
+		var one connectionTexts
+		if json.Unmarshal(m.Data, &one) != nil {
+			continue
+		}
+		self := slices.IndexFunc(one.Instances, func(i Instance) bool { return i.Self })
+		for _, text := range one.Connections {
+			var c struct{ Name, Instance string }
+			if len(one.Instances) == 0 || json.Unmarshal(text, &c) != nil {
+				merged.Connections = append(merged.Connections, text)
+				continue
+			}
+			at, listed := shared[c.Name]
+			switch {
+			case !listed:
+				shared[c.Name] = len(merged.Connections)
+				merged.Connections = append(merged.Connections, text)
+			case self >= 0 && c.Instance == one.Instances[self].Instance:
+				merged.Connections[at] = text
+			}
+		}
+	}
+	body, _ := json.Marshal(merged) // texts of JSON that was parsed
+	return body
+}
+
 // connectionTexts is the answer to GET /v1/connections, the connections as they came.
 type connectionTexts struct {
 	Connections []json.RawMessage `json:"connections"`
+	Instances   []Instance        `json:"instances,omitempty"`
 }
 
 // begin returns the response of a stream whose first messages have come.
