@@ -165,7 +165,15 @@ func (k *Keeper) Close(ctx context.Context) {
 	}
 	k.stop()
 	<-k.ended
-	k.helpers.Wait()
+	idle := make(chan struct{})
+	go func() { // a call of the store may be held up by a dial
+		defer close(idle)
+		k.helpers.Wait()
+	}()
+	select {
+	case <-idle:
+	case <-ctx.Done():
+	}
 }
 
 // post hands an input to the goroutine.

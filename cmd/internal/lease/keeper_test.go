@@ -20,6 +20,8 @@ type memory struct {
 	watchers []func()
 	// away fails everything.
 	away bool
+	// held holds up renewals until it is closed, whatever their contexts say; nil: nothing does.
+	held chan struct{}
 }
 
 func newMemory(ttl time.Duration) *memory {
@@ -59,6 +61,12 @@ func (m *memory) Begin(ctx context.Context, s Session) (uint64, error) {
 }
 
 func (m *memory) Renew(_ context.Context, s Session, revision uint64, over bool) (uint64, error) {
+	m.mu.Lock()
+	held := m.held
+	m.mu.Unlock()
+	if held != nil {
+		<-held
+	}
 	return m.write(func(e Entry) error {
 		if m.view.Sessions[s.ID].Revision != revision {
 			return ErrConflict
@@ -206,5 +214,27 @@ func TestKeeperAway(t *testing.T) {
 			t.Errorf("it has %+v again", again)
 		}
 		a.Close(t.Context())
+	})
+}
+
+// A store whose calls do not return, whatever their contexts say, holds up the end for no longer than its context.
+func TestKeeperEndsBesideStuckStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory(testTTL)
+		a := startProcess(t, m, "a", "x")
+		time.Sleep(testTTL)
+		synctest.Wait()
+		held := make(chan struct{})
+		defer close(held)
+		m.mu.Lock()
+		m.held = held
+		m.mu.Unlock()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		begun := time.Now()
+		a.Close(ctx)
+		if took := time.Since(begun); took != time.Second {
+			t.Errorf("the end took %v", took)
+		}
 	})
 }
