@@ -192,7 +192,7 @@ func TestModelCatchesMutants(t *testing.T) {
 	for _, m := range mutants {
 		all = append(all, mutation.Mutant{Name: m.name, File: m.file, From: m.from, To: m.to})
 	}
-	mutation.Check(t, mutation.Tests{
+	mutation.Check(t, testing.Short(), mutation.Tests{
 		Pattern: func(file string) string {
 			switch file {
 			case "":

@@ -42,7 +42,7 @@ func TestModelCatchesMutants(t *testing.T) {
 	for _, m := range mutants {
 		all = append(all, mutation.Mutant{Name: m.name, File: "core.go", From: m.from, To: m.to})
 	}
-	mutation.Check(t, mutation.Tests{
+	mutation.Check(t, testing.Short(), mutation.Tests{
 		Pattern: func(string) string { return "^TestModel$" },
 		Needs:   func(file string) bool { return file == "model_test.go" },
 		Args:    []string{"-model.seeds=" + mutantSeeds},

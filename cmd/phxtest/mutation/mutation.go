@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"testing"
 	"time"
 )
 
@@ -28,14 +27,25 @@ type Tests struct {
 	Args []string
 }
 
+// A T is the part of testing.T that is used here. Only tests import that package.
+type T interface {
+	Helper()
+	Context() context.Context
+	TempDir() string
+	Logf(format string, args ...any)
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any)
+	Skip(args ...any)
+}
+
 // patience bounds the run of a mutant.
 const patience = 5 * time.Minute
 
 // Check runs the tests on each mutant, two at a time, from the directory of their package: they have to fail for every one, and to pass
-// for the package as it is. With -short, and without a go tool, it skips the test.
-func Check(t *testing.T, tests Tests, mutants []Mutant) {
+// for the package as it is. If short is true, or if there is no go tool, it skips the test.
+func Check(t T, short bool, tests Tests, mutants []Mutant) {
 	t.Helper()
-	if testing.Short() {
+	if short {
 		t.Skip("the mutants are compiled one by one, which takes half a minute")
 	}
 	goTool, err := exec.LookPath("go")
@@ -66,7 +76,7 @@ func Check(t *testing.T, tests Tests, mutants []Mutant) {
 	wait.Wait()
 }
 
-func (tests *Tests) run(t *testing.T, goTool string, bug Mutant) (out string, err error) {
+func (tests *Tests) run(t T, goTool string, bug Mutant) (out string, err error) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	overlay, err := tests.writeOverlay(t.TempDir(), bug)
