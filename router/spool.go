@@ -35,9 +35,10 @@ type SpoolDrain struct {
 
 	// What follows belongs to the goroutine that runs the drain.
 
-	fed       uint64 // the key of the last record that was given to out
-	inMemory  bool   // the file could not be written
-	attempts  int    // to write it, since it could
+	fed       uint64   // the key of the last record that was given to out
+	inMemory  bool     // the file could not be written
+	doubtful  []*Chunk // of q, which are in the file, and perhaps not on the disk
+	attempts  int      // to write it, since it could
 	tryAgain  time.Time
 	unsynced  time.Time // when the first transaction was written that is not on the disk; zero: all are
 	ackedFrom time.Time // when the first record of acked was settled
@@ -397,6 +398,9 @@ func (d *SpoolDrain) collect(q *Queue) {
 	if d.inMemory && time.Now().Before(d.tryAgain) {
 		return
 	}
+	if len(d.doubtful) > 0 && !d.write(q, nil) {
+		return
+	}
 	for {
 		var chunks []*Chunk
 		size := int64(0)
@@ -415,13 +419,7 @@ func (d *SpoolDrain) collect(q *Queue) {
 			return
 		}
 		if !d.write(q, chunks) {
-			for _, c := range slices.Backward(chunks) {
-				q.giveBackEach(c, make([]fate, c.Len()))
-			}
 			return
-		}
-		for _, c := range chunks {
-			q.handOver(c, true)
 		}
 		if size < mostInTransaction {
 			return
@@ -430,7 +428,8 @@ func (d *SpoolDrain) collect(q *Queue) {
 	}
 }
 
-// write appends the records of chunks to the file, deletes what was settled, and makes room. It reports whether it could.
+// write appends the records of chunks to the file, deletes what was settled, and makes room. It reports whether that is certain. What is
+// not in the file waits in the queue again.
 func (d *SpoolDrain) write(q *Queue, chunks []*Chunk) bool {
 	change := &spoolChange{}
 	size := int64(0)
@@ -462,14 +461,24 @@ func (d *SpoolDrain) write(q *Queue, chunks []*Chunk) bool {
 		}
 	}
 	lost, err := d.makeRoom(change, size)
+	done := false
 	if err == nil {
-		err = d.file.commit(change)
+		done, err = d.file.commit(change)
 	}
 	if err != nil {
 		d.failed(err)
+	}
+	if !done {
+		for _, c := range slices.Backward(chunks) {
+			q.giveBackEach(c, make([]fate, c.Len()))
+		}
 		return false
 	}
-	d.works()
+	d.doubtful = append(d.doubtful, chunks...)
+	if err == nil {
+		d.works()
+		d.handOverDoubtful(q, true)
+	}
 	if d.unsynced.IsZero() {
 		d.unsynced = time.Now()
 	}
@@ -491,7 +500,15 @@ func (d *SpoolDrain) write(q *Queue, chunks []*Chunk) bool {
 		l.Origin.dropped(int(l.Count))
 	}
 	q.reportLosses(lost)
-	return true
+	return err == nil
+}
+
+// handOverDoubtful gives back to the queue what the file has. kept: it is certain that it keeps that.
+func (d *SpoolDrain) handOverDoubtful(q *Queue, kept bool) {
+	for _, c := range d.doubtful {
+		q.handOver(c, kept)
+	}
+	d.doubtful = nil
 }
 
 // makeRoom has a change delete the oldest records that are not in hand, so that so many bytes more fit, and puts what is lost in their
@@ -554,7 +571,6 @@ func (d *SpoolDrain) failed(err error) {
 	delay := max(phoenix.DefaultReconnectAfter()(d.attempts), time.Second)
 	d.attempts++
 	d.tryAgain = time.Now().Add(delay)
-	d.file.again()
 	if !d.inMemory {
 		d.inMemory = true
 		d.log.Error("the spool cannot be written; signals stay in memory, in the queue of the sink, until it can", "error", err)
@@ -800,6 +816,7 @@ func (d *SpoolDrain) finish(q *Queue) error {
 	if d.options.Sync == SyncSecond {
 		_ = d.file.sync() // the process ends, and not the machine
 	}
+	d.handOverDoubtful(q, false)
 	d.loseInMemory(q)
 	d.forwardLosses(q)
 	var err error

@@ -37,7 +37,7 @@ func makeSpool(t testing.TB, path string, records, deleted int) {
 		for i := first; i < first+50 && i <= records; i++ {
 			change.append = append(change.append, spoolRecord{kind: spoolSignal, seq: uint64(i), came: 1e18, connection: []byte("backend"), line: spoolLine(i)})
 		}
-		if err := f.commit(change); err != nil {
+		if _, err := f.commit(change); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -45,7 +45,7 @@ func makeSpool(t testing.TB, path string, records, deleted int) {
 	for i := 1; i <= deleted; i++ {
 		change.delete = append(change.delete, uint64(i))
 	}
-	if err := f.commit(change); err != nil {
+	if _, err := f.commit(change); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.close(); err != nil {
@@ -90,7 +90,7 @@ func readSpool(path string) (good, bad int, opened bool, err error) {
 		return good, bad, false, err
 	}
 	// It can be written, too.
-	if err := f.commit(&spoolChange{append: []spoolRecord{{kind: spoolSignal, seq: f.next, connection: []byte("backend"), line: spoolLine(int(f.next))}}}); err != nil {
+	if _, err := f.commit(&spoolChange{append: []spoolRecord{{kind: spoolSignal, seq: f.next, connection: []byte("backend"), line: spoolLine(int(f.next))}}}); err != nil {
 		return good, bad, false, err
 	}
 	return good, bad, true, nil

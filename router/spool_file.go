@@ -257,8 +257,9 @@ type spoolChange struct {
 	bytes   int64
 }
 
-// commit does a change, whole or not at all.
-func (f *spoolFile) commit(change *spoolChange) error {
+// commit does a change, whole or not at all, and reports whether it is done. An error beside that says that a failure of the machine may
+// still undo it, until another commit succeeds.
+func (f *spoolFile) commit(change *spoolChange) (done bool, err error) {
 	f.arena = f.arena[:0]
 	ends := make([]int, 0, len(change.append)+len(change.losses))
 	for i := range change.append {
@@ -269,8 +270,10 @@ func (f *spoolFile) commit(change *spoolChange) error {
 		f.arena = change.losses[i].append(f.arena, change.at[i])
 		ends = append(ends, len(f.arena))
 	}
-	err := guarded(func() error {
+	id := 0
+	err = guarded(func() error {
 		return f.db.Update(func(tx *bbolt.Tx) error {
+			id = tx.ID()
 			b := tx.Bucket(spoolBucket)
 			b.FillPercent = 1 // keys grow
 			var key [8]byte
@@ -297,8 +300,8 @@ func (f *spoolFile) commit(change *spoolChange) error {
 	if cap(f.arena) > 4*mostInTransaction {
 		f.arena = nil
 	}
-	if err != nil {
-		return err
+	if err != nil && !f.has(id) {
+		return false, err
 	}
 	f.next += uint64(len(change.append))
 	f.records -= change.records
@@ -309,7 +312,18 @@ func (f *spoolFile) commit(change *spoolChange) error {
 			f.bytes += change.append[i].size()
 		}
 	}
-	return nil
+	return true, err
+}
+
+// has reports whether the file has a transaction. One whose last page was written, but not brought to the disk, fails and is there.
+func (f *spoolFile) has(id int) (there bool) {
+	err := guarded(func() error {
+		return f.db.View(func(tx *bbolt.Tx) error {
+			there = id > 0 && tx.ID() >= id
+			return nil
+		})
+	})
+	return there && err == nil
 }
 
 // each calls visit for each record from a key on, until it returns false. headOK says that a record whose error is not nil has only
@@ -324,18 +338,6 @@ func (f *spoolFile) each(from uint64, visit func(key uint64, r spoolRecord, size
 				if !visit(key, r, sizeInSpool(v), headOK, err) {
 					return nil
 				}
-			}
-			return nil
-		})
-	})
-}
-
-// again finds out which number is the next one, after a commit of which it is not known what it did.
-func (f *spoolFile) again() {
-	_ = guarded(func() error {
-		return f.db.View(func(tx *bbolt.Tx) error {
-			if k, _ := tx.Bucket(spoolBucket).Cursor().Last(); k != nil {
-				f.next = max(f.next, binary.BigEndian.Uint64(k)+1)
 			}
 			return nil
 		})

@@ -124,11 +124,15 @@ func startSpooled(t *testing.T, path string, receive func(string) error, change 
 func (s *spooled) publish(connection string, from, to int) {
 	p := s.Publisher(connection)
 	for i := from; i <= to; i++ {
-		p.Publish(&phoenix.Event{
-			Topic: "room:a", Name: "tick", Payload: phoenix.JSON(fmt.Sprintf(`{"n":%d}`, i)), Detail: &phoenix.Message{}, Seq: uint64(i), Time: time.Unix(1, 0),
-		})
+		p.Publish(numberedEvent(i))
 	}
 	p.Flush()
+}
+
+func numberedEvent(i int) *phoenix.Event {
+	return &phoenix.Event{
+		Topic: "room:a", Name: "tick", Payload: phoenix.JSON(fmt.Sprintf(`{"n":%d}`, i)), Detail: &phoenix.Message{}, Seq: uint64(i), Time: time.Unix(1, 0),
+	}
 }
 
 // short returns what of a line tells which it is.
