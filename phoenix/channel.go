@@ -33,9 +33,16 @@ type channel struct {
 	joinedAt time.Time
 	// input is that of the current join. unanswered counts the pushes of OnJoin without a reply; accepted says that once all of
 	// them have been answered ok.
+	// held says that one of those unanswered is no push: a Dialect waits for more.
 	input      joinInput
 	unanswered int
 	accepted   bool
+	held       bool
+	// outdated says that the last join was refused for params that have expired.
+	outdated bool
+	// renewal is when Renew is called; renewing is the id of the call under way, 0 if there is none.
+	renewal  timer
+	renewing uint64
 	// unawaited says that a push with NoReply was written: a reply may match nothing.
 	unawaited bool
 	// queue holds the pushes that wait for the join.
@@ -101,6 +108,7 @@ func (m *machine) join(now time.Time, want Channel) error {
 // adopt takes a channel that is on no socket: it is to be joined on this one.
 func (m *machine) adopt(now time.Time, c *channel) {
 	c.timer.fire = func(now time.Time) { m.channelDue(now, c) }
+	c.renewal.fire = func(time.Time) { m.renew(c) }
 	m.channels[c.Topic] = c
 	m.order = append(m.order, c)
 	m.out.changed = true
@@ -200,6 +208,13 @@ func (m *machine) startJoins(now time.Time) {
 		if c.state != channelWaiting {
 			continue
 		}
+		if m.joinInterval > 0 {
+			if m.nextJoin.After(now) {
+				m.clock.set(&m.pace, m.nextJoin)
+				return
+			}
+			m.nextJoin = now.Add(m.joinInterval)
+		}
 		joining++
 		if !c.prepares() {
 			m.sendJoin(now, c, joinInput{params: Payload{Data: []byte("{}")}})
@@ -208,7 +223,7 @@ func (m *machine) startJoins(now time.Time) {
 		m.prepareIDs++
 		m.setState(c, channelPreparing)
 		c.prepare = m.prepareIDs
-		m.out.prepares = append(m.out.prepares, prepare{c.prepare, c.Channel})
+		m.out.prepares = append(m.out.prepares, prepare{id: c.prepare, channel: c.Channel})
 	}
 }
 
@@ -266,14 +281,48 @@ func (m *machine) joinReplied(now time.Time, c *channel, f *frame) {
 	if c.joined {
 		j.Gap = m.elapsed(c.lost, f.at)
 	}
-	c.joined = true
+	c.joined, c.outdated = true, false
 	e := m.emit(f.at, c.Topic, j)
 	e.Ref, e.JoinRef, e.Payload = c.joinRef, c.joinRef, f.payload
+	m.observeJoined(now, c, j)
 	m.beat.joinAnswered(now)
+	m.renew(c)
 	m.pushOnJoin(now, c)
 	m.flushQueue(now, c)
 	m.acceptJoin(now, c)
 	m.startJoins(now)
+}
+
+// renew asks for what is to follow a join, if anything is.
+func (m *machine) renew(c *channel) {
+	if c.Renew == nil || c.state != channelJoined {
+		return
+	}
+	m.prepareIDs++
+	c.renewing = m.prepareIDs
+	m.out.prepares = append(m.out.prepares, prepare{c.renewing, c.Channel, true})
+}
+
+// renewed answers a prepare of renew.
+func (m *machine) renewed(now time.Time, id uint64, p *Push, next time.Time, err error) {
+	i := slices.IndexFunc(m.order, func(c *channel) bool { return c.renewing == id })
+	if i < 0 || m.phase != up {
+		return
+	}
+	c := m.order[i]
+	c.renewing = 0
+	if err != nil {
+		m.note(slog.LevelWarn, "what renews the join could not be read", "topic", c.Topic, "error", err)
+	}
+	if !next.IsZero() {
+		m.clock.set(&c.renewal, next)
+	}
+	if p == nil {
+		return
+	}
+	req := *p
+	req.Topic, req.NoReply = c.Topic, true
+	m.sendPush(now, &push{Push: req, channel: c})
 }
 
 // acceptJoin notices that a join is complete: it was accepted, and so was each push of OnJoin.
@@ -305,13 +354,24 @@ func joinReason(f *frame) JoinReason {
 func (m *machine) failJoin(now, at time.Time, c *channel, failed JoinError) {
 	ref := c.joinRef
 	m.reset(c)
-	failed.Topic, failed.Retry = c.Topic, m.scheduleRejoin(now, c, failed.Reason != JoinTimeout)
+	failed.Topic, failed.Retry = c.Topic, m.scheduleRejoin(now, c, m.judge(c, &failed))
 	failed.Attempt = c.attempt(failed.Retry)
 	e := m.emit(at, c.Topic, &failed)
 	e.Ref, e.JoinRef, e.Payload = ref, ref, failed.Response
 	m.failPushes(now, c, PushNotJoined)
 	m.startJoins(now)
 	m.checkJoined()
+}
+
+// judge says what to make of a join that failed.
+func (m *machine) judge(c *channel, failed *JoinError) Refusal {
+	switch {
+	case failed.Reason == JoinTimeout:
+		return RefusalPassing
+	case m.dialect == nil || failed.Reason != JoinRefused || failed.Err != nil:
+		return RefusalUnknown
+	}
+	return m.dialect.Refused(c.Topic, failed.Response)
 }
 
 // attempt is the number of the join that has just failed; retry is what scheduleRejoin made of it.
@@ -323,14 +383,26 @@ func (c *channel) attempt(retry Retry) int {
 }
 
 // scheduleRejoin sets a lost channel up for its next join, or gives it up.
-func (m *machine) scheduleRejoin(now time.Time, c *channel, refused bool) Retry {
+func (m *machine) scheduleRejoin(now time.Time, c *channel, why Refusal) Retry {
 	begin(&c.away, now)
 	allowed := (m.maxRetries < 0 || c.retries < m.maxRetries) && (m.maxOutage <= 0 || now.Sub(c.away) < m.maxOutage)
-	if m.phase == closing || refused && !m.retryRefusals && !c.accepted || m.failFast && !c.accepted || !allowed {
+	again := allowed && (!m.failFast || c.accepted)
+	var delay time.Duration
+	switch why {
+	case RefusalUnknown:
+		again = again && (m.retryRefusals || c.accepted)
+	case RefusalFinal:
+		again = false
+	case RefusalOutdated:
+		again, c.outdated = !c.outdated, true
+	}
+	if m.phase == closing || !again {
 		m.forget(c)
 		return Retry{}
 	}
-	delay := m.within(c.away, now, m.rejoinAfter(c.retries))
+	if why != RefusalOutdated {
+		delay = m.within(c.away, now, m.rejoinAfter(c.retries))
+	}
 	c.retries++
 	m.setState(c, channelBackoff)
 	m.clock.set(&c.timer, now.Add(delay))
@@ -348,9 +420,10 @@ func (m *machine) forget(c *channel) {
 // reset takes c off the wire: nothing that comes for its old join is its own any more, and no timer of it fires.
 func (m *machine) reset(c *channel) {
 	m.setState(c, channelWaiting)
-	c.joinRef, c.leaveRef, c.prepare = "", "", 0
-	c.input, c.unanswered = joinInput{}, 0
+	c.joinRef, c.leaveRef, c.prepare, c.renewing = "", "", 0, 0
+	c.input, c.unanswered, c.held = joinInput{}, 0, false
 	c.timer.stop()
+	c.renewal.stop()
 	c.settled.stop()
 }
 
@@ -464,7 +537,11 @@ func (m *machine) loseChannel(now time.Time, f *frame, c *channel, reason ErrorR
 		missing = c.heard // the server lost it without a word
 	}
 	m.lostChannel(c, missing)
-	retry := m.scheduleRejoin(now, c, reason == ErroredOnJoin)
+	why := RefusalPassing
+	if reason == ErroredOnJoin {
+		why = RefusalUnknown
+	}
+	retry := m.scheduleRejoin(now, c, why)
 	var d Detail = &Errored{Reason: reason, Retry: retry}
 	push := PushChannelCrashed
 	switch reason {
@@ -506,7 +583,7 @@ func (m *machine) loseChannels(now time.Time, again bool) {
 		} else {
 			m.reset(c)
 		}
-		c.retries = 0
+		c.retries, c.outdated = 0, false
 		if wasJoined {
 			begin(&c.away, now)
 			m.emit(now, c.Topic, &Errored{Reason: ErroredDisconnected, Retry: Retry{Will: again}})

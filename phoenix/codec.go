@@ -53,6 +53,9 @@ type frame struct {
 	payload Payload
 	// status is that of a phx_reply, else nil.
 	status []byte
+	// broadcastEvent is that of a DialectFrame; finished says that it is one, and so that its payload is valid.
+	broadcastEvent []byte
+	finished       bool
 	// skipped says that the Skip filter did not want the message: its payload was not looked at, unless presence is tracked
 	// and it is about that.
 	skipped bool
@@ -79,6 +82,8 @@ type message struct {
 	joinRef, ref string
 	topic, event string
 	payload      Payload
+	// broadcastEvent is that of a push.
+	broadcastEvent string
 }
 
 // A codec is one vsn of the wire: it decodes what the server sends and encodes what we send. Codecs have no state.

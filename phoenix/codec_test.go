@@ -244,13 +244,13 @@ func TestAppendText(t *testing.T) {
 		m      message
 		v2, v1 string
 	}{
-		{"push", message{"1", "2", "room:1", "msg", JSON(`{"a": 1.0}`)},
+		{"push", message{"1", "2", "room:1", "msg", JSON(`{"a": 1.0}`), ""},
 			`["1","2","room:1","msg",{"a": 1.0}]`,
 			`{"topic":"room:1","event":"msg","payload":{"a": 1.0},"ref":"2","join_ref":"1"}`},
-		{"heartbeat", message{"", "3", topicPhoenix, eventHeartbeat, Payload{}},
+		{"heartbeat", message{"", "3", topicPhoenix, eventHeartbeat, Payload{}, ""},
 			`[null,"3","phoenix","heartbeat",{}]`,
 			`{"topic":"phoenix","event":"heartbeat","payload":{},"ref":"3","join_ref":null}`},
-		{"escapes", message{"1", "2", "a\"\\\n\x00\x1f<&>ü\u2028\x7f", "", JSON("[1,\n2]")},
+		{"escapes", message{"1", "2", "a\"\\\n\x00\x1f<&>ü\u2028\x7f", "", JSON("[1,\n2]"), ""},
 			"[\"1\",\"2\",\"a\\\"\\\\\\n\\u0000\\u001f<&>ü\u2028\x7f\",\"\",[1,\n2]]",
 			"{\"topic\":\"a\\\"\\\\\\n\\u0000\\u001f<&>ü\u2028\x7f\",\"event\":\"\",\"payload\":[1,\n2],\"ref\":\"2\",\"join_ref\":\"1\"}"},
 	} {
@@ -267,7 +267,7 @@ func TestAppendText(t *testing.T) {
 
 // Frames written out by hand after PROTOCOL.md, section 3. "no data" and "data" are recorded (binary_push.ndjson).
 func TestBinaryVectors(t *testing.T) {
-	m := message{"7", "12", "room:ü", "blob", Binary([]byte{0, 0xff})}
+	m := message{"7", "12", "room:ü", "blob", Binary([]byte{0, 0xff}), ""}
 	got, binary, err := codecV2{}.append([]byte("before"), &m)
 	if want := "before\x00\x01\x02\x07\x04712room:üblob\x00\xff"; string(got) != want || !binary || err != nil {
 		t.Errorf("push: %q, binary %t, error %v; want %q", got, binary, err, want)
@@ -327,15 +327,15 @@ func TestAppendRefuses(t *testing.T) {
 		m    message
 		want error
 	}{
-		{codecV1{}, message{"1", "2", "t", "e", binary}, errBinaryPayload},
-		{codecV1{}, message{"1", "2", "t\xff", "e", Payload{}}, errTopicUTF8},
-		{codecV2{}, message{"1", "2", "t", "\xc3", Payload{}}, errEventUTF8},
-		{codecV2{}, message{"1", "2", "t\xff", "e", binary}, errTopicUTF8},
-		{codecV2{}, message{"", "2", "t", "e", binary}, errBinaryJoinRef},
-		{codecV2{}, message{"1", "2", long, "e", binary}, errBinaryLong},
-		{codecV2{}, message{"1", "2", "t", long, binary}, errBinaryLong},
-		{codecV2{}, message{"1", "2", long[1:], long[1:], binary}, nil},
-		{codecV2{}, message{"1", "2", long, long, Payload{}}, nil},
+		{codecV1{}, message{"1", "2", "t", "e", binary, ""}, errBinaryPayload},
+		{codecV1{}, message{"1", "2", "t\xff", "e", Payload{}, ""}, errTopicUTF8},
+		{codecV2{}, message{"1", "2", "t", "\xc3", Payload{}, ""}, errEventUTF8},
+		{codecV2{}, message{"1", "2", "t\xff", "e", binary, ""}, errTopicUTF8},
+		{codecV2{}, message{"", "2", "t", "e", binary, ""}, errBinaryJoinRef},
+		{codecV2{}, message{"1", "2", long, "e", binary, ""}, errBinaryLong},
+		{codecV2{}, message{"1", "2", "t", long, binary, ""}, errBinaryLong},
+		{codecV2{}, message{"1", "2", long[1:], long[1:], binary, ""}, nil},
+		{codecV2{}, message{"1", "2", long, long, Payload{}, ""}, nil},
 	} {
 		got, _, err := test.c.append([]byte("before"), &test.m)
 		if !errors.Is(err, test.want) || !bytes.HasPrefix(got, []byte("before")) || err != nil && len(got) != len("before") {
@@ -353,7 +353,7 @@ func FuzzRoundTrip(f *testing.F) {
 	f.Add("0", "0", "\xc1", "", []byte{1}, true)
 	f.Add("1", "2", "t", "phx_reply", []byte(`{"status":"ok","response":1}`), false)
 	f.Fuzz(func(t *testing.T, joinRef, ref, topic, event string, data []byte, binary bool) {
-		m := message{joinRef, ref, topic, event, Payload{Data: data, Binary: binary}}
+		m := message{joinRef, ref, topic, event, Payload{Data: data, Binary: binary}, ""}
 		if data == nil || checkPayload(m.payload) != nil || !utf8.ValidString(joinRef+"|"+ref) {
 			return // never handed to a codec
 		}

@@ -56,6 +56,9 @@ func New(o Options) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	if v2, ok := e.codec.(codecV2); ok && o.Dialect != nil {
+		e.codec = dialectCodec{v2, o.Dialect}
+	}
 	return &Conn{
 		opts: o, endpoint: e, commands: make(chan command), urgent: make(chan command), stream: newStream(make(chan struct{}, 1)),
 		connected: make(chan struct{}), closing: make(chan struct{}), done: make(chan struct{}),
@@ -78,7 +81,7 @@ func (c *Conn) machineConfig() machineConfig {
 		replyTimeout: o.ReplyTimeout, heartbeatInterval: o.HeartbeatInterval, heartbeatTimeout: o.HeartbeatTimeout,
 		stableAfter: o.StableAfter, maxRetries: o.MaxRetries, maxOutage: o.MaxOutage, spread: o.spread(), failFast: o.FailFast, retryRefusals: o.RetryRefusals,
 		reconnectAfter: o.ReconnectAfter, rejoinAfter: o.RejoinAfter, heartbeatEvents: o.HeartbeatEvents,
-		compress: o.Compress, anyTopic: o.AnyTopic, presence: o.Presence, presenceLimit: int(min(o.MaxMessage, math.MaxInt)),
+		compress: o.Compress, anyTopic: o.AnyTopic, presence: o.Presence, dialect: c.opts.Dialect, joinInterval: o.JoinInterval, presenceLimit: int(min(o.MaxMessage, math.MaxInt)),
 	}
 }
 

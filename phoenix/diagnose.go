@@ -460,6 +460,20 @@ func (s *shownSecrets) joining(topic string, params Payload, onJoin []Push) {
 	s.joins[topic] = texts
 }
 
+// renewing sets that of a push of [Channel.Renew], which takes the place of a part of those of the join.
+func (s *shownSecrets) renewing(topic string, payload Payload) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	params := []byte("{}")
+	if texts := s.joins[topic]; texts != nil {
+		params = texts[0]
+		s.over(topic)
+	} else if s.joins == nil {
+		s.joins = map[string][][]byte{}
+	}
+	s.joins[topic] = [][]byte{params, bytes.Clone(payload.Data)}
+}
+
 // left makes those of a topic past.
 func (s *shownSecrets) left(topic string) {
 	s.mu.Lock()

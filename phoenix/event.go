@@ -33,6 +33,9 @@ type Event struct {
 	JoinRef, Ref string
 	// Payload is the payload of a message, and the response of a push's or a join's reply.
 	Payload Payload
+	// BroadcastEvent is the name of the event within a message of event "broadcast" whose Payload is binary and so cannot name it: with
+	// a Dialect only.
+	BroadcastEvent string
 	// Detail says what happened.
 	Detail Detail
 
@@ -209,7 +212,25 @@ type Joined struct {
 	Resumed json.RawMessage
 	// OnJoin is how many pushes of [Channel.OnJoin] were written. Each of them ends in an event of its own, with OnJoin set.
 	OnJoin int
+	// Held says that what was joined is not complete before a Live event: see [Reaction].
+	Held bool
 }
+
+// Live announces that what a Dialect waited for since the join has come.
+type Live struct {
+	// Took is the time since the join was accepted.
+	Took time.Duration
+}
+
+// Gap announces that messages of a channel may have been missed although its join stands: with a Dialect only.
+type Gap struct {
+	Reason GapReason
+	// Gap is how long messages may have been missed (PROTOCOL.md, rule 20).
+	Gap time.Duration
+}
+
+// A GapReason says why messages may have been missed. It is a Dialect's word.
+type GapReason string
 
 // JoinError announces a join that failed. The event's Payload is the server's response, if there was one, without the secrets of the
 // connection, which a server may repeat.
@@ -336,6 +357,8 @@ func (*Heartbeat) detail()          {}
 func (*HeartbeatTimeout) detail()   {}
 func (*Joining) detail()            {}
 func (*Joined) detail()             {}
+func (*Live) detail()               {}
+func (*Gap) detail()                {}
 func (*JoinError) detail()          {}
 func (*Left) detail()               {}
 func (*Closed) detail()             {}
@@ -355,6 +378,9 @@ type Push struct {
 	Name string
 	// Payload is JSON or, with vsn 2.0.0, bytes. The zero Payload is an empty object.
 	Payload Payload
+	// BroadcastEvent is the name of the event within a push of event "broadcast" whose Payload is binary and so cannot name it: with a
+	// Dialect only.
+	BroadcastEvent string
 	// Timeout bounds the wait for the reply; 0: Options.ReplyTimeout.
 	Timeout time.Duration
 	// Index is the caller's, and comes back with the event that ends the push.
@@ -363,6 +389,15 @@ type Push struct {
 	// PushReply nor a PushTimeout, and a PushError only if it was not handed over. A reply to it is dropped without a log
 	// entry. A leave after it that is confirmed ([Left]) shows that the channel has handled it.
 	NoReply bool
+}
+
+// protocolEvent reports whether an event is of the protocol's own, and no message.
+func protocolEvent(event string) bool {
+	switch event {
+	case eventJoin, eventLeave, eventReply, eventClose, eventError:
+		return true
+	}
+	return false
 }
 
 // A Reply is the server's first answer to a push.
@@ -387,12 +422,24 @@ func (p *Push) check(c codec) error {
 	if p.Payload.Data == nil {
 		p.Payload = Payload{Data: []byte("{}")}
 	}
-	switch p.Name {
-	case eventJoin, eventLeave, eventReply, eventClose, eventError:
+	if protocolEvent(p.Name) {
 		return fmt.Errorf("the event %q is the protocol's own", p.Name)
 	}
 	if !p.Payload.Binary {
-		return checkPayload(p.Payload)
+		if err := checkPayload(p.Payload); err != nil {
+			return err
+		}
+	}
+	if d, ok := c.(dialectCodec); ok {
+		if _, taken, err := d.dialect.EncodePush(nil, "", "", p); taken || err != nil {
+			return err
+		}
+	}
+	if p.BroadcastEvent != "" {
+		return errors.New("a broadcast event of a push is for servers that have broadcasts of bytes, as Supabase Realtime has with vsn 2.0.0")
+	}
+	if !p.Payload.Binary {
+		return nil
 	}
 	if _, v1 := c.(codecV1); v1 {
 		return errors.New("vsn 1.0.0 has no binary payloads: use vsn 2.0.0")
@@ -522,6 +569,8 @@ type ChannelStatus struct {
 	JoinedAt time.Time
 	// Unanswered is how many pushes of [Channel.OnJoin] wait for their reply.
 	Unanswered int
+	// Held says that the channel is joined, and that a Dialect waits for more: see [Reaction].
+	Held bool
 	// Socket is the number of the socket that the channel is on, if there are several; else 0.
 	Socket int
 
@@ -557,7 +606,10 @@ func (m *machine) status() Status {
 		s.Transport = m.link.transport
 	}
 	for _, c := range m.order {
-		cs := ChannelStatus{Topic: c.Topic, State: c.state.String(), Unanswered: c.unanswered, wanted: c.wanted}
+		cs := ChannelStatus{Topic: c.Topic, State: c.state.String(), Unanswered: c.unanswered, Held: c.held, wanted: c.wanted}
+		if c.held {
+			cs.Unanswered--
+		}
 		if c.state == channelJoined {
 			cs.JoinedAt = c.joinedAt
 		}

@@ -107,8 +107,8 @@ func (c *Conn) dialLongPoll(ctx context.Context, way *route, credentials Credent
 		header.Set("Accept-Encoding", "gzip")
 	}
 	cookies, _ := cookiejar.New(nil) // without options it cannot fail
-	_, v2 := c.endpoint.codec.(codecV2)
-	t := &pollTransport{conn: c, credentials: credentials, url: target, header: header, cookies: cookies, batches: v2}
+	_, v1 := c.endpoint.codec.(codecV1)
+	t := &pollTransport{conn: c, credentials: credentials, url: target, header: header, cookies: cookies, batches: !v1}
 	t.ctx, t.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	// A dial that ends early closes what it has opened.
 	stop := context.AfterFunc(ctx, t.close)

@@ -23,8 +23,9 @@ type loop struct {
 	conn   *Conn
 	dealer *dealer
 
-	dials    chan dialResult
-	prepared chan preparedJoin
+	dials chan dialResult
+	// prepared has what the functions of channels returned.
+	prepared chan func(now time.Time)
 	// arrived has room for one wake-up by the readers of all sockets but the first, room for one by the writers: see outbox.
 	arrived, room chan struct{}
 	helpers       sync.WaitGroup
@@ -63,13 +64,6 @@ type dialResult struct {
 	err    *LinkError
 }
 
-type preparedJoin struct {
-	socket *socket
-	id     uint64
-	input  joinInput
-	err    error
-}
-
 // A command is a call of one of Conn's methods, run by the loop.
 type command func(l *loop, now time.Time)
 
@@ -83,7 +77,7 @@ func newLoop(c *Conn) *loop {
 	}
 	l := &loop{
 		conn: c, dealer: newDealer(config, c.opts.MaxChannelsPerSocket, c.hooks.seq),
-		dials: make(chan dialResult), prepared: make(chan preparedJoin), arrived: make(chan struct{}, 1), room: make(chan struct{}, 1),
+		dials: make(chan dialResult), prepared: make(chan func(time.Time)), arrived: make(chan struct{}, 1), room: make(chan struct{}, 1),
 		wakeUp: time.NewTimer(time.Hour), waiters: newWaiters(),
 	}
 	l.looked = time.Now()
@@ -146,8 +140,8 @@ func (l *loop) serve(ctx context.Context) {
 			run(l, l.now())
 		case run := <-l.commands():
 			run(l, l.now())
-		case p := <-l.prepared:
-			p.socket.m.prepared(l.now(), p.id, p.input, p.err)
+		case take := <-l.prepared:
+			take(l.now())
 		case <-l.wakeUp.C:
 			l.dealer.wake(l.now())
 		case <-l.conn.stream.room: // looked at again in batches
@@ -527,15 +521,22 @@ func (s *socket) drop() {
 	}
 }
 
-// prepare calls the functions of a channel that is about to be joined, which may block, in a goroutine of its own.
+// prepare calls the functions of a channel that is about to be joined, or has been, which may block, in a goroutine of its own.
 func (l *loop) prepare(s *socket, p prepare) {
 	l.helpers.Go(func() {
 		defer l.conn.recoverPanic(inParams)
 		ctx, cancel := context.WithTimeout(l.ctx, l.conn.current().ReplyTimeout)
 		defer cancel()
-		in, err := l.conn.joinInput(ctx, &p.channel)
+		var take func(now time.Time)
+		if p.renew {
+			push, next, err := l.conn.renewal(ctx, &p.channel)
+			take = func(now time.Time) { s.m.renewed(now, p.id, push, next, err) }
+		} else {
+			in, err := l.conn.joinInput(ctx, &p.channel)
+			take = func(now time.Time) { s.m.prepared(now, p.id, in, err) }
+		}
 		select {
-		case l.prepared <- preparedJoin{s, p.id, in, err}:
+		case l.prepared <- take:
 		case <-l.ctx.Done():
 		}
 	})
@@ -573,6 +574,21 @@ func (c *Conn) pushesOnJoin(ctx context.Context, channel *Channel) ([]Push, erro
 		err = pushes[i].check(c.endpoint.codec)
 	}
 	return pushes, err
+}
+
+// renewal calls Renew of a channel, and checks what it returns.
+func (c *Conn) renewal(ctx context.Context, channel *Channel) (*Push, time.Time, error) {
+	defer namePanic(inRenew)
+	p, next, err := channel.Renew(ctx)
+	if err != nil || p == nil {
+		return nil, next, err
+	}
+	p.Topic = channel.Topic
+	if err := p.check(c.endpoint.codec); err != nil {
+		return nil, next, err
+	}
+	c.secrets.renewing(channel.Topic, p.Payload)
+	return p, next, nil
 }
 
 // resumeFrom calls Resume of a channel, and puts what it returns into the params.
@@ -636,6 +652,7 @@ const (
 	inParams      = "Channel.Params"
 	inOnJoin      = "Channel.OnJoin"
 	inResume      = "Channel.Resume"
+	inRenew       = "Channel.Renew"
 	inSkip        = "Options.Skip"
 	inTrace       = "Options.Trace"
 	inOnHeartbeat = "Options.OnHeartbeat"

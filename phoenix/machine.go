@@ -37,6 +37,8 @@ type machine struct {
 	// prepareIDs numbers the prepares.
 	prepareIDs uint64
 	beat       heartbeat
+	// pace is when a join is to be begun that has to wait for its turn.
+	pace timer
 
 	// clock holds the deadlines of what we do; answers those of what the server owes us, which stand still while
 	// reads are paused (rule 21).
@@ -70,6 +72,8 @@ type shared struct {
 	refs uint64
 	// opened is the number of the latest session.
 	opened int
+	// nextJoin is when the next join may be begun, if they are paced.
+	nextJoin time.Time
 	// sockets is the number of the latest socket, wanted that of the latest channel, in the order in which they were wanted.
 	sockets int
 	wanted  uint64
@@ -103,6 +107,8 @@ type machineConfig struct {
 	// presence says that it is tracked; presenceLimit bounds the size of a channel's state.
 	presence      bool
 	presenceLimit int
+	dialect       Dialect
+	joinInterval  time.Duration
 	// missed is from when on messages may have been missed of channels that are wanted from the start; zero: it is not known.
 	missed time.Time
 }
@@ -113,6 +119,7 @@ func (m *machine) reconfigure(now time.Time, to machineConfig) {
 	from := m.machineConfig
 	to.uri, to.codec, to.sessions = from.uri, from.codec, from.sessions
 	to.presence, to.presenceLimit, to.anyTopic, to.compress = from.presence, from.presenceLimit, from.anyTopic, from.compress
+	to.dialect = from.dialect
 	m.machineConfig = to
 	if to.heartbeatInterval != from.heartbeatInterval && m.phase == up {
 		m.beat.tick.stop()
@@ -178,10 +185,11 @@ type note struct {
 // said is a server's text in the args of a note, which may have secrets.
 type said string
 
-// A prepare asks for the params of a join: call prepared with its id.
+// A prepare asks for the params of a join, or with renew for what is to follow it: call prepared or renewed with its id.
 type prepare struct {
 	id      uint64
 	channel Channel
+	renew   bool
 }
 
 // maxJoining bounds the joins on the wire: the server answers them one after the other, and a slow one holds up all that
@@ -200,6 +208,7 @@ func newMachine(c machineConfig, s *shared) *machine {
 		pushes:        map[string]*push{},
 		names:         map[string]string{},
 	}
+	m.pace.fire = m.startJoins
 	m.beat.init(m)
 	m.link.init(m)
 	return m
@@ -379,6 +388,9 @@ func (m *machine) note(level slog.Level, msg string, args ...any) {
 
 // intern returns b as a string, without a copy if it has been seen before.
 func (m *machine) intern(b []byte) string {
+	if len(b) == 0 {
+		return ""
+	}
 	if s, ok := m.names[string(b)]; ok {
 		return s
 	}
@@ -399,7 +411,7 @@ func (m *machine) received(now time.Time, f *frame) {
 	case eventClose, eventError:
 		m.receivedEnd(now, c, f)
 	default:
-		m.receivedMessage(c, f)
+		m.receivedMessage(now, c, f)
 	}
 }
 
@@ -439,7 +451,7 @@ func (m *machine) receivedEnd(now time.Time, c *channel, f *frame) {
 }
 
 // receivedMessage takes a push or a broadcast of the server. Broadcasts have no join_ref (rule 5).
-func (m *machine) receivedMessage(c *channel, f *frame) {
+func (m *machine) receivedMessage(now time.Time, c *channel, f *frame) {
 	if c == nil && len(f.joinRef) == 0 {
 		m.receivedUnjoined(f)
 		return
@@ -450,13 +462,17 @@ func (m *machine) receivedMessage(c *channel, f *frame) {
 	}
 	c.heard = m.link.known
 	m.seq++
-	if !f.skipped {
+	observed := m.dialect != nil && (!f.skipped || m.dialect.Observes(f.topic, f.event))
+	if !f.skipped || observed {
 		m.events = append(m.events, Event{
 			Time: f.at, Seq: m.seq, Session: m.session,
 			Topic: c.Topic, Name: m.intern(f.event),
 			JoinRef: m.internRef(f.joinRef, c), Ref: string(f.ref),
-			Payload: f.payload, Detail: &Message{},
+			Payload: f.payload, BroadcastEvent: m.intern(f.broadcastEvent), Detail: &Message{},
 		})
+	}
+	if observed && !m.observeMessage(now, c, f) {
+		return
 	}
 	if m.presence && presenceFrame(f) {
 		m.receivedPresence(c, f)

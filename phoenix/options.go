@@ -92,6 +92,11 @@ type Options struct {
 	// behind the messages presence_state and presence_diff that they come of. It sees these even when Skip drops them.
 	Presence bool
 
+	// Dialect is what the server adds to Phoenix's protocol; nil: nothing.
+	Dialect Dialect
+	// JoinInterval is the least time between two joins of the connection: for a server that limits their rate. Default 0.
+	JoinInterval time.Duration
+
 	// NetDial dials TCP; nil: a net.Dialer. TLS is the configuration of wss; nil: the system's roots.
 	NetDial func(ctx context.Context, network, addr string) (net.Conn, error)
 	TLS     *tls.Config
@@ -151,6 +156,11 @@ type Channel struct {
 	// Resume is called before every join of the topic, behind OnJoin; nil: nothing. The members of the JSON object that it returns
 	// take the place of params with the same names, and Joined tells of them, so they must not be secret. Nil: none. It may block.
 	Resume func(context.Context) (json.RawMessage, error)
+	// Renew is called after each accepted join of the topic, and again whenever the time has come that it returned last; nil: never. What
+	// it returns is pushed on the channel, without a wait for a reply, so that a token of the join can be renewed before it expires: its
+	// payload is a secret. A nil Push: nothing. The zero time: it is not called again before the next join. An error is a warning in the
+	// log. It may block.
+	Renew func(context.Context) (*Push, time.Time, error)
 }
 
 // prepares reports whether something has to be called before a join.
@@ -216,7 +226,7 @@ func (o Options) withDefaults() (Options, error) {
 	for name, d := range map[string]time.Duration{
 		"connect timeout": o.ConnectTimeout, "reply timeout": o.ReplyTimeout, "heartbeat interval": o.HeartbeatInterval,
 		"heartbeat timeout": o.HeartbeatTimeout, "stable time": o.StableAfter, "longest outage": o.MaxOutage,
-		"time before the fallback": o.FallbackAfter,
+		"time before the fallback": o.FallbackAfter, "time between joins": o.JoinInterval,
 	} {
 		if d < 0 && (beats || name != "heartbeat interval") {
 			return o, fmt.Errorf("the %s is negative: %v", name, d)

@@ -98,7 +98,7 @@ func (m *machine) sendPush(now time.Time, p *push) {
 		m.pushes[p.ref] = p
 	}
 	m.out.sent = append(m.out.sent, sentPush{p.id, p.ref})
-	p.frame, p.size = m.write(&message{joinRef: p.joinRef, ref: p.ref, topic: p.Topic, event: p.Name, payload: p.Payload})
+	p.frame, p.size = m.write(&message{joinRef: p.joinRef, ref: p.ref, topic: p.Topic, event: p.Name, payload: p.Payload, broadcastEvent: p.BroadcastEvent})
 	p.Payload = Payload{} // encoded: no need to keep it in memory twice
 }
 

@@ -33,7 +33,7 @@ const echoTimeout = 500 * time.Millisecond
 func (c *Conn) startSession(t transport, out *outbox, arrived chan struct{}) *session {
 	s := &session{transport: t, out: out, secrets: &c.secrets, began: time.Now(), batches: make(chan *batch, 1), wrote: make(chan struct{})}
 	r := &reader{
-		transport: t, codec: c.endpoint.codec, skip: c.opts.Skip, presence: c.opts.Presence, trace: c.tracer(), log: c.opts.Logger,
+		transport: t, codec: c.endpoint.codec, skip: c.opts.Skip, presence: c.opts.Presence, dialect: c.opts.Dialect, trace: c.tracer(), log: c.opts.Logger,
 		scratch: make([]byte, c.opts.ReadBuffer), maxMessage: c.opts.MaxMessage, batches: s.batches, arrived: arrived,
 	}
 	go func() {
@@ -192,6 +192,7 @@ type reader struct {
 	codec      codec
 	skip       func(topic, event []byte) bool
 	presence   bool // is tracked
+	dialect    Dialect
 	trace      func(TraceFrame)
 	log        *slog.Logger
 	maxMessage int64
@@ -372,7 +373,8 @@ func (r *reader) wants(f *frame) bool {
 	r.skipping = true
 	f.skipped = r.skip(f.topic, f.event)
 	r.skipping = false
-	return !f.skipped || r.presence && presenceFrame(f)
+	return !f.skipped || r.presence && presenceFrame(f) ||
+		r.dialect != nil && r.dialect.Observes(f.topic, f.event)
 }
 
 // protocolFrame reports whether f is of the protocol's own, and no message.
