@@ -294,9 +294,11 @@ func (s *session) next(ctx context.Context) (*phoenix.Event, error) {
 	return ev, nil
 }
 
-// A lastStage is a join that was accepted: how many pushes of --on-join have no answer, and the first that failed.
+// A lastStage is a join that was accepted: how many pushes of --on-join have no answer, whether more is waited for, and the first push that
+// failed.
 type lastStage struct {
 	unanswered int
+	held       bool
 	failed     *exit.Error
 }
 
@@ -307,7 +309,11 @@ func (s *session) noteJoin(ev *phoenix.Event) {
 		if s.joins == nil {
 			s.joins = map[string]*lastStage{}
 		}
-		s.joins[ev.Topic] = &lastStage{unanswered: d.OnJoin}
+		s.joins[ev.Topic] = &lastStage{unanswered: d.OnJoin, held: d.Held}
+	case *phoenix.Live:
+		if stage := s.joins[ev.Topic]; stage != nil {
+			stage.held = false
+		}
 	default:
 		stage := s.joins[ev.Topic]
 		if failed, isEnd := onJoinEnd(ev); isEnd && stage != nil {
@@ -335,12 +341,13 @@ func onJoinEnd(ev *phoenix.Event) (failed *exit.Error, isEnd bool) {
 	return nil, false
 }
 
-// completesJoin reports whether ev, the last one, completes a join: it was accepted, and so was each push of --on-join.
+// completesJoin reports whether ev, the last one, completes a join: it was accepted, so was each push of --on-join, and it is not held.
 func (s *session) completesJoin(ev *phoenix.Event) bool {
 	_, isJoined := ev.Detail.(*phoenix.Joined)
 	_, isEnd := onJoinEnd(ev)
+	_, isLive := ev.Detail.(*phoenix.Live)
 	stage := s.joins[ev.Topic]
-	return (isJoined || isEnd) && stage != nil && stage.unanswered == 0 && stage.failed == nil
+	return (isJoined || isEnd || isLive) && stage != nil && stage.unanswered == 0 && !stage.held && stage.failed == nil
 }
 
 // ended returns how the connection ended.
@@ -570,6 +577,10 @@ func logChannel(log *slog.Logger, ev *phoenix.Event) {
 			return
 		}
 		log.Info("joined", "join", d.Took)
+	case *phoenix.Live:
+		log.Info("live", "took", d.Took)
+	case *phoenix.Gap:
+		log.Warn("messages may be missing", "gap", d.Gap, "reason", string(d.Reason))
 	case *phoenix.JoinError:
 		log.Info("join failed", retryAttrs(d.Retry, "reason", string(d.Reason))...)
 	case *phoenix.Left:

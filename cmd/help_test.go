@@ -381,6 +381,8 @@ func signalSamples() []phoenix.Event {
 		of("", "", none, &phoenix.HeartbeatTimeout{}),
 		of("room:lobby", "", none, &phoenix.Joining{}),
 		of("room:lobby", "", answer, &phoenix.Joined{Rejoin: true, Resumed: json.RawMessage(`{}`)}),
+		of("room:lobby", "", none, &phoenix.Live{}),
+		of("room:lobby", "", none, &phoenix.Gap{}),
 		of("room:lobby", "", answer, &phoenix.JoinError{Retry: again}),
 		of("room:lobby", "", none, &phoenix.Left{}),
 		of("room:lobby", "", none, &phoenix.Closed{Retry: again}),
@@ -523,7 +525,7 @@ func phoenixFiles(t *testing.T) []*ast.File {
 
 // reasonTypes are the types of package phoenix whose constants the page explains, by the beginning of the heading there.
 var reasonTypes = map[string]string{
-	"Reason": "Reason of a link", "JoinReason": "Reason of a join", "ErrorReason": "Reason of a channel", "PushReason": "Reason of a push",
+	"Reason": "Reason of a link", "JoinReason": "Reason of a join", "ErrorReason": "Reason of a channel", "GapReason": "Reason of a gap", "PushReason": "Reason of a push",
 	"Delivered": "Delivered",
 }
 
@@ -565,7 +567,9 @@ func TestHelpSignalsHasEveryReason(t *testing.T) {
 func TestHelpSignalsHasEveryMember(t *testing.T) {
 	encoder := signal.NewEncoder(signal.FormatSignal, "backend")
 	encoder.SetEpoch(1)
-	line := encoder.Append(nil, &signalSamples()[0])
+	ev := signalSamples()[0]
+	ev.BroadcastEvent = "new_msg"
+	line := encoder.Append(nil, &ev)
 	var members []string
 	decoder := json.NewDecoder(strings.NewReader(string(line)))
 	for depth, path := 0, ""; decoder.More() || depth > 0; {

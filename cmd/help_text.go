@@ -312,6 +312,7 @@ var signalMembers = []signalMember{
 	{"metadata.phoenix_event", "The event as it is."},
 	{"metadata.phoenix_ref", "The ref of the frame, where it had one."},
 	{"metadata.phoenix_join_ref", "The join_ref of the frame, where it had one."},
+	{"metadata.broadcast_event", "The event within a binary broadcast of Supabase Realtime."},
 	{"metadata.session", "Counts the successful connects, from 1. Each of several sockets has its own."},
 	{"metadata.seq", "Numbers the signals of a connection from 1, those that a filter takes out included."},
 }
@@ -338,6 +339,8 @@ var signalTypes = []signalType{
 	{"phoenix.connection.heartbeat_timeout", "timeout_ms", "A heartbeat was not answered; the link is given up."},
 	{"phoenix.channel.joining", "rejoin, attempt", "A join is sent."},
 	{"phoenix.channel.joined", "response, rejoin, join_ms, gap_ms, resumed", "The join was accepted. gap_ms on a rejoin: how long messages may have been missed. resumed: the params that said from where to go on."},
+	{"phoenix.channel.live", "live_ms", "With a profile: what was joined is complete, live_ms after the join was accepted."},
+	{"phoenix.channel.gap", "reason, gap_ms", "With a profile: messages may have been missed for gap_ms, although the join stands."},
 	{"phoenix.channel.join_error", "reason, response, attempt, retry_in_ms", "The join failed. retry_in_ms if it is tried again."},
 	{"phoenix.channel.left", "reason", "We have left: reason is requested."},
 	{"phoenix.channel.closed", "reason, retry_in_ms", "The server closed the channel: reason is phx_close. retry_in_ms if it is joined again."},
@@ -388,6 +391,10 @@ func reasonGroups() []reasonGroup {
 			{string(phoenix.ErroredUnmatchedTopic), "the server knows nothing of the join any more"},
 			{string(phoenix.ErroredOnJoin), "we left it: a push of --on-join was refused, or not answered in time"},
 			{string(phoenix.ErroredDisconnected), "the link was lost"},
+		}},
+		{"reason of a gap in a channel that is joined (phoenix.channel.gap)", []signalReason{
+			{string(phoenix.GapResubscribed), "the server has subscribed anew to what feeds the channel"},
+			{string(phoenix.GapReplay), "what the server replayed does not reach back to what had come before"},
 		}},
 		{"reason of a push that can have no reply (phoenix.push.error)", []signalReason{
 			{string(phoenix.PushDisconnected), "the link was lost, or there is none"},

@@ -132,6 +132,8 @@ func TestLifecycleLog(t *testing.T) {
 		{Topic: "t", Detail: &phoenix.Joining{Attempt: 1}},
 		{Topic: "t", Detail: &phoenix.Joined{Took: time.Second}},
 		{Topic: "t", Detail: &phoenix.Joined{Rejoin: true, Gap: time.Second}},
+		{Topic: "t", Detail: &phoenix.Live{Took: time.Second}},
+		{Topic: "t", Detail: &phoenix.Gap{Reason: phoenix.GapReplay, Gap: time.Second}},
 		{Topic: "t", Detail: &phoenix.JoinError{Reason: phoenix.JoinTimeout, Retry: phoenix.Retry{Will: true, In: time.Second}}},
 		{Topic: "t", Detail: &phoenix.Left{}},
 		{Topic: "t", Detail: &phoenix.Closed{}},
@@ -152,6 +154,8 @@ phx: no answer to a heartbeat socket=2 timeout_ms=1000
 phx: joining topic=t attempt=1
 phx: joined topic=t join_ms=1000
 phx: joined again topic=t gap_ms=1000
+phx: live topic=t took_ms=1000
+phx: messages may be missing topic=t gap_ms=1000 reason=replay_incomplete
 phx: join failed topic=t reason=timeout retry_in_ms=1000
 phx: left topic=t
 phx: the server closed the channel topic=t

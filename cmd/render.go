@@ -333,6 +333,7 @@ var attributes = []struct {
 	{"phxevent", "phoenix_event", false},
 	{"phxref", "phoenix_ref", false},
 	{"phxjoinref", "phoenix_join_ref", false},
+	{"phxbroadcastevent", "broadcast_event", false},
 	{"phxepoch", "epoch", true},
 	{"phxsession", "session", true},
 	{"sequence", "seq", true},

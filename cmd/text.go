@@ -207,6 +207,10 @@ func (s *textSignal) happened() happening {
 		}
 		h.payloads = d.payloads("response", "resumed")
 		return h
+	case "channel.live":
+		return life("live after " + d.duration("live"))
+	case "channel.gap":
+		return trouble("messages of "+d.duration("gap")+" may be missing", d.text("reason"))
 	case "channel.join_error":
 		h := trouble("not joined: "+d.refusal(), d.retry())
 		h.payloads = d.payloads("response")

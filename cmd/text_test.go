@@ -62,6 +62,8 @@ func TestTextOfEvents(t *testing.T) {
 		{phoenix.Event{Topic: "t", Detail: &phoenix.Joined{Took: 2 * ms}, Payload: obj(`{"a":1}`)}, `t  * joined in 2 ms  {"a":1}`},
 		{phoenix.Event{Topic: "t", Detail: &phoenix.Joined{Rejoin: true, Took: 2 * ms, Gap: time.Second}, Payload: obj(`{}`)},
 			`t  * joined again in 2 ms; messages of 1 s may be missing`},
+		{phoenix.Event{Topic: "t", Detail: &phoenix.Live{Took: 2 * ms}}, `t  * live after 2 ms`},
+		{phoenix.Event{Topic: "t", Detail: &phoenix.Gap{Reason: phoenix.GapReplay, Gap: time.Second}}, `t  ! messages of 1 s may be missing; replay_incomplete`},
 		{phoenix.Event{Topic: "t", Detail: &phoenix.JoinError{Reason: phoenix.JoinRefused, Retry: retry}, Payload: obj(`{"reason":"no"}`)},
 			`t  ! not joined: refused; joins again in 1.5 s  {"reason":"no"}`},
 		{phoenix.Event{Topic: "t", Detail: &phoenix.JoinError{Reason: phoenix.JoinTimeout}}, `t  ! not joined: timeout`},

@@ -229,8 +229,14 @@ type Gap struct {
 	Gap time.Duration
 }
 
-// A GapReason says why messages may have been missed. It is a Dialect's word.
+// A GapReason says why messages may have been missed.
 type GapReason string
+
+// The reasons of Gap.
+const (
+	GapResubscribed GapReason = "resubscribed"      // what feeds the channel has been subscribed to anew
+	GapReplay       GapReason = "replay_incomplete" // what the server replayed does not reach back to what we have
+)
 
 // JoinError announces a join that failed. The event's Payload is the server's response, if there was one, without the secrets of the
 // connection, which a server may repeat.

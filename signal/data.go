@@ -137,6 +137,11 @@ func appendChannelData(dst []byte, ev *phoenix.Event) []byte {
 			dst = append(appendName(dst, "resumed"), d.Resumed...)
 		}
 		return dst
+	case *phoenix.Live:
+		return appendMillis(dst, "live_ms", d.Took)
+	case *phoenix.Gap:
+		dst = appendText(dst, "reason", string(d.Reason))
+		return appendMillis(dst, "gap_ms", d.Gap)
 	case *phoenix.JoinError:
 		dst = appendText(dst, "reason", string(d.Reason))
 		dst = appendAnswer(dst, "response", &ev.Payload)

@@ -66,6 +66,8 @@ func lifecycleRows() []row {
 		{"joining", onChannel(&phoenix.Joining{Rejoin: true, Attempt: 2}), "phoenix.channel.joining", `{"rejoin":true,"attempt":2}`},
 		{"joined", answered(&phoenix.Joined{Took: 12 * time.Millisecond, Gap: time.Second}, phoenix.JSON(`{}`)), "phoenix.channel.joined",
 			`{"response":{},"rejoin":false,"join_ms":12}`},
+		{"live", onChannel(&phoenix.Live{Took: 12 * time.Millisecond}), "phoenix.channel.live", `{"live_ms":12}`},
+		{"gap", onChannel(&phoenix.Gap{Reason: phoenix.GapReplay, Gap: time.Second}), "phoenix.channel.gap", `{"reason":"replay_incomplete","gap_ms":1000}`},
 		{"joined again", answered(&phoenix.Joined{Rejoin: true, Gap: 1200 * time.Millisecond}, phoenix.Binary([]byte("\x00\xff"))),
 			"phoenix.channel.joined", `{"response_base64":"AP8=","rejoin":true,"join_ms":0,"gap_ms":1200}`},
 		{"join refused", answered(&phoenix.JoinError{Reason: phoenix.JoinRefused, Attempt: 1}, answer), "phoenix.channel.join_error",

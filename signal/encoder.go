@@ -108,7 +108,7 @@ func (e *Encoder) template(ev *phoenix.Event) *template {
 		key.event = ev.Name
 	}
 	l := e.templates.layout
-	key.encoded = l.encodes(ev.Ref) || l.encodes(ev.JoinRef)
+	key.encoded = l.encodes(ev.Ref) || l.encodes(ev.JoinRef) || l.encodes(ev.BroadcastEvent)
 	return e.templates.get(key)
 }
 
@@ -153,6 +153,9 @@ func appendMetadata(dst []byte, ev *phoenix.Event) []byte {
 	}
 	if ev.JoinRef != "" {
 		dst = appendText(dst, "phoenix_join_ref", ev.JoinRef)
+	}
+	if ev.BroadcastEvent != "" {
+		dst = appendText(dst, "broadcast_event", ev.BroadcastEvent)
 	}
 	dst = strconv.AppendInt(append(dst, `,"session":`...), int64(ev.Session), 10)
 	return strconv.AppendUint(append(dst, `,"seq":`...), ev.Seq, 10)

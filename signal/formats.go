@@ -20,14 +20,14 @@ const (
 	FormatSignal Format = iota
 	// FormatCloudEvents is a CloudEvent 1.0 in the JSON format, and strictly so. In place of
 	// metadata it has the extension attributes phxconnection, phxepoch, phxtopic, phxevent, phxref,
-	// phxjoinref, phxsession and sequence. phxepoch and phxsession are Integers, or Strings where they
+	// phxjoinref, phxbroadcastevent, phxsession and sequence. phxepoch and phxsession are Integers, or Strings where they
 	// are more than 2147483647; sequence is a String of ten digits, or more where it needs them. Those
 	// that are empty, or 0, are left out, but for phxsession.
 	//
 	// A CloudEvents String may not hold control characters and noncharacters. If subject, phxtopic,
-	// phxevent, phxref or phxjoinref would, or would be nothing but white space, then phxenc is
-	// "pct", and in all five of them these characters and '%' are percent-encoded. Without phxenc a
-	// '%' is a '%'.
+	// phxevent, phxref, phxjoinref or phxbroadcastevent would, or would be nothing but white space,
+	// then phxenc is "pct", and in all six of them these characters and '%' are percent-encoded.
+	// Without phxenc a '%' is a '%'.
 	FormatCloudEvents
 	// FormatJido is FormatSignal as the decoder of Jido.Signal 2.x wants it: specversion is
 	// "1.0.2", and metadata is a member of extensions.
@@ -90,6 +90,7 @@ var cloudEventsLayout = layout{
 func appendAttributes(dst []byte, ev *phoenix.Event, encoded bool) []byte {
 	dst = appendAttribute(dst, "phxref", ev.Ref, encoded)
 	dst = appendAttribute(dst, "phxjoinref", ev.JoinRef, encoded)
+	dst = appendAttribute(dst, "phxbroadcastevent", ev.BroadcastEvent, encoded)
 	if ev.Session > math.MaxInt32 {
 		dst = appendText(dst, "phxsession", strconv.Itoa(ev.Session))
 	} else {
@@ -109,7 +110,7 @@ func appendAttribute(dst []byte, name, value string, encoded bool) []byte {
 	return appendText(dst, name, value)
 }
 
-// encodingMark says that subject, phxtopic, phxevent, phxref and phxjoinref of its line are
+// encodingMark says that subject, phxtopic, phxevent, phxref, phxjoinref and phxbroadcastevent of its line are
 // percent-encoded, all of them: a '%' in any of them begins an encoded byte.
 const encodingMark = `,"phxenc":"pct"`
 

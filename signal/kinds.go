@@ -59,6 +59,10 @@ func kindOf(d phoenix.Detail) kind {
 		return "channel.joining"
 	case *phoenix.Joined:
 		return "channel.joined"
+	case *phoenix.Live:
+		return "channel.live"
+	case *phoenix.Gap:
+		return "channel.gap"
 	case *phoenix.JoinError:
 		return "channel.join_error"
 	case *phoenix.Left:

@@ -106,6 +106,8 @@ func missingOf(s *phoenix.ConnectionStatus, topics []string) []string {
 			missing = append(missing, fmt.Sprintf("%s: %s: %s", s.Name, topic, s.Channels[i].State))
 		case s.Channels[i].Unanswered > 0:
 			missing = append(missing, fmt.Sprintf("%s: %s: no answer yet to a push of on_join", s.Name, topic))
+		case s.Channels[i].Held:
+			missing = append(missing, fmt.Sprintf("%s: %s: joined, and not live yet", s.Name, topic))
 		}
 	}
 	return missing
