@@ -216,7 +216,7 @@ func (m *machine) startJoins(now time.Time) {
 			m.nextJoin = now.Add(m.joinInterval)
 		}
 		joining++
-		if !c.prepares() {
+		if !c.prepares() && m.dialect == nil {
 			m.sendJoin(now, c, joinInput{params: Payload{Data: []byte("{}")}})
 			continue
 		}
@@ -242,6 +242,9 @@ func (m *machine) prepared(now time.Time, id uint64, in joinInput, err error) {
 		return // left or lost its link meanwhile, or is about to lose it
 	}
 	c := m.order[i]
+	if err == nil && m.dialect != nil && !in.params.Binary {
+		in.params.Data, err = m.dialect.JoinParams(c.Topic, in.params.Data)
+	}
 	if err != nil {
 		m.note(slog.LevelError, "what the join needs could not be read", "topic", c.Topic, "error", err)
 		m.failJoin(now, now, c, JoinError{Reason: JoinRefused, Err: err})

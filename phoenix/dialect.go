@@ -6,8 +6,8 @@ import (
 )
 
 // A Dialect is what a server adds to Phoenix's protocol, as Supabase Realtime does: see package supabase. A Dialect serves one connection,
-// over all of its sessions and runs. Its methods must not wait, and must not keep what they are given. DecodeBinary is called on the
-// goroutines that read, for several sockets at once, and EncodePush by calls of Conn's methods, too; the others are called by one goroutine.
+// over all of its sessions and runs. Its methods must not wait, and must not keep what they are given. JoinParams, Refused and Observe are
+// called by one goroutine at a time; the others by several at once, those that read above all.
 type Dialect interface {
 	// DecodeBinary decodes a binary frame of a kind that Phoenix does not have (PROTOCOL.md, section 3), with vsn 2.0.0. What it returns
 	// may point into data. A JSON payload has to be valid.
@@ -15,6 +15,9 @@ type Dialect interface {
 	// EncodePush appends the frame of a push, with vsn 2.0.0. If ok is false, there is no frame of its own for it: it goes as one of
 	// Phoenix's.
 	EncodePush(dst []byte, joinRef, ref string, p *Push) (frame []byte, ok bool, err error)
+	// JoinParams returns the params with which a join is written, for those of [Channel], which are a JSON object. Its error fails the
+	// join.
+	JoinParams(topic string, params []byte) ([]byte, error)
 	// Refused says what to make of a refused join. It is not asked about Phoenix's own refusals: those whose [JoinReason] is not JoinRefused.
 	Refused(topic string, response Payload) Refusal
 	// Observes reports whether Observe is to see a message even when [Options.Skip] drops it.

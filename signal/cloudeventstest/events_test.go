@@ -20,7 +20,7 @@ var details = []phoenix.Detail{
 	&phoenix.Message{},
 	&phoenix.Connecting{}, &phoenix.Connected{}, &phoenix.Disconnected{}, &phoenix.Reconnecting{}, &phoenix.ReconnectExhausted{},
 	&phoenix.Heartbeat{}, &phoenix.HeartbeatTimeout{},
-	&phoenix.Joining{}, &phoenix.Joined{}, &phoenix.JoinError{}, &phoenix.Left{}, &phoenix.Closed{}, &phoenix.Errored{},
+	&phoenix.Joining{}, &phoenix.Joined{}, &phoenix.Live{}, &phoenix.Gap{}, &phoenix.JoinError{}, &phoenix.Left{}, &phoenix.Closed{}, &phoenix.Errored{},
 	&phoenix.PushReply{}, &phoenix.PushTimeout{}, &phoenix.PushError{},
 	&phoenix.PresenceJoin{}, &phoenix.PresenceLeave{}, &phoenix.PresenceSync{},
 }
