@@ -24,6 +24,11 @@ type InfoHandler interface {
 	HandleInfo(s *Socket, msg any) Result
 }
 
+// A Terminator is a [Channel] that is told when its process ends, if it had joined, whatever ends it.
+type Terminator interface {
+	Terminate(s *Socket)
+}
+
 // A Route says which channels serve a topic: an exact one, or a prefix and "*".
 type Route struct {
 	Topic string
@@ -120,7 +125,7 @@ func NoClause(event any) Result {
 }
 
 // A Socket is the handle of a channel process that the callbacks of its [Channel] get.
-// Push, Broadcast, BroadcastFrom, Send and Reply may be called from any goroutine, so that
+// Push, Deliver, Broadcast, BroadcastFrom, Send and Reply may be called from any goroutine, so that
 // a test can keep a Socket and speak through it; the rest is for callbacks.
 type Socket struct {
 	p   *process
@@ -156,6 +161,18 @@ func (s *Socket) Push(event string, payload any) {
 		topic:   s.p.topicRef,
 		event:   stringTerm(event),
 		payload: payloadOf(payload),
+	})})
+}
+
+// Deliver sends an event to this client as a broadcast does: without a join_ref.
+func (s *Socket) Deliver(event string, payload any) {
+	s.p.conn.box.put(envelope{frame: s.p.conn.ser.encode(message{
+		joinRef:     null,
+		ref:         null,
+		topic:       s.p.topicRef,
+		event:       stringTerm(event),
+		payload:     payloadOf(payload),
+		isBroadcast: true,
 	})})
 }
 

@@ -199,11 +199,12 @@ func (c *Conn) handleInbound(in inbound) (end envelope, ok bool) {
 		case opClose:
 			return c.answerClose(frame.data), false
 		default:
-			m, err := c.ser.decode(frame)
-			if err != nil {
+			switch m, err := c.decode(frame); {
+			case err == nil:
+				c.dispatch(m)
+			case !c.sock.DropMalformed:
 				return envelope{order: orderClose, code: closeInternalError}, false
 			}
-			c.dispatch(m)
 		}
 	}
 	switch err := in.err.(type) {
@@ -214,6 +215,22 @@ func (c *Conn) handleInbound(in inbound) (end envelope, ok bool) {
 	default:
 		return envelope{order: orderDrop}, false
 	}
+}
+
+// decode reads a message. In vsn 2.0.0 the application may have kinds of binary frames of its own, but only over WebSocket.
+func (c *Conn) decode(frame wsFrame) (message, error) {
+	m, err := c.ser.decode(frame)
+	if _, v2 := c.ser.(serializerV2); err == nil || !v2 || frame.op != opBinary || c.poll != nil || c.sock.DecodeBinary == nil {
+		return m, err
+	}
+	b, err := c.sock.DecodeBinary(frame.data)
+	return message{
+		joinRef: stringTerm(b.JoinRef),
+		ref:     stringTerm(b.Ref),
+		topic:   stringTerm(b.Topic),
+		event:   stringTerm(b.Event),
+		payload: b.Payload,
+	}, err
 }
 
 // handleEnvelope handles one message of the mailbox; ok is false when the socket ends.

@@ -330,11 +330,12 @@ func (c *Conn) handlePoll(r *pollRequest) {
 		}
 	case r.dispatch != nil:
 		c.srv.tapIn(c, []wsFrame{*r.dispatch})
-		m, err := c.ser.decode(*r.dispatch)
-		if err != nil {
+		switch m, err := c.decode(*r.dispatch); {
+		case err == nil:
+			c.dispatch(m)
+		case !c.sock.DropMalformed:
 			panic(err) // and so nobody answers
 		}
-		c.dispatch(m)
 		r.reply()
 	default:
 		r.reply()

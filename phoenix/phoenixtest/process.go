@@ -205,6 +205,9 @@ func (p *process) cleanUp() {
 	for _, topic := range append(p.also, p.topic) {
 		p.conn.srv.pubsub.unsubscribe(p, topic)
 	}
+	if t, ok := p.ch.(Terminator); ok {
+		t.Terminate(p.sock)
+	}
 	if diff := p.conn.srv.presence.untrack(p, nil); diff != nil {
 		p.conn.srv.Broadcast(p.topic, "presence_diff", diff)
 	}

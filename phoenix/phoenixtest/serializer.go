@@ -129,10 +129,11 @@ func appendReply(buf []byte, m message) []byte {
 // Map is a JSON object in the making; its keys are sent sorted, as Phoenix sends them.
 type Map = map[string]any
 
-// A Payload is what a message carries: JSON exactly as it came over the wire, or bytes.
+// A Payload is what a message carries: JSON exactly as it came over the wire, or bytes, or a [Term].
 type Payload struct {
 	data   []byte
 	binary bool
+	term   any
 }
 
 // JSON is the payload with v encoded as JSON: keys sorted, HTML characters as they
@@ -153,6 +154,13 @@ func RawJSON(text string) Payload { return Payload{data: []byte(text)} }
 // Binary is the payload with these bytes, Phoenix's {:binary, data}.
 func Binary(data []byte) Payload { return Payload{data: data, binary: true} }
 
+// Term is a payload that only the application's own code understands, as the tuples are that a serializer of an application hands to its
+// channels. It has no form in a frame of Phoenix: to send it crashes.
+func Term(v any) Payload { return Payload{term: v} }
+
+// Term is the value that the payload was made of by [Term], nil if it was not.
+func (p Payload) Term() any { return p.term }
+
 // IsBinary tells a binary payload from JSON.
 func (p Payload) IsBinary() bool { return p.binary }
 
@@ -161,8 +169,8 @@ func (p Payload) Bytes() []byte { return p.data }
 
 // MarshalJSON lets a received payload be part of a [Map] that is sent.
 func (p Payload) MarshalJSON() ([]byte, error) {
-	if p.binary {
-		return nil, errors.New("a binary payload has no JSON form")
+	if p.binary || p.term != nil {
+		return nil, errors.New("a payload that is binary, or a term, has no JSON form")
 	}
 	return p.data, nil
 }
@@ -184,6 +192,13 @@ func Field[T any](p Payload, key string, def T) T {
 		return def
 	}
 	return value
+}
+
+// mustHaveForm panics for a payload that no serializer of Phoenix can send.
+func (p Payload) mustHaveForm() {
+	if p.term != nil {
+		panic(fmt.Sprintf("phoenixtest: a term cannot be sent: %v", p.term))
+	}
 }
 
 // payloadOf makes a payload of what channel code passes as one; nil is the empty object,
@@ -230,6 +245,12 @@ func (serializerV2) decode(frame wsFrame) (message, error) {
 	}, nil
 }
 
+// A BinaryMessage is what [UserSocket.DecodeBinary] reads out of a frame.
+type BinaryMessage struct {
+	JoinRef, Ref, Topic, Event string
+	Payload                    Payload
+}
+
 // decodeBinary reads 00 | join_ref_len | ref_len | topic_len | event_len | the four | data.
 func decodeBinary(data []byte) (message, error) {
 	const header = 5
@@ -255,6 +276,7 @@ func decodeBinary(data []byte) (message, error) {
 }
 
 func (serializerV2) encode(m message) wsFrame {
+	m.payload.mustHaveForm()
 	if m.payload.binary {
 		return wsFrame{op: opBinary, data: encodeBinary(m)}
 	}
@@ -361,6 +383,7 @@ func firstFields(data []byte) (map[string]json.RawMessage, bool) {
 }
 
 func (serializerV1) encode(m message) wsFrame {
+	m.payload.mustHaveForm()
 	if m.payload.binary {
 		panic("phoenixtest: vsn 1.0.0 has no binary payloads")
 	}

@@ -27,6 +27,12 @@ type UserSocket struct {
 	// ID names the sockets of one user for [Server.Disconnect]; "" is no id.
 	ID func(info *ConnectInfo) string
 
+	// DecodeBinary reads a binary frame of vsn 2.0.0 that Phoenix's serializer has no clause for, as a serializer of the application would.
+	// An error says that this has none, either. A nil DecodeBinary reads none.
+	DecodeBinary func(data []byte) (BinaryMessage, error)
+	// DropMalformed drops a frame that cannot be decoded, where Phoenix ends the connection with 1011.
+	DropMalformed bool
+
 	Versions     []string      // of the serializers, "1.0.0" and "2.0.0"; nil: both
 	AuthToken    bool          // take a token from Sec-WebSocket-Protocol
 	CheckOrigin  []string      // hosts that an Origin header may name; nil: not checked
