@@ -35,15 +35,17 @@ type SpoolDrain struct {
 
 	// What follows belongs to the goroutine that runs the drain.
 
-	fed       uint64   // the key of the last record that was given to out
-	inMemory  bool     // the file could not be written
-	doubtful  []*Chunk // of q, which are in the file, and perhaps not on the disk
-	attempts  int      // to write it, since it could
-	tryAgain  time.Time
-	unsynced  time.Time // when the first transaction was written that is not on the disk; zero: all are
-	ackedFrom time.Time // when the first record of acked was settled
-	over      bool      // the drain behind has ended
-	lost      sampler
+	fed        uint64   // the key of the last record that was given to out
+	unreadable bool     // the last reading has failed
+	fedAll     bool     // out gets nothing more
+	inMemory   bool     // the file could not be written
+	doubtful   []*Chunk // of q, which are in the file, and perhaps not on the disk
+	attempts   int      // to write it, since it could
+	tryAgain   time.Time
+	unsynced   time.Time // when the first transaction was written that is not on the disk; zero: all are
+	ackedFrom  time.Time // when the first record of acked was settled
+	over       bool      // the drain behind has ended
+	lost       sampler
 
 	mu      sync.Mutex
 	origins map[string]*spoolOrigin // by connection, the latest of each
@@ -315,8 +317,9 @@ func (d *SpoolDrain) run(ctx context.Context, q *Queue, cancel context.CancelCau
 		d.tidy(q)
 		waiting, _ := q.Len()
 		if inputEnded && waiting == 0 {
-			fed := d.fed+1 == d.file.next
-			if fed {
+			// What cannot be read now stays in the file.
+			if !d.fedAll && (d.fed+1 == d.file.next || d.unreadable) {
+				d.fedAll = true
 				d.out.CloseInput(nil)
 			}
 			if d.over {
@@ -595,7 +598,7 @@ func (d *SpoolDrain) works() {
 // feed gives to the drain behind what it has room for: what is in the file, and then, while that cannot be written, what waits in the
 // queue.
 func (d *SpoolDrain) feed(q *Queue) {
-	if d.over {
+	if d.over || d.fedAll {
 		return
 	}
 	for d.fed+1 < d.file.next && d.out.hasRoomFor(weight{bytes: 1}) {
@@ -660,6 +663,7 @@ func (d *SpoolDrain) feedFromFile() bool {
 	}
 	d.out.putKept(c)
 	before := d.stats.Fault
+	d.unreadable = err != nil
 	d.mu.Lock()
 	d.nextAt = nextAt
 	if err != nil || !d.inMemory {
@@ -799,11 +803,11 @@ func (d *SpoolDrain) tidy(q *Queue) {
 	}
 }
 
-// hasInMemory reports whether there is something that is lost with the process.
+// hasInMemory reports whether the drain behind has something that is lost with the process.
 func (d *SpoolDrain) hasInMemory() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.inMemory || d.stats.InMemory > 0
+	return d.stats.InMemory > 0
 }
 
 // finish writes what is left, and closes the file. It returns an error if something is lost.

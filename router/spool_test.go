@@ -452,3 +452,37 @@ func TestSpoolUnreadable(t *testing.T) {
 		t.Errorf("%d lines say so, want 1", n)
 	}
 }
+
+// TestSpoolUnreadableAtTheEnd: a shutdown does not wait for what cannot be read, but for what is on its way.
+func TestSpoolUnreadableAtTheEnd(t *testing.T) {
+	for _, receive := range []func(string) error{up, down} {
+		path := filepath.Join(t.TempDir(), "hook.spool")
+		synctest.Test(t, func(t *testing.T) {
+			s := startSpooled(t, path, down, nil)
+			s.publish("a", 1, 100) // of which not all are in hand
+			synctest.Wait()
+			if err := s.d.file.close(); err != nil {
+				t.Fatal(err)
+			}
+			s.k.set(func(line string) error { // the first one makes it want to delete something, which fails
+				if short(line) == "a1" {
+					return nil
+				}
+				return receive(line)
+			})
+			time.Sleep(10 * time.Second)
+			before := time.Now()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			_ = s.Shutdown(ctx)
+			if took := time.Since(before); took > 2*time.Second {
+				t.Errorf("the end took %v", took)
+			}
+		})
+		s := startSpooled(t, path, up, nil)
+		s.stop()
+		if got := shorts(s.k.lines()); !strings.HasSuffix(got, "a99 a100") {
+			t.Errorf("later came %q", got)
+		}
+	}
+}
