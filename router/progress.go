@@ -103,13 +103,8 @@ func (s *share) done(most uint64) uint64 {
 	return min(most, s.open[s.first].seq-1)
 }
 
-// add counts a record of an event.
+// add counts a record of an event. It is called with of.mu held.
 func (s *share) add(seq uint64) {
-	s.of.mu.Lock()
-	defer s.of.mu.Unlock()
-	if s.over {
-		return
-	}
 	n := len(s.open)
 	switch {
 	case n > s.first && s.open[n-1].seq == seq, n-s.first >= maxOpen && s.open[n-1].seq < seq:
@@ -154,10 +149,8 @@ func (s *share) find(seq uint64) int {
 	return s.first + i
 }
 
-// settle takes off a record of an event. A record that was put before there was a progress does not count.
+// settle takes off a record of an event. A record that was put before there was a progress does not count. It is called with of.mu held.
 func (s *share) settle(seq uint64) {
-	s.of.mu.Lock()
-	defer s.of.mu.Unlock()
 	i := s.find(seq)
 	if i < s.first || s.open[i].records == 0 {
 		return
@@ -169,16 +162,40 @@ func (s *share) settle(seq uint64) {
 	}
 }
 
-// settled says that the record with a number is done with. A nil origin counts nothing.
-func (o *Origin) settled(seq uint64) {
-	if o == nil {
+// addAll counts a record of each mark. The lock, which all publishers and sinks of the connection want, is taken once.
+func (s *share) addAll(marks []mark) {
+	s.of.mu.Lock()
+	defer s.of.mu.Unlock()
+	if s.over {
+		return
+	}
+	for _, m := range marks {
+		s.add(m.seq)
+	}
+}
+
+// settleAll takes off a record of each mark.
+func (s *share) settleAll(marks []mark) {
+	s.of.mu.Lock()
+	defer s.of.mu.Unlock()
+	for _, m := range marks {
+		s.settle(m.seq)
+	}
+}
+
+// settled says that the record with a number is done with.
+func (o *Origin) settled(seq uint64) { o.settledAll([]mark{{seq: seq}}) }
+
+// settledAll says that the records of the marks are done with, none of which is an announcement. A nil origin counts nothing.
+func (o *Origin) settledAll(marks []mark) {
+	if o == nil || len(marks) == 0 {
 		return
 	}
 	if s := o.share.Load(); s != nil {
-		s.settle(seq)
+		s.settleAll(marks)
 	}
 	if o.spooled != nil {
-		o.spooled.settle(seq)
+		o.spooled.settle(marks)
 	}
 }
 
@@ -188,23 +205,32 @@ func (c *Chunk) track() {
 		return
 	}
 	if s := c.origin.share.Load(); s != nil {
-		for _, m := range c.marks[c.first:] {
-			s.add(m.seq)
-		}
+		s.addAll(c.marks[c.first:])
 	}
 }
 
-// settle counts the first n records of the chunk as settled.
-func (c *Chunk) settle(n int) {
+// settle counts the first n records of the chunk as settled, those that which selects; nil: all.
+func (c *Chunk) settle(n int, which func(i int) bool) {
 	if !c.mixed && (c.origin == nil || c.origin.share.Load() == nil && c.origin.spooled == nil) {
 		return
 	}
 	notes := c.notes
+	run := c.first // where the records begin that are settled together
 	for i := c.first; i < c.first+n; i++ {
-		if len(notes) > 0 && notes[0].mark == i {
+		announced := len(notes) > 0 && notes[0].mark == i
+		if announced {
 			notes = notes[1:]
-			continue
 		}
-		c.marks[i].origin.settled(c.marks[i].seq)
+		skipped := announced || which != nil && !which(i-c.first)
+		if run < i && (skipped || c.marks[i].origin != c.marks[run].origin) {
+			c.marks[run].origin.settledAll(c.marks[run:i])
+			run = i
+		}
+		if skipped {
+			run = i + 1
+		}
+	}
+	if end := c.first + n; run < end {
+		c.marks[run].origin.settledAll(c.marks[run:end])
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -168,5 +169,52 @@ func testProgress(t *testing.T, seed uint64) {
 	}
 	if got := p.Done(); got != 200 {
 		t.Fatalf("seed %d, without queues: done up to %d", seed, got)
+	}
+}
+
+// TestProgressInBatches: the records of a chunk count together, so that the lock of the progress is taken once for them. Whoever looks
+// meanwhile sees all of them, or none.
+func TestProgressInBatches(t *testing.T) {
+	const n = 2000
+	p := NewProgress()
+	o := p.Origin("c")
+	q := NewQueue(1<<20, DropNewest, nil)
+	for _, giveBack := range []func(c *Chunk){
+		q.Release,
+		func(c *Chunk) { q.GiveBack(c, c.Len(), 0) },
+		func(c *Chunk) { q.giveBackEach(c, slices.Repeat([]fate{recordDelivered}, c.Len())) },
+	} {
+		before := p.Done()
+		seen := map[uint64]bool{}
+		c := q.ChunkOf(o)
+		for i := range n {
+			c.Commit(append(c.Buffer(), "x\n"...), before+uint64(i)+1)
+		}
+		if err := q.Put(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		p.Published(before + n)
+		c, err := q.Take(t.Context())
+		if err != nil || c.Len() != n {
+			t.Fatal(c.Len(), err)
+		}
+		looking, done := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(done)
+			close(looking)
+			for at := p.Done(); ; at = p.Done() {
+				seen[at] = true
+				if at == before+n {
+					return
+				}
+			}
+		}()
+		<-looking
+		giveBack(c)
+		<-done
+		delete(seen, before)
+		if len(seen) != 1 {
+			t.Errorf("%d of %d records were seen alone", len(seen)-1, n)
+		}
 	}
 }

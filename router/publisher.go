@@ -579,7 +579,7 @@ func (l *lane) add(r *rule, j job, log *slog.Logger) {
 	full := len(l.jobs) > 0 && (len(l.jobs) >= laneJobs || l.bytes+size > laneBytes)
 	if !full {
 		if j.progress != nil {
-			j.progress.late.add(j.seq)
+			j.progress.late.addAll([]mark{{seq: j.seq}})
 		}
 		l.jobs = append(l.jobs, j)
 		l.bytes += size
@@ -604,7 +604,7 @@ func (l *lane) work(r *rule, log *slog.Logger) {
 			j.deliver()
 		}
 		if j.progress != nil {
-			j.progress.late.settle(j.seq)
+			j.progress.late.settleAll([]mark{{seq: j.seq}})
 		}
 		l.mu.Lock()
 		l.jobs[0] = job{}

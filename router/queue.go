@@ -640,7 +640,7 @@ func (q *Queue) Release(c *Chunk) {
 
 // accept counts the first n records of a chunk as settled.
 func (q *Queue) accept(c *Chunk, n int) {
-	c.settle(n)
+	c.settle(n, nil)
 	if n > 0 {
 		q.tried.succeeded()
 	}
@@ -752,13 +752,13 @@ func (q *Queue) giveBackEach(c *Chunk, fates []fate) {
 			lost.appendAny(c, i)
 		case !announced:
 			l.Origin.delivered(1)
-			l.Origin.settled(l.LastSeq)
 			accepted = true
 		}
 		if f == recordDelivered {
 			q.tried.succeeded()
 		}
 	}
+	c.settle(len(fates), func(i int) bool { return fates[i] == recordDelivered })
 	if accepted && c.number >= q.announced {
 		q.accepted = true
 	}
@@ -1007,7 +1007,7 @@ func (q *Queue) deadErr() error {
 func (q *Queue) handOver(c *Chunk, kept bool) {
 	q.mu.Lock()
 	if kept {
-		c.settle(c.Len())
+		c.settle(c.Len(), nil)
 	}
 	q.mayAnnounce(c, c.Len())
 	q.unhold(c)

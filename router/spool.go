@@ -212,34 +212,36 @@ func (o *spoolOrigin) counter() *Origin {
 	return o.counts
 }
 
-// settle takes a record off those in hand. The queue behind is locked.
-func (o *spoolOrigin) settle(seq uint64) {
+// settle takes records off those in hand. The queue behind is locked.
+func (o *spoolOrigin) settle(marks []mark) {
 	d := o.d
 	d.mu.Lock()
-	i, found := slices.BinarySearchFunc(o.list, seq, func(r spooledRecord, seq uint64) int { return cmp.Compare(r.seq, seq) })
-	if !found {
-		d.mu.Unlock()
-		return
-	}
-	r := o.list[i]
-	if i == 0 {
-		o.list = o.list[1:]
-	} else {
-		o.list = slices.Delete(o.list, i, i+1)
-	}
-	if r.key == 0 {
-		d.stats.InMemory--
-	} else {
+	before := len(d.acked)
+	memory := marks[:0:0]
+	for _, m := range marks {
+		i, found := slices.BinarySearchFunc(o.list, m.seq, func(r spooledRecord, seq uint64) int { return cmp.Compare(r.seq, seq) })
+		if !found {
+			continue
+		}
+		r := o.list[i]
+		if i == 0 {
+			o.list = o.list[1:]
+		} else {
+			o.list = slices.Delete(o.list, i, i+1)
+		}
+		if r.key == 0 {
+			d.stats.InMemory--
+			memory = append(memory, m)
+			continue
+		}
 		d.acked = append(d.acked, r)
 		d.stats.Records--
 		d.stats.Bytes -= r.size
 	}
-	first := len(d.acked) == 1 || len(d.acked) == mostAcked
+	after := len(d.acked)
 	d.mu.Unlock()
-	if r.key == 0 {
-		o.counts.settled(seq)
-	}
-	if first {
+	o.counts.settledAll(memory)
+	if before == 0 && after > 0 || before < mostAcked && after >= mostAcked {
 		wake(d.wake)
 	}
 }
