@@ -35,6 +35,7 @@ type Publisher struct {
 	progress  *Progress // nil: nobody asks
 	epoch     uint64
 	guard     func() bool // nil: everything may pass
+	dropped   bool        // the guard has said no: the progress goes no further
 	published uint64      // the number of the last event
 }
 
@@ -66,8 +67,9 @@ func (p *Publisher) SetEpoch(epoch uint64) {
 }
 
 // Guard has a function asked right before signals are handed over to sinks and subscriptions, a batch at a time. When it returns false
-// they are dropped, and neither counted nor announced: another process sends them, or says that they are missing. It is called on other
-// goroutines, too: for signals that wait for a slow Where.
+// they are dropped, and neither counted nor announced: another process sends them, or says that they are missing. The progress that
+// [Publisher.Follow] was called with stays before them, whatever follows. It is called on other goroutines, too: for signals that wait for
+// a slow Where.
 func (p *Publisher) Guard(mayPass func() bool) { p.guard = mayPass }
 
 // An encoding is the line of the current event in one format.
@@ -240,6 +242,7 @@ func (p *Publisher) put(o *outlet) {
 	if p.guard == nil || p.guard() {
 		o.queue.Put(context.Background(), o.chunk)
 	} else {
+		p.dropped = true
 		o.queue.Release(o.chunk)
 	}
 	o.chunk = nil
@@ -260,7 +263,7 @@ func (p *Publisher) Flush() {
 		p.formats[i].line = nil // the chunk it is in is not ours any more
 	}
 	p.returnScratch()
-	if p.progress != nil {
+	if p.progress != nil && !p.dropped {
 		p.progress.Published(p.published)
 	}
 	p.unflushed = 0
@@ -600,10 +603,8 @@ func (l *lane) work(r *rule, log *slog.Logger) {
 		l.mu.Lock()
 		j := l.jobs[0]
 		l.mu.Unlock()
-		if !r.off.Load() && r.satisfies(&limit, j.line, j.connection, log) {
-			j.deliver()
-		}
-		if j.progress != nil {
+		done := r.off.Load() || !r.satisfies(&limit, j.line, j.connection, log) || j.deliver()
+		if done && j.progress != nil {
 			j.progress.late.settleAll([]mark{{seq: j.seq}})
 		}
 		l.mu.Lock()
@@ -618,9 +619,10 @@ func (l *lane) work(r *rule, log *slog.Logger) {
 	}
 }
 
-func (j *job) deliver() {
+// deliver puts the signal into the queues, unless the guard says no.
+func (j *job) deliver() (done bool) {
 	if j.guard != nil && !j.guard() {
-		return
+		return false
 	}
 	for _, d := range j.to {
 		if !d.given.Swap(true) {
@@ -629,6 +631,7 @@ func (j *job) deliver() {
 			_ = d.queue.Put(context.Background(), c) // the queue counts what it does not take
 		}
 	}
+	return true
 }
 
 // countOverrun counts one call in a row that was too slow, and switches Where off after too many.

@@ -440,6 +440,8 @@ func TestGuard(t *testing.T) {
 	r := New(nil)
 	apply(t, r, []*Sink{roomySink("s", &out)}, []Route{{To: []string{"s"}}})
 	p := r.Publisher("backend")
+	progress := NewProgress()
+	p.Follow(progress)
 	p.SetEpoch(7)
 	p.Guard(mayPass.Load)
 	large := func(seq uint64) *phoenix.Event {
@@ -462,6 +464,9 @@ func TestGuard(t *testing.T) {
 	p.Flush()
 	stats := r.Stats()
 	shutdown(t, r)
+	if done := progress.Done(); done != 1 {
+		t.Errorf("done up to %d, want 1: what was kept back is not done with", done)
+	}
 	if got := out.of("backend"); !slices.Equal(got, []uint64{1, 200}) {
 		t.Errorf("signals %v", got)
 	}
@@ -488,6 +493,8 @@ func TestGuardOfSlowWhere(t *testing.T) {
 		}
 		apply(t, r, []*Sink{roomySink("out", &out)}, []Route{{Filter: Filter{Where: where}, To: []string{"out"}}})
 		p := r.Publisher("backend")
+		progress := NewProgress()
+		p.Follow(progress)
 		p.Guard(func() bool { return !mayNotPass.Load() })
 		p.SetEpoch(7)
 		for seq := range uint64(4) {
@@ -499,6 +506,9 @@ func TestGuardOfSlowWhere(t *testing.T) {
 		time.Sleep(time.Minute)
 		stats := r.Stats()
 		shutdown(t, r)
+		if done := progress.Done(); done != 2 {
+			t.Errorf("done up to %d, want 2: what was kept back is not done with", done)
+		}
 		if got := out.of("backend"); !slices.Equal(got, []uint64{2}) {
 			t.Errorf("the sink got %v, want 2 alone", got)
 		}
