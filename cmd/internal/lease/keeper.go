@@ -58,16 +58,39 @@ type Grant struct {
 	clock      func() time.Duration
 }
 
-// A deadline is that of a session, which moves with each renewal.
+// A deadline is that of a session, which moves with each renewal until it has passed: once that was found, it has passed for all.
 type deadline struct{ until, expires atomic.Int64 }
+
+// hasPassed is what until is once somebody has found that it has passed.
+const hasPassed = math.MinInt64
+
+// holds reports whether the time has not come.
+func (d *deadline) holds(clock func() time.Duration) bool {
+	for {
+		until := d.until.Load()
+		switch {
+		case until == hasPassed:
+			return false
+		case int64(clock()) < until:
+			return true
+		case d.until.CompareAndSwap(until, hasPassed):
+			return false
+		}
+	}
+}
+
+// move moves the deadline, unless it has passed for somebody, and reports whether it could. Only the keeper calls it.
+func (d *deadline) move(until, expires int64) bool {
+	d.expires.Store(expires)
+	before := d.until.Load()
+	return before != hasPassed && d.until.CompareAndSwap(before, until)
+}
 
 // Epoch says whose turn it is: it is greater than that of everybody who had the lease before.
 func (g *Grant) Epoch() uint64 { return g.epoch.Load() }
 
-// Holds reports whether the lease is ours at this moment.
-func (g *Grant) Holds() bool {
-	return !g.over.Load() && int64(g.clock()) < g.session.Load().until.Load()
-}
+// Holds reports whether the lease is ours at this moment. Once it is not, it is not again.
+func (g *Grant) Holds() bool { return !g.over.Load() && g.session.Load().holds(g.clock) }
 
 // MayEnd reports whether nobody else can have the lease yet, although it is not ours any more: there is time to say that it is over.
 func (g *Grant) MayEnd() bool {
@@ -195,6 +218,9 @@ func (k *Keeper) run(input func(*core, time.Duration)) {
 	over := false
 	for {
 		now := k.o.clock()
+		if k.session != "" && k.current.until.Load() == hasPassed {
+			k.core.refused(now)
+		}
 		input(k.core, now)
 		k.carryOut(now)
 		if k.core.over() && !over {
@@ -215,9 +241,12 @@ func (k *Keeper) run(input func(*core, time.Duration)) {
 // carryOut does what the core wants done. Deadlines come first: what was lost says nothing more before it is stopped.
 func (k *Keeper) carryOut(now time.Duration) {
 	c := k.core
+	if !k.move() {
+		c.refused(now)
+		k.move()
+	}
 	out := c.out
 	c.out = output{}
-	k.move()
 	for _, r := range out.revokes {
 		g := k.grants[r.name]
 		g.late.Store(r.late)
@@ -254,15 +283,15 @@ func (k *Keeper) carryOut(now time.Duration) {
 	k.view.Store(v)
 }
 
-// move moves the deadline of the session, or takes that of a new one.
-func (k *Keeper) move() {
+// move moves the deadline of the session, or takes that of a new one. It reports false if it has passed for somebody.
+func (k *Keeper) move() bool {
 	s := k.core.session
 	if s == nil {
 		if k.session != "" {
 			k.log.Warn("the session of this instance is lost: its connections stop, unless unreachable is continue", "instance", k.o.Instance)
 			k.session = ""
 		}
-		return
+		return true
 	}
 	if s.id != k.session {
 		k.session, k.current = s.id, &deadline{}
@@ -272,8 +301,7 @@ func (k *Keeper) move() {
 	if k.o.Onward {
 		until, expires = math.MaxInt64, math.MaxInt64
 	}
-	k.current.until.Store(until)
-	k.current.expires.Store(expires)
+	return k.current.move(until, expires)
 }
 
 // request calls the store, and hands its answer to the core.

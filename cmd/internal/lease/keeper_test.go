@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -236,5 +237,34 @@ func TestKeeperEndsBesideStuckStore(t *testing.T) {
 		if took := time.Since(begun); took != time.Second {
 			t.Errorf("the end took %v", took)
 		}
+	})
+}
+
+// A lease that was found to be over does not come back with the answer of a renewal: what was dropped meanwhile is missing, and another
+// epoch says so.
+func TestKeeperAnsweredLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory(testTTL)
+		var ahead atomic.Int64 // of the clock of the lease
+		a := startProcess(t, m, "a", "x")
+		time.Sleep(testTTL)
+		synctest.Wait()
+		g := a.runs["x"]
+		g.clock = func() time.Duration { return a.o.clock() + time.Duration(ahead.Load()) }
+		epoch := g.Epoch()
+		if !g.Holds() {
+			t.Fatal("it is not ours")
+		}
+		ahead.Store(int64(testTTL)) // it is looked at when the time is over, and before the keeper notices
+		if g.Holds() {
+			t.Error("it holds when its time is over")
+		}
+		ahead.Store(0)
+		time.Sleep(testTTL)
+		synctest.Wait()
+		if again := a.runs["x"]; g.Holds() || a.lost != 1 || again == nil || again.Epoch() <= epoch || !again.Holds() {
+			t.Errorf("the old one holds: %v; %d were lost; the new one is %+v, after epoch %d", g.Holds(), a.lost, again, epoch)
+		}
+		a.Close(t.Context())
 	})
 }

@@ -21,6 +21,7 @@ import (
 //   - An epoch is the revision of a write that is there, of the one who has it. Nobody else has it, and nobody who has ended it.
 //   - Nobody sends anything once another one may, unless the store's own clock has jumped.
 //   - What is lost was lost: the store had given up the session, or nothing was heard of it.
+//   - What has dropped something because its time was over sends nothing more before the next epoch.
 //   - A gap is never told smaller than it was.
 //   - When all is well again, every connection runs within the time to live and a tick, once, and stays where it is. Instances that
 //     start together take from nobody.
@@ -287,6 +288,8 @@ type instance struct {
 	running map[string]*running
 	// stopping are the connections that take their time to stop.
 	stopping map[string]bool
+	// late says that something had been dropped before the step.
+	late bool
 	// heard is when the last renewal was sent whose answer came.
 	heard time.Duration
 	woken int
@@ -298,8 +301,10 @@ type instance struct {
 type running struct {
 	epoch uint64
 	until *time.Duration // of the session that it was granted by; by the clock of the instance
-	down  bool
-	since int64 // since when it is, by the store's clock; 0: it was never up
+	// silent says that it had something to send when its time was over.
+	silent bool
+	down   bool
+	since  int64 // since when it is, by the store's clock; 0: it was never up
 	// sinceOwn is the same by the clock of the instance.
 	sinceOwn time.Duration
 }
@@ -335,6 +340,9 @@ func (i *instance) step(input func(*core, time.Duration)) {
 		return
 	}
 	before := i.core.session
+	if i.late = i.dropped(); i.late {
+		i.core.refused(i.clock())
+	}
 	input(i.core, i.clock())
 	out := i.core.out
 	i.core.out = output{}
@@ -363,6 +371,20 @@ func (i *instance) step(input func(*core, time.Duration)) {
 			i.step(func(c *core, now time.Duration) { c.wake(now) })
 		}
 	})
+}
+
+// dropped reports whether something was dropped because the time of the session was over.
+func (i *instance) dropped() bool {
+	s := i.core.session
+	if s == nil || i.w.onward {
+		return false
+	}
+	for _, r := range i.running {
+		if r.silent && i.epochIsOf(r, s.id) {
+			return true
+		}
+	}
+	return false
 }
 
 // deadline takes over until when the session counts. What was granted by an earlier one keeps its own.
@@ -538,7 +560,11 @@ func (i *instance) send() {
 		for _, name := range slices.Sorted(maps.Keys(i.running)) {
 			r := i.running[name]
 			if !w.onward && i.clock() >= *r.until {
+				r.silent = true
 				continue
+			}
+			if r.silent {
+				w.fail("%s: %s goes on with epoch %d, in which signals were dropped", i.name, name, r.epoch)
 			}
 			if r.down && (w.quiet || w.one(5)) {
 				r.down = false // and says what was missed
@@ -652,7 +678,7 @@ func (b *books) revoked(i *instance, r revoke, own *running) {
 	state := w.store.state()
 	_, lives := state.Sessions[w.store.writes[r.name][own.epoch].Session]
 	mine := state.Runs[r.name].Revision == own.epoch
-	if lives && mine && w.now-i.heard < modelTTL*85/100 {
+	if lives && mine && !i.late && w.now-i.heard < modelTTL*85/100 {
 		w.fail("%s: %s is lost, and is there; a renewal was sent and answered %v ago", i.name, r.name, w.now-i.heard)
 	}
 }
@@ -855,8 +881,12 @@ func (i *instance) thaw() {
 	i.w.log("%s goes on", i.name)
 	i.stands = false
 	for name, r := range i.running {
-		if !r.down && (i.w.onward || i.clock() < *r.until) {
+		switch {
+		case r.down:
+		case i.w.onward || i.clock() < *r.until:
 			i.w.books.sent(i, name, r)
+		default:
+			r.silent = true
 		}
 	}
 	waiting := i.waiting
