@@ -23,6 +23,7 @@ import (
 	"phx/cmd/internal/exit"
 	"phx/cmd/internal/option"
 	"phx/phoenix/phoenixtest"
+	"phx/phoenix/phoenixtest/realtime"
 )
 
 type demoOptions struct {
@@ -46,7 +47,11 @@ other room:* is quiet; in presence:* everyone is present under the join param us
 Events it takes: echo (replies with the payload), broadcast (sends the payload to everyone), fail
 (an error reply), crash, close, silent (no reply), slow (replies after payload.ms milliseconds).
 
-Any token but "bad" is accepted, as --param token=... or --auth-token-file.`,
+Any token but "bad" is accepted, as --param token=... or --auth-token-file.
+
+Supabase Realtime is at /realtime/v1, with apikey=sb_publishable_demo: broadcast, presence and postgres_changes in
+realtime:*. A POST to /realtime/v1/api/broadcast broadcasts; a POST of a row to /rest/v1/TABLE is an insert, and PATCH
+and DELETE with ?id=eq.1 an update and a delete, of which nothing is kept.`,
 		Example: `  phx demo
   phx demo --listen 127.0.0.1:0 --tls`,
 		Args: cobra.NoArgs,
@@ -76,11 +81,7 @@ func demoRun(ctx context.Context, o *demoOptions) error {
 		options = append(options, phoenixtest.WithTLS(&tls.Config{Certificates: []tls.Certificate{ca.server}}))
 		export = " SSL_CERT_FILE=" + ca.path
 	}
-	app := phoenixtest.Demo(o.say)
-	if o.quiet {
-		app = phoenixtest.Demo()
-	}
-	server, err := phoenixtest.Listen(app, options...)
+	server, err := phoenixtest.Listen(demoApp(o), options...)
 	if err != nil {
 		return listenError(o.listen, err)
 	}
@@ -89,6 +90,20 @@ func demoRun(ctx context.Context, o *demoOptions) error {
 	o.printLine("then for example: phx listen room:lobby")
 	<-ctx.Done()
 	return context.Cause(ctx)
+}
+
+// demoApp is the demo of Phoenix, and Supabase beside it.
+func demoApp(o *demoOptions) phoenixtest.App {
+	var supabase realtime.Config
+	demo := phoenixtest.Demo()
+	if !o.quiet {
+		demo = phoenixtest.Demo(o.say)
+		supabase.Watch = o.say
+	}
+	return func(s *phoenixtest.Server) {
+		demo(s)
+		realtime.New(supabase).Mount(s)
+	}
 }
 
 // printLine writes a line for people.

@@ -86,16 +86,18 @@ func commands() map[string]func(ts *testscript.TestScript, neg bool, args []stri
 		"hangup":   Positive(cmdHangup),
 		"ends":     Positive(cmdEnds),
 		// Who is at the other end.
-		"demo":       Positive(cmdDemo),
-		"serve":      Positive(cmdServe),
-		"server":     Positive(cmdServer),
-		"serve-tls":  Positive(cmdServeTLS),
-		"serve-unix": Positive(cmdServeUnix),
-		"receiver":   Positive(cmdReceiver),
-		"nats":       Positive(cmdNATS),
-		"proxy":      Positive(cmdProxy),
-		"gateway":    Positive(cmdGateway),
-		"stranger":   Positive(cmdStranger),
+		"demo":           Positive(cmdDemo),
+		"serve":          Positive(cmdServe),
+		"server":         Positive(cmdServer),
+		"serve-tls":      Positive(cmdServeTLS),
+		"serve-unix":     Positive(cmdServeUnix),
+		"serve-supabase": Positive(cmdServeSupabase),
+		"supabase":       Positive(cmdSupabase),
+		"receiver":       Positive(cmdReceiver),
+		"nats":           Positive(cmdNATS),
+		"proxy":          Positive(cmdProxy),
+		"gateway":        Positive(cmdGateway),
+		"stranger":       Positive(cmdStranger),
 	}
 }
 

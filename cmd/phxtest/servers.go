@@ -36,6 +36,7 @@ import (
 	"phx/phoenix/phoenixtest"
 	"phx/phoenix/phoenixtest/peer"
 	"phx/phoenix/phoenixtest/proxytest"
+	"phx/phoenix/phoenixtest/realtime"
 )
 
 // demoJob is the name of the job that is the demo server.
@@ -46,18 +47,22 @@ const demoJob = "demo"
 //	demo [FLAG...]
 //
 // It takes a free port unless told otherwise. DEMO_ADDR is the address, for another one at the same place. With --tls,
-// SSL_CERT_FILE is set, too.
+// SSL_CERT_FILE is set, too. SUPABASE_URL and SUPABASE_KEY are those of its Supabase.
 func cmdDemo(ts *testscript.TestScript, args []string) {
 	j := startJob(ts, demoJob, false, append([]string{"phx", "demo", "--listen", "127.0.0.1:0"}, args...)...)
 	match := j.await(ts, "stderr", `export PHX_URI=(wss?://(\S+)/socket)(?: SSL_CERT_FILE=(\S+))?\n`)
 	ts.Setenv("PHX_URI", match[1])
 	ts.Setenv("DEMO_ADDR", match[2])
 	ts.Setenv("SSL_CERT_FILE", match[3])
+	ts.Setenv("SUPABASE_URL", strings.Replace(strings.TrimSuffix(match[1], "/socket"), "ws", "http", 1))
+	ts.Setenv("SUPABASE_KEY", "sb_publishable_demo")
 }
 
 // servers are those of a script that live in the test's own process.
 type servers struct {
 	phoenix *phoenixtest.Server
+	// project is what phoenix serves, if that is Supabase.
+	project *realtime.Project
 	nats    *NATSServer
 	closers []func()
 }

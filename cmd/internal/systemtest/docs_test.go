@@ -19,7 +19,7 @@ import (
 // The README and the pages in docs are tested, so that what they say works as they say it:
 //
 //   - Each block ```sh is run as one bash script, `bash -eu`, in a directory of its own, with the built phx first in PATH and
-//     PHX_URI pointing at a running `phx demo`. It has to exit 0. As at a prompt, a pipeline ends like its last command:
+//     PHX_URI, SUPABASE_URL and SUPABASE_KEY pointing at a running `phx demo`. It has to exit 0. As at a prompt, a pipeline ends like its last command:
 //     under pipefail, a `head` that has enough would fail it.
 //   - A block that calls make is checked with `make -n`: CI runs the targets themselves.
 //   - A block ```text or ```json that directly follows is what it prints on stdout; `...` stands for anything on one line.
@@ -172,8 +172,9 @@ func (b docBlock) run(t *testing.T) {
 	dir := t.TempDir()
 	env := scriptEnv(t, dir)
 	uri := startDemo(t, env)
-	stdout, stderr := runBash(t, dir, append(env, "PHX_URI="+uri), "-eu", "-c", b.body)
 	_, address, _ := strings.Cut(strings.TrimSuffix(uri, "/socket"), "://")
+	env = append(env, "PHX_URI="+uri, "SUPABASE_URL=http://"+address, "SUPABASE_KEY=sb_publishable_demo")
+	stdout, stderr := runBash(t, dir, env, "-eu", "-c", b.body)
 	stderr = strings.ReplaceAll(stderr, address, "127.0.0.1:4000")
 	if b.messages != "" && !outputPattern(b.messages).MatchString(stderr) {
 		t.Errorf("%v: it says on stderr\n%s\nand the page says\n%s", b, stderr, b.messages)
