@@ -568,7 +568,7 @@ func TestHelpSignalsHasEveryMember(t *testing.T) {
 	encoder := signal.NewEncoder(signal.FormatSignal, "backend")
 	encoder.SetEpoch(1)
 	ev := signalSamples()[0]
-	ev.BroadcastEvent = "new_msg"
+	ev.Broadcast = &phoenix.Broadcast{Event: "new_msg"}
 	line := encoder.Append(nil, &ev)
 	var members []string
 	decoder := json.NewDecoder(strings.NewReader(string(line)))

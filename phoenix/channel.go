@@ -162,6 +162,8 @@ func (m *machine) rewant(want Channel) {
 		c.again = &want
 	case c.state != channelLeaving:
 		c.Channel = want
+		c.renewal.stop()
+		m.renew(c)
 	}
 }
 

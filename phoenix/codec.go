@@ -53,9 +53,9 @@ type frame struct {
 	payload Payload
 	// status is that of a phx_reply, else nil.
 	status []byte
-	// broadcastEvent is that of a DialectFrame; finished says that it is one, and so that its payload is valid.
-	broadcastEvent []byte
-	finished       bool
+	// broadcast is that of a DialectFrame; finished says that it is one, and so that its payload is valid.
+	broadcast *Broadcast
+	finished  bool
 	// skipped says that the Skip filter did not want the message: its payload was not looked at, unless presence is tracked
 	// and it is about that.
 	skipped bool

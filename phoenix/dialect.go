@@ -31,8 +31,8 @@ type DialectFrame struct {
 	// JoinRef is empty for a message to all who have joined the topic.
 	JoinRef, Topic, Event []byte
 	Payload               Payload
-	// BroadcastEvent is that of [Event].
-	BroadcastEvent []byte
+	// Broadcast is that of [Event].
+	Broadcast *Broadcast
 }
 
 // A Refusal says what to make of a refused join.
@@ -57,7 +57,7 @@ type Reaction struct {
 	// Since stands for the last loss of the channel; if there was none, so was nothing missed.
 	Gap   GapReason
 	Since time.Time
-	// Note, if it is not empty, goes to the log, at Level with Args. Server texts in Args are without the secrets of the connection.
+	// Note, if it is not empty, goes to the log, at Level with Args, whose strings go without the secrets of the connection.
 	Note  string
 	Level slog.Level
 	Args  []any
@@ -77,7 +77,7 @@ func (c dialectCodec) scan(data []byte, binary bool, f *frame) error {
 	if err != nil {
 		return err
 	}
-	*f = frame{at: f.at, joinRef: d.JoinRef, topic: d.Topic, event: d.Event, payload: d.Payload, broadcastEvent: d.BroadcastEvent, finished: true}
+	*f = frame{at: f.at, joinRef: d.JoinRef, topic: d.Topic, event: d.Event, payload: d.Payload, broadcast: d.Broadcast, finished: true}
 	return nil
 }
 
@@ -130,7 +130,14 @@ func (m *machine) observeMessage(now time.Time, c *channel, f *frame) bool {
 // react carries out what follows from an event.
 func (m *machine) react(now, at time.Time, c *channel, r *Reaction) {
 	if r.Note != "" {
-		m.note(r.Level, r.Note, append([]any{"topic", c.Topic}, r.Args...)...)
+		args := []any{"topic", c.Topic}
+		for _, arg := range r.Args {
+			if text, ok := arg.(string); ok && len(args)%2 == 1 {
+				arg = said(text)
+			}
+			args = append(args, arg)
+		}
+		m.note(r.Level, r.Note, args...)
 	}
 	if r.Gap != "" {
 		since := moment{r.Since, m.sleptAt(r.Since)}

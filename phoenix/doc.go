@@ -177,6 +177,17 @@
 // Tests: TestManyChannels, TestHundredChannels, TestServerHasRoomForFewer, TestServerHasNoRoom, TestPausedReadsOfManySockets,
 // TestSocketsEndTogether, TestEmptySocketCloses, TestModelDealer.
 //
+// # Servers that add to the protocol
+//
+// What a server adds is an [Options.Dialect]: frames of further kinds, what the params of a join have to say, which refusals
+// are final, and what a message of the server means for a channel. The connection knows no such server. Package supabase is
+// the dialect of Supabase Realtime. A join that it holds is complete with [Live]; [Gap] says that messages may have been
+// missed although the join stands. [Channel.Renew] pushes a new token before the old one expires, without a rejoin, and
+// [Options.JoinInterval] paces the joins of a connection over all of its sockets.
+//
+// Tests: TestDialectFrames, TestDialectHolds, TestDialectDrops, TestDialectRefusals, TestDialectRefusesParams,
+// TestJoinInterval, TestRenew.
+//
 // # Supervision
 //
 // A [Supervisor] runs many named connections. Of each name there is one run at a time, and what is asked of a name is

@@ -33,14 +33,21 @@ type Event struct {
 	JoinRef, Ref string
 	// Payload is the payload of a message, and the response of a push's or a join's reply.
 	Payload Payload
-	// BroadcastEvent is the name of the event within a message of event "broadcast" whose Payload is binary and so cannot name it: with
-	// a Dialect only.
-	BroadcastEvent string
+	// Broadcast is what a message of event "broadcast" says beside its Payload if that is binary: with a Dialect only.
+	Broadcast *Broadcast
 	// Detail says what happened.
 	Detail Detail
 
 	// push is the id of the push that the event ends.
 	push uint64
+}
+
+// A Broadcast is what a broadcast of bytes says beside them. It stays valid, and is not changed.
+type Broadcast struct {
+	// Event is the name of the event within the broadcast.
+	Event string
+	// Meta is a JSON value of the server's; nil: none.
+	Meta json.RawMessage
 }
 
 // Clone returns a copy of e that stays valid.

@@ -388,9 +388,6 @@ func (m *machine) note(level slog.Level, msg string, args ...any) {
 
 // intern returns b as a string, without a copy if it has been seen before.
 func (m *machine) intern(b []byte) string {
-	if len(b) == 0 {
-		return ""
-	}
 	if s, ok := m.names[string(b)]; ok {
 		return s
 	}
@@ -468,7 +465,7 @@ func (m *machine) receivedMessage(now time.Time, c *channel, f *frame) {
 			Time: f.at, Seq: m.seq, Session: m.session,
 			Topic: c.Topic, Name: m.intern(f.event),
 			JoinRef: m.internRef(f.joinRef, c), Ref: string(f.ref),
-			Payload: f.payload, BroadcastEvent: m.intern(f.broadcastEvent), Detail: &Message{},
+			Payload: f.payload, Broadcast: f.broadcast, Detail: &Message{},
 		})
 	}
 	if observed && !m.observeMessage(now, c, f) {

@@ -108,7 +108,7 @@ func (e *Encoder) template(ev *phoenix.Event) *template {
 		key.event = ev.Name
 	}
 	l := e.templates.layout
-	key.encoded = l.encodes(ev.Ref) || l.encodes(ev.JoinRef) || l.encodes(ev.BroadcastEvent)
+	key.encoded = l.encodes(ev.Ref) || l.encodes(ev.JoinRef) || ev.Broadcast != nil && l.encodes(ev.Broadcast.Event)
 	return e.templates.get(key)
 }
 
@@ -154,8 +154,8 @@ func appendMetadata(dst []byte, ev *phoenix.Event) []byte {
 	if ev.JoinRef != "" {
 		dst = appendText(dst, "phoenix_join_ref", ev.JoinRef)
 	}
-	if ev.BroadcastEvent != "" {
-		dst = appendText(dst, "broadcast_event", ev.BroadcastEvent)
+	if ev.Broadcast != nil {
+		dst = appendText(dst, "broadcast_event", ev.Broadcast.Event)
 	}
 	dst = strconv.AppendInt(append(dst, `,"session":`...), int64(ev.Session), 10)
 	return strconv.AppendUint(append(dst, `,"seq":`...), ev.Seq, 10)

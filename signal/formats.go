@@ -90,7 +90,9 @@ var cloudEventsLayout = layout{
 func appendAttributes(dst []byte, ev *phoenix.Event, encoded bool) []byte {
 	dst = appendAttribute(dst, "phxref", ev.Ref, encoded)
 	dst = appendAttribute(dst, "phxjoinref", ev.JoinRef, encoded)
-	dst = appendAttribute(dst, "phxbroadcastevent", ev.BroadcastEvent, encoded)
+	if ev.Broadcast != nil {
+		dst = appendAttribute(dst, "phxbroadcastevent", ev.Broadcast.Event, encoded)
+	}
 	if ev.Session > math.MaxInt32 {
 		dst = appendText(dst, "phxsession", strconv.Itoa(ev.Session))
 	} else {

@@ -20,12 +20,13 @@ import (
 // top, is ".".
 var arrows = map[string][]string{
 	".":                   {"cmd"},
-	"cmd":                 {"router", "signal", "phoenix", "phoenix/rawjson", "phoenix/boottime", "phoenix/phoenixtest"},
+	"cmd":                 {"router", "signal", "phoenix", "phoenix/rawjson", "phoenix/boottime", "phoenix/supabase", "phoenix/phoenixtest"},
 	"router":              {"signal", "phoenix", "phoenix/rawjson"},
 	"signal":              {"phoenix", "phoenix/rawjson"},
 	"phoenix":             {"phoenix/rawjson", "phoenix/boottime"},
 	"phoenix/boottime":    {},
 	"phoenix/rawjson":     {},
+	"phoenix/supabase":    {"phoenix", "phoenix/rawjson"},
 	"phoenix/phoenixtest": {},
 	"scripts":             {"cmd"},
 	"cmd/phxtest":         {"phoenix/phoenixtest"},
