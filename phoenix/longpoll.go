@@ -3,6 +3,7 @@ package phoenix
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"encoding/base64"
@@ -54,11 +55,9 @@ type pollTransport struct {
 	handOver    func()
 	whenDrained func(at time.Time)
 
-	// What the writing goroutine has: the messages of the next POST, each ended by a line break, and how many there are. slow says that
-	// the session has not taken the last message in time: until it has, each goes alone.
+	// What the writing goroutine has: the messages of the next POST, each ended by a line break, and how many there are.
 	out     []byte
 	pending int
-	slow    bool
 
 	// ctx ends with the transport. It is that of dials.
 	ctx    context.Context
@@ -71,6 +70,14 @@ type pollTransport struct {
 	readUntil, writeUntil time.Time
 	// closing says that we have ended the poll, closed that the transport is.
 	closing, closed bool
+	// posting says that a POST is under way; postedAt is when the last one was sent, takenAt when the session has taken one. slow says
+	// that it has not taken the last message in time: until it is known that it has, each goes alone.
+	posting, slow     bool
+	postedAt, takenAt time.Time
+	// polled is when the last poll was answered that the session has had; window, how long the server waits for the session to take a
+	// message, zero while that is not known.
+	polled time.Time
+	window time.Duration
 	// drainFrom is since when a drain is under way, zero if none is. settle is how long a poll has to have been without an answer for
 	// the server to have nothing.
 	drainFrom time.Time
@@ -162,7 +169,7 @@ func (t *pollTransport) open(ctx context.Context, way *route) *LinkError {
 	}
 	switch {
 	case status == http.StatusGone && token != "":
-		t.token = token
+		t.token, t.polled = token, time.Now()
 		t.conn.secrets.given(token)
 		t.release(&t.poll, resp)
 		return nil
@@ -490,8 +497,12 @@ func (t *pollTransport) answered() error {
 	case http.StatusOK, http.StatusNoContent:
 		// The server has sent before the next answer what it had to say until it was asked for this one.
 		t.complete = t.asked
+		t.found()
 		return nil
-	case http.StatusGone, http.StatusForbidden: // the latter: it was gone, and the server refuses to make a new one of this request
+	case http.StatusGone, http.StatusForbidden: // the latter: it was not found, and the server refuses to make a new one of this request
+		if t.mayBeBusy(t.asked) {
+			return nil
+		}
 		return errSessionGone
 	}
 	return &LinkError{Stage: StageSession, Reason: ReasonProtocolError, Err: fmt.Errorf("the answer to a poll has the status %d", a.status)}
@@ -606,7 +617,7 @@ func (t *pollTransport) write(f outFrame) error {
 	if f.binary {
 		size = base64.StdEncoding.EncodedLen(size)
 	}
-	alone := f.join || !t.batches || t.slow
+	alone := f.join || !t.batches || t.isSlow()
 	if t.pending > 0 && (alone || t.pending == maxPostMessages || len(t.out)+size > maxPostBytes) {
 		if err := t.flush(); err != nil {
 			return err
@@ -647,13 +658,30 @@ func (t *pollTransport) flush() error {
 			t.out = nil
 		}
 	}()
+	for {
+		begun := time.Now()
+		t.sending(begun)
+		status, err := t.publish(text, contentType)
+		if err != nil {
+			return err
+		}
+		again := status == http.StatusGone && t.isSlow() && t.mayBeBusy(begun)
+		t.taken(status, begun)
+		if !again {
+			return posted(status, messages)
+		}
+	}
+}
+
+// publish sends a POST and returns the status in the body of its answer.
+func (t *pollTransport) publish(text []byte, contentType string) (status int, err error) {
 	h, err := t.take(&t.post, &t.writeUntil)
 	if err != nil {
-		return t.broken(err)
+		return 0, t.broken(err)
 	}
 	resp, err := h.exchange(t.request(http.MethodPost, text, contentType))
 	if err != nil {
-		return t.broken(err)
+		return 0, t.broken(err)
 	}
 	t.keepCookies(resp)
 	if resp.StatusCode != http.StatusOK {
@@ -661,26 +689,22 @@ func (t *pollTransport) flush() error {
 		if resp.StatusCode == http.StatusRequestEntityTooLarge || resp.StatusCode == http.StatusBadRequest && len(text) > maxServerBody {
 			failed.Reason = ReasonMessageTooBig
 		}
-		return failed
+		return 0, failed
 	}
-	status, _, _, err := readSmallAnswer(resp)
+	status, _, _, err = readSmallAnswer(resp)
 	if err != nil {
-		return t.broken(err)
+		return 0, t.broken(err)
 	}
 	t.release(&t.post, resp)
-	return t.posted(status, messages)
+	return status, nil
 }
 
 // posted judges the status of a POST of so many messages. It has 408 when the session did not take a message in time: it is busy with
 // a join, or has crashed, as for a message that it cannot decode. Which of them it is tells the poll; but of several messages those
 // that follow have been dropped.
-func (t *pollTransport) posted(status, messages int) error {
+func posted(status, messages int) error {
 	switch {
-	case status == http.StatusOK:
-		t.slow = false
-		return nil
-	case status == http.StatusRequestTimeout && messages == 1:
-		t.slow = true
+	case status == http.StatusOK, status == http.StatusRequestTimeout && messages == 1:
 		return nil
 	case status == http.StatusRequestTimeout:
 		return &LinkError{Stage: StageSession, Reason: ReasonClosedByRemote, Err: errors.New("the long poll session does not take messages (status 408)")}
@@ -688,6 +712,64 @@ func (t *pollTransport) posted(status, messages int) error {
 		return errSessionGone
 	}
 	return &LinkError{Stage: StageSession, Reason: ReasonProtocolError, Err: fmt.Errorf("the answer to a POST has the status %d", status)}
+}
+
+// What a busy session is. While a session joins a channel it answers nothing: to a request that comes meanwhile the server says after 2 s
+// that there is none, as if it had ended (PROTOCOL.md, section 11). What was asked may be asked again then, because the session has not
+// seen it.
+
+// minNotFound is how long the server looks for a session that may be busy, at least. It is sooner when it does not accept the token.
+const minNotFound = time.Second
+
+// defaultWindow is Phoenix's.
+const defaultWindow = 10 * time.Second
+
+// mayBeBusy reports whether a session that a request, sent at a time, has not found may be there: since then it may have been about to take
+// a message. One that has not been polled for three windows has ended, or ends as soon as it is not busy any more: it looks once in
+// one and a half windows whether it was polled in the last one and a half.
+func (t *pollTransport) mayBeBusy(asked time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	const windows = 3
+	now := time.Now()
+	busy := t.posting || t.slow || t.takenAt.After(asked)
+	return busy && now.Sub(asked) >= minNotFound && now.Sub(t.polled) < windows*cmp.Or(t.window, defaultWindow)
+}
+
+func (t *pollTransport) isSlow() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.slow
+}
+
+// sending notes that a POST is sent at a time.
+func (t *pollTransport) sending(now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.posting, t.postedAt = true, now
+}
+
+// taken notes that the POST is over that was sent at a time, with a status.
+func (t *pollTransport) taken(status int, begun time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.posting = false
+	switch status {
+	case http.StatusOK:
+		t.slow, t.takenAt = false, time.Now()
+	case http.StatusRequestTimeout:
+		t.slow, t.window = true, time.Since(begun)
+	}
+}
+
+// found notes that the session has answered a poll: it takes what comes.
+func (t *pollTransport) found() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.polled = time.Now()
+	if !t.posting && t.asked.After(t.postedAt) {
+		t.slow = false
+	}
 }
 
 // pong: there are no pings.
