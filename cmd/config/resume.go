@@ -97,7 +97,7 @@ var resumeKind = option.Kind[[]Resume]{
 // stateOptions declares what a server keeps, and where.
 func stateOptions(dir *string) []option.Option {
 	return []option.Option{{Key: "state_dir", Value: option.PathKind.To(dir, ""), Example: "/var/lib/phx",
-		About: "Directory of what is kept over restarts: the values of resume. A relative one begins beside the config file."}}
+		About: "Directory of what is kept over restarts: the values of resume, which with leases are kept beside these, and spools that have no directory of their own. A relative one begins beside the config file."}}
 }
 
 // checkResume checks the options of a command line.

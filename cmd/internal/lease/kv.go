@@ -40,6 +40,7 @@ func NewKV(link *natslink.Link, bucket string, replicas int, ttl time.Duration) 
 const (
 	sessionKey = "session."
 	runKey     = "run."
+	valueKey   = "resume."
 )
 
 // open returns the bucket by the connection that there is now.
@@ -126,6 +127,35 @@ func (s *KV) Claim(ctx context.Context, name string, run Run, revision uint64) (
 	return s.put(ctx, runKey+name, run, revision, 0, "")
 }
 
+// Value returns what the owner of a connection keeps for the next one; nil: there is nothing. A replica may answer that lags behind: only a
+// write by that revision tells.
+func (s *KV) Value(ctx context.Context, name string) (value []byte, revision uint64, err error) {
+	js, _, err := s.open(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	stream, err := js.Stream(ctx, "KV_"+s.bucket)
+	if err != nil {
+		s.forget()
+		return nil, 0, err
+	}
+	m, err := stream.GetLastMsgForSubject(ctx, "$KV."+s.bucket+"."+valueKey+name) // a KV does not tell the revision of a deletion
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return nil, 0, nil
+	case err != nil:
+		return nil, 0, err
+	case m.Header.Get("KV-Operation") != "" || m.Header.Get(jetstream.MarkerReasonHeader) != "":
+		return nil, m.Sequence, nil
+	}
+	return m.Data, m.Sequence, nil
+}
+
+// SetValue writes what the owner of a connection keeps for the next one, if its key has that revision; 0: if there is none.
+func (s *KV) SetValue(ctx context.Context, name string, value []byte, revision uint64) (uint64, error) {
+	return s.put(ctx, valueKey+name, json.RawMessage(value), revision, 0, "")
+}
+
 // put writes a key by compare-and-set, as a KV of jetstream does, which has no time to live for the update of a key. It does not try
 // again: whether it was written is not known then.
 func (s *KV) put(ctx context.Context, key string, value any, revision uint64, ttl time.Duration, operation string) (uint64, error) {
@@ -209,7 +239,7 @@ func (s *KV) Close() {
 // the order of their revisions, and then what is written; a key that is written meanwhile comes at its new place. So the snapshot is
 // whole when nothing is left to be sent, and no earlier, whatever the watcher of jetstream says: it counts keys.
 func watch(ctx context.Context, kv jetstream.KeyValue, first chan<- answer, changed func()) {
-	w, err := kv.WatchAll(ctx)
+	w, err := kv.WatchFiltered(ctx, []string{sessionKey + "*", runKey + "*"})
 	if err != nil {
 		first <- answer{err: err}
 		return

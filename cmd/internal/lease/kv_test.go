@@ -108,6 +108,49 @@ func TestKV(t *testing.T) {
 	}
 }
 
+// What an owner keeps for the next one is written by compare-and-set, also after somebody has deleted it. It is nothing that instances are
+// told of.
+func TestKVValue(t *testing.T) {
+	s, _ := newTestKV(t, time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), phxtest.Patience)
+	defer cancel()
+	told := make(chan struct{}, 100)
+	if _, err := s.Watch(ctx, func() { told <- struct{}{} }); err != nil {
+		t.Fatal(err)
+	}
+	value, revision, err := s.Value(ctx, "x")
+	if value != nil || revision != 0 || err != nil {
+		t.Errorf("a new bucket has %s at %d, %v", value, revision, err)
+	}
+	first, err := s.SetValue(ctx, "x", []byte(`{"a":1}`), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.SetValue(ctx, "x", []byte(`{"a":2}`), 0); !errors.Is(err, ErrConflict) {
+		t.Errorf("written by a revision that is past: %v", err)
+	}
+	if value, revision, err = s.Value(ctx, "x"); string(value) != `{"a":1}` || revision != first || err != nil {
+		t.Errorf("the bucket has %s at %d, %v", value, revision, err)
+	}
+	if _, kv, err := s.open(ctx); err != nil || kv.Delete(ctx, "resume.x") != nil {
+		t.Fatal(err)
+	}
+	if value, revision, err = s.Value(ctx, "x"); value != nil || revision <= first || err != nil {
+		t.Errorf("after a deletion the bucket has %s at %d, %v", value, revision, err)
+	}
+	if _, err := s.SetValue(ctx, "x", []byte(`{"a":3}`), revision); err != nil {
+		t.Error(err)
+	}
+	// The first that is told is what the instances agree about.
+	if _, err := s.Claim(ctx, "x", Run{Session: "A"}, 0); err != nil {
+		t.Fatal(err)
+	}
+	<-told
+	if view, err := s.Watch(ctx, func() {}); err != nil || len(told) != 0 || len(view.Runs) != 1 || len(view.Sessions) != 0 {
+		t.Errorf("%d more were told; the bucket has %+v, %v", len(told), view, err)
+	}
+}
+
 // A write to a server that is away fails in its time, and is not made later.
 func TestKVAway(t *testing.T) {
 	s, server := newTestKV(t, time.Minute)

@@ -160,6 +160,9 @@ func (f *file) save(text []byte) (err error) {
 	return nil
 }
 
+// String implements place.
+func (f *file) String() string { return f.path }
+
 // close closes the file, which unlocks it.
 func (f *file) close() {
 	if f.locked != nil {

@@ -24,9 +24,9 @@ type Param struct {
 // Cursors are the values of one connection. The methods may be called from any goroutine.
 type Cursors struct {
 	// done returns the number of the last event that is done with, with all before it.
-	done func() uint64
-	file *file // nil: nothing is kept over restarts
-	log  *slog.Logger
+	done  func() uint64
+	place place // nil: nothing is kept over restarts
+	log   *slog.Logger
 
 	mu     sync.Mutex
 	values topics
@@ -38,7 +38,20 @@ type Cursors struct {
 	closing chan struct{}
 	close   sync.Once
 	closed  sync.WaitGroup
-	err     error // of the last save; valid when closed is done
+
+	// saving is held while the values are saved.
+	saving sync.Mutex
+	err    error // of the last save
+}
+
+// A place keeps the values of a connection over restarts.
+type place interface {
+	// text returns what save is to keep.
+	text(values topics) []byte
+	save(text []byte) error
+	close()
+	// String names the place.
+	String() string
 }
 
 // topics are values by topic and param.
@@ -63,17 +76,22 @@ const (
 // Open returns the cursors of a connection, those in the file at path included; an empty path is no file. done is as of Cursors.
 // A file that is no resume file, is damaged or is in use is an [*exit.Error]. The caller calls Close.
 func Open(path, connection string, done func() uint64, log *slog.Logger) (*Cursors, error) {
-	c := &Cursors{done: done, log: log, values: topics{}, noted: make(chan struct{}, 1), closing: make(chan struct{})}
 	if path == "" {
-		return c, nil
+		return newCursors(nil, topics{}, done, log), nil
 	}
-	var err error
-	if c.file, err = openFile(path, connection); err != nil {
+	f, err := openFile(path, connection)
+	if err != nil {
 		return nil, err
 	}
-	c.values = c.file.values()
-	c.closed.Go(c.keep)
-	return c, nil
+	return newCursors(f, f.values(), done, log), nil
+}
+
+func newCursors(place place, values topics, done func() uint64, log *slog.Logger) *Cursors {
+	c := &Cursors{done: done, place: place, log: log, values: values, noted: make(chan struct{}, 1), closing: make(chan struct{})}
+	if place != nil {
+		c.closed.Go(c.keep)
+	}
+	return c
 }
 
 // note takes the value of a message. The numbers of messages grow.
@@ -135,7 +153,6 @@ func (c *Cursors) keep() {
 		select {
 		case <-c.noted:
 		case <-c.closing:
-			c.save()
 			return
 		}
 		for look, left := firstLook, true; left; look = min(2*look, saveInterval) {
@@ -146,7 +163,6 @@ func (c *Cursors) keep() {
 			select {
 			case <-time.After(look):
 			case <-c.closing:
-				c.save()
 				return
 			}
 		}
@@ -155,6 +171,8 @@ func (c *Cursors) keep() {
 
 // save saves the values if they have changed, and reports whether it has tried to, and whether there is more to save.
 func (c *Cursors) save() (tried, left bool) {
+	c.saving.Lock()
+	defer c.saving.Unlock()
 	c.mu.Lock()
 	c.settle()
 	left = len(c.pending) > 0
@@ -162,32 +180,54 @@ func (c *Cursors) save() (tried, left bool) {
 	c.changed = false
 	var text []byte
 	if changed {
-		text = c.file.text(c.values)
+		text = c.place.text(c.values)
 	}
 	c.mu.Unlock()
 	if !changed {
 		return false, left
 	}
 	before := c.err
-	c.err = c.file.save(text)
+	c.err = c.place.save(text)
 	switch {
 	case c.err != nil && before == nil:
-		c.log.Error("the resume file cannot be saved, trying again: "+c.err.Error(), "file", c.file.path)
+		c.log.Error("the resume values cannot be saved, trying again: "+c.err.Error(), "in", c.place.String())
 	case c.err == nil && before != nil:
-		c.log.Info("the resume file can be saved again", "file", c.file.path)
+		c.log.Info("the resume values can be saved again", "in", c.place.String())
 	}
 	return true, left || c.err != nil
 }
 
-// Close saves what is done with by now, and closes the file. Its error is that of the save. A second call does nothing else.
-func (c *Cursors) Close() error {
+// Save saves what is done with by now. Its error is that of the save.
+func (c *Cursors) Save() error {
+	if c.place == nil {
+		return nil
+	}
+	c.save()
+	c.saving.Lock()
+	defer c.saving.Unlock()
+	return c.err
+}
+
+// Close saves what is done with by now, and closes the place where it is kept. Its error is that of the save. A second call does nothing
+// else.
+func (c *Cursors) Close() error { return c.end(true) }
+
+// Drop closes the place where the values are kept, and saves nothing more.
+func (c *Cursors) Drop() { _ = c.end(false) }
+
+func (c *Cursors) end(save bool) (err error) {
 	c.close.Do(func() {
 		close(c.closing)
 		c.closed.Wait()
-		if c.file != nil {
-			c.file.close()
+		if c.place != nil {
+			if save {
+				c.save()
+			}
+			c.place.close()
 		}
 	})
+	c.saving.Lock()
+	defer c.saving.Unlock()
 	return c.err
 }
 

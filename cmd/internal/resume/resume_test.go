@@ -116,7 +116,7 @@ func TestCursors(t *testing.T) {
 	if _, err := Open(path, "backend", nil, nil); !isUsage(err) {
 		t.Errorf("a file that is in use: %v", err)
 	}
-	if err := other.file.save(other.file.text(topics{"x": {"since": json.RawMessage("1")}})); err != nil {
+	if err := other.place.save(other.place.text(topics{"x": {"since": json.RawMessage("1")}})); err != nil {
 		t.Error(err)
 	}
 	if err := other.Close(); err != nil {
@@ -136,7 +136,7 @@ func TestCursors(t *testing.T) {
 	if err := os.WriteFile(path, []byte("mine"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := back.file.save([]byte("{}")); err == nil || !strings.Contains(err.Error(), "another process has replaced it") {
+	if err := back.place.save([]byte("{}")); err == nil || !strings.Contains(err.Error(), "another process has replaced it") {
 		t.Errorf("a file that was replaced: %v", err)
 	}
 	if err := back.Close(); err != nil {

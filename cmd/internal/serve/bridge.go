@@ -232,15 +232,13 @@ func (b *Bridge) Shutdown(ctx context.Context) error {
 	}
 	// A change that is still under way is not waited for: it can start nothing any more.
 	err := b.supervisor.Shutdown(leave)
+	b.saveCursors()
 	b.leaves(ctx)
-	err = errors.Join(err, b.router.Shutdown(deliver))
+	err = errors.Join(err, b.router.Shutdown(deliver), b.eachCursors((*resume.Cursors).Close))
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.link != nil {
 		b.link.Close(ctx)
-	}
-	for _, c := range b.connections {
-		err = errors.Join(err, c.closeCursors())
 	}
 	return err
 }

@@ -18,8 +18,10 @@ import (
 	"phx/cmd/internal/exit"
 	"phx/cmd/internal/lease"
 	"phx/cmd/internal/option"
+	"phx/cmd/internal/resume"
 	"phx/phoenix"
 	"phx/phoenix/boottime"
+	"phx/router"
 )
 
 // A cluster is what the bridge has with leases: who runs which connection is decided by the keeper.
@@ -95,6 +97,9 @@ type tenure struct {
 	mu    sync.Mutex
 	grant *lease.Grant // nil: it is not ours
 	at    time.Time    // when it was granted
+	// ended is done, by end, when the grant is over.
+	ended context.Context
+	end   context.CancelFunc
 	// connected and joined are as of the events; up says that it was all there, some time.
 	connected, up bool
 	joined        map[string]bool
@@ -119,6 +124,7 @@ func (b *Bridge) granted(g *lease.Grant) {
 	again := t.grant == g
 	if !again {
 		t.grant, t.at, t.connected, t.up, t.joined = g, time.Now(), false, false, map[string]bool{}
+		t.ended, t.end = context.WithCancel(b.closing)
 	}
 	t.mu.Unlock()
 	if again {
@@ -128,7 +134,7 @@ func (b *Bridge) granted(g *lease.Grant) {
 	go func() {
 		t.turn.Lock()
 		defer t.turn.Unlock()
-		if t.current() != g {
+		if !b.takeCursors(c, g) {
 			return
 		}
 		if err := b.supervisor.Start(g.Name); err != nil && !errors.Is(err, phoenix.ErrShutdown) {
@@ -148,7 +154,9 @@ func (b *Bridge) revoked(g *lease.Grant, lost bool) {
 	t := &c.tenure
 	outage := c.outage()
 	t.mu.Lock()
-	t.grant = nil
+	if t.grant = nil; t.end != nil {
+		t.end()
+	}
 	t.mu.Unlock()
 	b.noteRemote()
 	go func() {
@@ -163,8 +171,109 @@ func (b *Bridge) revoked(g *lease.Grant, lost bool) {
 		if err != nil && !errors.Is(err, phoenix.ErrUnknownConnection) {
 			c.log.Error("a connection that is not ours any more was not stopped", "error", err)
 		}
+		c.leaveCursors(lost)
 		keeper.Stopped(g.Name, outage)
 	}()
+}
+
+// takeCursors takes over the values of resume of a connection that was granted, with turn held. It waits for them: without them the channels
+// would go on somewhere else. It reports whether the connection is still ours.
+func (b *Bridge) takeCursors(c *connection, g *lease.Grant) bool {
+	t := &c.tenure
+	t.mu.Lock()
+	ended := t.ended
+	t.mu.Unlock()
+	if len(c.settings.Load().params) == 0 {
+		return t.current() == g
+	}
+	for attempt := 0; t.current() == g && ended.Err() == nil; attempt++ {
+		err := b.takeCursorsOnce(ended, c, g)
+		if err == nil {
+			return true
+		}
+		if attempt == 0 && ended.Err() == nil {
+			c.log.Warn("the resume values of a connection that is ours cannot be read; it waits for them", "error", err)
+		}
+		select {
+		case <-time.After(takeAgain):
+		case <-ended.Done():
+		}
+	}
+	return false
+}
+
+const (
+	// takeTime bounds one attempt to read the values of resume, and takeAgain is the time before the next.
+	takeTime  = 2 * time.Second
+	takeAgain = 250 * time.Millisecond
+)
+
+// takeCursorsOnce is one attempt of takeCursors. Each grant has a progress of its own: what was dropped at the end of the one before comes
+// again, under other numbers.
+func (b *Bridge) takeCursorsOnce(ctx context.Context, c *connection, g *lease.Grant) error {
+	ctx, cancel := context.WithTimeout(ctx, takeTime)
+	defer cancel()
+	progress := router.NewProgress()
+	cursors, err := resume.Take(ctx, b.cluster.kv, c.name, b.resumeFile(c), g.Epoch, progress.Done, c.log)
+	if err != nil {
+		return err
+	}
+	if old := c.following.Swap(&following{cursors, progress}); old != nil { // from before a lease decided about the connection
+		return old.cursors.Close()
+	}
+	return nil
+}
+
+// takeCursorsNow takes over the values of resume of a connection that runs and has had none before.
+func (b *Bridge) takeCursorsNow(c *connection) error {
+	t := &c.tenure
+	t.turn.Lock()
+	defer t.turn.Unlock()
+	if g := t.current(); g != nil {
+		return b.takeCursorsOnce(b.closing, c, g)
+	}
+	return nil
+}
+
+// leaveCursors leaves the values of resume of a connection that has stopped to the next owner.
+func (c *connection) leaveCursors(lost bool) {
+	f := c.following.Swap(nil)
+	switch {
+	case f == nil:
+	case lost: // it could save nothing any more
+		go f.cursors.Drop()
+	default:
+		_ = f.cursors.Close() // its error was logged
+	}
+}
+
+// saveCursors saves the values of resume of all connections, for those who take them over.
+func (b *Bridge) saveCursors() {
+	if b.cluster == nil {
+		return
+	}
+	saved := make(chan struct{})
+	go func() {
+		defer close(saved)
+		_ = b.eachCursors((*resume.Cursors).Save) // errors were logged
+	}()
+	select {
+	case <-saved:
+	case <-time.After(leaveLeases):
+	}
+}
+
+// eachCursors calls a function for the values of resume of each connection, all at once.
+func (b *Bridge) eachCursors(do func(*resume.Cursors) error) error {
+	var list []func() error
+	b.mu.RLock()
+	for _, c := range b.connections {
+		if f := c.following.Load(); f != nil {
+			list = append(list, func() error { return do(f.cursors) })
+		}
+	}
+	b.mu.RUnlock()
+	return allAtOnce(list)
 }
 
 // outage says since when messages of a connection may have been missed: from now on, if it is up.

@@ -20,7 +20,7 @@ type connection struct {
 	log      *slog.Logger
 	settings atomic.Pointer[settings]
 	counters counters
-	// following keeps the values of resume; nil until a setting asks for them.
+	// following keeps the values of resume; nil until a setting asks for them, and with leases while the connection is not ours.
 	following atomic.Pointer[following]
 	// tenure is used with leases only.
 	tenure tenure
@@ -99,28 +99,41 @@ func (c *connection) channels(topics ...string) []phoenix.Channel {
 	for i := range channels {
 		topic, params := channels[i].Topic, s.params[channels[i].Topic]
 		if params != nil {
-			cursors := c.following.Load().cursors
-			channels[i].Resume = func(context.Context) (json.RawMessage, error) { return cursors.Of(topic, params), nil }
+			channels[i].Resume = func(context.Context) (json.RawMessage, error) {
+				f := c.following.Load()
+				if f == nil { // the lease is over, and so is the connection in a moment
+					return nil, nil
+				}
+				return f.cursors.Of(topic, params), nil
+			}
 		}
 	}
 	return channels
 }
 
-// openCursors opens the cursors of a connection that is going to have these settings, if they ask for them and it has none.
+// openCursors opens the cursors of a connection that is going to have these settings, if they ask for them and it has none. With a lease, its
+// grant does that.
 func (b *Bridge) openCursors(c *connection, s *settings) error {
 	if len(s.params) == 0 || c.following.Load() != nil {
 		return nil
 	}
-	path := ""
-	if b.stateDir != "" {
-		path = filepath.Join(b.stateDir, "resume-"+c.name+".json")
+	if b.cluster != nil && !s.added.Load() {
+		return b.takeCursorsNow(c)
 	}
 	progress := router.NewProgress()
-	cursors, err := resume.Open(path, c.name, progress.Done, c.log)
+	cursors, err := resume.Open(b.resumeFile(c), c.name, progress.Done, c.log)
 	if err == nil {
 		c.following.Store(&following{cursors, progress})
 	}
 	return err
+}
+
+// resumeFile is the path of the resume file of a connection; empty: there is none.
+func (b *Bridge) resumeFile(c *connection) string {
+	if b.stateDir == "" {
+		return ""
+	}
+	return filepath.Join(b.stateDir, "resume-"+c.name+".json")
 }
 
 // closeCursors saves the cursors of a connection that does not run any more.

@@ -108,6 +108,9 @@ func (b *Bridge) connectBy(ctx context.Context, p *plan) (change, error) {
 				continue
 			}
 			old := c.settings.Swap(next.settings)
+			if b.cluster != nil { // a grant may have come before the settings
+				all = errors.Join(all, b.openCursors(c, next.settings))
+			}
 			if old.socketFingerprint == next.socketFingerprint {
 				closing = append(closing, func() error { return b.update(ctx, c, old) })
 			} else {
