@@ -151,6 +151,7 @@ func (m *machine) react(now, at time.Time, c *channel, r *Reaction) {
 	if r.Live && c.held {
 		c.held = false
 		c.unanswered--
+		m.out.changed = true
 		m.emit(at, c.Topic, &Live{Took: max(0, at.Sub(c.joinedAt))})
 		m.acceptJoin(now, c)
 	}
