@@ -129,6 +129,7 @@ func (c *client) resolve() error {
 	if err := c.set.Resolve(lookupEnv); err != nil {
 		return err
 	}
+	c.connection.ApplyProfile()
 	if c.connection.URI == "" && entry == nil {
 		if err := c.selection.NoChoice(); err != nil {
 			return err
@@ -194,7 +195,7 @@ func (c *client) options() (phoenix.Options, error) {
 	if err != nil {
 		return o, err
 	}
-	if warning := c.connection.Warning(); warning != "" {
+	for _, warning := range c.connection.Warnings() {
 		c.log.Warn(warning)
 	}
 	o.Logger = c.log
@@ -206,10 +207,11 @@ func (c *client) options() (phoenix.Options, error) {
 
 // A session is the connection of a running command: its events are read here, its lifecycle logged, its end explained.
 type session struct {
-	conn    *phoenix.Conn
-	events  *phoenix.Stream
-	address string
-	log     *slog.Logger
+	conn   *phoenix.Conn
+	events *phoenix.Stream
+	// settings are what the options say about it.
+	settings *config.Connection
+	log      *slog.Logger
 	// wasUp says that there was a session.
 	wasUp bool
 	// closing says that what ends from now on is ended by us.
@@ -224,8 +226,8 @@ type session struct {
 }
 
 // openSession starts the connection and returns once it is up, with the event of that, which is valid until the next one.
-func openSession(ctx context.Context, address string, o phoenix.Options) (*session, *phoenix.Event, error) {
-	s, err := startSession(ctx, address, o)
+func openSession(ctx context.Context, settings *config.Connection, o phoenix.Options) (*session, *phoenix.Event, error) {
+	s, err := startSession(ctx, settings, o)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -251,14 +253,14 @@ func (s *session) awaitUp(ctx context.Context) (*phoenix.Event, error) {
 }
 
 // startSession starts the connection and returns at once.
-func startSession(ctx context.Context, address string, o phoenix.Options) (*session, error) {
+func startSession(ctx context.Context, settings *config.Connection, o phoenix.Options) (*session, error) {
 	conn, err := phoenix.New(o)
 	if err != nil {
 		return nil, exit.Usagef("phx help shows the options", "these options do not make a connection: %v", err)
 	}
 	// The end of ctx must not cut the connection: there is leaving and closing to do.
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	s := &session{conn: conn, events: conn.Events(), address: address, log: o.Logger, cancel: cancel, served: make(chan error, 1)}
+	s := &session{conn: conn, events: conn.Events(), settings: settings, log: o.Logger, cancel: cancel, served: make(chan error, 1)}
 	go func() { s.served <- conn.Serve(life) }()
 	return s, nil
 }
@@ -319,7 +321,7 @@ func (s *session) noteJoin(ev *phoenix.Event) {
 		if failed, isEnd := onJoinEnd(ev); isEnd && stage != nil {
 			stage.unanswered--
 			if stage.failed == nil {
-				stage.failed = failed
+				stage.failed = suited(failed, s.settings.Profile, ev)
 			}
 		}
 	}
@@ -369,7 +371,10 @@ func (s *session) explain(err error) error {
 		// Credentials that could not be read have a message of their own.
 		return explained
 	case errors.As(err, &linkErr):
-		failure := linkFailure(s.address, linkErr, s.wasUp)
+		failure := linkFailure(s.settings.Address(), linkErr, s.wasUp)
+		if hint := supabaseLinkHint(s.settings, linkErr); hint != "" {
+			failure.Hint = hint
+		}
 		if s.wasUp {
 			s.away.explain(failure, s.away.link())
 		}
@@ -582,7 +587,11 @@ func logChannel(log *slog.Logger, ev *phoenix.Event) {
 	case *phoenix.Gap:
 		log.Warn("messages may be missing", "gap", d.Gap, "reason", string(d.Reason))
 	case *phoenix.JoinError:
-		log.Info("join failed", retryAttrs(d.Retry, "reason", string(d.Reason))...)
+		attrs := []any{"reason", string(d.Reason)}
+		if said := d.Said(); said != "" && d.Reason == phoenix.JoinRefused {
+			attrs = append(attrs, "response", oneLine(said))
+		}
+		log.Info("join failed", retryAttrs(d.Retry, attrs...)...)
 	case *phoenix.Left:
 		log.Info("left")
 	case *phoenix.Closed:
@@ -639,7 +648,7 @@ func (s *session) lostForGood(ev *phoenix.Event) error {
 		if d.Will {
 			return nil
 		}
-		failure := joinFailure(d)
+		failure := suited(joinFailure(d), s.settings.Profile, ev)
 		if since, joined := s.away.channels[ev.Topic]; joined && d.Err == nil {
 			failure.Code = exit.LinkLost
 			failure.Message = "cannot join again: " + failure.Message

@@ -67,7 +67,7 @@ func connectRun(ctx context.Context, o *connectOptions) error {
 		return err
 	}
 	options.HeartbeatEvents = o.count > 0
-	s, up, err := openSession(ctx, o.connection.Address(), options)
+	s, up, err := openSession(ctx, o.connection, options)
 	if err != nil {
 		return err
 	}
@@ -91,16 +91,16 @@ func (w *connectWatch) printConnected(ctx context.Context, up *phoenix.Event) er
 			w.printed = true
 			if text := w.out.renderer.form; text != nil {
 				text.sentences = true
-				return w.out.addLines(text.appendConnected(nil, &measured, w.session.address, transportNames[measured.Transport]+", vsn "+w.vsn))
+				return w.out.addLines(text.appendConnected(nil, &measured, w.session.settings.Address(), transportNames[measured.Transport]+", vsn "+w.vsn))
 			}
 			return w.out.print(&connected)
 		}
 		if odd := (*phoenix.HeartbeatError)(nil); errors.As(err, &odd) {
-			return heartbeatFailure(w.session.address, odd)
+			return heartbeatFailure(w.session.settings.Address(), odd)
 		}
 		next, err := w.session.awaitUp(ctx)
 		if err != nil {
-			return notPhoenix(w.session.address, err)
+			return notPhoenix(w.session.settings.Address(), err)
 		}
 		connected = next.Clone()
 	}

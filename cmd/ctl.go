@@ -276,7 +276,7 @@ func withInstance(rows [][]string, c *serve.Connection) [][]string {
 func connectionRow(c *serve.Connection) []string {
 	joined := 0
 	for _, channel := range c.Channels {
-		if channel.State == serve.StateJoined {
+		if channel.State == serve.StateJoined && channel.Live == nil {
 			joined++
 		}
 	}
@@ -299,7 +299,11 @@ func (f *textForm) appendDetails(dst []byte, c *serve.Connection) []byte {
 	if len(c.Channels) > 0 {
 		rows := [][]string{{"TOPIC", "STATE", "SINCE"}}
 		for _, channel := range c.Channels {
-			row := []string{channel.Topic, channel.State, age(channel.JoinedAt)}
+			state := channel.State
+			if channel.Live != nil {
+				state += ", not live yet"
+			}
+			row := []string{channel.Topic, state, age(channel.JoinedAt)}
 			if len(c.Sockets) > 0 {
 				row = append(row, strconv.Itoa(channel.Socket))
 			}
@@ -809,6 +813,7 @@ func newCtlPushCmd(f *factory, s *ctlSocket) *cobra.Command {
 			Usage: "wait for no reply, and print the ref of the push"},
 		{Flag: "binary", Value: option.Switch(&o.binary),
 			Usage: "push the whole input as one binary payload"},
+		o.broadcastOption(),
 	}
 	return o.bind(&cobra.Command{
 		Use:   "push NAME TOPIC EVENT [PAYLOAD]",
@@ -833,11 +838,14 @@ func ctlPushRun(ctx context.Context, o *ctlPushOptions) error {
 	if o.noReply && o.timeout > 0 {
 		return exit.Usagef("leave one of them out", "--timeout bounds the wait for a reply, and with --no-reply there is none")
 	}
+	if err := o.checkBroadcast(o.event); err != nil {
+		return err
+	}
 	payload, err := o.readPayload()
 	if err != nil {
 		return err
 	}
-	push := serve.Push{Topic: o.topic, Event: o.event, Payload: payload, NoReply: o.noReply}
+	push := serve.Push{Topic: o.topic, Event: o.event, BroadcastEvent: o.broadcast, Payload: payload, NoReply: o.noReply}
 	if o.binary {
 		push.Payload, push.Binary = nil, payload
 	}

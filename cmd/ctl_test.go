@@ -317,7 +317,7 @@ func (b *ctlServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // answer answers with the signal of an event, and the failure that it is.
 func (b *ctlServer) answer(w http.ResponseWriter, key string) {
 	ev := b.answers[key]
-	if f := explainAnswer(&ev); f != nil {
+	if f := explainAnswer("", &ev); f != nil {
 		text, _ := json.Marshal(map[string]any{"message": f.Message, "hint": f.Hint, "exit_code": f.Code})
 		w.Header().Set("Phx-Error", string(text))
 	}

@@ -32,7 +32,8 @@ func (in *pushInput) envelopes(next func() (jsonstream.Value, error), log *slog.
 }
 
 // open reads an envelope: an object with topic, event and payload or payload_base64, or the signal of a message in a format that
-// phx listen prints, in which phoenix_topic and phoenix_event name them. Further members are ignored.
+// phx listen prints, in which phoenix_topic and phoenix_event name them. broadcast_event is the event within one whose event is broadcast.
+// Further members are ignored.
 func (item *pushItem) open(text []byte) error {
 	if text[0] != '{' {
 		return errors.New("is no object with topic, event and payload")
@@ -85,6 +86,14 @@ func (item *pushItem) fill(data, names map[string]json.RawMessage, topic, event 
 	}{{topic, &item.topic}, {event, &item.event}} {
 		if json.Unmarshal(names[name.key], name.to) != nil || *name.to == "" {
 			return fmt.Errorf("has no %s: it is missing, empty, or not a string", name.key)
+		}
+	}
+	if text := names["broadcast_event"]; text != nil {
+		if json.Unmarshal(text, &item.broadcast) != nil || item.broadcast == "" {
+			return errors.New("has a broadcast_event that is empty, or not a string")
+		}
+		if item.event != eventBroadcast {
+			return fmt.Errorf("has a broadcast_event, and its event is not %s", eventBroadcast)
 		}
 	}
 	payload, isJSON := data["payload"]

@@ -12,6 +12,7 @@ import (
 
 	"phx/cmd/internal/exit"
 	"phx/cmd/internal/jsonstream"
+	"phx/cmd/internal/option"
 	"phx/phoenix"
 )
 
@@ -23,7 +24,9 @@ const maxInput = 1 << 30
 // A pushItem is one input of push.
 type pushItem struct {
 	topic, event string
-	payload      phoenix.Payload
+	// broadcast is the event within a push of the event broadcast; empty: the payload names it, or it is another push.
+	broadcast string
+	payload   phoenix.Payload
 	// source is what the item is in the input: a JSON value, a line with its end, or all of it.
 	source []byte
 	// value is where in the input that is.
@@ -57,10 +60,30 @@ type pushSource struct {
 	given   bool
 	lines   string
 	binary  bool
+	// broadcast is --broadcast-event.
+	broadcast string
 	// envelope says that the input names topic and event of each payload; log is told what is left out.
 	envelope bool
 	log      *slog.Logger
 }
+
+// broadcastOption declares --broadcast-event.
+func (o *pushSource) broadcastOption() option.Option {
+	return option.Option{Flag: "broadcast-event", Value: option.Checked(&o.broadcast, "", notEmpty), Example: "new_msg",
+		Usage: "push each payload to Supabase as a broadcast of the event `NAME`, with broadcast as EVENT"}
+}
+
+// checkBroadcast refuses --broadcast-event for another push than a broadcast.
+func (o *pushSource) checkBroadcast(event string) error {
+	if o.broadcast != "" && event != eventBroadcast {
+		return exit.Usagef(`for example: phx push realtime:room1 broadcast '{"a":1}' --broadcast-event `+o.broadcast,
+			"--broadcast-event names the event within a broadcast, and EVENT is %s", event)
+	}
+	return nil
+}
+
+// eventBroadcast is the event of a push with another one in it.
+const eventBroadcast = "broadcast"
 
 // open opens the input.
 func (o *pushSource) open(f *factory) (*pushInput, error) {
@@ -330,6 +353,8 @@ func (o *pushSource) checkKind() error {
 			"--envelope reads objects that hold the payloads, --binary makes one payload of the whole input")
 	case o.envelope && o.lines != "":
 		return exit.Usagef(choose, "--envelope reads objects that hold the payloads, --lines makes a payload of each line")
+	case o.envelope && o.broadcast != "":
+		return exit.Usagef("leave out --broadcast-event: an object names it as broadcast_event", "--envelope reads objects that name their events")
 	}
 	return nil
 }

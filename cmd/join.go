@@ -81,7 +81,7 @@ func joinRun(ctx context.Context, o *joinOptions) error {
 	if o.stay {
 		options.Skip = func(_, _ []byte) bool { return true }
 	}
-	s, _, err := openSession(ctx, o.connection.Address(), options)
+	s, _, err := openSession(ctx, o.connection, options)
 	if err != nil {
 		return err
 	}

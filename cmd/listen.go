@@ -162,6 +162,7 @@ func listenRun(ctx context.Context, o *listenOptions) error {
 		return err
 	}
 	defer o.ready.end(o.log)
+	o.connection.Presence = o.presence
 	options, err := o.options()
 	if err != nil {
 		return err
@@ -203,7 +204,7 @@ func listenRun(ctx context.Context, o *listenOptions) error {
 		}
 	}
 	defer ln.limits.stop()
-	ln.session, err = startSession(ctx, o.connection.Address(), options)
+	ln.session, err = startSession(ctx, o.connection, options)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"phx/cmd/config"
 	"phx/cmd/internal/exit"
 	"phx/cmd/internal/option"
 	"phx/phoenix"
@@ -52,7 +54,7 @@ complete. It ends at the first push that fails; what came before a bad value is 
 
 With --envelope there is neither TOPIC nor EVENT nor PAYLOAD: stdin is a stream of objects with topic, event and payload
 (or payload_base64), or of what phx listen prints. Each topic is joined at its first use; at most 64 stay joined.
-Signals that are not of messages are left out.
+Signals that are not of messages are left out. broadcast_event in an object is --broadcast-event for its payload.
 
 With --failed, what was not acknowledged with ok is in FILE at the end, as it was in the input and in its order: failed
 pushes, a bad value, and what was not sent any more. FILE may be the input itself; it is empty when all is done.`,
@@ -73,6 +75,7 @@ pushes, a bad value, and what was not sent any more. FILE may be the input itsel
 			Usage: "push each line of the input as the string {`KEY`: line}", Example: "text"},
 		{Flag: "binary", Value: option.Switch(&o.binary),
 			Usage: "push the whole input as one binary payload"},
+		o.broadcastOption(),
 		{Flag: "envelope", Value: option.Switch(&o.envelope),
 			Usage: "push objects with topic, event and payload, or what phx listen printed; each topic is joined at its first use"},
 		{Flag: "max-inflight", Value: option.Count(&o.maxInflight, defaultInflight), From: &o.inflightFrom,
@@ -133,6 +136,11 @@ func (o *pushOptions) takeArgs() error {
 			o.payload, o.given = o.args[2], true
 		}
 	}
+	if !o.envelope {
+		if err := firstError(o.checkBroadcast(o.event), o.checkDropped()); err != nil {
+			return err
+		}
+	}
 	switch {
 	case o.noReply && o.keepsFailed():
 		return exit.Usagef(leaveOut, "--failed collects what is not acknowledged, and with --no-reply nothing is")
@@ -142,6 +150,43 @@ func (o *pushOptions) takeArgs() error {
 		return exit.Usagef("bound it with --rate", "--max-inflight bounds what waits for a reply, and with --no-reply nothing does")
 	}
 	return nil
+}
+
+// checkDropped refuses what the server would drop, with or without --no-reply, and a broadcast that it does not have.
+func (o *pushOptions) checkDropped() error {
+	if err := o.connection.CheckPush(o.topic, o.event); err != nil {
+		return exit.Usagef("send it as a broadcast: phx push "+o.topic+" broadcast PAYLOAD --broadcast-event "+o.event, "%v", err)
+	}
+	_, err := o.pushOf(&pushItem{topic: o.topic, event: o.event, broadcast: o.broadcast}, phoenix.Payload{Data: []byte("{}"), Binary: o.binary})
+	if err != nil {
+		return exit.Usagef("see `phx push --help`", "%v", err)
+	}
+	return nil
+}
+
+// pushOf returns the push of an item.
+func (o *pushOptions) pushOf(item *pushItem, payload phoenix.Payload) (phoenix.Push, error) {
+	event := item.broadcast
+	if event == "" && o.envelope && o.connection.Profile == config.Supabase && item.event == eventBroadcast && !payload.Binary {
+		event, payload = withoutMeta(payload)
+	}
+	if event == "" {
+		return phoenix.Push{Topic: item.topic, Name: item.event, Payload: payload}, nil
+	}
+	return o.connection.Broadcast(item.topic, event, payload)
+}
+
+// withoutMeta takes the meta out of a broadcast that phx listen printed, which the server has put in: a listener would take the copy for the
+// stored broadcast of that id. The event is empty if there is none.
+func withoutMeta(payload phoenix.Payload) (event string, _ phoenix.Payload) {
+	var wrapper struct {
+		Event         string
+		Payload, Meta json.RawMessage
+	}
+	if payload.Decode(&wrapper) != nil || wrapper.Meta == nil || wrapper.Payload == nil {
+		return "", payload
+	}
+	return wrapper.Event, phoenix.Payload{Data: wrapper.Payload}
 }
 
 // keepsFailed reports whether there is a --failed.
@@ -232,7 +277,7 @@ var errAllSent = errors.New("the input is at its end")
 
 // connectAndRun joins before it reads, so that a refused join loses no input.
 func (p *pusher) connectAndRun(ctx context.Context, options phoenix.Options) (err error) {
-	if p.session, _, err = openSession(ctx, p.options.connection.Address(), options); err != nil {
+	if p.session, _, err = openSession(ctx, p.options.connection, options); err != nil {
 		return err
 	}
 	p.sender.session = p.session
@@ -407,6 +452,7 @@ func (p *pusher) away(ev *phoenix.Event, will, isLoss bool) error {
 // handleEnd takes the end of a push.
 func (p *pusher) handleEnd(ev *phoenix.Event) error {
 	index, failure := pushEnd(ev)
+	failure = suited(failure, p.options.connection.Profile, ev)
 	if p.isSentAgain(ev) {
 		p.sender.lose(index, ev)
 		return nil

@@ -152,6 +152,9 @@ func (s *sender) sendAll(ctx context.Context) error {
 // send sends an item once it may. It reports whether to go on.
 func (s *sender) send(ctx context.Context, index int, item *sentItem, payload phoenix.Payload) (goOn bool, err error) {
 	if s.options.envelope {
+		if err := s.options.connection.CheckPush(item.topic, item.event); err != nil {
+			return false, s.in.errBad(item.place()+": "+err.Error(), err)
+		}
 		if goOn, err = s.use(ctx, item); err != nil || !goOn {
 			return goOn, err
 		}
@@ -266,9 +269,11 @@ func (s *sender) pace(ctx context.Context) bool {
 
 // addToBatch adds an item to the batch. Its error says what is wrong with the item.
 func (s *sender) addToBatch(index int, item *sentItem, payload phoenix.Payload) error {
-	err := s.batch.Add(phoenix.Push{
-		Topic: item.topic, Name: item.event, Payload: payload, Index: index, NoReply: s.options.noReply,
-	})
+	p, err := s.options.pushOf(&item.pushItem, payload)
+	if err == nil {
+		p.Index, p.NoReply = index, s.options.noReply
+		err = s.batch.Add(p)
+	}
 	switch {
 	case err == nil:
 		s.batchBytes += len(payload.Data)
@@ -396,7 +401,7 @@ func (s *sender) add(item pushItem) (index int, added *sentItem) {
 		item.source = nil
 	}
 	if !s.options.envelope {
-		item.topic, item.event = s.options.topic, s.options.event
+		item.topic, item.event, item.broadcast = s.options.topic, s.options.event, s.options.broadcast
 	}
 	if !s.options.resend {
 		item.payload = phoenix.Payload{}

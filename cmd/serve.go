@@ -332,9 +332,12 @@ func endedFailure(err error) error {
 		Hint: "with `required: false` serve goes on without a connection; `max_retries: -1` never gives up"}
 	ended, link := (*serve.EndedError)(nil), (*phoenix.LinkError)(nil)
 	if errors.As(err, &ended) && errors.As(err, &link) {
-		c := linkFailure(ended.URI, link, true)
+		c := linkFailure(ended.Settings.Address(), link, true)
 		if link.Silence > 0 {
 			c.Hint = idleHint(link.Code, link.Silence, intervalKey)
+		}
+		if hint := supabaseLinkHint(ended.Settings, link); hint != "" {
+			c.Hint = hint
 		}
 		f.Message = fmt.Sprintf("the required connection %q has used up its retries: %s", ended.Connection, c.Message)
 		if c.Hint != "" {
@@ -346,23 +349,24 @@ func endedFailure(err error) error {
 
 // explainAnswer returns the failure that an event is which ends a join, a leave or a push of `phx ctl`, as the commands join and push
 // report it; nil if it is none.
-func explainAnswer(ev *phoenix.Event) *exit.Error {
+func explainAnswer(profile config.Profile, ev *phoenix.Event) *exit.Error {
 	switch d := ev.Detail.(type) {
 	case *phoenix.JoinError:
 		f := joinFailure(d)
 		if hint, ok := ctlJoinHints[d.Reason]; ok && d.Err == nil {
 			f.Hint = hint
 		}
+		f = suited(f, profile, ev)
 		if d.Retry.Will {
 			f.Hint += "; phx serve goes on trying, until: phx ctl leave NAME " + ev.Topic
 		}
 		return f
 	case *phoenix.PushReply:
 		if d.Status != "ok" {
-			return statusFailure(ev.Topic, ev.Name, d, ev.Payload)
+			return suited(statusFailure(ev.Topic, ev.Name, d, ev.Payload), profile, ev)
 		}
 	case *phoenix.PushTimeout:
-		return pushTimeoutFailure(ev.Topic, ev.Name, d)
+		return suited(pushTimeoutFailure(ev.Topic, ev.Name, d), profile, ev)
 	case *phoenix.PushError:
 		return pushFailure(d)
 	}

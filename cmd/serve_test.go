@@ -28,7 +28,7 @@ func TestExplainAnswer(t *testing.T) {
 		{pushed("", refused, ``), &exit.Error{
 			Code: exit.Join, Message: `cannot join "room:a": {"reason":"no"}`, Hint: "the channel's join/3 refused: check the topic and its params"}},
 	} {
-		got := explainAnswer(&tt.ev)
+		got := explainAnswer("", &tt.ev)
 		if (got == nil) != (tt.want == nil) || got != nil && (got.Code != tt.want.Code || got.Message != tt.want.Message || got.Hint != tt.want.Hint) {
 			t.Errorf("%v: got %+v, want %+v", tt.ev, got, tt.want)
 		}

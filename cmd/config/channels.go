@@ -29,6 +29,9 @@ func (c *Connection) Channels(ctx context.Context, topics ...string) ([]phoenix.
 	if c.onJoin != nil {
 		common = append(common, func(ctx context.Context) error { _, err := c.readOnJoin(ctx, c.onJoin); return err })
 	}
+	if c.tokenInJoin() {
+		common = append(common, func(ctx context.Context) error { _, err := c.Token(ctx); return err })
+	}
 	for _, read := range common {
 		if err := read(ctx); err != nil {
 			return nil, err
@@ -42,11 +45,14 @@ func (c *Connection) Channels(ctx context.Context, topics ...string) ([]phoenix.
 			return nil, err
 		}
 	}
+	for i := range channels {
+		channels[i] = c.WithToken(channels[i], c.Token)
+	}
 	return channels, nil
 }
 
-// UnreadChannels is Channels without reading the params now: a server retries when a secret is
-// not there yet.
+// UnreadChannels is Channels without reading the params now, and without the token of
+// [Connection.WithToken]: a server retries when a secret is not there yet.
 func (c *Connection) UnreadChannels(topics ...string) []phoenix.Channel {
 	channels := make([]phoenix.Channel, len(topics))
 	for i, topic := range topics {

@@ -13,6 +13,7 @@ import (
 	"phx/cmd/internal/option"
 	"phx/cmd/internal/secret"
 	"phx/phoenix"
+	"phx/phoenix/supabase"
 )
 
 // Connection is what the options say about one connection: the defaults until [option.Set.Resolve] has
@@ -26,6 +27,8 @@ type Connection struct {
 	ConnectTimeout, ReplyTimeout time.Duration
 	// Required says whether others count on the connection; false comes from a config file only.
 	Required bool
+	// Profile is the kind of server; empty: Phoenix.
+	Profile Profile
 	// Presence says whether presence signals are wanted; only a config file sets it.
 	Presence bool
 	anyTopic bool
@@ -49,6 +52,7 @@ type Connection struct {
 	maxOutage                           time.Duration
 	maxRetriesFrom, reconnectFrom       option.Origin
 	maxOutageFrom, transportFrom        option.Origin
+	heartbeatFrom, vsnFrom              option.Origin
 	reconnectAfter, rejoinAfter         []time.Duration
 	maxMessage                          int64
 	maxChannelsPerSocket                int
@@ -114,6 +118,9 @@ func (c *Connection) identityOptions() []option.Option {
 			Usage:   "`URI` of the socket: ws, wss, http or https; /websocket is appended",
 			About:   "URI of the socket: ws, wss, http or https; /websocket is appended.",
 			Example: "ws://localhost:4000/socket"},
+		{Flag: "profile", Env: "PHX_PROFILE", Key: "profile", Value: profileKind.To(&c.Profile, ""), Example: string(Supabase),
+			Usage: "`PROFILE` of a server that is more than Phoenix: supabase, for Supabase Realtime",
+			About: "Profile of a server that is more than Phoenix: supabase, for Supabase Realtime. The auth token is then that of the joins."},
 		{Flag: "name", Key: "name", Value: nameKind.To(&c.Name, "default"), Example: "backend",
 			Usage: "`NAME` of the connection in signals",
 			About: "Name of the connection in signals: letters, digits, - and _. The default is the key that it stands under."},
@@ -134,7 +141,7 @@ func (c *Connection) identityOptions() []option.Option {
 			Usage: "`FILE` that keeps the values of --resume over restarts"},
 		{Flag: "auth-token-file", Common: true, Env: "PHX_AUTH_TOKEN", Key: "auth_token", Value: tokenKind.To(&c.AuthToken, ""), Example: "token.txt",
 			Usage: "`FILE` with the auth token, read at every dial; - for stdin; the variable holds the token itself",
-			About: "The auth token, read at every dial."},
+			About: "The auth token, read at every dial. With profile: supabase it is the access token of the joins, and is read again before it expires."},
 		{Key: "auto_join_channels", Value: autoJoinKind.To(&c.autoJoin, ""),
 			About: "Channels to join and stay in: topics, or maps of a topic with params and secret_params, which are read at every join; on_join, what is pushed after each join; resume, from where a rejoin goes on."},
 		// It is an option of listen, too; the other commands tell nothing of presence.
@@ -148,7 +155,7 @@ func (c *Connection) identityOptions() []option.Option {
 		{Flag: "transport", Env: "PHX_TRANSPORT", Key: "transport", Value: transportKind.To(&c.transport, string(phoenix.TransportWebSocket)), From: &c.transportFrom, Example: "auto",
 			Usage: "how messages travel: `websocket`, longpoll, or auto: long poll where a WebSocket does not pass. A --uri that ends in /longpoll chooses that",
 			About: "How messages travel: websocket, longpoll, or auto: long poll where a WebSocket does not pass. Without it, a uri that ends in /longpoll chooses that."},
-		{Flag: "vsn", Key: "vsn", Value: option.Choice(&c.vsn, builtIn.VSN, "1.0.0"), Example: "2.0.0",
+		{Flag: "vsn", Key: "vsn", Value: option.Choice(&c.vsn, builtIn.VSN, vsn1), From: &c.vsnFrom, Example: "2.0.0",
 			Usage: "`VERSION` of the wire format: 2.0.0 or 1.0.0",
 			About: "Version of the wire format."},
 	}
@@ -165,7 +172,7 @@ func (c *Connection) timingOptions() []option.Option {
 		{Flag: "timeout", Key: "reply_timeout_msec", Value: option.MsecKind.To(&c.ReplyTimeout, builtIn.ReplyTimeout.String()), Example: "5s",
 			Usage: "`TIME` for the reply to one join or push",
 			About: "Milliseconds for the reply to one join or push."},
-		{Flag: "heartbeat-interval", Key: "heartbeat_interval_msec", Value: option.MsecKind.To(&c.heartbeatInterval, builtIn.HeartbeatInterval.String()), Example: "30s",
+		{Flag: "heartbeat-interval", Key: "heartbeat_interval_msec", Value: option.MsecKind.To(&c.heartbeatInterval, builtIn.HeartbeatInterval.String()), From: &c.heartbeatFrom, Example: "30s",
 			Usage: "`TIME` between heartbeats",
 			About: "Milliseconds between heartbeats."},
 		{Flag: "heartbeat-timeout", Key: "heartbeat_timeout_msec", Value: option.MsecKind.To(&c.heartbeatTimeout, ""), Example: "10s",
@@ -217,7 +224,7 @@ func (c *Connection) Build(stdin *secret.Stdin) (phoenix.Options, error) {
 	if retries != 0 {
 		maxOutage = c.outageLimit()
 	}
-	return phoenix.Options{
+	o := phoenix.Options{
 		URL:                  c.URI,
 		VSN:                  c.vsn,
 		Transport:            transport,
@@ -239,7 +246,11 @@ func (c *Connection) Build(stdin *secret.Stdin) (phoenix.Options, error) {
 		Compress:             c.compress,
 		NetDial:              c.NetDial(),
 		Proxy:                c.Proxy(),
-	}, nil
+	}
+	if c.Profile == Supabase {
+		o.Dialect, o.JoinInterval = supabase.New(supabase.Options{Presence: c.Presence}), supabase.JoinInterval
+	}
+	return o, nil
 }
 
 // complete fills in defaults that depend on other options. Its error is whatever else is wrong
@@ -278,6 +289,9 @@ func (c *Connection) check() error {
 			"the URI is one of ws, which is not encrypted, and --require-wss is set")
 	case c.TLS.Key != nil && c.TLS.Cert == nil:
 		return exit.Usagef("give the certificate of the key with --cert FILE", "--key is given without --cert")
+	}
+	if err := c.checkProfile(); err != nil {
+		return err
 	}
 	return c.checkResume()
 }

@@ -25,6 +25,7 @@ func build(t *testing.T, retry Retry, stdin string, args ...string) (*Connection
 	if err := resolve(c.Options(), append([]string{"--uri", "ws://localhost:4000/socket"}, args...), nil); err != nil {
 		return c, phoenix.Options{}, err
 	}
+	c.ApplyProfile()
 	o, err := c.Build(secret.NewStdin(strings.NewReader(stdin)))
 	return c, o, err
 }

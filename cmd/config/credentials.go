@@ -248,5 +248,9 @@ func (c *Connection) reader() secret.Reader {
 
 // credentials reads what a dial shows to the server.
 func (c *Connection) credentials(ctx context.Context) (phoenix.Credentials, error) {
-	return c.Endpoint.Credentials(ctx, c.reader())
+	e := c.Endpoint
+	if c.tokenInJoin() {
+		e.AuthToken = nil
+	}
+	return e.Credentials(ctx, c.reader())
 }

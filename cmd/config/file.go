@@ -315,6 +315,7 @@ func (e *Entry) read(log *slog.Logger) (*Connection, error) {
 	for _, o := range c.options {
 		wrong.Add(o.ReadKey(e.Values(o.Key)...))
 	}
+	c.ApplyProfile()
 	return c, wrong.Err()
 }
 
@@ -335,6 +336,7 @@ func (e *Entry) check(c *Connection) error {
 	if key, said := e.value("tls.key_file"); said && c.TLS.Cert == nil {
 		wrong.Add(key.Errorf("give the certificate of the key: cert_file: client.pem", "tls has a key_file and no cert_file"))
 	}
+	wrong.Add(e.checkProfile(c))
 	if err := wrong.Err(); err != nil {
 		return err
 	}
@@ -346,22 +348,29 @@ func (e *Entry) check(c *Connection) error {
 
 // ChannelsError returns err, which a user of the channel has found, with the place of the channels in the file.
 func (e *Entry) ChannelsError(topic string, err error) error {
+	return e.channelsError("a right one: resume: {since: .data.payload.id}", topic, err)
+}
+
+func (e *Entry) channelsError(hint, topic string, err error) error {
 	n, said := e.value("auto_join_channels")
 	if !said {
 		return err
 	}
-	return n.Errorf("a right one: resume: {since: .data.payload.id}", "the channel %q: %v", topic, err)
+	return n.Errorf(hint, "the channel %q: %v", topic, err)
 }
 
 // Warnings says what of a resolved entry is allowed, and hardly wanted, with the places.
 func (e *Entry) Warnings(c *Connection) []string { return texts(e.warnings(c)) }
 
-func (e *Entry) warnings(c *Connection) []error {
-	if !c.Cleartext() || !c.HasCredentials() {
-		return nil
-	}
+func (e *Entry) warnings(c *Connection) (list []error) {
 	uri, _ := e.value("uri")
-	return []error{uri.Errorf("", "credentials are sent unencrypted to %s: use wss:// (require_wss: true makes sure of it)", c.Address())}
+	if c.Cleartext() && c.HasCredentials() {
+		list = append(list, uri.Errorf("", "credentials are sent unencrypted to %s: use wss:// (require_wss: true makes sure of it)", c.Address()))
+	}
+	if warning := c.profileWarning(); warning != "" {
+		list = append(list, uri.Errorf("", "%s", warning))
+	}
+	return list
 }
 
 // WarnOtherServer returns a warning, or nothing, if the credentials of a connection that nobody

@@ -49,6 +49,11 @@ func TestFingerprintEqual(t *testing.T) {
 			"connections: {a: {uri: ws://h, auth_token: ''}}",
 			"connections: {a: {uri: ws://h}}",
 			"connections: {a: {uri: ws://h, heartbeat_interval_msec: 30000}}",
+			"connections: {a: {uri: ws://h, profile: ''}}",
+		},
+		{
+			"connections: {a: {uri: ws://h/s, profile: supabase}}",
+			"connections: {a: {uri: ws://h/s, profile: supabase, heartbeat_interval_msec: 25000}}",
 		},
 	}
 	seen := map[string]string{}
@@ -72,7 +77,7 @@ var otherValues = map[string]string{
 	"presence": "true", "any_topic": "true", "required": "false", "vsn": "1.0.0", "tls.ca_file": "a", "tls.cert_file": "a", "tls.server_name": "h",
 	"tls.insecure_skip_verify": "true", "proxy": "h:1", "connect_timeout_msec": "1", "reply_timeout_msec": "1", "heartbeat_interval_msec": "1",
 	"heartbeat_timeout_msec": "1", "max_retries": "1", "max_outage_msec": "1", "reconnect_after_msec": "[1]", "rejoin_after_msec": "[1]", "reconnect": "false", "jitter": "false",
-	"max_message": "1", "max_channels_per_socket": "1", "tls.key_file": "b", "transport": "longpoll", "fallback_after_msec": "1",
+	"profile": "supabase", "max_message": "1", "max_channels_per_socket": "1", "tls.key_file": "b", "transport": "longpoll", "fallback_after_msec": "1",
 }
 
 // TestFingerprintOfEachKey: each key makes a difference.

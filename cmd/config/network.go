@@ -37,12 +37,15 @@ func parseOrigin(text string) (string, error) {
 	return u.Scheme + "://" + u.Host, nil
 }
 
-// Warning returns a warning, or nothing, about credentials that can be read on the network.
-func (c *Connection) Warning() string {
-	if !c.Cleartext() || !c.HasCredentials() {
-		return ""
+// Warnings returns warnings about credentials that can be read on the network, and about what does not come.
+func (c *Connection) Warnings() (list []string) {
+	if c.Cleartext() && c.HasCredentials() {
+		list = append(list, "credentials are sent unencrypted to "+c.Address()+": use wss:// (--require-wss makes sure of it)")
 	}
-	return "credentials are sent unencrypted to " + c.Address() + ": use wss:// (--require-wss makes sure of it)"
+	if warning := c.profileWarning(); warning != "" {
+		list = append(list, warning)
+	}
+	return list
 }
 
 // tlsOptions are read at every dial, so that certificates can be renewed.

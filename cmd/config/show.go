@@ -51,8 +51,15 @@ func (e *Entry) show() (json.RawMessage, error) {
 		return nil, err
 	}
 	return e.json(shown, func(o option.Option) json.RawMessage {
-		if o.Key == "heartbeat_timeout_msec" {
+		switch o.Key { // those of which the default depends on other keys
+		case "heartbeat_timeout_msec":
 			return option.JSONOf(c.heartbeatTimeout.Milliseconds())
+		case "heartbeat_interval_msec":
+			return option.JSONOf(c.heartbeatInterval.Milliseconds())
+		case "vsn":
+			return option.JSONText(c.vsn)
+		case "transport":
+			return option.JSONOf(c.transport)
 		}
 		return o.Value.DefJSON
 	})

@@ -356,7 +356,7 @@ func (j *job) resize(ts *testscript.TestScript, columns string) {
 // environ is the environment of the script, as far as phx looks at it.
 func (s *scene) environ(ts *testscript.TestScript) []string {
 	var env []string
-	for _, name := range append(slices.Clone(s.env), "PHX_URI", "PHX_TRANSPORT", "HTTP", "DEMO_ADDR", "RECEIVER_URL", "NATS_URL", "PHX_NATS", "ID", "PHX_AUTH_TOKEN", "PHX_SHARD", "SSL_CERT_FILE", "TERM", "NO_COLOR", "CLICOLOR_FORCE") {
+	for _, name := range append(slices.Clone(s.env), "PHX_URI", "PHX_TRANSPORT", "PHX_PROFILE", "SUPABASE_URL", "SUPABASE_KEY", "SUPABASE_TOKEN", "HTTP", "DEMO_ADDR", "RECEIVER_URL", "NATS_URL", "PHX_NATS", "ID", "PHX_AUTH_TOKEN", "PHX_SHARD", "SSL_CERT_FILE", "TERM", "NO_COLOR", "CLICOLOR_FORCE") {
 		if value := ts.Getenv(name); value != "" {
 			env = append(env, name+"="+value)
 		}

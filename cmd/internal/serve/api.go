@@ -83,6 +83,9 @@ type Channel struct {
 	State string `json:"state"`
 	// JoinedAt is when it was joined last; zero, and not in JSON, if it is not joined.
 	JoinedAt time.Time `json:"joined_at,omitzero"`
+	// Live is false of a channel that is joined and waits for what its join asked for, such as a subscription to changes of a database; else
+	// nil, and not in JSON.
+	Live *bool `json:"live,omitempty"`
 	// Socket is the number of the socket that it is on, if the connection has several.
 	Socket int `json:"socket,omitempty"`
 }
@@ -150,6 +153,9 @@ type Join struct {
 type Push struct {
 	Topic string `json:"topic"`
 	Event string `json:"event"`
+	// BroadcastEvent is the event within a push whose Event is broadcast, on a connection with the profile supabase: Payload, or Binary, is
+	// that of the broadcast. Empty: it is as with any other push.
+	BroadcastEvent string `json:"broadcast_event,omitempty"`
 	// Payload is a JSON text. Either it or Binary is not nil.
 	Payload json.RawMessage `json:"payload,omitempty"`
 	Binary  []byte          `json:"payload_base64,omitzero"`
@@ -770,6 +776,8 @@ func push(c *call) error {
 		wrong = "the body has neither payload nor payload_base64"
 	case p.Payload != nil && p.Binary != nil:
 		wrong = "the body has both payload and payload_base64"
+	case p.BroadcastEvent != "" && p.Event != "broadcast":
+		wrong = "the body has a broadcast_event, and its event is not broadcast"
 	case p.TimeoutMS < 0 || p.TimeoutMS > maxTimeoutMS:
 		wrong = "timeout_ms is no time"
 	}

@@ -57,8 +57,8 @@ type Options struct {
 	Logger *slog.Logger
 	// LogEvent logs an event of a connection's life to that connection's log.
 	LogEvent func(log *slog.Logger, ev *phoenix.Event)
-	// Explain returns the failure that an event is which ends a join, a leave or a push; nil if it is none.
-	Explain func(ev *phoenix.Event) *exit.Error
+	// Explain returns the failure that an event is which ends a join, a leave or a push on a connection with a profile; nil if it is none.
+	Explain func(profile config.Profile, ev *phoenix.Event) *exit.Error
 	// Trace returns what gets every frame of a connection; nil: nobody does.
 	Trace func(connection string) func(phoenix.TraceFrame)
 	// Reloading is called when a reload begins, and what it returns when the reload has ended, whether it succeeded or not.
@@ -177,8 +177,10 @@ func (b *Bridge) Names() (names []string) {
 
 // An EndedError says that a required connection is over: it has used up its retries, or cannot be retried.
 type EndedError struct {
-	Connection, URI string
-	Err             error
+	Connection string
+	// Settings are what the configuration says about it.
+	Settings *config.Connection
+	Err      error
 }
 
 // Error names the connection.
@@ -203,7 +205,7 @@ func (b *Bridge) ended(name string, err error) {
 		return
 	}
 	select {
-	case b.failed <- &EndedError{Connection: name, URI: c.settings.Load().connection.Address(), Err: err}:
+	case b.failed <- &EndedError{Connection: name, Settings: c.settings.Load().connection, Err: err}:
 	default: // another one was first
 	}
 }

@@ -129,7 +129,7 @@ func (s *stage) reload(config string) {
 func (s *stage) lookupEnv(name string) (string, bool) { return s.srv.URL, name == "URI" }
 
 // explain says of the end of a join or a push whether it has failed.
-func explain(ev *phoenix.Event) *exit.Error {
+func explain(_ config.Profile, ev *phoenix.Event) *exit.Error {
 	switch d := ev.Detail.(type) {
 	case *phoenix.PushReply:
 		if d.Status != "ok" {

@@ -59,6 +59,9 @@ func (b *Bridge) describe(s phoenix.ConnectionStatus) Connection {
 	}
 	for i, c := range s.Channels {
 		d.Channels[i] = Channel{Topic: c.Topic, State: c.State, JoinedAt: c.JoinedAt.UTC().Truncate(time.Microsecond), Socket: c.Socket}
+		if c.Held {
+			d.Channels[i].Live = new(bool)
+		}
 	}
 	for _, socket := range s.Sockets {
 		d.Sockets = append(d.Sockets, Socket{Socket: socket.Number, Status: string(socket.Link), Transport: string(socket.Transport), Session: socket.Session, Channels: socket.Channels})
@@ -230,6 +233,7 @@ func (b *Bridge) Join(ctx context.Context, name string, j Join) (Answer, error) 
 	if j.Params != nil {
 		payload := phoenix.Payload{Data: bytes.Clone(j.Params)}
 		want.Params = func(context.Context) (phoenix.Payload, error) { return payload, nil }
+		want = c.withToken(want)
 	}
 	ev, err := conn.JoinEvent(ctx, want)
 	if errors.Is(err, phoenix.ErrNotJoined) {
@@ -251,16 +255,22 @@ func (b *Bridge) Leave(ctx context.Context, name, topic string) (Answer, error) 
 
 // Push pushes and answers with the signal that ended it: push.reply, push.timeout or push.error.
 func (b *Bridge) Push(ctx context.Context, name string, p Push) (Answer, error) {
-	conn, _, err := b.running(name)
+	conn, c, err := b.running(name)
 	if err != nil {
 		return Answer{}, err
 	}
-	push := phoenix.Push{
-		Topic: p.Topic, Name: p.Event, Payload: phoenix.Payload{Data: p.Payload}, Timeout: time.Duration(p.TimeoutMS) * time.Millisecond,
-	}
+	push := phoenix.Push{Topic: p.Topic, Name: p.Event, Payload: phoenix.Payload{Data: p.Payload}}
 	if p.Binary != nil {
 		push.Payload = phoenix.Binary(p.Binary)
 	}
+	settings := c.settings.Load().connection
+	if err = settings.CheckPush(p.Topic, p.Event); err == nil && p.BroadcastEvent != "" {
+		push, err = settings.Broadcast(p.Topic, p.BroadcastEvent, push.Payload)
+	}
+	if err != nil {
+		return Answer{}, badRequest("nothing was sent: give another event or payload", "%v", err)
+	}
+	push.Timeout = time.Duration(p.TimeoutMS) * time.Millisecond
 	if !p.NoReply {
 		ev, err := conn.PushEvent(ctx, push)
 		return b.answer(name, &ev, err)
@@ -285,12 +295,14 @@ func (b *Bridge) answer(name string, ev *phoenix.Event, err error) (Answer, erro
 		return Answer{}, b.callError(name, err)
 	}
 	encoder := signal.NewEncoder(signal.FormatSignal, name)
+	var profile config.Profile
 	if c := b.connection(name); c != nil {
+		profile = c.settings.Load().connection.Profile
 		if g := c.tenure.current(); g != nil {
 			encoder.SetEpoch(g.Epoch())
 		}
 	}
-	a := Answer{Status: http.StatusOK, Line: encoder.Append(nil, ev), Err: b.opts.Explain(ev)}
+	a := Answer{Status: http.StatusOK, Line: encoder.Append(nil, ev), Err: b.opts.Explain(profile, ev)}
 	switch d := ev.Detail.(type) {
 	case *phoenix.PushTimeout:
 		a.Status = http.StatusGatewayTimeout

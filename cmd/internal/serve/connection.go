@@ -107,8 +107,17 @@ func (c *connection) channels(topics ...string) []phoenix.Channel {
 				return f.cursors.Of(topic, params), nil
 			}
 		}
+		channels[i] = c.withToken(channels[i])
 	}
 	return channels
+}
+
+// withToken adds the token of the joins, if there is one, from where the settings say at the time: a channel that was joined by a call
+// outlives their changes.
+func (c *connection) withToken(channel phoenix.Channel) phoenix.Channel {
+	return c.settings.Load().connection.WithToken(channel, func(ctx context.Context) (string, error) {
+		return c.settings.Load().connection.Token(ctx)
+	})
 }
 
 // openCursors opens the cursors of a connection that is going to have these settings, if they ask for them and it has none. With a lease, its

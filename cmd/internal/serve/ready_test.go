@@ -105,7 +105,7 @@ func TestFailed(t *testing.T) {
 	err := <-s.Failed()
 	var ended *EndedError
 	var link *phoenix.LinkError
-	if !errors.As(err, &ended) || ended.Connection != "a" || !strings.HasPrefix(ended.URI, s.srv.URL) || !errors.As(err, &link) {
+	if !errors.As(err, &ended) || ended.Connection != "a" || !strings.HasPrefix(ended.Settings.Address(), s.srv.URL) || !errors.As(err, &link) {
 		t.Errorf("error %v", err)
 	}
 }

@@ -107,6 +107,9 @@ func (b *Bridge) connectBy(ctx context.Context, p *plan) (change, error) {
 				all = errors.Join(all, err)
 				continue
 			}
+			if old := c.settings.Load(); old.socketFingerprint == next.socketFingerprint {
+				next.options.Dialect = old.options.Dialect // which goes on with the socket
+			}
 			old := c.settings.Swap(next.settings)
 			if b.cluster != nil { // a grant may have come before the settings
 				all = errors.Join(all, b.openCursors(c, next.settings))
