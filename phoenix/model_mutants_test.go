@@ -51,7 +51,7 @@ var mutants = []mutant{
 	},
 	{
 		"the timer of a left channel goes on", "channel.go",
-		"\tc.timer.stop()\n\tc.settled.stop()\n", "\tc.settled.stop()\n",
+		"\tc.timer.stop()\n\tc.renewal.stop()\n", "\tc.renewal.stop()\n",
 	},
 	{
 		"a stale close closes the channel", "machine.go",
@@ -140,6 +140,30 @@ var mutants = []mutant{
 	{
 		"a part of any message is a sign of life", "link.go",
 		"if latest = u.since.Add(minUnderWay); !latest.After(now) {", "{",
+	},
+	{
+		"what a long poll session has joined is not left at its close", "link.go",
+		"m.leaveAll()\n", "\n",
+	},
+	{
+		"what a WebSocket has joined is left at its close", "link.go",
+		"if m.link.transport == TransportLongPoll {", "if m.phase == up {",
+	},
+	{
+		"a join that is on its way is not taken back at the close of a long poll session", "channel.go",
+		"if c.state == channelJoined || c.state == channelJoining {\n\t\t\tc.leaveRef", "if c.state == channelJoined {\n\t\t\tc.leaveRef",
+	},
+	{
+		"a channel that was left for the close is lost by it", "channel.go",
+		"if c.leaveRef != \"\" && !crash { // leaveAll", "if false {",
+	},
+	{
+		"a channel that was left for the close does not crash", "channel.go",
+		"if c.leaveRef != \"\" && !crash { // leaveAll", "if c.leaveRef != \"\" {",
+	},
+	{
+		"the transport of the first session is that of all", "link.go",
+		"m.link.transport = by\n", "m.link.transport = cmp.Or(m.link.transport, by)\n",
 	},
 	{
 		"a channel that has to go to another socket leaves its pushes behind", "channel.go",

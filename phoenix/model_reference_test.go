@@ -50,6 +50,7 @@ type cause struct {
 	err        *LinkError
 	attempted  uint64
 	waited     time.Duration
+	by         Transport
 	frame      *serverFrame
 	// at and underWay are those of a drain.
 	at       time.Time
@@ -113,6 +114,8 @@ type refStep struct {
 	ended map[string]PushReason
 	// timedOut are the join_refs of the joins that timed out: each is owed a leave.
 	timedOut map[string]string
+	// farewells are the join_refs of the channels that have to be left before the close.
+	farewells map[string]string
 	// failed are the pushes that got a PushError.
 	failed []failedPush
 	// joining are the joins announced, by ref.
@@ -157,7 +160,7 @@ func (r *reference) answersNow() time.Time { return r.clock.at(r.now) }
 // begin books an input before the machine gets it.
 func (r *reference) begin(now time.Time, c cause) {
 	r.now, r.cause = now, c
-	r.step = refStep{ended: map[string]PushReason{}, timedOut: map[string]string{}, joining: map[string]string{}}
+	r.step = refStep{ended: map[string]PushReason{}, timedOut: map[string]string{}, farewells: map[string]string{}, joining: map[string]string{}}
 	switch c.name {
 	case causeWake:
 		r.woken()
@@ -269,6 +272,11 @@ func (r *reference) event(e *Event) {
 
 // checkChanged: whatever changes the status is told, and what the server says without changing it is not.
 func (r *reference) checkChanged(told bool, before, after Status) {
+	want := Transport("")
+	if r.link.phase == up {
+		want = r.link.transport
+	}
+	r.require(after.Transport == want, "the transport of the status is %q, want %q", after.Transport, want)
 	same := before.Link == after.Link && before.Session == after.Session && before.Retries == after.Retries &&
 		slices.Equal(before.Channels, after.Channels)
 	r.require(told || same, "the status changed from %+v to %+v, and nobody was told", before, after)
@@ -363,6 +371,8 @@ type refLink struct {
 	redialAt, stableAt, until time.Time // until: when a close frame is not waited for any more
 	// dropped says that a heartbeat timeout is why the session ends.
 	dropped bool
+	// transport is that of the session.
+	transport Transport
 	// ended says that Disconnected was the last of the link's events: only what it takes along may follow.
 	ended bool
 	// again is what Disconnected said, retryAfter what the server did.
@@ -404,12 +414,15 @@ func (r *reference) onConnecting(d *Connecting) {
 func (r *reference) onConnected(d *Connected) {
 	l := &r.link
 	r.require(r.cause.name == causeDialed && l.phase == dialing, "connected in phase %d", l.phase)
-	want := Connected{Reconnect: l.session > r.cfg.sessions+1, Transport: TransportWebSocket, Took: r.now.Sub(l.dialedAt) - r.cause.waited}
+	want := Connected{Reconnect: l.session > r.cfg.sessions+1, Transport: r.cause.by, Took: r.now.Sub(l.dialedAt) - r.cause.waited}
 	if want.Reconnect {
 		want.Outage = r.now.Sub(l.lostAt)
 	}
 	r.require(*d == want, "connected %+v, want %+v", *d, want)
-	l.phase, l.upAt, l.longUp, l.dropped = up, r.now, false, false
+	if r.cause.by == TransportLongPoll && l.transport == TransportWebSocket {
+		r.tally("session by long poll behind one by WebSocket")
+	}
+	l.phase, l.upAt, l.longUp, l.dropped, l.transport = up, r.now, false, false, r.cause.by
 	l.stableAt = r.now.Add(r.cfg.stableAfter)
 	r.beats = refBeats{tick: r.now.Add(r.cfg.heartbeatInterval)}
 }
@@ -530,8 +543,21 @@ func (r *reference) closing() {
 	case up:
 		l.phase, l.until, r.step.hangUp = closing, r.now.Add(closeTimeout), hangUpClose
 		r.beats = refBeats{}
+		if l.transport == TransportLongPoll {
+			r.leavesAll()
+		}
 	case dropping:
 		l.phase = closing
+	}
+}
+
+// leavesAll books that all the server has, or may come to have, is left: by long poll nothing else tells it of the end.
+func (r *reference) leavesAll() {
+	for _, c := range r.channels {
+		if c.state == channelJoined || c.state == channelJoining {
+			c.farewell = true
+			r.step.farewells[c.topic] = c.joinRef
+		}
 	}
 }
 
@@ -812,13 +838,15 @@ type refChannel struct {
 	// that nothing that was sent before is.
 	lostFrom, provenAt time.Time
 	retries            int
+	// farewell: it was left before the close, and nobody waits for the answer.
+	farewell bool
 	// again: it is wanted again behind the leave; with params, if againParams says so.
 	again, againParams bool
 }
 
 // offTheWire books that the join of c, or its leave, is over.
 func (c *refChannel) offTheWire(next channelState) {
-	c.state, c.joinRef, c.leaveRef, c.prepare = next, "", "", 0
+	c.state, c.joinRef, c.leaveRef, c.prepare, c.farewell = next, "", "", 0, false
 	c.deadline, c.dueAt, c.settlesAt = time.Time{}, time.Time{}, time.Time{}
 }
 

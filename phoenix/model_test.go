@@ -62,7 +62,7 @@ var modelMustSee = []string{
 	"heartbeat timeout", "heartbeat waits for a join", "heartbeat while paused", "heartbeat waits for a message",
 	"gap of a backlog", "gap of a silence",
 	"reconnecting", "retry after", "reconnect exhausted", "outage too long", "outage of a channel too long", "refused again", "refused", "retries forgotten", "close lingers", "closed by us",
-	"closed without a session", "aborted",
+	"closed without a session", "aborted", "left for the close", "closed for the close", "session by long poll behind one by WebSocket",
 }
 
 func runModel(t *testing.T, seed uint64, verbose bool, seen map[string]int) {
@@ -225,7 +225,8 @@ func (d *modelDriver) dialEnds(roll int) {
 func (d *modelDriver) connected() {
 	wanted := false
 	waited := time.Duration(d.rng.Int64N(int64(d.now.Sub(d.ref.link.dialedAt)) + 1))
-	d.do(cause{name: causeDialed, waited: waited}, func() { wanted = d.m.dialed(d.now, waited, Timings{}, TransportWebSocket) })
+	by := d.transports[d.rng.IntN(len(d.transports))]
+	d.do(cause{name: causeDialed, waited: waited, by: by}, func() { wanted = d.m.dialed(d.now, waited, Timings{}, by) })
 	if !wanted {
 		d.do(cause{name: causeDialFailed}, func() { d.m.dialFailed(d.now, nil) })
 	}
@@ -247,6 +248,9 @@ func (d *modelDriver) endLink() {
 		if d.rng.IntN(2) == 0 {
 			c.err = &LinkError{Stage: StageSession, Reason: ReasonClosedByRemote, Code: 1012, CloseText: "restart"}
 			c.attempted = uint64(d.rng.IntN(int(c.attempted) + 1))
+			if d.ref.link.transport == TransportLongPoll {
+				c.err = errSessionGone
+			}
 		}
 		d.open, d.hungUp, d.draining = false, false, false
 		d.do(c, func() { d.m.linkLost(d.now, c.err, c.attempted) })
@@ -281,6 +285,8 @@ type modelDriver struct {
 	server *modelServer
 	topics []string
 	cfg    machineConfig
+	// transports are those of which a dial finds one.
+	transports []Transport
 
 	now, heardAt time.Time
 	wire         modelWire
@@ -306,7 +312,7 @@ func newModelDriver(t testing.TB, rng *rand.Rand, seen map[string]int) *modelDri
 		server: &modelServer{rng: rng, v1: v1, helpful: 10 + rng.IntN(85)},
 		now:    time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
 		calm:   950 + rng.IntN(50), hurry: rng.IntN(250),
-		away: map[string]*channel{},
+		away: map[string]*channel{}, transports: [][]Transport{{TransportWebSocket}, {TransportLongPoll}, {TransportWebSocket, TransportLongPoll}}[rng.IntN(3)],
 	}
 	for i := range 1 + rng.IntN(14) {
 		d.topics = append(d.topics, fmt.Sprintf("room:%d", i))
@@ -375,8 +381,18 @@ func (d *modelDriver) arrive(f *serverFrame) {
 		w.short = time.Time{}
 	}
 	if !w.emptyAt.IsZero() {
-		d.m.arrived(w.emptyAt, time.Time{})
+		d.m.arrived(d.knownEmpty(), time.Time{})
 	}
+}
+
+// knownEmpty is when the transport knows that all had been read: by long poll that is when the last answer was asked for that has been read,
+// some time before it came.
+func (d *modelDriver) knownEmpty() time.Time {
+	if d.ref.link.transport != TransportLongPoll {
+		return d.wire.emptyAt
+	}
+	since := d.wire.emptyAt.Sub(d.ref.link.upAt)
+	return d.wire.emptyAt.Add(-time.Duration(d.rng.Int64N(int64(max(1, since)))))
 }
 
 // do gives the machine one input and its outputs to the reference and to the outer world.
@@ -467,6 +483,9 @@ func (d *modelDriver) finish() {
 		d.close()
 		for range d.rng.IntN(4) { // the server takes its time
 			d.advance()
+			for range d.rng.IntN(60) {
+				d.receive()
+			}
 		}
 		d.endLink()
 	}
@@ -751,6 +770,11 @@ func (r *reference) outcomeOfEnd(c *refChannel, f *serverFrame) outcome {
 		return outcome{name: "frame without outcome"}
 	}
 	o := outcome{topic: f.topic, events: 1}
+	switch {
+	case c.state == channelJoined && c.farewell && f.event == eventClose:
+		r.tally("closed for the close")
+		return outcome{name: "frame without outcome"}
+	}
 	switch c.state {
 	case channelLeaving:
 		o.name = "left"
@@ -803,6 +827,7 @@ func (r *reference) checkFrames(frames []outFrame) {
 	}
 	r.require(len(r.step.joining) == 0, "joins announced that were not written: %v", r.step.joining)
 	r.require(len(r.step.timedOut) == 0, "joins that timed out and were not left: %v", r.step.timedOut)
+	r.require(len(r.step.farewells) == 0, "channels that were not left before the close: %v", r.step.farewells)
 	r.require(beats == r.step.beats, "%d heartbeats, want %d", beats, r.step.beats)
 }
 
@@ -818,6 +843,12 @@ func (r *reference) checkChannelFrame(m *clientFrame) {
 		if ref, ok := r.step.timedOut[m.topic]; ok {
 			r.require(m.joinRef == ref, "the leave of the join %q that timed out: %v", ref, m)
 			delete(r.step.timedOut, m.topic)
+			return
+		}
+		if ref, ok := r.step.farewells[m.topic]; ok {
+			r.require(m.joinRef == ref, "the leave of the join %q at the close: %v", ref, m)
+			delete(r.step.farewells, m.topic)
+			r.tally("left for the close")
 			return
 		}
 		asked := r.cause.name == causeLeave && r.cause.topic == m.topic && c != nil && c.state == channelLeaving && c.leaveRef == ""
@@ -945,6 +976,8 @@ func (s *modelServer) answer(f *serverFrame, m *clientFrame) {
 	f.payload = fmt.Sprintf(`{"answer":%d}`, s.sent)
 	kind := s.rng.IntN(30)
 	switch {
+	case m.event == eventLeave && kind < 20: // which comes behind the reply, else
+		f.event, f.ref, f.status = eventClose, m.joinRef, ""
 	case m.topic == topicPhoenix || m.event == eventLeave:
 	case m.event == eventJoin:
 		s.answerJoin(f, kind)
