@@ -26,7 +26,7 @@ import (
 	"phx/phoenix/phoenixtest/peer"
 )
 
-var updateWire = flag.Bool("update", false, "write what the official JavaScript client puts on the wire to testdata/phoenix_js/wire")
+var updateWire = flag.Bool("update", false, "write what the official JavaScript clients put on the wire to testdata/phoenix_js")
 
 // A jsScenario is what the callbacks of the official client see in a scenario of testdata/phoenix_js, one
 // client after the other, and what is done to the server meanwhile.
@@ -64,14 +64,21 @@ func TestJavaScriptClient(t *testing.T) {
 	needNode(t)
 	plays := map[string]*jsPlay{}
 	for name, sc := range jsScenarios() {
-		plays[name] = newJSPlay(t, sc)
+		plays[name] = newJSPlay(t, sc, peer.App(), "/socket")
 	}
-	names, wait := startNode(t, plays)
+	playAll(t, "main.mjs", "wire", plays)
+}
+
+// playAll lets node play scenarios, by a file of phoenixJS that knows just these, and checks each: what the callbacks have seen, and what was put on the
+// wire, which is kept in a directory of phoenixJS.
+func playAll(t *testing.T, main, wire string, plays map[string]*jsPlay) {
+	t.Helper()
+	names, wait := startNode(t, main, plays)
 	if diff := cmp.Diff(slices.Sorted(maps.Keys(plays)), slices.Sorted(slices.Values(names))); diff != "" {
-		t.Errorf("the scenarios here (-) and of %s (+) differ:\n%s", phoenixJS, diff)
+		t.Errorf("the scenarios here (-) and of %s (+) differ:\n%s", main, diff)
 	}
 	for name, play := range plays {
-		t.Run(name, func(t *testing.T) { play.check(t, name) })
+		t.Run(name, func(t *testing.T) { play.check(t, filepath.Join(phoenixJS, wire, name+".txt")) })
 	}
 	if err := wait(); err != nil {
 		t.Error(err)
@@ -95,12 +102,13 @@ type jsPlay struct {
 	err   error // of the cues
 }
 
-func newJSPlay(t *testing.T, sc jsScenario) *jsPlay {
+// newJSPlay prepares a scenario, with a server of its own; path is where clients connect to.
+func newJSPlay(t *testing.T, sc jsScenario, app phoenixtest.App, path string) *jsPlay {
 	t.Helper()
 	p := &jsPlay{jsScenario: sc, lines: make(chan string), over: make(chan struct{})}
-	p.srv = phoenixtest.NewServer(peer.App(), phoenixtest.WithTap(p.wire.tap), phoenixtest.WithPollWindow(pollWindow))
+	p.srv = phoenixtest.NewServer(app, phoenixtest.WithTap(p.wire.tap), phoenixtest.WithPollWindow(pollWindow))
 	t.Cleanup(p.srv.Close)
-	p.url = &url.URL{Scheme: "ws", Host: p.srv.Addr(), Path: "/socket"}
+	p.url = &url.URL{Scheme: "ws", Host: p.srv.Addr(), Path: path}
 	if sc.handshakes {
 		front := httptest.NewServer(p.wire.handshakes(p.srv))
 		t.Cleanup(front.Close)
@@ -126,7 +134,7 @@ func (p *jsPlay) follow() {
 }
 
 // check waits for the end of the scenario and compares.
-func (p *jsPlay) check(t *testing.T, name string) {
+func (p *jsPlay) check(t *testing.T, wireFile string) {
 	<-p.over
 	if p.err != nil {
 		t.Error(p.err)
@@ -145,7 +153,7 @@ func (p *jsPlay) check(t *testing.T, name string) {
 	if err := p.srv.Await(ctx, func(s phoenixtest.Stats) bool { return s.Open == 0 }); err != nil {
 		t.Fatal(err)
 	}
-	p.wire.compare(t, name, *updateWire)
+	p.wire.compare(t, wireFile, *updateWire)
 }
 
 // byClient sorts lines by the client that printed them: between two there is no order.
@@ -170,15 +178,23 @@ func needNode(t *testing.T) {
 	if _, err := exec.LookPath("node"); err != nil {
 		lacking(t, err.Error())
 	}
-	if installed(t) {
-		return
-	}
-	npm := exec.CommandContext(t.Context(), "npm", "ci")
-	npm.Dir = phoenixJS
-	if output, err := npm.CombinedOutput(); err != nil {
-		lacking(t, "npm ci: "+err.Error()+"\n"+string(output))
+	if err := install(); err != nil {
+		lacking(t, err.Error())
 	}
 }
+
+// install installs what the lock file says, once.
+var install = sync.OnceValue(func() error {
+	if done, err := installed(); done || err != nil {
+		return err
+	}
+	npm := exec.Command("npm", "ci")
+	npm.Dir = phoenixJS
+	if output, err := npm.CombinedOutput(); err != nil {
+		return fmt.Errorf("npm ci: %w\n%s", err, output)
+	}
+	return nil
+})
 
 // lacking ends a test that cannot run here. In CI, where everything is there, that is a failure.
 func lacking(t *testing.T, what string) {
@@ -186,27 +202,26 @@ func lacking(t *testing.T, what string) {
 	if os.Getenv("CI") != "" {
 		t.Fatal(what)
 	}
-	t.Skip("THE OFFICIAL JAVASCRIPT CLIENT WAS NOT RUN: " + what)
+	t.Skip("THE OFFICIAL JAVASCRIPT CLIENTS WERE NOT RUN: " + what)
 }
 
 // installed tells whether npm has installed what the lock file says. scripts/test asks the same.
-func installed(t *testing.T) bool {
-	t.Helper()
+func installed() (bool, error) {
 	want, err := os.Stat(filepath.Join(phoenixJS, "package-lock.json"))
 	if err != nil {
-		t.Fatal(err)
+		return false, err
 	}
 	// npm writes it when everything else is there.
 	got, err := os.Stat(filepath.Join(phoenixJS, "node_modules", ".package-lock.json"))
-	return err == nil && got.ModTime().After(want.ModTime())
+	return err == nil && got.ModTime().After(want.ModTime()), nil
 }
 
-// startNode lets node play scenarios and returns the names of all that it could play. wait returns when it has ended.
-func startNode(t *testing.T, plays map[string]*jsPlay) (names []string, wait func() error) {
+// startNode lets node play scenarios by a file of phoenixJS, and returns the names of all that it could play. wait returns when it has ended.
+func startNode(t *testing.T, main string, plays map[string]*jsPlay) (names []string, wait func() error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), nodeTimeout)
 	t.Cleanup(cancel)
-	args := []string{filepath.Join(phoenixJS, "main.mjs")}
+	args := []string{filepath.Join(phoenixJS, main)}
 	byHost := map[string]*jsPlay{}
 	for name, p := range plays {
 		args = append(args, name, p.url.String())
@@ -743,26 +758,23 @@ func (l *wireLog) String() string {
 	return strings.Join(paragraphs, "\n")
 }
 
-// wireFile is where the tests of the client find what the official one put on the wire.
-func wireFile(scenario string) string { return filepath.Join(phoenixJS, "wire", scenario+".txt") }
-
-// compare compares the log with the file of a scenario, or writes that.
-func (l *wireLog) compare(t *testing.T, scenario string, update bool) {
+// compare compares the log with the file of a scenario, where the tests of our client find it, or writes that.
+func (l *wireLog) compare(t *testing.T, file string, update bool) {
 	t.Helper()
 	got := l.String()
 	if update {
-		if err := os.WriteFile(wireFile(scenario), []byte(got), 0o644); err != nil {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
-	want, err := os.ReadFile(wireFile(scenario))
+	want, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	// The server waits a moment for an answer to its close frame. On a busy machine one may come later, and is not seen.
 	if diff := cmp.Diff(withoutAnswers(string(want)), withoutAnswers(got)); diff != "" {
-		t.Errorf("%s (-) and what is on the wire (+) differ; -update writes it:\n%s", wireFile(scenario), diff)
+		t.Errorf("%s (-) and what is on the wire (+) differ; -update writes it:\n%s", file, diff)
 	}
 }
 
@@ -795,11 +807,12 @@ func TestJavaScriptTranscript(t *testing.T) {
 			want = append(want, closeLine(r.payload()))
 		}
 	}
-	got, err := os.ReadFile(wireFile("recorded"))
+	file := filepath.Join(phoenixJS, "wire", "recorded.txt")
+	got, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(want, strings.Split(strings.TrimSuffix(string(got), "\n"), "\n")); diff != "" {
-		t.Errorf("the recording (-) and %s (+) differ:\n%s", wireFile("recorded"), diff)
+		t.Errorf("the recording (-) and %s (+) differ:\n%s", file, diff)
 	}
 }

@@ -1,8 +1,8 @@
-// The official client, with a line on stdout for each call of a callback: the host of the server, and a JSON array of who saw
-// it, where, and what.
+// The official client of Phoenix.
 
 import {Presence, Socket} from "phoenix"
-import WebSocket from "ws"
+
+import {Link, Seer} from "./play.mjs"
 
 // Delays for opts: of what must not be retried while we look, and of what is retried.
 export const never = () => 600_000
@@ -11,40 +11,9 @@ export const soon = () => 10
 // bytes makes the payload of a binary push.
 export const bytes = (...values) => Uint8Array.from(values).buffer
 
-// hostOf tells scenarios apart: each has a server of its own.
-export const hostOf = url => new URL(url).host
-
-// links are all WebSockets, the oldest first, by the host that they lead to.
-const links = new Map()
-export const linksTo = url => links.get(hostOf(url)) ?? []
-
-class Link extends WebSocket {
-  constructor(url, ...rest) {
-    super(url, ...rest)
-    links.set(hostOf(url), [...linksTo(url), this])
-  }
-}
-
-// hangUp ends all links to a server without a close frame, as the end of the process would.
-export function hangUp(url) {
-  for (const link of linksTo(url)) {
-    link.on("error", () => {}) // of a link that was never up
-    link.terminate()
-  }
-}
-
-// closed waits for the end of a link.
-export const closed = link => new Promise(resolve => {
-  if (link.readyState === WebSocket.CLOSED) resolve()
-  else link.addEventListener("close", resolve)
-})
-
-export class Client {
+export class Client extends Seer {
   constructor(name, url, opts = {}) {
-    this.name = name
-    this.host = hostOf(url)
-    this.lines = []
-    this.read = 0
+    super(name, url)
     this.socket = new Socket(url, {transport: Link, ...opts})
     this.socket.onOpen(() => this.saw("open"))
     this.socket.onClose(event => this.saw("close", event.code))
@@ -103,29 +72,6 @@ export class Client {
   disconnect() {
     return new Promise(resolve => this.socket.disconnect(resolve))
   }
-
-  // until waits for a line that begins with these words, behind the last line that was waited for.
-  async until(...words) {
-    for (;;) {
-      while (this.read < this.lines.length) {
-        const line = this.lines[this.read++]
-        if (words.every((word, i) => line[i] === word)) return
-      }
-      await new Promise(resolve => { this.wake = resolve })
-    }
-  }
-
-  // saw prints a line.
-  saw(...line) {
-    process.stdout.write(`${this.host} ${JSON.stringify([this.name, ...line], printable)}\n`)
-    this.lines.push(line)
-    this.wake?.()
-  }
-}
-
-// printable shows bytes.
-function printable(_key, value) {
-  return value instanceof ArrayBuffer ? {bytes: [...new Uint8Array(value)]} : value
 }
 
 // metas are the metas of a presence, if there is one, in words.

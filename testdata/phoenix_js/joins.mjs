@@ -1,6 +1,7 @@
 // Joins, and the leave that takes one back.
 
-import {Client, closed, linksTo, never, soon} from "./client.mjs"
+import {Client, never, soon} from "./client.mjs"
+import {closed, linksTo} from "./play.mjs"
 
 export const joins = {
   async join(url) {
