@@ -102,6 +102,8 @@ type View struct {
 	Snapshot
 	// Session is the ID of our own session; empty: there is none. Config is our own configuration's.
 	Session, Config string
+	// Own is how many connections run here.
+	Own int
 	// Settled says that the session has been there for so long that it is known what is ours.
 	Settled bool
 }
@@ -119,6 +121,7 @@ type Keeper struct {
 	ctx     context.Context
 	view    atomic.Pointer[View]
 	lost    atomic.Bool // the store does not answer; it was logged
+	counts  keeperCounts
 	helpers sync.WaitGroup
 	started bool // the goroutine runs
 
@@ -127,6 +130,40 @@ type Keeper struct {
 	session string
 	current *deadline
 	grants  map[string]*Grant
+}
+
+// keeperCounts count since the keeper was made.
+type keeperCounts struct {
+	taken, lost, failed atomic.Uint64
+	// renewed is when the last renewal was sent that was written, in nanoseconds of boottime.Now; 0: there was none.
+	renewed atomic.Int64
+}
+
+// Stats is what there is to know about the leases of a process.
+type Stats struct {
+	Instance string
+	// Session says that the process has a session, and Connections how many it runs.
+	Session     bool
+	Connections int
+	// Taken counts the connections that it has taken and that somebody had run before, Lost those that it has lost, with its session or
+	// alone, and FailedRenewals the renewals of its session without an answer.
+	Taken, Lost, FailedRenewals uint64
+	// Renewed says that there was a renewal, or the beginning of a session, and Age how long ago the last one was sent.
+	Renewed bool
+	Age     time.Duration
+}
+
+// Stats returns what is known at this moment.
+func (k *Keeper) Stats() Stats {
+	v, n := k.View(), &k.counts
+	s := Stats{
+		Instance: k.o.Instance, Session: v.Session != "", Connections: v.Own,
+		Taken: n.taken.Load(), Lost: n.lost.Load(), FailedRenewals: n.failed.Load(),
+	}
+	if at := n.renewed.Load(); at != 0 {
+		s.Renewed, s.Age = true, k.o.clock()-time.Duration(at)
+	}
+	return s
 }
 
 // claimsAtOnce bounds the claims under way: a thousand connections may be free at once.
@@ -251,6 +288,7 @@ func (k *Keeper) carryOut(now time.Duration) {
 		g := k.grants[r.name]
 		g.late.Store(r.late)
 		if r.lost {
+			k.counts.lost.Add(1)
 			g.over.Store(true)
 			k.log.Warn("the lease of a connection is lost", "connection", r.name, "epoch", g.Epoch())
 		} else {
@@ -263,6 +301,9 @@ func (k *Keeper) carryOut(now time.Duration) {
 		if g == nil {
 			g = &Grant{Name: r.name, Before: r.before, Missed: r.missed, clock: k.o.clock}
 			k.grants[r.name] = g
+			if r.before {
+				k.counts.taken.Add(1)
+			}
 		}
 		g.session.Store(k.current)
 		g.epoch.Store(r.epoch)
@@ -276,8 +317,11 @@ func (k *Keeper) carryOut(now time.Duration) {
 	if s := c.session; s != nil && c.viewed {
 		v.Snapshot, v.Session = c.view, s.id
 		v.Settled = c.settled(now, s.id) && c.viewAt >= c.joined+c.tick()
-		for _, l := range c.leases {
-			v.Settled = v.Settled && !l.pending
+	}
+	for _, l := range c.leases {
+		v.Settled = v.Settled && !l.pending
+		if l.epoch != 0 {
+			v.Own++
 		}
 	}
 	k.view.Store(v)
@@ -298,6 +342,7 @@ func (k *Keeper) move() bool {
 		k.log.Info("this instance has a session", "instance", k.o.Instance)
 	}
 	until, expires := int64(s.until), int64(s.expires)
+	k.counts.renewed.Store(expires - int64(k.o.TTL))
 	if k.o.Onward {
 		until, expires = math.MaxInt64, math.MaxInt64
 	}
@@ -314,6 +359,9 @@ func (k *Keeper) request(r request) {
 		defer cancel()
 		revision, view, err := k.call(ctx, r)
 		k.logAnswer(err)
+		if r.kind == renewSession && err != nil && !errors.Is(err, ErrConflict) && k.ctx.Err() == nil {
+			k.counts.failed.Add(1)
+		}
 		k.post(func(c *core, now time.Duration) { c.answered(now, r, revision, view, err) })
 	})
 }

@@ -208,11 +208,17 @@ func TestKeeperAway(t *testing.T) {
 		if g.MayEnd() || a.lost != 1 || len(a.names()) != 0 {
 			t.Errorf("may end %v, lost %d, has %q", g.MayEnd(), a.lost, a.names())
 		}
+		if s := a.Stats(); s.Session || s.Connections != 0 || s.Lost != 1 || s.Taken != 0 || s.FailedRenewals < 2 || s.Age < testTTL*9/10 || s.Age > 2*testTTL {
+			t.Errorf("the stats are %+v", s)
+		}
 		m.setAway(false)
 		time.Sleep(testTTL)
 		synctest.Wait()
 		if again := a.runs["x"]; again == nil || again == g || again.Epoch() <= g.Epoch() || g.Holds() {
 			t.Errorf("it has %+v again", again)
+		}
+		if s := a.Stats(); !s.Session || s.Connections != 1 || s.Lost != 1 || s.Taken != 1 || !s.Renewed || s.Age > testTTL/3+time.Second {
+			t.Errorf("the stats are %+v", s)
 		}
 		a.Close(t.Context())
 	})

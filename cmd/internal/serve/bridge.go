@@ -119,7 +119,7 @@ func New(o Options) (*Bridge, error) {
 		connections: map[string]*connection{}, changing: newContextMutex(),
 	}
 	b.closing, b.close = context.WithCancel(context.Background())
-	b.Metrics = NewMetrics(func() lease.Shard { return b.shard }, func() []Connection {
+	b.Metrics = NewMetrics(func() lease.Shard { return b.shard }, b.leases, func() []Connection {
 		all, _ := b.Connections(context.Background()) // without an end of the context there is no error
 		return all
 	}, b.router.Stats, o.Build)

@@ -458,6 +458,15 @@ func (b *Bridge) Instances() []Instance {
 	return list
 }
 
+// leases returns what is known of the leases; nil: there are none.
+func (b *Bridge) leases() *lease.Stats {
+	if b.cluster == nil {
+		return nil
+	}
+	s := b.cluster.keeper.Stats()
+	return &s
+}
+
 // missingLeases says what is missing until it is known which connections are ours.
 func (b *Bridge) missingLeases() []string {
 	if b.cluster == nil {

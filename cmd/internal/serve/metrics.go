@@ -27,9 +27,9 @@ type Metrics struct {
 	heartbeat *prometheus.HistogramVec
 }
 
-// NewMetrics returns the metrics of this shard, and of these connections, such as [Bridge.Connections], and sinks. The functions are called by several
-// goroutines at once.
-func NewMetrics(shard func() lease.Shard, connections func() []Connection, sinks func() []router.SinkStats, build BuildInfo) *Metrics {
+// NewMetrics returns the metrics of this shard, or of these leases, nil being none, and of these connections, such as [Bridge.Connections], and
+// sinks. The functions are called by several goroutines at once.
+func NewMetrics(shard func() lease.Shard, leases func() *lease.Stats, connections func() []Connection, sinks func() []router.SinkStats, build BuildInfo) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
 		push: prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -52,7 +52,7 @@ func NewMetrics(shard func() lease.Shard, connections func() []Connection, sinks
 	})
 	info.Set(1)
 	m.registry.MustRegister(
-		info, m.push, m.heartbeat, collector{shard, connections, sinks},
+		info, m.push, m.heartbeat, collector{shard, leases, connections, sinks},
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
@@ -93,6 +93,7 @@ const (
 	labelConnection = "connection"
 	labelSink       = "sink"
 	labelStatus     = "status"
+	labelInstance   = "instance"
 )
 
 // statuses are the values of the label status.
@@ -106,6 +107,7 @@ var channelStates = []string{"waiting", "joining", "joined", "errored", "leaving
 // A collector reads connections and sinks at every scrape.
 type collector struct {
 	shard       func() lease.Shard
+	leases      func() *lease.Stats
 	connections func() []Connection
 	sinks       func() []router.SinkStats
 }
@@ -115,6 +117,7 @@ type descriptions struct {
 	shard, status, up, sockets, required, sessions, reconnects, joins, channels, messages *prometheus.Desc
 	delivered, dropped, sinkUp, waiting, waitingBytes, oldest, attempts                   *prometheus.Desc
 	spooled, spooledBytes, spoolUp                                                        *prometheus.Desc
+	instance, session, owned, taken, lost, failed, renewed, epoch                         *prometheus.Desc
 }
 
 // describe is a function and no variable: commands that have no metrics do not pay for them at their start.
@@ -125,6 +128,15 @@ func describe() descriptions {
 	return descriptions{
 		shard: desc("phx_shard_info", "Always 1; the labels say which part of the connections of the config this process runs. Only with shards.",
 			"shard", "shards"),
+		instance: desc("phx_lease_instance_info", "Always 1; what this process is called among those that share the connections. This and what follows: only with leases.",
+			labelInstance),
+		session: desc("phx_lease_session_up", "Whether the process has a session, so that it may run connections."),
+		owned:   desc("phx_lease_connections", "Connections that this process runs by its leases."),
+		taken:   desc("phx_lease_takeovers_total", "Connections that this process has taken, and that another one, or itself with an earlier session, had run before."),
+		lost:    desc("phx_lease_losses_total", "Leases that this process has lost while it ran their connections. What it gave back is not lost."),
+		failed:  desc("phx_lease_renewals_failed_total", "Renewals of the session that NATS did not acknowledge in time."),
+		renewed: desc("phx_lease_renewal_age_seconds", "How long ago the last acknowledged renewal of the session was sent; at 0.9 of the time to live the leases are over."),
+		epoch:   desc("phx_lease_epoch", "Epoch of the lease of a connection that this process runs.", labelConnection),
 		status: desc("phx_connection_status", "1 for the status that the connection has, 0 for the others.",
 			labelConnection, labelStatus),
 		up:      desc("phx_connection_up", "Whether the connection has an open socket; of several, whether all are open.", labelConnection),
@@ -157,6 +169,7 @@ func (c collector) Describe(out chan<- *prometheus.Desc) {
 		d.shard, d.status, d.up, d.sockets, d.required, d.sessions, d.reconnects, d.joins, d.channels, d.messages,
 		d.delivered, d.dropped, d.sinkUp, d.waiting, d.waitingBytes, d.oldest, d.attempts,
 		d.spooled, d.spooledBytes, d.spoolUp,
+		d.instance, d.session, d.owned, d.taken, d.lost, d.failed, d.renewed, d.epoch,
 	} {
 		out <- desc
 	}
@@ -168,8 +181,15 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	if shard := c.shard(); shard.Of > 0 {
 		s.gauge(s.shard, 1, strconv.Itoa(shard.Index), strconv.Itoa(shard.Of))
 	}
+	leases := c.leases()
+	if leases != nil {
+		s.lease(leases)
+	}
 	for _, connection := range c.connections() {
 		s.connection(connection)
+		if leases != nil && connection.Epoch > 0 && connection.Instance == leases.Instance {
+			s.gauge(s.epoch, float64(connection.Epoch), connection.Name)
+		}
 	}
 	for _, sink := range c.sinks() {
 		s.sink(sink)
@@ -180,6 +200,18 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 type series struct {
 	descriptions
 	out chan<- prometheus.Metric
+}
+
+func (s *series) lease(l *lease.Stats) {
+	s.gauge(s.instance, 1, l.Instance)
+	s.gauge(s.session, oneIf(l.Session))
+	s.gauge(s.owned, float64(l.Connections))
+	s.count(s.taken, l.Taken)
+	s.count(s.lost, l.Lost)
+	s.count(s.failed, l.FailedRenewals)
+	if l.Renewed {
+		s.gauge(s.renewed, l.Age.Seconds())
+	}
 }
 
 func (s *series) connection(c Connection) {

@@ -75,6 +75,30 @@ phx_connection_status{connection="other",status="disconnecting"} 0
 # TYPE phx_connection_up gauge
 phx_connection_up{connection="backend"} 1
 phx_connection_up{connection="other"} 0
+# HELP phx_lease_connections Connections that this process runs by its leases.
+# TYPE phx_lease_connections gauge
+phx_lease_connections 5
+# HELP phx_lease_epoch Epoch of the lease of a connection that this process runs.
+# TYPE phx_lease_epoch gauge
+phx_lease_epoch{connection="backend"} 42
+# HELP phx_lease_instance_info Always 1; what this process is called among those that share the connections. This and what follows: only with leases.
+# TYPE phx_lease_instance_info gauge
+phx_lease_instance_info{instance="a"} 1
+# HELP phx_lease_losses_total Leases that this process has lost while it ran their connections. What it gave back is not lost.
+# TYPE phx_lease_losses_total counter
+phx_lease_losses_total 4
+# HELP phx_lease_renewal_age_seconds How long ago the last acknowledged renewal of the session was sent; at 0.9 of the time to live the leases are over.
+# TYPE phx_lease_renewal_age_seconds gauge
+phx_lease_renewal_age_seconds 2.5
+# HELP phx_lease_renewals_failed_total Renewals of the session that NATS did not acknowledge in time.
+# TYPE phx_lease_renewals_failed_total counter
+phx_lease_renewals_failed_total 6
+# HELP phx_lease_session_up Whether the process has a session, so that it may run connections.
+# TYPE phx_lease_session_up gauge
+phx_lease_session_up 1
+# HELP phx_lease_takeovers_total Connections that this process has taken, and that another one, or itself with an earlier session, had run before.
+# TYPE phx_lease_takeovers_total counter
+phx_lease_takeovers_total 3
 # HELP phx_messages_received_total Messages that the server sent on channels.
 # TYPE phx_messages_received_total counter
 phx_messages_received_total{connection="backend"} 1000
@@ -255,11 +279,11 @@ var quiet = slog.New(slog.DiscardHandler)
 func busyMetrics(others ...Connection) *Metrics {
 	connections := append([]Connection{
 		{
-			Name: "backend", Status: "connected", Required: true, Session: 3,
+			Name: "backend", Status: "connected", Required: true, Session: 3, Instance: "a", Epoch: 42,
 			Counters: map[string]uint64{"reconnects": 2, "joins": 5, "join_errors": 1, "messages": 1000},
 			Channels: []Channel{{Topic: "a", State: "joined"}, {Topic: "b", State: "errored"}, {Topic: "c", State: "joined"}},
 		},
-		{Name: "other", Status: "connecting"},
+		{Name: "other", Status: "connecting", Instance: "b", Epoch: 41},
 	}, others...)
 	sinks := []router.SinkStats{
 		{
@@ -272,10 +296,16 @@ func busyMetrics(others ...Connection) *Metrics {
 			Spool: &router.SpoolStats{Records: 5, Bytes: 900, Fault: errors.New("no space left")},
 		},
 	}
-	return NewMetrics(func() lease.Shard { return lease.Shard{Index: 1, Of: 3} }, func() []Connection { return connections }, func() []router.SinkStats { return sinks }, testBuild)
+	leases := &lease.Stats{
+		Instance: "a", Session: true, Connections: 5, Taken: 3, Lost: 4, FailedRenewals: 6, Renewed: true, Age: 2500 * time.Millisecond,
+	}
+	return NewMetrics(
+		func() lease.Shard { return lease.Shard{Index: 1, Of: 3} }, func() *lease.Stats { return leases }, func() []Connection { return connections },
+		func() []router.SinkStats { return sinks }, testBuild,
+	)
 }
 
 // idleMetrics are those of nothing.
 func idleMetrics() *Metrics {
-	return NewMetrics(func() lease.Shard { return lease.Shard{} }, func() []Connection { return nil }, func() []router.SinkStats { return nil }, testBuild)
+	return NewMetrics(func() lease.Shard { return lease.Shard{} }, func() *lease.Stats { return nil }, func() []Connection { return nil }, func() []router.SinkStats { return nil }, testBuild)
 }
