@@ -72,7 +72,7 @@ func checkExitCodes(t *testing.T) {
 // longPollScripts are those of the commands that connect, and of what these do on the wire.
 var longPollScripts = []string{
 	"connect*", "join*", "push*", "listen*", "binary", "ending_*", "gap_*", "idle_timeout", "on_join*", "origin", "params_and_headers",
-	"pause_*", "payload_*", "presence_*", "proxy*", "ready_*", "secrets*", "tls*", "unix_socket", "vsn1*",
+	"pause_*", "payload_*", "presence_*", "proxy*", "ready_*", "secrets*", "supabase_p*", "tls*", "unix_socket", "vsn1*",
 }
 
 // TestScriptsByLongPoll runs scripts once more, with long poll in place of WebSockets. What is about a WebSocket itself is left out by

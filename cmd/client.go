@@ -195,7 +195,7 @@ func (c *client) options() (phoenix.Options, error) {
 	if err != nil {
 		return o, err
 	}
-	for _, warning := range c.connection.Warnings() {
+	if warning := c.connection.Warning(); warning != "" {
 		c.log.Warn(warning)
 	}
 	o.Logger = c.log

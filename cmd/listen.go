@@ -173,6 +173,9 @@ func listenRun(ctx context.Context, o *listenOptions) error {
 		}
 	}
 	o.warnOfWildcards()
+	if warning := o.connection.MessageWarning(); warning != "" {
+		o.log.Warn(warning)
+	}
 	for _, g := range o.events {
 		warnOfCommas(o.log, "--event", g.String())
 	}

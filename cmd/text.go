@@ -86,6 +86,7 @@ type textSignal struct {
 	Metadata *struct {
 		Connection string `json:"connection_name"`
 		Event      string `json:"phoenix_event"`
+		Broadcast  string `json:"broadcast_event"`
 	} `json:"metadata"`
 }
 
@@ -251,7 +252,7 @@ func (s *textSignal) happened() happening {
 			fmt.Sprintf("seq %d to %d", d.number("first_seq"), d.number("last_seq")))
 	default:
 		if s.isMessage(kind) {
-			return happening{event: s.Metadata.Event, hasEvent: true, payloads: d.payloads("payload")}
+			return happening{event: s.Metadata.Event, hasEvent: true, words: oneLine(s.Metadata.Broadcast), payloads: d.payloads("payload")}
 		}
 		data, err := json.Marshal(d)
 		if err != nil {

@@ -44,6 +44,8 @@ func TestTextOfEvents(t *testing.T) {
 		{phoenix.Event{Topic: "t", Name: "e", Payload: obj(`{}`), Detail: &phoenix.Message{}}, `t  e  {}`},
 		{phoenix.Event{Topic: "t", Name: "e", Payload: phoenix.Binary([]byte{1, 2, 3, 4}), Detail: &phoenix.Message{}}, `t  e  4 bytes: "AQIDBA=="`},
 		{phoenix.Event{Topic: "t", Name: "e", Payload: phoenix.Binary(nil), Detail: &phoenix.Message{}}, `t  e  ""`},
+		{phoenix.Event{Topic: "t", Name: "broadcast", Broadcast: &phoenix.Broadcast{Event: "raw\x1b"}, Payload: phoenix.Binary([]byte{1, 2}), Detail: &phoenix.Message{}},
+			`t  broadcast  raw  2 bytes: "AQI="`},
 		{phoenix.Event{Detail: &phoenix.Connecting{URI: "ws://h/s", Attempt: 1}}, `* connecting to ws://h/s`},
 		{phoenix.Event{Detail: &phoenix.Connecting{URI: "ws://h/s", Attempt: 3}}, `* connecting to ws://h/s; attempt 3`},
 		{phoenix.Event{Detail: &phoenix.Connected{Took: 12 * ms}}, `* connected in 12 ms`},

@@ -367,7 +367,7 @@ func (e *Entry) warnings(c *Connection) (list []error) {
 	if c.Cleartext() && c.HasCredentials() {
 		list = append(list, uri.Errorf("", "credentials are sent unencrypted to %s: use wss:// (require_wss: true makes sure of it)", c.Address()))
 	}
-	if warning := c.profileWarning(); warning != "" {
+	if warning := c.MessageWarning(); warning != "" {
 		list = append(list, uri.Errorf("", "%s", warning))
 	}
 	return list

@@ -37,15 +37,12 @@ func parseOrigin(text string) (string, error) {
 	return u.Scheme + "://" + u.Host, nil
 }
 
-// Warnings returns warnings about credentials that can be read on the network, and about what does not come.
-func (c *Connection) Warnings() (list []string) {
-	if c.Cleartext() && c.HasCredentials() {
-		list = append(list, "credentials are sent unencrypted to "+c.Address()+": use wss:// (--require-wss makes sure of it)")
+// Warning returns a warning, or nothing, about credentials that can be read on the network.
+func (c *Connection) Warning() string {
+	if !c.Cleartext() || !c.HasCredentials() {
+		return ""
 	}
-	if warning := c.profileWarning(); warning != "" {
-		list = append(list, warning)
-	}
-	return list
+	return "credentials are sent unencrypted to " + c.Address() + ": use wss:// (--require-wss makes sure of it)"
 }
 
 // tlsOptions are read at every dial, so that certificates can be renewed.

@@ -38,7 +38,7 @@ func TestWarningAboutCleartext(t *testing.T) {
 		{"ws://10.0.0.1/socket?apikey=SECRET", nil, true},
 	} {
 		c, _ := mustBuild(t, append([]string{"-u", tt.uri}, tt.args...)...)
-		got := strings.Join(c.Warnings(), "\n")
+		got := c.Warning()
 		if (got != "") != tt.want || strings.Contains(got, "SECRET") {
 			t.Errorf("%s %v: warning %q", tt.uri, tt.args, got)
 		}

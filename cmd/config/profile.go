@@ -75,8 +75,8 @@ func (c *Connection) wrongVSN() (problem, hint string) {
 	return "by long poll Supabase has no form of vsn 2.0.0 for a broadcast: whoever sends one would crash", "vsn 1.0.0, the default with that transport, can do without binary broadcasts"
 }
 
-// profileWarning says what does not come under the profile; empty: nothing is missing.
-func (c *Connection) profileWarning() string {
+// MessageWarning returns a warning, or nothing, about messages that do not come under the profile.
+func (c *Connection) MessageWarning() string {
 	if c.Profile != Supabase || c.effectiveVSN() != vsn1 {
 		return ""
 	}

@@ -44,8 +44,8 @@ func TestProfileDefaults(t *testing.T) {
 		if profiled := c.Profile == Supabase; profiled != (o.Dialect != nil) || profiled != (o.JoinInterval > 0) {
 			t.Errorf("%s: dialect %v, join interval %v", tt.args, o.Dialect, o.JoinInterval)
 		}
-		if warned := strings.Contains(strings.Join(c.Warnings(), ""), "binary"); warned != (c.Profile == Supabase && tt.vsn == "1.0.0") {
-			t.Errorf("%s: warnings %q", tt.args, c.Warnings())
+		if warned := strings.Contains(c.MessageWarning(), "binary"); warned != (c.Profile == Supabase && tt.vsn == "1.0.0") {
+			t.Errorf("%s: warning %q", tt.args, c.MessageWarning())
 		}
 	}
 }
