@@ -64,7 +64,7 @@ func TestJavaScriptClient(t *testing.T) {
 	needNode(t)
 	plays := map[string]*jsPlay{}
 	for name, sc := range jsScenarios() {
-		plays[name] = newJSPlay(t, sc, peer.App(), "/socket")
+		plays[name] = newJSPlay(t, sc, peer.App(), "/socket", phoenixtest.Bandit)
 	}
 	playAll(t, "main.mjs", "wire", plays)
 }
@@ -103,10 +103,10 @@ type jsPlay struct {
 }
 
 // newJSPlay prepares a scenario, with a server of its own; path is where clients connect to.
-func newJSPlay(t *testing.T, sc jsScenario, app phoenixtest.App, path string) *jsPlay {
+func newJSPlay(t *testing.T, sc jsScenario, app phoenixtest.App, path string, flavor phoenixtest.Flavor) *jsPlay {
 	t.Helper()
 	p := &jsPlay{jsScenario: sc, lines: make(chan string), over: make(chan struct{})}
-	p.srv = phoenixtest.NewServer(app, phoenixtest.WithTap(p.wire.tap), phoenixtest.WithPollWindow(pollWindow))
+	p.srv = phoenixtest.NewServer(app, phoenixtest.WithTap(p.wire.tap), phoenixtest.WithPollWindow(pollWindow), phoenixtest.WithFlavor(flavor))
 	t.Cleanup(p.srv.Close)
 	p.url = &url.URL{Scheme: "ws", Host: p.srv.Addr(), Path: path}
 	if sc.handshakes {

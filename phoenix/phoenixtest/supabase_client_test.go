@@ -37,7 +37,7 @@ func TestSupabaseJavaScriptClient(t *testing.T) {
 		if sc.cue != "" {
 			play.cues = []cue{{sc.cue, func(*phoenixtest.Server) error { sc.do(project); return nil }}}
 		}
-		plays[name] = newJSPlay(t, play, project.App(), "/realtime/v1")
+		plays[name] = newJSPlay(t, play, project.App(), "/realtime/v1", phoenixtest.Cowboy)
 	}
 	playAll(t, "realtime.mjs", "wire_realtime", plays)
 }
@@ -48,11 +48,11 @@ var supabaseScenarios = map[string]supabaseScenario{
 			`["a","room1","SUBSCRIBED"]`,
 			`["a","send","new_msg","ok"]`,
 			`["a","room1","broadcast","größe",{}]`,
-			`["a","room1","CHANNEL_ERROR","socket closed: 1000"]`,
+			`["a","room1","CHANNEL_ERROR","socket closed: 1005"]`,
 			`["b","room1","SUBSCRIBED"]`,
 			`["b","room1","broadcast","new_msg",{"body":"hi","list":[null,1.5,"é🙂"]}]`,
 			`["b","send","größe","ok"]`,
-			`["b","room1","CHANNEL_ERROR","socket closed: 1000"]`,
+			`["b","room1","CHANNEL_ERROR","socket closed: 1005"]`,
 		},
 	},
 	"broadcast_self": {
@@ -60,7 +60,7 @@ var supabaseScenarios = map[string]supabaseScenario{
 			`["a","room1","SUBSCRIBED"]`,
 			`["a","send","new_msg","ok"]`,
 			`["a","room1","broadcast","new_msg",{"body":"to all"}]`,
-			`["a","room1","CHANNEL_ERROR","socket closed: 1000"]`,
+			`["a","room1","CHANNEL_ERROR","socket closed: 1005"]`,
 		},
 	},
 	"broadcast_binary": {
@@ -68,11 +68,11 @@ var supabaseScenarios = map[string]supabaseScenario{
 			`["a","room1","SUBSCRIBED"]`,
 			`["a","send","raw","ok"]`,
 			`["a","room1","broadcast","empty",{"bytes":[]}]`,
-			`["a","room1","CHANNEL_ERROR","socket closed: 1000"]`,
+			`["a","room1","CHANNEL_ERROR","socket closed: 1005"]`,
 			`["b","room1","SUBSCRIBED"]`,
 			`["b","room1","broadcast","raw",{"bytes":[0,255,16,10]}]`,
 			`["b","send","empty","ok"]`,
-			`["b","room1","CHANNEL_ERROR","socket closed: 1000"]`,
+			`["b","room1","CHANNEL_ERROR","socket closed: 1005"]`,
 		},
 	},
 	"broadcast_vsn1": {
@@ -80,12 +80,12 @@ var supabaseScenarios = map[string]supabaseScenario{
 			`["a","room1","SUBSCRIBED"]`,
 			`["a","send","new_msg","ok"]`,
 			`["a","room1","broadcast","new_msg",{"body":"json"}]`,
-			`["a","room1","CHANNEL_ERROR","socket closed: 1000"]`,
+			`["a","room1","CHANNEL_ERROR","socket closed: 1005"]`,
 			`["b","room1","SUBSCRIBED"]`,
 			`["b","room1","broadcast","new_msg",{"body":"text"}]`,
 			`["b","send","raw","ok"]`,
 			`["b","send","new_msg","ok"]`,
-			`["b","room1","CHANNEL_ERROR","socket closed: 1000"]`,
+			`["b","room1","CHANNEL_ERROR","socket closed: 1005"]`,
 		},
 	},
 	"broadcast_http": {
@@ -97,7 +97,7 @@ var supabaseScenarios = map[string]supabaseScenario{
 			`["b","room1","broadcast","single",{"body":"hi"}]`,
 			`["b","room1","broadcast","bytes",{"bytes":[1,2]}]`,
 			`["b","room1","broadcast","batch",{"body":"ho"}]`,
-			`["b","room1","CHANNEL_ERROR","socket closed: 1000"]`,
+			`["b","room1","CHANNEL_ERROR","socket closed: 1005"]`,
 		},
 	},
 	"broadcast_too_large": {
@@ -106,17 +106,17 @@ var supabaseScenarios = map[string]supabaseScenario{
 			`["a","room1","SUBSCRIBED"]`,
 			`["a","send","new_msg","error"]`,
 			`["a","send","new_msg","ok"]`,
-			`["a","room1","CHANNEL_ERROR","socket closed: 1000"]`,
+			`["a","room1","CHANNEL_ERROR","socket closed: 1005"]`,
 			`["b","room1","SUBSCRIBED"]`,
 			`["b","room1","broadcast","new_msg",{"body":"x"}]`,
-			`["b","room1","CHANNEL_ERROR","socket closed: 1000"]`,
+			`["b","room1","CHANNEL_ERROR","socket closed: 1005"]`,
 		},
 	},
 	"broadcast_denied": {
 		want: []string{
 			`["a","room1","SUBSCRIBED"]`,
 			`["a","send","new_msg","timed out"]`,
-			`["a","room1","CHANNEL_ERROR","socket closed: 1000"]`,
+			`["a","room1","CHANNEL_ERROR","socket closed: 1005"]`,
 		},
 	},
 	"presence": {
@@ -137,7 +137,7 @@ var supabaseScenarios = map[string]supabaseScenario{
 			`["a","untrack","ok"]`,
 			`["a","room1","leave","bob",[{"n":2}]]`,
 			`["a","room1","sync",[]]`,
-			`["a","room1","CHANNEL_ERROR","socket closed: 1000"]`,
+			`["a","room1","CHANNEL_ERROR","socket closed: 1005"]`,
 			`["b","room1","SUBSCRIBED"]`,
 			`["b","room1","join","ann",[{"n":1}]]`,
 			`["b","room1","sync",[["ann",[{"n":1}]]]]`,
@@ -149,7 +149,7 @@ var supabaseScenarios = map[string]supabaseScenario{
 			`["b","room1","sync",[["ann",[{"n":3}]],["bob",[{"n":2}]]]]`,
 			`["b","room1","leave","ann",[{"n":3}]]`,
 			`["b","room1","sync",[["bob",[{"n":2}]]]]`,
-			`["b","room1","CHANNEL_ERROR","socket closed: 1000"]`,
+			`["b","room1","CHANNEL_ERROR","socket closed: 1005"]`,
 		},
 	},
 	"postgres_changes": {
@@ -161,7 +161,7 @@ var supabaseScenarios = map[string]supabaseScenario{
 			`["a","todos","UPDATE","UPDATE","public","todos",{"id":2,"text":"buy oats"},{"id":2},null]`,
 			`["a","todos","*","UPDATE","public","todos",{"id":3,"text":"buy rye"},{"id":3},null]`,
 			`["a","todos","*","DELETE","public","todos",{},{"id":1},null]`,
-			`["a","todos","CHANNEL_ERROR","socket closed: 1000"]`,
+			`["a","todos","CHANNEL_ERROR","socket closed: 1005"]`,
 		},
 	},
 	"postgres_changes_mismatch": {
@@ -177,13 +177,13 @@ var supabaseScenarios = map[string]supabaseScenario{
 			`["a","todos","system","postgres_changes","ok","Subscribed to PostgreSQL","todos"]`,
 			`["a","todos","system","postgres_changes","ok","Subscribed to PostgreSQL","todos"]`,
 			`["a","send","done","ok"]`,
-			`["a","todos","CHANNEL_ERROR","socket closed: 1000"]`,
+			`["a","todos","CHANNEL_ERROR","socket closed: 1005"]`,
 		},
 	},
 	"access_token_callback": {
 		want: []string{
 			`["a","room1","SUBSCRIBED"]`,
-			`["a","room1","CHANNEL_ERROR","socket closed: 1000"]`,
+			`["a","room1","CHANNEL_ERROR","socket closed: 1005"]`,
 		},
 	},
 	"access_token_revoked": {
@@ -216,14 +216,14 @@ var supabaseScenarios = map[string]supabaseScenario{
 			`["a","room1","broadcast","stored",{"n":3},{"id":"00000000-0000-4000-8000-000000000004","replayed":true}]`,
 			`["a","room1","broadcast","raw",{"bytes":[1,2,3]},{"id":"00000000-0000-4000-8000-000000000005","replayed":true}]`,
 			`["a","room1","broadcast","live",{"n":5},{"id":"00000000-0000-4000-8000-000000000006"}]`,
-			`["a","room1","CHANNEL_ERROR","socket closed: 1000"]`,
+			`["a","room1","CHANNEL_ERROR","socket closed: 1005"]`,
 		},
 	},
 	"replication_ready": {
 		want: []string{
 			`["a","room1","SUBSCRIBED"]`,
 			`["a","room1","system","system","ok","Replication connection established","room1"]`,
-			`["a","room1","CHANNEL_ERROR","socket closed: 1000"]`,
+			`["a","room1","CHANNEL_ERROR","socket closed: 1005"]`,
 		},
 	},
 	"drain": {
@@ -234,7 +234,7 @@ var supabaseScenarios = map[string]supabaseScenario{
 			`["a","room1","system","system","ok","Server requested disconnect",null]`,
 			`["a","room1","CHANNEL_ERROR","socket closed: 1012"]`,
 			`["a","room1","SUBSCRIBED"]`,
-			`["a","room1","CHANNEL_ERROR","socket closed: 1000"]`,
+			`["a","room1","CHANNEL_ERROR","socket closed: 1005"]`,
 		},
 	},
 }

@@ -77,6 +77,12 @@ async function two(url, {vsn, name = "room1", config = {}} = {}) {
   return [a, channels[0], b, channels[1]]
 }
 
+// rest calls PostgREST beside the socket.
+function rest(url, method, path, body) {
+  const headers = {apikey: token("anon"), "content-type": "application/json"}
+  return fetch(url.replace("ws", "http").replace("realtime/v1", "rest/v1") + path, {method, body: JSON.stringify(body), headers})
+}
+
 const realtime = {
   async broadcast(url) {
     const [a, ofA, b, ofB] = await two(url, {config: {broadcast: {ack: true}}})
@@ -183,8 +189,7 @@ const realtime = {
     ])
     await a.subscribe(channel)
     await a.until("todos", "system")
-    const rest = `${url.replace("ws", "http").replace("realtime/v1", "rest/v1")}/todos`
-    const call = (method, query, body) => fetch(rest + query, {method, body: JSON.stringify(body), headers: {apikey: token("anon")}})
+    const call = (method, query, body) => rest(url, method, "/todos" + query, body)
     await call("POST", "", {id: 1, text: "buy milk", done: false, tags: ["a"]})
     await call("PATCH", "?id=eq.2", {text: "buy oats"})
     await a.until("todos", "UPDATE", "UPDATE")
@@ -248,9 +253,7 @@ const realtime = {
     const channel = a.channel("room1", {private: true, broadcast: {replay: {since: 1000, limit: 3}}})
     await a.subscribe(channel)
     await a.until("room1", "broadcast", "raw")
-    const rest = `${url.replace("ws", "http").replace("realtime/v1", "rest/v1")}/rpc/send`
-    const body = JSON.stringify({topic: "room1", event: "live", payload: {n: 5}})
-    await fetch(rest, {method: "POST", body, headers: {apikey: token("anon")}})
+    await rest(url, "POST", "/rpc/send", {topic: "room1", event: "live", payload: {n: 5}})
     await a.until("room1", "broadcast", "live")
     await a.disconnect()
   },
