@@ -402,7 +402,7 @@ func (m *machine) scheduleRejoin(now time.Time, c *channel, why Refusal) Retry {
 		again, c.outdated = !c.outdated, true
 	}
 	if m.phase == closing || !again {
-		m.forget(c)
+		m.giveUp(c)
 		return Retry{}
 	}
 	if why != RefusalOutdated {
@@ -414,7 +414,15 @@ func (m *machine) scheduleRejoin(now time.Time, c *channel, why Refusal) Retry {
 	return Retry{Will: true, In: delay}
 }
 
-// forget stops wanting c.
+// giveUp stops wanting c.
+func (m *machine) giveUp(c *channel) {
+	m.forget(c)
+	if m.dialect != nil {
+		m.dialect.Forget(c.Topic)
+	}
+}
+
+// forget takes c off this socket.
 func (m *machine) forget(c *channel) {
 	m.out.changed = true
 	m.ignoreUnjoined(c.Topic) // what is still on its way is no surprise
@@ -499,7 +507,7 @@ func (m *machine) left(now, at time.Time, c *channel, how Left) {
 	m.failPushes(now, c, PushCancelled)
 	e := m.emit(at, c.Topic, &how)
 	e.JoinRef = ref
-	m.forget(c)
+	m.giveUp(c)
 	if again != nil && m.phase != done && m.phase != closing {
 		// The topic is free: join cannot refuse.
 		_ = m.join(now, *again)

@@ -6,8 +6,8 @@ import (
 )
 
 // A Dialect is what a server adds to Phoenix's protocol, as Supabase Realtime does: see package supabase. A Dialect serves one connection,
-// over all of its sessions and runs. Its methods must not wait, and must not keep what they are given. JoinParams, Refused and Observe are
-// called by one goroutine at a time; the others by several at once, those that read above all.
+// over all of its sessions and runs. Its methods must not wait, and must not keep what they are given. JoinParams, Refused, Observe
+// and Forget are called by one goroutine at a time; the others by several at once, those that read above all.
 type Dialect interface {
 	// DecodeBinary decodes a binary frame of a kind that Phoenix does not have (PROTOCOL.md, section 3), with vsn 2.0.0. What it returns
 	// may point into data. A JSON payload has to be valid.
@@ -24,6 +24,8 @@ type Dialect interface {
 	Observes(topic, event []byte) bool
 	// Observe sees each accepted join and each message of a channel before anybody else does, in wire order.
 	Observe(e *Event) Reaction
+	// Forget says that a topic is not wanted any more.
+	Forget(topic string)
 }
 
 // A DialectFrame is a message from the server in a frame of a Dialect.

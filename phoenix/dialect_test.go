@@ -16,8 +16,9 @@ import (
 
 // A testDialect has frames of kind 9, which are a topic, a space and a payload, and answers as its fields say.
 type testDialect struct {
-	refusal Refusal
-	react   func(e *Event) Reaction
+	refusal   Refusal
+	forgotten []string
+	react     func(e *Event) Reaction
 }
 
 func (*testDialect) DecodeBinary(data []byte) (DialectFrame, error) {
@@ -46,6 +47,7 @@ func (*testDialect) JoinParams(topic string, params []byte) ([]byte, error) {
 }
 
 func (d *testDialect) Refused(string, Payload) Refusal { return d.refusal }
+func (d *testDialect) Forget(topic string)             { d.forgotten = append(d.forgotten, topic) }
 func (*testDialect) Observes(_, event []byte) bool     { return string(event) == "observed" }
 func (d *testDialect) Observe(e *Event) Reaction {
 	if d.react == nil {
@@ -245,7 +247,8 @@ func TestDialectRefusals(t *testing.T) {
 		{"outdated, without retries", RefusalOutdated, func(c *machineConfig) { c.maxRetries, c.failFast = 0, true }, []bool{true, false}, 0, false},
 		{"unknown", RefusalUnknown, nil, []bool{false}, 0, false},
 	} {
-		m, now := dialectMachine(&testDialect{refusal: tt.refusal}, tt.change)
+		d := &testDialect{refusal: tt.refusal}
+		m, now := dialectMachine(d, tt.change)
 		if err := m.join(now, Channel{Topic: "room:1"}); err != nil {
 			t.Fatal(err)
 		}
@@ -269,8 +272,9 @@ func TestDialectRefusals(t *testing.T) {
 			m.wake(now)
 			m.prepareAll(now, "{}")
 		}
-		if wanted, _ := m.wants("room:1"); wanted != tt.retries[len(tt.retries)-1] {
-			t.Errorf("%s: wanted %t", tt.name, wanted)
+		wanted, _ := m.wants("room:1")
+		if wanted != tt.retries[len(tt.retries)-1] || wanted == (len(d.forgotten) == 1) {
+			t.Errorf("%s: wanted %t, forgotten %v", tt.name, wanted, d.forgotten)
 		}
 	}
 }

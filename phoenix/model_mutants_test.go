@@ -47,7 +47,7 @@ var mutants = []mutant{
 	},
 	{
 		"a left channel is joined again", "channel.go",
-		"m.forget(c)\n\tif again != nil", "if len(m.order) < 3 {\n\t\tm.forget(c)\n\t}\n\tif again != nil",
+		"m.giveUp(c)\n\tif again != nil", "if len(m.order) < 3 {\n\t\tm.giveUp(c)\n\t}\n\tif again != nil",
 	},
 	{
 		"the timer of a left channel goes on", "channel.go",

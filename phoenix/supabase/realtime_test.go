@@ -370,6 +370,26 @@ func TestReplayClosesTheGap(t *testing.T) {
 	}
 }
 
+// Who leaves and joins again later begins anew: nothing is replayed of the time between.
+func TestLeaveAndJoin(t *testing.T) {
+	room := supabase.WithToken(channel("room1", `{"private":true}`), func(context.Context) (string, error) { return fresh(time.Hour), nil })
+	inScene(t, realtime.Config{}, joins(room), func(s *scene) {
+		s.project.Send("room1", "e", phoenixtest.JSON(1), true)
+		if err := s.conn.Leave(s.t.Context(), room.Topic); err != nil {
+			s.t.Fatal(err)
+		}
+		s.told()
+		s.project.Send("room1", "e", phoenixtest.JSON(2), true)
+		if _, err := s.conn.Join(s.t.Context(), room); err != nil {
+			s.t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		if got := kinds(s.told()); got != "Joining Joined" {
+			s.t.Error(got)
+		}
+	})
+}
+
 // Many channels are joined over several sockets, no faster than the project takes them.
 func TestManyChannels(t *testing.T) {
 	var all []phoenix.Channel

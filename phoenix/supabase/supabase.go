@@ -238,6 +238,9 @@ func (d *dialect) Observe(e *phoenix.Event) phoenix.Reaction {
 	return phoenix.Reaction{}
 }
 
+// Forget forgets a topic: who joins it anew begins anew.
+func (d *dialect) Forget(topic string) { delete(d.channels, topic) }
+
 // joined holds a join until what it asked for comes.
 func (c *channel) joined(e *phoenix.Event) phoenix.Reaction {
 	c.changes, c.replication = len(c.asked.PostgresChanges) > 0, c.asked.Broadcast.ReplicationReady
