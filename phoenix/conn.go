@@ -40,9 +40,10 @@ type Conn struct {
 	fallback fallback
 
 	hooks hooks
-	// seq and session are the last numbers; valid when done is closed.
+	// seq and session are the last numbers, limit is how many channels a socket takes, as far as is known; valid when done is closed.
 	seq     uint64
 	session int
+	limit   int
 }
 
 // New returns a connection that has not been started. It reports what is wrong with the options; its errors do not
@@ -157,7 +158,7 @@ func (c *Conn) Serve(ctx context.Context) error {
 	l := newLoop(c)
 	l.waiters.connected = c.connected
 	c.err = l.run(ctx)
-	c.seq, c.session = l.dealer.shared.seq, l.dealer.shared.opened
+	c.seq, c.session, c.limit = l.dealer.shared.seq, l.dealer.shared.opened, l.dealer.limit
 	close(c.done)
 	c.endStreams()
 	return c.err
@@ -735,6 +736,8 @@ type hooks struct {
 	// seq and session are where the numbers of events and of sessions go on from: those of the run before.
 	seq     uint64
 	session int
+	// limit is how many channels a socket takes, as the run before has found out; 0: not known.
+	limit int
 	// turn waits until the connection may dial; the time is neither ConnectTimeout's nor that of Connected.Took. Nil: at once.
 	turn func(ctx context.Context) error
 	// changed is called by the loop after the state of the link or of a channel has changed, with that of the link; it must

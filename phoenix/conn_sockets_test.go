@@ -1,14 +1,17 @@
 package phoenix_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -198,6 +201,65 @@ func TestServerHasRoomForFewer(t *testing.T) {
 			t.Errorf("%d more joins were refused, but the server has said for how many it has room", n-taught)
 		}
 	})
+}
+
+// What a server has taught is known to the next run, too; not when the connection is replaced, which may be one to another server.
+func TestLearntLimitSurvivesRun(t *testing.T) {
+	bubble(t, echoRooms(30), func(t *testing.T, srv *phoenixtest.Server) {
+		var refused atomic.Int64
+		s := phoenix.NewSupervisor(phoenix.SupervisorOptions{})
+		spec := phoenix.Spec{Name: "a", Options: phoenix.Options{
+			URL: srv.URL, NetDial: srv.DialContext, Channels: numbered(70), MaxRetries: -1,
+			Skip: func(_, event []byte) bool {
+				if string(event) == "panic" {
+					panic("as asked for")
+				}
+				return false
+			},
+			Trace: func(f phoenix.TraceFrame) {
+				if !f.Out && strings.Contains(string(f.Data), "too many channels joined") {
+					refused.Add(1)
+				}
+			},
+		}}
+		if err := s.Add(spec); err != nil {
+			t.Fatal(err)
+		}
+		for _, test := range []struct {
+			name    string
+			begin   func() error
+			refuses bool
+		}{
+			{"the first run", func() error { return s.Start("a") }, true},
+			{"a restart", func() error { return s.Restart(t.Context(), "a") }, false},
+			{"a panic", func() error { srv.Broadcast("room:050", "panic", nil); return nil }, false},
+			{"another spec", func() error { return s.Replace(t.Context(), spec) }, true},
+		} {
+			refused.Store(0)
+			if err := test.begin(); err != nil {
+				t.Fatalf("%s: %v", test.name, err)
+			}
+			settle(time.Minute)
+			status, err := s.Status(t.Context(), "a")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, want := tellChannels(status.Sockets), "30 30 10"; got != want || (refused.Load() > 0) != test.refuses {
+				t.Errorf("%s: sockets with %s channels, want %s; %d joins were refused", test.name, got, want, refused.Load())
+			}
+		}
+		if err := s.Shutdown(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func tellChannels(sockets []phoenix.SocketStatus) string {
+	var channels []string
+	for _, s := range sockets {
+		channels = append(channels, fmt.Sprint(s.Channels))
+	}
+	return strings.Join(channels, " ")
 }
 
 // A server that takes no channel at all is not asked on one socket after the other.
@@ -394,6 +456,155 @@ func TestSupervisedSockets(t *testing.T) {
 		}
 		if err := s.Shutdown(t.Context()); err != nil {
 			t.Fatal(err)
+		}
+	})
+}
+
+// Who is present in a channel is known whichever socket that is on, and the loss of a socket is one for its channels alone: who came and went
+// meanwhile is told after the rejoin.
+func TestPresenceOfManySockets(t *testing.T) {
+	bubble(t, phoenixtest.Demo(), func(t *testing.T, srv *phoenixtest.Server) {
+		other, _ := start(t, srv, phoenix.Options{MaxRetries: -1})
+		as := func(topic, user string) phoenix.Channel {
+			return phoenix.Channel{Topic: topic, Params: func(context.Context) (phoenix.Payload, error) { return phoenix.JSON(`{"user":"` + user + `"}`), nil }}
+		}
+		come := func(topic, user string) {
+			t.Helper()
+			if _, err := other.Join(t.Context(), as(topic, user)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		leave := func(topic string) {
+			t.Helper()
+			if err := other.Leave(t.Context(), topic); err != nil {
+				t.Fatal(err)
+			}
+		}
+		come("presence:2", "early")
+		conn, events := start(t, srv, phoenix.Options{
+			Presence: true, MaxChannelsPerSocket: 1, MaxRetries: -1, ReconnectAfter: phoenix.Steps(time.Minute), RejoinAfter: phoenix.Steps(0),
+			Channels: []phoenix.Channel{as("presence:1", "me"), as("presence:2", "me")},
+		})
+		log := record(t, events)
+		come("presence:1", "guest")
+		wantSockets(t, conn, "connected; 1 connected session 1: 1, 2 connected session 2: 1")
+		told := func() string {
+			var told []string
+			for _, e := range log.all() {
+				switch d := e.Detail.(type) {
+				case *phoenix.PresenceJoin:
+					told = append(told, e.Topic+" +"+d.Key)
+				case *phoenix.PresenceLeave:
+					told = append(told, e.Topic+" -"+d.Key)
+				}
+			}
+			log.forget()
+			slices.Sort(told) // two sockets are read at once
+			return strings.Join(told, ", ")
+		}
+		want := func(want string) {
+			t.Helper()
+			if got := told(); got != want {
+				t.Errorf("told: %s\nwant: %s", got, want)
+			}
+		}
+		want("presence:1 +guest, presence:1 +me, presence:2 +early, presence:2 +me")
+		srv.Conns()[2].Drop()
+		settle(time.Second)
+		leave("presence:2")
+		come("presence:2", "late")
+		leave("presence:1")
+		want("presence:1 -guest")
+		settle(2 * time.Minute)
+		want("presence:2 +late, presence:2 +me, presence:2 -early, presence:2 -me") // our own entry is another one
+	})
+}
+
+// A message on a topic that nobody joined is one on whichever socket it comes, and one warning tells of it.
+func TestAnyTopicOfManySockets(t *testing.T) {
+	for _, anyTopic := range []bool{true, false} {
+		t.Run(fmt.Sprint(anyTopic), func(t *testing.T) {
+			bubble(t, echoRooms(0), func(t *testing.T, srv *phoenixtest.Server) {
+				var logged bytes.Buffer
+				conn, events := start(t, srv, phoenix.Options{
+					Channels: numbered(3), MaxChannelsPerSocket: 1, AnyTopic: anyTopic, Logger: warnings(&logged),
+				})
+				log := record(t, events)
+				wantAllJoined(t, conn, 3)
+				log.forget()
+				for i, c := range srv.Conns() {
+					c.SendText(fmt.Sprintf(`[null,null,"doc:1","data",{"n":%d}]`, i))
+					synctest.Wait()
+				}
+				if anyTopic {
+					log.want(`0s doc:1 data {"n":0}`, `0s doc:1 data {"n":1}`, `0s doc:1 data {"n":2}`)
+				} else {
+					log.want()
+				}
+				// A topic that was left on one socket is no surprise on another.
+				if err := conn.Leave(t.Context(), "room:002"); err != nil {
+					t.Fatal(err)
+				}
+				log.forget()
+				srv.Conns()[0].SendText(`[null,null,"room:002","late",{}]`)
+				synctest.Wait()
+				_ = conn.Close(t.Context())
+				want := 1
+				if anyTopic {
+					want = 0
+				}
+				if got := strings.Count(logged.String(), "nobody joined"); got != want {
+					t.Errorf("%d warnings, want %d:\n%s", got, want, &logged)
+				}
+			})
+		})
+	}
+}
+
+// An outage of one socket that lasts too long is the end of the connection, and its last retry comes when it has lasted that long. One that
+// ends in time is none.
+func TestMaxOutageOfManySockets(t *testing.T) {
+	bubble(t, echoRooms(0), func(t *testing.T, srv *phoenixtest.Server) {
+		var dials atomic.Int64
+		var down atomic.Bool
+		conn, events := start(t, srv, phoenix.Options{
+			Channels: numbered(3), MaxChannelsPerSocket: 1, MaxRetries: -1, MaxOutage: time.Minute, ReconnectAfter: phoenix.Steps(7 * time.Second),
+			NetDial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+				if dials.Add(1); down.Load() {
+					return nil, syscall.ECONNREFUSED
+				}
+				return srv.DialContext(ctx, network, addr)
+			},
+		})
+		log := record(t, events)
+		wantAllJoined(t, conn, 3)
+		drop := func(n int) {
+			down.Store(true)
+			srv.Conns()[n].Drop()
+			settle(50 * time.Second)
+		}
+		drop(2)
+		down.Store(false)
+		settle(time.Minute)
+		wantSockets(t, conn, "connected; 1 connected session 1: 1, 2 connected session 2: 1, 3 connected session 4: 1")
+		log.forget()
+		drop(1)
+		drop(0)
+		var ends []string
+		for _, e := range log.all() {
+			switch d := e.Detail.(type) {
+			case *phoenix.ReconnectExhausted:
+				ends = append(ends, fmt.Sprintf("%d exhausted after %v", e.Socket, e.Time.Sub(log.begun)))
+			case *phoenix.Disconnected:
+				if !d.WillReconnect {
+					ends = append(ends, fmt.Sprintf("%d %s", e.Socket, d.Reason))
+				}
+			}
+		}
+		// Socket 1 is away for ten seconds then, and its own outage could have lasted.
+		want := "2 connect_refused, 2 exhausted after 2m50s, 1 closed_by_us, 3 closed_by_us"
+		if got := strings.Join(ends, ", "); got != want {
+			t.Errorf("ends: %s\nwant: %s", got, want)
 		}
 	})
 }

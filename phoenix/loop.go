@@ -75,8 +75,12 @@ func newLoop(c *Conn) *loop {
 	if c.opts.MissedSince != nil {
 		config.missed = c.opts.MissedSince()
 	}
+	limit := c.opts.MaxChannelsPerSocket
+	if c.hooks.limit > 0 {
+		limit = min(limit, c.hooks.limit)
+	}
 	l := &loop{
-		conn: c, dealer: newDealer(config, c.opts.MaxChannelsPerSocket, c.hooks.seq),
+		conn: c, dealer: newDealer(config, limit, c.hooks.seq),
 		dials: make(chan dialResult), prepared: make(chan func(time.Time)), arrived: make(chan struct{}, 1), room: make(chan struct{}, 1),
 		wakeUp: time.NewTimer(time.Hour), waiters: newWaiters(),
 	}

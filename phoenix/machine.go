@@ -56,9 +56,6 @@ type machine struct {
 	sleeps []moment
 
 	link linkState
-	// unjoined are the topics of whose messages no warning is given when nobody has joined them: there has been one, or the topic
-	// was left.
-	unjoined map[string]bool
 	// names holds the event names seen, so that a frame's does not have to be copied each time.
 	names map[string]string
 }
@@ -79,6 +76,9 @@ type shared struct {
 	wanted  uint64
 	// refused are the channels that are to go to another socket.
 	refused []refusedChannel
+	// unjoined are the topics of whose messages no warning is given when nobody has joined them: there has been one, or the topic
+	// was left.
+	unjoined map[string]bool
 	// events are for the consumer; presenceBytes is about how much memory the presence events among them hold on to.
 	events        []Event
 	presenceBytes int

@@ -31,9 +31,11 @@ type managedConn struct {
 	// again is the wait for the next run after a panic; panics counts those in a row.
 	again  *time.Timer
 	panics int
-	// seq and session are the last numbers of the runs so far.
+	// seq and session are the last numbers of the runs so far. limit is how many channels a socket takes, as the runs with this spec have
+	// found out, 0 if none was.
 	seq     uint64
 	session int
+	limit   int
 }
 
 // A request is a call of one of the Supervisor's methods, for the goroutine of its connection.
@@ -176,6 +178,7 @@ func (m *managedConn) restart() error {
 
 func (m *managedConn) replace(spec Spec, public string) error {
 	was := m.halt()
+	m.limit = 0 // it may be another server
 	m.sup.mu.Lock()
 	m.take(spec, public)
 	m.notify()
@@ -395,7 +398,7 @@ func (m *managedConn) begin() error {
 	}
 	server := conn.endpoint.server()
 	conn.hooks = hooks{
-		seq: m.seq, session: m.session, changed: m.linkChanged,
+		seq: m.seq, session: m.session, limit: m.limit, changed: m.linkChanged,
 		turn: func(ctx context.Context) error { return m.sup.turns.wait(ctx, server) },
 	}
 	m.sup.mu.Lock()
@@ -449,6 +452,7 @@ func (m *managedConn) finish() error {
 	<-m.run.over
 	err := m.run.err
 	m.seq, m.session = m.run.conn.numbers()
+	m.limit = m.run.conn.limit
 	m.run = nil
 	return err
 }
