@@ -68,6 +68,8 @@ func TestEncode(t *testing.T) {
 		m.payload = Binary([]byte("\xff"))
 		return m
 	}
+	term := push
+	term.payload = Term("a tuple")
 	for name, test := range map[string]struct {
 		ser  serializer
 		m    message
@@ -84,6 +86,8 @@ func TestEncode(t *testing.T) {
 		"v1 push":             {serializerV1{}, push, `{"event":"e","payload":[],"ref":null,"topic":"é"}`},
 		"v1 reply":            {serializerV1{}, reply, `{"event":"phx_reply","payload":{"response":null,"status":"ok"},"ref":"2","topic":"t"}`},
 		"v1 binary":           {serializerV1{}, binary(push), ""},
+		"v1 term":             {serializerV1{}, term, ""},
+		"v2 term":             {serializerV2{}, term, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			defer func() {

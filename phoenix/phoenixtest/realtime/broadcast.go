@@ -27,7 +27,7 @@ func (p *Project) broadcast(to place, b broadcast, except *channel) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, ch := range p.places[to] {
-		if ch == except || to.private && !ch.policy.Read || b.user != nil && ch.replayed[b.user.id] {
+		if ch == except || b.user != nil && ch.replayed[b.user.id] {
 			continue
 		}
 		ch.deliver(b)

@@ -16,6 +16,7 @@ type channel struct {
 	claims  claims
 	// tokenTimer and postgresTimer count how often a timer was set: what an earlier one brings is dropped.
 	tokenTimer, postgresTimer int
+	policy                    Policy
 	replicationDeadline       time.Time
 
 	presenceCalls int
@@ -30,7 +31,6 @@ type channel struct {
 	replayed      map[string]bool
 
 	// Guarded by the mutex of the project.
-	policy       Policy
 	presenceRead bool
 	live         bool // changes of Postgres come
 }
@@ -38,7 +38,7 @@ type channel struct {
 // What a channel sends itself, or is sent by the project.
 type (
 	tokenDue         struct{ timer int }
-	postgresDue      struct{ timer int }
+	postgresDue      struct{ timer int } // 0: the first subscription, which nothing makes void
 	postgresDown     struct{}
 	replicationCheck struct{}
 	syncPresence     struct{}
@@ -146,7 +146,7 @@ func (ch *channel) begin(messages []stored) {
 		ch.sock.Send(replay{messages})
 	}
 	if len(ch.subscriptions) > 0 {
-		ch.subscribeAfter(ch.project.cfg.SubscribeAfter)
+		ch.sock.SendAfter(ch.project.cfg.SubscribeAfter, postgresDue{})
 	}
 	if ch.params.replicationReady {
 		ch.replicationDeadline = time.Now().Add(ch.project.cfg.ReplicationTimeout)
@@ -189,14 +189,9 @@ func (ch *channel) handleToken(token string) phoenixtest.Result {
 	}
 	ch.token, ch.claims = token, c
 	ch.watchToken(c)
-	policy := ch.project.policyOf(c, ch.place)
-	if !policy.Read {
+	if ch.policy = ch.project.policyOf(c, ch.place); !ch.policy.Read {
 		return ch.shutdown(noRead + ch.name)
 	}
-	ch.project.mu.Lock()
-	ch.policy = policy
-	ch.project.mu.Unlock()
-	ch.postgresTimer++ // one that was set before is void
 	if len(ch.subscriptions) > 0 {
 		ch.subscribeAfter(ch.project.cfg.ResubscribeAfter)
 	}
@@ -216,7 +211,7 @@ func (ch *channel) HandleInfo(_ *phoenixtest.Socket, msg any) phoenixtest.Result
 		}
 		ch.watchToken(c)
 	case postgresDue:
-		if msg.timer == ch.postgresTimer {
+		if msg.timer == 0 || msg.timer == ch.postgresTimer {
 			ch.subscribePostgres()
 		}
 	case postgresDown:
@@ -250,7 +245,7 @@ func (ch *channel) checkReplication() phoenixtest.Result {
 	return phoenixtest.NoReply()
 }
 
-// subscribeAfter subscribes to Postgres after d, and at no other time that was set before.
+// subscribeAfter subscribes to Postgres again after d, and at no other time that was set before.
 func (ch *channel) subscribeAfter(d time.Duration) {
 	ch.postgresTimer++
 	ch.sock.SendAfter(d, postgresDue{ch.postgresTimer})

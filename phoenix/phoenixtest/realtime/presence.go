@@ -126,7 +126,7 @@ func (p *Project) tellPresence(in place, joined, left *tracked) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, ch := range p.places[in] {
-		if !in.private || ch.presenceRead && ch.policy.Read {
+		if !in.private || ch.presenceRead {
 			ch.sock.Deliver("presence_diff", diff)
 		}
 	}

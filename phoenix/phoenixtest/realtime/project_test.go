@@ -1,6 +1,7 @@
 package realtime_test
 
 import (
+	"encoding/base64"
 	"encoding/hex"
 	"fmt"
 	"net"
@@ -262,7 +263,7 @@ func TestBroadcastTooLarge(t *testing.T) {
 	})
 }
 
-func TestLongPollListenerCrashesTheSender(t *testing.T) {
+func TestLongPoll(t *testing.T) {
 	inScene(t, realtime.Config{}, func(s *scene) {
 		http := &http.Client{Transport: &http.Transport{DialContext: s.srv.DialContext, DisableKeepAlives: true}}
 		url := strings.Replace(s.srv.SocketURL("/socket"), "ws:", "http:", 1) + "/longpoll?vsn=2.0.0&apikey=" + token("anon")
@@ -270,18 +271,36 @@ func TestLongPollListenerCrashesTheSender(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		body := make([]byte, 1000)
-		n, _ := res.Body.Read(body)
+		answer := make([]byte, 1000)
+		n, _ := res.Body.Read(answer)
 		res.Body.Close()
-		found := regexp.MustCompile(`"token":"([^"]+)"`).FindSubmatch(body[:n])
+		found := regexp.MustCompile(`"token":"([^"]+)"`).FindStringSubmatch(string(answer[:n]))
 		if found == nil {
-			t.Fatalf("%s", body[:n])
+			t.Fatalf("%s", answer[:n])
 		}
-		res, err = http.Post(url+"&token="+string(found[1]), "application/json", strings.NewReader(`["1","1","realtime:room1","phx_join",{"config":{}}]`))
+		post := func(contentType, body string) {
+			t.Helper()
+			res, err := http.Post(url+"&token="+found[1], contentType, strings.NewReader(body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer res.Body.Close()
+			if n, _ := res.Body.Read(answer); string(answer[:n]) != `{"status":200}` {
+				t.Errorf("%s: %s", body, answer[:n])
+			}
+		}
+		post("application/json", `["1","1","realtime:room1","phx_join",{"config":{"broadcast":{"self":true,"ack":true}}}]`)
+		// What is malformed is dropped, and kind 3 is: Phoenix's own serializer does not have it.
+		post("application/json", `nonsense`)
+		data, err := hex.DecodeString(push)
 		if err != nil {
 			t.Fatal(err)
 		}
-		res.Body.Close()
+		post("application/x-ndjson", base64.StdEncoding.EncodeToString(data))
+		if n := s.project.Joined("room1"); n != 1 {
+			t.Errorf("%d channels: the sender has crashed", n)
+		}
+		// A listener with vsn 2.0.0 crashes whoever sends.
 		c := s.dial("2.0.0")
 		c.join("room1", `{"broadcast":{"ack":true}}`)
 		c.sendBinary(push)
@@ -406,14 +425,48 @@ func TestPostgresChanges(t *testing.T) {
 			t.Errorf("subscribed again after %v", took)
 		}
 		// Another token: nothing is lost, and it is told again.
-		c.send(`["1","2","realtime:room1","access_token",{"access_token":"` + token("authenticated") + `"}]`)
+		another := token("authenticated")
+		c.send(`["1","2","realtime:room1","access_token",{"access_token":"` + another + `"}]`)
 		synctest.Wait()
 		s.project.Change(realtime.Change{Type: "DELETE", Schema: "public", Table: "todos", Old: phoenixtest.Map{"id": 7}})
 		if got := c.read(); !strings.Contains(got, `"old_record":{"id":7}`) {
 			t.Error(got)
 		}
 		c.want(subscribed)
+		// No other token: nothing.
+		for _, token := range []string{`null`, `"sb_publishable_1"`, `"` + another + `"`} {
+			c.send(`["1","2","realtime:room1","access_token",{"access_token":` + token + `}]`)
+		}
+		c.send(`["1","2","realtime:room1","access_token",{}]`)
+		time.Sleep(10 * time.Second)
 		c.alive()
+	})
+}
+
+// A token that comes before the first subscription does not make it void, and one that comes before another try does.
+func TestPostgresSubscriptionsAndTokens(t *testing.T) {
+	inScene(t, realtime.Config{}, func(s *scene) {
+		c, start := s.dial("2.0.0"), time.Now()
+		take := func(role string) {
+			c.send(`["1","2","realtime:room1","access_token",{"access_token":"` + token(role) + `"}]`)
+		}
+		wantAt := func(text string, at time.Duration) {
+			t.Helper()
+			c.want(text)
+			if took := time.Since(start); took != at {
+				t.Errorf("%s after %v, want %v", text, took, at)
+			}
+		}
+		subscribed := systemMessage("room1", "postgres_changes", "ok", "Subscribed to PostgreSQL")
+		c.send(`["1","1","realtime:room1","phx_join",{"config":{"postgres_changes":[{"schema":"public"}]}}]`)
+		take("authenticated")
+		c.read()
+		wantAt(subscribed, 100*time.Millisecond)
+		s.project.FailSubscriptions("connection refused", false, 1)
+		wantAt(systemMessage("room1", "postgres_changes", "error", "connection refused"), time.Second)
+		take("service_role")
+		wantAt(subscribed, 2*time.Second)
+		c.wantNothing(30 * time.Second)
 	})
 }
 
@@ -525,6 +578,27 @@ func TestPresence(t *testing.T) {
 	}
 }
 
+func TestPresenceRateLimit(t *testing.T) {
+	inScene(t, realtime.Config{}, func(s *scene) {
+		c := s.dial("2.0.0")
+		c.join("room1", `{}`)
+		const untrack = `["1","2","realtime:room1","presence",{"event":"untrack"}]`
+		for range 2 {
+			for range 5 {
+				c.send(untrack)
+				c.want(ack)
+			}
+			time.Sleep(30*time.Second + time.Millisecond)
+		}
+		for range 5 {
+			c.send(untrack)
+			c.want(ack)
+		}
+		c.send(untrack)
+		c.want(systemMessage("room1", "system", "error", "Client presence rate limit exceeded"), closed)
+	})
+}
+
 func TestRowLevelSecurity(t *testing.T) {
 	inScene(t, realtime.Config{}, func(s *scene) {
 		c, other := s.dial("2.0.0"), s.dial("2.0.0")
@@ -559,7 +633,15 @@ func TestTokens(t *testing.T) {
 			c.alive()
 		}
 		take(`"` + second + `"`)
-		for range 60 {
+		short := s.dial("2.0.0")
+		short.send(`["1","1","realtime:room1","phx_join",{"access_token":"` + realtime.NewToken("anon", time.Now().Add(50*time.Second)) + `"}]`)
+		short.read()
+		short.read() // it names a schema by its topic
+		short.want(systemMessage("room1", "system", "error", "Token has expired 0 seconds ago"), closed)
+		short.ws.Close()
+		time.Sleep(10 * time.Second)
+		c.alive()
+		for range 58 {
 			time.Sleep(time.Minute / 4)
 			c.alive()
 			time.Sleep(time.Minute / 4)
@@ -623,6 +705,7 @@ func TestReplay(t *testing.T) {
 		if got := last.read(); !strings.Contains(got, `"payload":30,`) {
 			t.Error(got)
 		}
+		last.wantNothing(time.Second) // no bytes
 		all := s.dial("2.0.0")
 		all.join("room1", `{"private":true,"broadcast":{"replay":{"since":0,"limit":1000}}}`)
 		for n := 7; n <= 30; n++ { // and one that is binary: 25
