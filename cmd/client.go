@@ -392,15 +392,16 @@ type outages struct {
 
 // note takes an event.
 func (o *outages) note(ev *phoenix.Event) {
+	socket := max(1, ev.Socket) // 0 is the only one
 	switch d := ev.Detail.(type) {
 	case *phoenix.Connected:
-		delete(o.links, ev.Socket)
+		delete(o.links, socket)
 	case *phoenix.Disconnected:
-		if _, lost := o.links[ev.Socket]; d.Uptime > 0 && !lost && d.Reason != phoenix.ReasonClosedByUs {
+		if _, lost := o.links[socket]; d.Uptime > 0 && !lost && d.Reason != phoenix.ReasonClosedByUs {
 			if o.links == nil {
 				o.links = map[int]time.Time{}
 			}
-			o.links[ev.Socket] = ev.Time
+			o.links[socket] = ev.Time
 		}
 	case *phoenix.Joined:
 		if o.channels == nil {

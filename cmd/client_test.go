@@ -7,8 +7,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"phx/cmd/internal/exit"
+	"phx/phoenix"
 	"phx/phoenix/phoenixtest"
 )
 
@@ -227,5 +229,19 @@ func TestDemoCannotListen(t *testing.T) {
 	r := phx(t, "demo", "--listen", "203.0.113.1:1")
 	if r.code != exit.Failure || !strings.Contains(r.err.String(), "check the address given with --listen") {
 		t.Errorf("exit code %d\n%s", r.code, r.err.String())
+	}
+}
+
+// An outage that begins while a connection has one socket, which is not numbered then, ends although it has several by then.
+func TestOutageOfFirstSocket(t *testing.T) {
+	var o outages
+	lost := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	o.note(&phoenix.Event{Time: lost, Detail: &phoenix.Disconnected{Reason: phoenix.ReasonEOF, Uptime: time.Minute}})
+	if got := o.link(); got != lost {
+		t.Fatalf("lost at %v, want %v", got, lost)
+	}
+	o.note(&phoenix.Event{Time: lost.Add(time.Second), Socket: 1, Detail: &phoenix.Connected{}})
+	if got := o.link(); !got.IsZero() {
+		t.Errorf("lost since %v, but it is connected", got)
 	}
 }
