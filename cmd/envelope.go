@@ -48,12 +48,10 @@ func (item *pushItem) open(text []byte) error {
 	if err := checkMessageType(members["type"]); err != nil {
 		return err
 	}
-	var err error
-	switch {
-	case members["extensions"] != nil:
-		err = plainFromJido(members)
-	case members["metadata"] == nil:
-		err = plainFromCloudEvent(members)
+	plain, err := signal.Convert(nil, text, signal.FormatSignal)
+	if err == nil {
+		members = nil
+		err = json.Unmarshal(plain, &members)
 	}
 	if err != nil {
 		return fmt.Errorf("is no signal of phx: %w", err)

@@ -63,8 +63,9 @@ and joins again by itself; what happens to the link and the channels is logged o
 Without a TOPIC it joins the auto_join_channels of the connection in the config file (--config, --connection).
 
 With --nats it prints the signals that a phx serve, on another machine perhaps, has published into a stream of
-NATS JetStream, of the subjects given in place of topics: new ones, or those since --since. With --durable it goes
-on where it has stopped, and acknowledges what was written.`,
+NATS JetStream, of the subjects given in place of topics: new ones, or those since --since, in whatever format the stream has them,
+in that of --output. With --event it leaves out what is of no event, too. With --durable it goes on where it has
+stopped, and acknowledges what was written.`,
 		Example: `  phx listen room:lobby -o payload
   phx listen room:lobby --event 'new_*' -c 3
   phx listen room:lobby --until '.data.payload.n >= 3' --max-time 10

@@ -3,10 +3,10 @@ package cmd
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -66,7 +66,7 @@ func parseSince(text string) (s since, err error) {
 // forNATS are the flags of listen that mean something with --nats.
 var forNATS = []string{
 	"nats", "nats-creds", "nats-nkey", "nats-token-file", "stream", "durable", "since", "cacert", "cert", "key", "insecure", "server-name",
-	"count", "until", "fail-on", "duration", "idle-timeout", "slurp", "ready-file", "ready-fd", "on-ready", "buffer", "when-full", "max-time",
+	"event", "exclude-event", "count", "until", "fail-on", "duration", "idle-timeout", "slurp", "ready-file", "ready-fd", "on-ready", "buffer", "when-full", "max-time",
 	"output", "jq", "arg", "argjson", "raw-output", "exit-status", "pretty", "compact", "no-trim", "color", "verbose", "quiet", "log-format",
 }
 
@@ -108,7 +108,7 @@ func (o *listenOptions) listenNATS(command *cobra.Command) error {
 		return err
 	}
 	defer closeLink(link)
-	s := &natsStream{options: &o.nats, subjects: o.topics, link: link, at: where.Addresses(), log: o.log, form: o.output.Output}
+	s := &natsStream{options: &o.nats, subjects: o.topics, link: link, at: where.Addresses(), log: o.log, form: o.output.Output, skip: o.skip(), named: len(o.events) > 0}
 	p := printing{renderer: o.renderer, log: o.log, buffer: o.buffer, whenFull: o.whenFull}
 	if o.nats.durable != "" {
 		s.written = router.NewProgress()
@@ -143,6 +143,9 @@ type natsStream struct {
 	at       string
 	log      *slog.Logger
 	form     recordFormat
+	// skip tells what the filters by event do not want, nil without one; named says that some are wanted by name.
+	skip  func(topic, event []byte) bool
+	named bool
 
 	ctx       context.Context
 	stream    jetstream.Stream
@@ -264,8 +267,7 @@ const natsAckWait = 30 * time.Second
 
 // Next returns the next line with its line break; see [serve.Stream.Next].
 func (s *natsStream) Next() ([]byte, error) {
-	s.finishLine()
-	for len(s.rest) == 0 {
+	for !s.Ready() {
 		tick := time.NewTimer(time.Second) // what is written meanwhile is acknowledged
 		select {
 		case m := <-s.messages:
@@ -282,15 +284,31 @@ func (s *natsStream) Next() ([]byte, error) {
 		tick.Stop()
 	}
 	s.count++
+	return s.inFormat(s.nextLine())
+}
+
+// nextLine takes the next line of the message that is read.
+func (s *natsStream) nextLine() []byte {
 	end := bytes.IndexByte(s.rest, '\n') + 1
 	line := s.rest[:end]
 	s.rest = s.rest[end:]
-	return s.inFormat(line)
+	return line
+}
+
+// skipLines takes the lines that are not wanted. A message without any other is done with, once those before it are.
+func (s *natsStream) skipLines() {
+	for len(s.rest) > 0 {
+		if end := bytes.IndexByte(s.rest, '\n') + 1; s.wants(s.rest[:end]) {
+			return
+		}
+		s.nextLine()
+	}
+	s.finishLine()
 }
 
 // finishLine notes the message whose last line Next has returned last. Whether that is written, written says.
 func (s *natsStream) finishLine() {
-	if s.written == nil || s.count == 0 {
+	if s.written == nil {
 		return
 	}
 	if len(s.rest) == 0 && s.current != nil {
@@ -357,6 +375,15 @@ func (s *natsStream) acknowledge(atEnd bool) {
 // take begins to read a message.
 func (s *natsStream) take(m jetstream.Msg) {
 	s.rest = m.Data()
+	if h := m.Headers(); h.Get("ce-specversion") != "" { // the binary content mode of the NATS binding of CloudEvents
+		attributes := map[string]string{}
+		for name := range h {
+			if attribute, ok := strings.CutPrefix(name, "ce-"); ok {
+				attributes[attribute] = unescapeHeader(h.Get(name))
+			}
+		}
+		s.rest = signal.AppendCloudEvent(nil, attributes, m.Data())
+	}
 	if n := len(s.rest); n > 0 && s.rest[n-1] != '\n' {
 		s.rest = append(slices.Clip(s.rest), '\n')
 	}
@@ -369,6 +396,14 @@ func (s *natsStream) take(m jetstream.Msg) {
 		s.lookForLoss(s.ctx)
 	}
 	s.last = max(s.last, meta.Sequence.Stream)
+}
+
+// unescapeHeader returns the attribute that a header has, percent-encoded.
+func unescapeHeader(value string) string {
+	if plain, err := url.PathUnescape(value); err == nil {
+		return plain
+	}
+	return value
 }
 
 // lossLook is the shortest time between two looks at what the stream has lost.
@@ -386,36 +421,52 @@ func (s *natsStream) lookForLoss(ctx context.Context) {
 }
 
 // Ready reports whether Next has a line without waiting.
-func (s *natsStream) Ready() bool { return len(s.rest) > 0 || len(s.messages) > 0 }
+func (s *natsStream) Ready() bool {
+	for s.skipLines(); len(s.rest) == 0; s.skipLines() {
+		if s.ctx.Err() != nil { // what is left out may come without end
+			return false
+		}
+		select {
+		case m := <-s.messages:
+			s.take(m)
+		default:
+			return false
+		}
+	}
+	return true
+}
 
 // Close ends the stream. What was not acknowledged is given back with [natsStream.acknowledge], when stdout has been written.
 func (s *natsStream) Close() {}
 
-// inFormat returns a line in the format that --output wants: as it came, or made a signal of the default format from another one.
+// inFormat returns a line in the format that --output wants.
 func (s *natsStream) inFormat(line []byte) ([]byte, error) {
-	var head struct {
-		SpecVersion string          `json:"specversion"`
-		Metadata    json.RawMessage `json:"metadata"`
-	}
-	if err := json.Unmarshal(line, &head); err != nil {
-		return nil, errStrangeSignal(err)
-	}
-	came := signal.FormatCloudEvents
-	switch {
-	case head.SpecVersion == "1.0.2":
-		came = signal.FormatJido
-	case head.Metadata != nil:
-		came = signal.FormatSignal
-	}
 	wanted := newSignalView(s.form.Format).wire()
+	came, err := signal.FormatOf(line)
 	switch {
+	case errors.Is(err, signal.ErrNoSignal):
+		return nil, &exit.Error{
+			Code: exit.Failure, Err: err, Message: "a message of the stream is no signal of phx, in any format: " + oneLine(string(line)),
+			Hint: "somebody else publishes there: name the subjects of phx serve, such as 'jido.protocol.phoenix.>', or read it with `nats sub`",
+		}
+	case err != nil:
+		return nil, errStrangeSignal(err)
 	case came == wanted:
 		return line, nil
-	case wanted == signal.FormatSignal:
-		text, _, err := newSignalView(came).plain(line)
-		return append(text, '\n'), err
 	}
-	return nil, exit.Usagef("leave -o out, or give the sink `format: "+wanted.String()+"`", "the stream has signals in the format %v, which cannot be printed as %v", came, wanted)
+	return signal.Convert(nil, line, wanted)
+}
+
+// wants reports whether --event and --exclude-event let a line through. What is of no event is of none that --event names.
+func (s *natsStream) wants(line []byte) bool {
+	if s.skip == nil {
+		return true
+	}
+	event, has := signal.EventOf(line)
+	if !has {
+		return !s.named
+	}
+	return !s.skip(nil, []byte(event))
 }
 
 // explain makes an error of JetStream one for people.
