@@ -134,7 +134,9 @@ func readRecord(line []byte) (*record, error) {
 			extensions = value
 		case isAttribute(string(key)):
 			attributes[string(key)] = value
-		case r.data == nil && string(key) != "data":
+		case string(key) == "data":
+			r.data = append(r.data, member{key, value})
+		case r.data == nil || string(key) == "type" || string(key) == "time": // somebody has put them into another order
 			r.head = append(r.head, member{key, value})
 			if string(key) == "type" {
 				r.typ = text(value)

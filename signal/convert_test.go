@@ -51,10 +51,31 @@ func TestConvert(t *testing.T) {
 					if err != nil || string(got) != "x"+want {
 						t.Errorf("%s, %v to %v, %v:\ngot  %s\nwant %s", name, from, to, err, got[min(len(got), 1):], want)
 					}
+					// The same in another order, such as jq's.
+					got, err = signal.Convert(nil, sorted(t, line), to)
+					if err != nil || !bytes.Equal(sorted(t, string(got)), sorted(t, want)) {
+						t.Errorf("%s, sorted, %v to %v, %v:\ngot  %s\nwant %s", name, from, to, err, got, want)
+					}
 				}
 			}
 		}
 	}
+}
+
+// sorted returns a JSON text with its members sorted.
+func sorted(t *testing.T, text string) []byte {
+	t.Helper()
+	decoder := json.NewDecoder(strings.NewReader(text))
+	decoder.UseNumber()
+	var value any
+	if err := decoder.Decode(&value); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	sorted, err := json.Marshal(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sorted
 }
 
 // TestAppendCloudEvent: the line is the same again, after its attributes have been made text, as headers are.
