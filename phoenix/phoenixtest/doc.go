@@ -76,6 +76,8 @@
 //     another link, longpoll.go.
 //   - A difference between Bandit and Cowboy: a method of [Flavor], so that all
 //     of them are found in one file, flavor.go.
+//   - A new fact about Supabase Realtime, which is an application with a serializer of its own: the subpackage realtime, behind
+//     [UserSocket.DecodeBinary], [Term] and [Socket.Deliver].
 //   - A new vsn: a serializer in serializer.go, and a line in newSerializer.
 //   - A new check of a client's frames: wsframe.go. The order of the checks decides
 //     which close code a frame with two faults gets; the transcripts have it.
