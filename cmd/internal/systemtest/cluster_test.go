@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -20,12 +21,15 @@ import (
 
 const (
 	clusterConnections = 100
-	// clusterTTL is long enough for the servers to elect another leader meanwhile, also on a busy machine.
-	clusterTTL = 20 * time.Second
+	// clusterTTL is long enough for the servers to elect another leader meanwhile. A follower of nats-server 2.15 waits for 4 to 9 s before it
+	// stands for election (minElectionTimeout and maxElectionTimeout in its raft.go), and a session is lost electionTime after its last
+	// renewal but one, at the earliest: 11 s. With a time to live of 10 s that was 5.7 s, and so leases were lost now and then.
+	clusterTTL   = 20 * time.Second
+	electionTime = clusterTTL*9/10 - clusterTTL/3
 )
 
 // TestCluster has three phx serve share a hundred connections by leases that are on three NATS servers: `make e2e-nats` runs it alone. One phx
-// is killed, then one NATS server, then a phx is asked to end. Each connection runs in one place at each moment, and its epoch says where.
+// is killed, then the NATS server that leads the bucket, then a phx is asked to end. Each connection runs in one place at each moment, and its epoch says where.
 func TestCluster(t *testing.T) {
 	long(t)
 	servers, err := phxtest.StartNATSCluster(t.Context(), t.TempDir(), "")
@@ -53,22 +57,25 @@ func TestCluster(t *testing.T) {
 			clusterTTL.Milliseconds(), name, filepath.Join(dir, name+".ndjson")), nil)
 	}
 
-	awaitOwners(t, members["a"], "a", "b", "c")
+	awaitSettled(t, members["a"], "a", "b", "c")
 	broadcastToCluster(t, app, dir, 1)
 
 	sendSignal(t, members["a"].cmd, syscall.SIGKILL)
 	awaitEnd(t, members["a"].ended)
-	awaitOwners(t, members["b"], "b", "c")
+	before := awaitSettled(t, members["b"], "b", "c")
 	broadcastToCluster(t, app, dir, 2)
 
-	before := awaitOwners(t, members["b"], "b", "c")
-	servers[0].Kill()
+	leader := leaderOf(t, servers)
+	others := slices.DeleteFunc(slices.Clone(servers), func(s *phxtest.NATSServer) bool { return s == leader })
+	killed := time.Now()
+	leader.Kill()
 	// What it was asked meanwhile the others answer: a connection that stops for want of a lease does so within a time to live.
 	if !stays(t, members["b"], before, clusterTTL) {
-		t.Error("connections have moved, because of one NATS server of three")
+		checkLosses(t, killed, others, members["b"], members["c"])
+		awaitSettled(t, members["b"], "b", "c")
 	}
 	broadcastToCluster(t, app, dir, 3)
-	if err := servers[0].Start(t.Context()); err != nil {
+	if err := leader.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 
@@ -77,6 +84,71 @@ func TestCluster(t *testing.T) {
 	broadcastToCluster(t, app, dir, 4)
 	members["c"].stop(t)
 	checkEpochs(t, dir)
+}
+
+// lostPattern is how serve says that its session is lost, and electedPattern how nats-server says that there is a leader.
+var (
+	lostPattern    = regexp.MustCompile(`(?m)^phx: (\S+) .*the session of this instance is lost`)
+	electedPattern = regexp.MustCompile(`(?m)^.*JetStream cluster new (stream|metadata) leader.*$`)
+)
+
+// leaderOf returns the server that leads the bucket of the leases: it says so when it begins to.
+func leaderOf(t *testing.T, servers []*phxtest.NATSServer) *phxtest.NATSServer {
+	t.Helper()
+	leader, latest := (*phxtest.NATSServer)(nil), ""
+	for _, s := range servers {
+		for _, line := range electedPattern.FindAllString(s.Log().String(), -1) {
+			if _, said, _ := strings.Cut(line, "] "); strings.Contains(line, "> KV_phx'") && said > latest { // the time stands there
+				leader, latest = s, said
+			}
+		}
+	}
+	if leader == nil {
+		t.Fatal("no server says that it leads the bucket")
+	}
+	return leader
+}
+
+// checkLosses looks at why connections have moved when a server was killed: no session may have been lost before it had to be. Later than
+// that one is lost on a machine that is so busy that an election takes long.
+func checkLosses(t *testing.T, killed time.Time, servers []*phxtest.NATSServer, members ...*served) {
+	t.Helper()
+	lost := 0
+	for _, m := range members {
+		for _, match := range lostPattern.FindAllStringSubmatch(m.log.String(), -1) {
+			at, err := time.Parse(time.RFC3339Nano, match[1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if at.Before(killed) {
+				continue
+			}
+			lost++
+			t.Logf("a session was lost %v after the kill", at.Sub(killed))
+			if at.Sub(killed) < electionTime-time.Second { // its renewals are not sent on time to the millisecond
+				t.Errorf("that is too early, with a time to live of %v", clusterTTL)
+			}
+		}
+	}
+	if lost == 0 {
+		t.Error("connections have moved, and no session was lost")
+	}
+	for _, s := range servers {
+		t.Logf("killed at %v; the elections:\n%s", killed, strings.Join(electedPattern.FindAllString(s.Log().String(), -1), "\n"))
+	}
+}
+
+// awaitSettled is awaitOwners once nothing moves any more: what an instance that comes is to have moves after a third of the time to live.
+func awaitSettled(t *testing.T, s *served, instances ...string) []ownership {
+	t.Helper()
+	for {
+		if all := awaitOwners(t, s, instances...); stays(t, s, all, clusterTTL/3+2*time.Second) {
+			return all
+		}
+		if t.Context().Err() != nil {
+			t.Fatal("connections move again and again")
+		}
+	}
 }
 
 // An ownership says who runs a connection, and since when.
