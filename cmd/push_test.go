@@ -79,13 +79,18 @@ type readerFunc func(p []byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-// FuzzEnvelope reads what the encoders have written of a message, whatever is in it: topic, event and payload come back byte for byte.
+// FuzzEnvelope reads what the encoders have written of a message, whatever is in it: topic, event, the event within a broadcast, and payload
+// come back byte for byte.
 func FuzzEnvelope(f *testing.F) {
-	f.Add("room:lobby", "new_msg", `{"a": 1.0,"a":[]}`, false)
-	f.Add("röm:%\x01\"", "e\u2028", "\xff\x00", true)
-	f.Add("t", "e", "null", false)
-	f.Fuzz(func(t *testing.T, topic, event, payload string, binary bool) {
-		topic, event = strings.ToValidUTF8(topic, ""), strings.ToValidUTF8(event, "")
+	f.Add("room:lobby", "new_msg", "", `{"a": 1.0,"a":[]}`, false)
+	f.Add("röm:%\x01\"", "e\u2028", "", "\xff\x00", true)
+	f.Add("t", "e", "", "null", false)
+	f.Add("t", "", "röm:%\x01\"", "\xff\x00", true)
+	f.Fuzz(func(t *testing.T, topic, event, broadcast, payload string, binary bool) {
+		topic, event, broadcast = strings.ToValidUTF8(topic, ""), strings.ToValidUTF8(event, ""), strings.ToValidUTF8(broadcast, "")
+		if broadcast != "" {
+			event = eventBroadcast
+		}
 		if topic == "" || event == "" || !binary && !json.Valid([]byte(payload)) {
 			return
 		}
@@ -98,7 +103,7 @@ func FuzzEnvelope(f *testing.F) {
 			data = line.Bytes()
 		}
 		ev := phoenix.Event{Time: time.Unix(0, 0), Seq: 1, Session: 1, Topic: topic, Name: event, Payload: phoenix.Payload{Data: data, Binary: binary}, Detail: &phoenix.Message{}}
-		quoted, _ := json.Marshal([]string{topic, event, base64.StdEncoding.EncodeToString(data)})
+		quoted, _ := json.Marshal([]string{topic, event, base64.StdEncoding.EncodeToString(data), broadcast})
 		var parts []json.RawMessage
 		if err := json.Unmarshal(quoted, &parts); err != nil {
 			t.Fatal(err)
@@ -106,6 +111,10 @@ func FuzzEnvelope(f *testing.F) {
 		member := fmt.Sprintf(`"payload":%s`, data)
 		if binary {
 			member = fmt.Sprintf(`"payload_base64":%s`, parts[2])
+		}
+		if broadcast != "" {
+			ev.Broadcast = &phoenix.Broadcast{Event: broadcast}
+			member += fmt.Sprintf(`,"broadcast_event":%s`, parts[3])
 		}
 		lines := [][]byte{fmt.Appendf(nil, `{%s,"event":%s,"topic":%s}`, member, parts[1], parts[0])}
 		for _, format := range []signal.Format{signal.FormatSignal, signal.FormatCloudEvents, signal.FormatJido} {
@@ -116,8 +125,8 @@ func FuzzEnvelope(f *testing.F) {
 			if err := item.open(bytes.TrimSpace(line)); err != nil {
 				t.Fatalf("%s: %v", line, err)
 			}
-			if item.topic != topic || item.event != event || !bytes.Equal(item.payload.Data, data) || item.payload.Binary != binary {
-				t.Fatalf("%s: %q %q %q", line, item.topic, item.event, item.payload.Data)
+			if item.topic != topic || item.event != event || item.broadcast != broadcast || !bytes.Equal(item.payload.Data, data) || item.payload.Binary != binary {
+				t.Fatalf("%s: %q %q %q %q", line, item.topic, item.event, item.broadcast, item.payload.Data)
 			}
 		}
 	})
@@ -128,6 +137,7 @@ func FuzzStrangeEnvelope(f *testing.F) {
 	f.Add(`{"specversion":"1.0","type":"phoenix.a","data":{},"metadata":null}`)
 	f.Add(`{"specversion":1,"type":"phoenix.connection.up","phxenc":"pct","phxtopic":"%"}`)
 	f.Add(`{"specversion":"1.0","type":"phoenix.a.b.c","extensions":[],"data":[]}`)
+	f.Add(`{"topic":"t","event":"broadcast","broadcast_event":null,"payload":{}}`)
 	f.Fuzz(func(t *testing.T, text string) {
 		if !json.Valid([]byte(text)) {
 			return
