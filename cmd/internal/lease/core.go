@@ -197,15 +197,6 @@ func (c *core) hint(now time.Duration) {
 	c.proceed(now)
 }
 
-// refused says that something was dropped because the time of the session was over. It is called before what came meanwhile: the answer
-// of a renewal, which would prolong the time, does not bring back what was dropped, and no renewal may say that nothing is missing.
-func (c *core) refused(now time.Duration) {
-	if s := c.session; s != nil {
-		c.lose(now, now >= s.expires)
-		c.proceed(now)
-	}
-}
-
 // stopped says that a connection which was revoked does not run any more. Messages may have been missed since a time; with never, since
 // it was granted.
 func (c *core) stopped(now time.Duration, name string, since time.Duration, never bool) {
@@ -215,6 +206,15 @@ func (c *core) stopped(now time.Duration, name string, since time.Duration, neve
 		l.left = since.Milliseconds() + s.early
 	}
 	c.proceed(now)
+}
+
+// refused says that something was dropped because the time of the session was over. It is called before what came meanwhile: the answer
+// of a renewal, which would prolong the time, does not bring back what was dropped, and no renewal may say that nothing is missing.
+func (c *core) refused(now time.Duration) {
+	if s := c.session; s != nil {
+		c.lose(now, now >= s.expires)
+		c.proceed(now)
+	}
 }
 
 // end gives up the session, when nothing runs any more.

@@ -29,6 +29,7 @@ var mutants = []mutant{
 	{"a gap begins at the claim", "\tcase l.known.Session == \"\":\n\t\treturn l.known.Since\n", "\tcase l.known.Session == \"\":\n\t\treturn l.known.Created\n"},
 	{"what was down is not said", "case seen && isDown && down.Since != 0:\n\t\treturn down.Since", "case seen && isDown && down.Since != 0:\n\t\treturn owner.At"},
 	{"a loss is not noticed in time", "now >= s.until && !c.onward {", "now >= s.until+c.ttl/2 && !c.onward {"},
+	{"what was dropped is forgotten when a renewal is answered late", "\tif s := c.session; s != nil {\n\t\tc.lose(now, now >= s.expires)\n\t\tc.proceed(now)\n", "\tif s := c.session; s != nil && false {\n\t\tc.lose(now, now >= s.expires)\n\t\tc.proceed(now)\n"},
 	{"a lost session is not followed by another", "\tc.retryAt = min(c.retryAt, now)\n", "\tc.retryAt = now + time.Hour\n"},
 	{"what goes on without the store keeps its epoch", "case ours:\n\t\t\tc.grant(now, l, l.known.Revision)\n", "case ours:\n\t\t\tl.orphan = false\n"},
 }
