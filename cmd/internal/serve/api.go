@@ -213,7 +213,7 @@ func badRequest(hint, format string, args ...any) *apiError {
 // errClosing is the error of a call that comes too late, or would wait for what will not come any more.
 var errClosing = newAPIError(http.StatusServiceUnavailable, exit.LinkLost, "serve is shutting down", "start it again: phx serve -f FILE")
 
-// errStarting is the error of a change before everything is started.
+// errStarting is the error of a change, or of a call about what is not known, before everything is started.
 var errStarting = newAPIError(http.StatusServiceUnavailable, exit.Failure, "serve is still starting", "try again")
 
 // asAPIError returns the error that a call is answered with. The text of an error that nobody gave a code is answered with status 500,

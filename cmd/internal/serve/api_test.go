@@ -681,3 +681,27 @@ func TestSignalsWithAWhereThatDoesNotEnd(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 }
+
+// Before all connections of the config file are known, none is missing: a wait for one waits, and any other call says that serve is starting.
+func TestCallsBeforeStart(t *testing.T) {
+	s := newStage(t, talking, talkingConfig)
+	s.open()
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.Await(ended, "backend", StateJoined); !errors.Is(err, context.Canceled) {
+		t.Errorf("a wait ends with %v", err)
+	}
+	if _, err := s.Connection(t.Context(), "backend"); !errors.Is(err, errStarting) {
+		t.Errorf("error %v", err)
+	}
+	joined := make(chan error)
+	go func() {
+		_, err := s.Await(t.Context(), "backend", StateJoined)
+		joined <- err
+	}()
+	must(t, s.StartAll())
+	must(t, <-joined)
+	if _, err := s.Await(t.Context(), "other", StateJoined); asAPIError(err).status != http.StatusNotFound {
+		t.Errorf("error %v", err)
+	}
+}

@@ -78,8 +78,9 @@ type Bridge struct {
 	allToStdout atomic.Bool
 	// secrets are the names of variables that the programs of sinks do not get.
 	secrets names
-	// started: every connection is known. Before, none counts as missing.
-	started atomic.Bool
+	// started: every connection is known. Before, none counts as missing. startEnded is closed when that is so, or will not be.
+	started    atomic.Bool
+	startEnded chan struct{}
 
 	// changing is locked while the configuration changes: by a reload, an addition or a removal. closing is done when nothing is to
 	// be changed any more: it ends every wait for the mutex, and every wait of a change for a connection.
@@ -116,7 +117,7 @@ type Bridge struct {
 func New(o Options) (*Bridge, error) {
 	b := &Bridge{
 		opts: o, log: o.Logger, router: router.New(o.Logger), failed: make(chan error, 1),
-		connections: map[string]*connection{}, changing: newContextMutex(),
+		connections: map[string]*connection{}, changing: newContextMutex(), startEnded: make(chan struct{}),
 	}
 	b.closing, b.close = context.WithCancel(context.Background())
 	b.Metrics = NewMetrics(func() lease.Shard { return b.shard }, b.leases, func() []Connection {
@@ -134,6 +135,7 @@ func New(o Options) (*Bridge, error) {
 // StartAll makes the sinks and starts every connection. Files are opened before anything is connected, so that a wrong path is
 // an error of the start.
 func (b *Bridge) StartAll() error {
+	defer close(b.startEnded)
 	_, unlock, err := b.lockConfig(context.Background())
 	if err != nil {
 		return err

@@ -129,6 +129,14 @@ func describeSink(s *router.SinkStats) Sink {
 // joined. When ctx ends first, it returns ctx's error and the connection as it was last.
 func (b *Bridge) Await(ctx context.Context, name, state string) (Connection, error) {
 	c := b.connection(name)
+	if c == nil { // it may be one that is not known yet
+		select {
+		case <-b.startEnded:
+			c = b.connection(name)
+		case <-ctx.Done():
+			return Connection{Name: name, Status: string(phoenix.StatusDisconnected)}, ctx.Err()
+		}
+	}
 	if c == nil {
 		return Connection{}, b.unknown(name)
 	}
@@ -366,6 +374,9 @@ func (b *Bridge) callError(name string, err error) error {
 
 // unknown is the error of a call that names a connection that serve does not have.
 func (b *Bridge) unknown(name string) error {
+	if !b.started.Load() {
+		return errStarting
+	}
 	message, hint := fmt.Sprintf("serve has no connection %q", name), "`phx ctl list` shows those it has"
 	if others := b.elsewhere.Load(); others != nil && slices.Contains(*others, name) {
 		other := lease.ShardOf(name, b.shard.Of)
