@@ -7,6 +7,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"phx/cmd/phxtest/mutation"
 )
 
 // TestModelDealer drives a dealer with several sockets against servers that take a number of channels each, and loses links at random.
@@ -19,7 +21,7 @@ import (
 func TestModelDealer(t *testing.T) {
 	seen := map[string]int{}
 	seeds := uint64(60)
-	if testing.Short() {
+	if testing.Short() || mutation.RaceDetector() {
 		seeds = 25
 	}
 	for seed := range seeds {

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"phx/cmd/phxtest/mutation"
 )
 
 // The model test drives a machine with random inputs, as the loop would give them and a server could send them, and
@@ -34,7 +36,7 @@ func TestModel(t *testing.T) {
 		return
 	}
 	seeds := *modelSeeds
-	if testing.Short() {
+	if testing.Short() || mutation.RaceDetector() { // TestModelCatchesMutants runs all of them, without it
 		seeds = min(seeds, 300)
 	}
 	seen := map[string]int{}

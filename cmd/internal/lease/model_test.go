@@ -11,6 +11,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"phx/cmd/phxtest/mutation"
 )
 
 // The model test runs a few cores beside a store in a world of its own, in which everything goes wrong that may: requests and answers
@@ -38,7 +40,7 @@ func TestModel(t *testing.T) {
 		return
 	}
 	seeds := *modelSeeds
-	if testing.Short() {
+	if testing.Short() || mutation.RaceDetector() { // TestModelCatchesMutants runs all of them, without it
 		seeds = min(seeds, 400)
 	}
 	seen, places := map[string]int{}, map[string]string{}

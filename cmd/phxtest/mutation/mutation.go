@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -23,7 +25,8 @@ type Tests struct {
 	Pattern func(file string) string
 	// Needs reports whether the tests need a test file. The others are left out, which keeps the compile short.
 	Needs func(file string) bool
-	// Args are further arguments of go test.
+	// Args are further arguments of go test for a mutant. The package as it is gets none: it is tested as a whole, without the race
+	// detector, which makes a pure model many times slower and has nothing to find there.
 	Args []string
 }
 
@@ -36,6 +39,12 @@ type T interface {
 	Errorf(format string, args ...any)
 	Fatalf(format string, args ...any)
 	Skip(args ...any)
+}
+
+// RaceDetector reports whether the process runs with it.
+func RaceDetector() bool {
+	info, ok := debug.ReadBuildInfo()
+	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
 // patience bounds the run of a mutant.
@@ -83,7 +92,10 @@ func (tests *Tests) run(t T, goTool string, bug Mutant) (out string, err error) 
 	if err != nil {
 		return "", err
 	}
-	args := append([]string{"test", "-overlay=" + overlay, "-vet=off", "-ldflags=-w", "-run=" + tests.Pattern(bug.File), "."}, tests.Args...)
+	args := []string{"test", "-overlay=" + overlay, "-vet=off", "-ldflags=-w", "-run=" + tests.Pattern(bug.File), "."}
+	if bug != (Mutant{}) {
+		args = append(args, tests.Args...)
+	}
 	combined, err := exec.CommandContext(ctx, goTool, args...).CombinedOutput()
 	return string(combined), err
 }
