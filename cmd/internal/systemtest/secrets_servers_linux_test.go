@@ -90,7 +90,7 @@ func httpAnswer(status, header string) func(net.Conn, *said) {
 	}
 }
 
-var listenA = []string{"listen", "room:a", "--lifecycle", "--max-time", "20", "--timeout", "3", "--connect-timeout", "500ms"}
+var listenA = []string{"listen", "room:a", "--lifecycle", "--max-time", "20", "--timeout", "3"}
 
 // failings are the table of what fails.
 var failings = []failing{
@@ -119,7 +119,7 @@ var failings = []failing{
 		_, _ = io.WriteString(nc, "500 "+said.echo(1, 200)+"\r\n")
 	}},
 	{name: "a certificate", tls: true, answer: httpAnswer("403 Forbidden", ""), args: listenA, want: "certificate"},
-	{name: "timeout", args: listenA, want: "not finished within 500ms", answer: func(nc net.Conn, _ *said) { _, _ = io.Copy(io.Discard, nc) }},
+	{name: "timeout", args: append(slices.Clone(listenA), "--connect-timeout", "500ms"), want: "not finished within 500ms", answer: func(nc net.Conn, _ *said) { _, _ = io.Copy(io.Discard, nc) }},
 	{name: "hangup", args: listenA, want: "eof|EOF", answer: func(net.Conn, *said) {}},
 	{name: "nobody", args: listenA, uri: "ws://%s@127.0.0.1:1/socket?q=%s", want: "nobody listens"},
 	{name: "dns", args: listenA, uri: "ws://%s@phoenix.invalid/socket?q=%s", want: "phoenix.invalid"},
