@@ -633,6 +633,12 @@ func (p *pusher) confirm(ctx context.Context) error {
 	go func() {
 		for _, topic := range topics {
 			left, err := p.session.conn.LeaveEvent(confirming, topic)
+			if errors.Is(err, phoenix.ErrNotJoined) { // it was lost meanwhile, and the stream has the failure, which ends the loop below
+				select {
+				case <-confirming.Done():
+				case <-time.After(lateGrace):
+				}
+			}
 			if err == nil {
 				err = unconfirmed(&left)
 			}

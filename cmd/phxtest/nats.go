@@ -86,6 +86,9 @@ func startNATS(ctx context.Context, dir, config string, n int) ([]*NATSServer, e
 //
 // kill kills it, and start starts it again, at the same address. A script with it is left out by -short: see natsServerBinary.
 func cmdNATS(ts *testscript.TestScript, args []string) {
+	// It is built first: that takes longer than anything that a script waits for.
+	_, err := natsServerBinary()
+	ts.Check(err)
 	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	defer cancel()
 	s := sceneOf(ts)
