@@ -63,7 +63,7 @@ func (a *access) joinParams(ctx context.Context) (phoenix.Payload, error) {
 	if members[eventAccessToken] != nil {
 		token = ""
 	}
-	if !a.note(token, true) {
+	if a.note(token); !isToken(token) {
 		return params, nil
 	}
 	if members[eventAccessToken], err = json.Marshal(token); err != nil {
@@ -72,17 +72,18 @@ func (a *access) joinParams(ctx context.Context) (phoenix.Payload, error) {
 	return phoenix.Marshal(members)
 }
 
-// note notes what is sent, and reports whether it is a token.
-func (a *access) note(token string, join bool) bool {
+// isToken reports whether the server takes a token for one.
+func isToken(token string) bool { return token != "" && !strings.HasPrefix(token, "sb_") }
+
+// note notes what is sent, and returns when it is to be renewed; a token that is none is not sent.
+func (a *access) note(token string) (due time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.joined = a.joined || join
-	if token == "" || strings.HasPrefix(token, "sb_") {
-		a.sent, a.due = "", time.Time{}
-		return false
+	a.joined, a.sent, a.due = true, "", time.Time{}
+	if isToken(token) {
+		a.sent, a.due = token, renewalOf(token, time.Now())
 	}
-	a.sent, a.due = token, renewalOf(token, time.Now())
-	return true
+	return a.due
 }
 
 func (a *access) renew(ctx context.Context) (*phoenix.Push, time.Time, error) {
@@ -94,14 +95,14 @@ func (a *access) renew(ctx context.Context) (*phoenix.Push, time.Time, error) {
 	}
 	token, err := a.source(ctx)
 	again := time.Now().Add(renewAgain)
-	if err != nil || token == sent || !a.note(token, true) {
+	switch {
+	case err != nil, joined && (token == sent || !isToken(token)): // the source may have a new one later
 		return nil, again, err
+	case !isToken(token):
+		return nil, a.note(token), nil
 	}
 	payload, err := phoenix.Marshal(map[string]string{eventAccessToken: token})
-	a.mu.Lock()
-	due = a.due
-	a.mu.Unlock()
-	if !due.IsZero() && due.Before(again) {
+	if due = a.note(token); !due.IsZero() && due.Before(again) {
 		due = again
 	}
 	return &phoenix.Push{Name: eventAccessToken, Payload: payload}, due, err

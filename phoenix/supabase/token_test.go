@@ -168,6 +168,32 @@ func TestRenewalAfterChange(t *testing.T) {
 	})
 }
 
+// A source that has nothing to send takes over without being asked again and again; one that has nothing for a moment is.
+func TestSourceWithoutToken(t *testing.T) {
+	for _, nothing := range []string{"", "sb_publishable_x"} {
+		c := WithToken(phoenix.Channel{Topic: topic}, func(context.Context) (string, error) { return nothing, nil })
+		if p, next, err := c.Renew(t.Context()); p != nil || !next.IsZero() || err != nil {
+			t.Errorf("%q: %+v, %v, %v", nothing, p, next, err)
+		}
+		synctest.Test(t, func(t *testing.T) {
+			begun, renewed := time.Now(), time.Time{}
+			c := WithToken(phoenix.Channel{Topic: topic}, func(context.Context) (string, error) {
+				if since := time.Since(begun); since >= 59*time.Minute && since < 59*time.Minute+25*time.Second {
+					return nothing, nil
+				}
+				return tokenFor(time.Hour), nil
+			})
+			if _, err := c.Params(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			renewals(t, c, begun.Add(time.Hour), func(*phoenix.Push, error) { renewed = time.Now() })
+			if since := renewed.Sub(begun); since != 59*time.Minute+30*time.Second {
+				t.Errorf("%q: renewed after %v", nothing, since)
+			}
+		})
+	}
+}
+
 func TestExpiry(t *testing.T) {
 	encode := base64.RawURLEncoding.EncodeToString
 	for claims, want := range map[string]int64{`{"exp":1700000000,"role":"anon"}`: 1700000000, `{"exp":"soon"}`: 0, `{}`: 0, `[]`: 0, `{`: 0, `{"exp":1.5}`: 0} {
