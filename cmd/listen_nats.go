@@ -441,8 +441,7 @@ func (s *natsStream) Close() {}
 
 // inFormat returns a line in the format that --output wants.
 func (s *natsStream) inFormat(line []byte) ([]byte, error) {
-	wanted := newSignalView(s.form.Format).wire()
-	came, err := signal.FormatOf(line)
+	text, err := signal.Convert(nil, line, newSignalView(s.form.Format).wire())
 	switch {
 	case errors.Is(err, signal.ErrNoSignal):
 		return nil, &exit.Error{
@@ -451,10 +450,8 @@ func (s *natsStream) inFormat(line []byte) ([]byte, error) {
 		}
 	case err != nil:
 		return nil, errStrangeSignal(err)
-	case came == wanted:
-		return line, nil
 	}
-	return signal.Convert(nil, line, wanted)
+	return text, nil
 }
 
 // wants reports whether --event and --exclude-event let a line through. What is of no event is of none that --event names.

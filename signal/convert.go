@@ -30,12 +30,6 @@ func Convert(dst, line []byte, to Format) ([]byte, error) {
 	return r.append(dst, layouts[to])
 }
 
-// FormatOf returns the format of the signal in a line.
-func FormatOf(line []byte) (Format, error) {
-	r, err := readRecord(line)
-	return r.format, err
-}
-
 // EventOf returns the raw name of the event of the signal in a line, whatever its format, and reports whether it has one.
 func EventOf(line []byte) (event string, has bool) {
 	r, err := readRecord(line)

@@ -42,10 +42,7 @@ func TestConvert(t *testing.T) {
 			lines["dropped"][f] = withoutID(encoder.AppendDropped(nil, signal.Dropped{Count: 5, Policy: "drop-oldest", FirstSeq: 17, LastSeq: 30}, at))
 		}
 		for name, of := range lines {
-			for from, line := range of {
-				if got, err := signal.FormatOf([]byte(line)); got != from || err != nil {
-					t.Errorf("%s: the format is %v, %v, want %v: %s", name, got, err, from, line)
-				}
+			for from, line := range of { // from a format to itself, too: it was not taken for another one
 				for to, want := range of {
 					got, err := signal.Convert([]byte("x"), []byte(line), to)
 					if err != nil || string(got) != "x"+want {
