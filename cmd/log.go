@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"log"
 	"log/slog"
 	"slices"
 	"strconv"
@@ -78,6 +79,18 @@ func newLogger(w io.Writer, o loggingOptions, normal slog.Level) *slog.Logger {
 // newLogger returns the log of a command on stderr, with the lines of a kind limited.
 func (f *factory) newLogger(o loggingOptions, normal slog.Level) *slog.Logger {
 	return slog.New(f.lines.handler(newLogger(f.streams.Err, o, normal).Handler()))
+}
+
+// takeStandardLog makes warnings in logger of what is written to the standard log: the package of the metrics says there what it
+// cannot read of the process. restore undoes that.
+func takeStandardLog(logger *slog.Logger) (restore func()) {
+	w, flags := log.Writer(), log.Flags()
+	log.SetOutput(slog.NewLogLogger(logger.Handler(), slog.LevelWarn).Writer())
+	log.SetFlags(0)
+	return func() {
+		log.SetOutput(w)
+		log.SetFlags(flags)
+	}
 }
 
 // reportLost returns what writes to w, in the form of the log, that lines for stderr were lost.

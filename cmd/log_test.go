@@ -3,6 +3,7 @@ package cmd
 import (
 	"bytes"
 	"encoding/json"
+	"log"
 	"log/slog"
 	"strings"
 	"testing"
@@ -115,6 +116,23 @@ func TestAppendVisible(t *testing.T) {
 	got := string(appendVisible([]byte("> "), "a\tb\nc\x1b\u202e\ufffd\xf0", '\n'))
 	if want := "> a\\tb\nc\\x1b\\u202e\ufffd\\xf0"; got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestStandardLog: what a package writes to the standard log has the form of serve's log while serve runs.
+func TestStandardLog(t *testing.T) {
+	var before, during bytes.Buffer
+	defer log.SetOutput(log.Writer())
+	log.SetOutput(&before)
+	restore := takeStandardLog(newLogger(&during, loggingOptions{}, slog.LevelInfo))
+	log.Printf("ERROR: metrics: cannot read %s", "/proc/self/io")
+	restore()
+	log.Print("after")
+	if got, want := during.String(), "phx: ERROR: metrics: cannot read /proc/self/io\n"; got != want {
+		t.Errorf("the log is %q, want %q", got, want)
+	}
+	if got := before.String(); !strings.HasSuffix(got, " after\n") {
+		t.Errorf("the standard log is %q, want a line with its time", got)
 	}
 }
 

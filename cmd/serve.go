@@ -83,6 +83,7 @@ func (o *serveOptions) options() []option.Option {
 
 func serveRun(ctx context.Context, o *serveOptions) error {
 	keepLittleGarbage()
+	defer takeStandardLog(o.log)()
 	// A log that nobody reads does not end it.
 	ctx, stop := interruptible(ctx, o.factory.die, nil, syscall.SIGINT, syscall.SIGTERM)
 	defer stop()

@@ -1,14 +1,10 @@
 package serve
 
 import (
-	"log/slog"
-	"net/http"
 	"strconv"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/VictoriaMetrics/metrics"
 
 	"phx/cmd/internal/lease"
 	"phx/phoenix"
@@ -22,70 +18,56 @@ type BuildInfo struct {
 
 // Metrics are those of /metrics. Only what takes a time is counted here; all else is read at each scrape.
 type Metrics struct {
-	registry  *prometheus.Registry
-	push      *prometheus.HistogramVec
-	heartbeat *prometheus.HistogramVec
+	// observed holds the series of the histograms, one of each a connection.
+	observed        *metrics.Set
+	push, heartbeat histogram
+	build           BuildInfo
+	shard           func() lease.Shard
+	leases          func() *lease.Stats
+	connections     func() []Connection
+	sinks           func() []router.SinkStats
 }
 
 // NewMetrics returns the metrics of this shard, or of these leases, nil being none, and of these connections, such as [Bridge.Connections], and
 // sinks. The functions are called by several goroutines at once.
 func NewMetrics(shard func() lease.Shard, leases func() *lease.Stats, connections func() []Connection, sinks func() []router.SinkStats, build BuildInfo) *Metrics {
-	m := &Metrics{
-		registry: prometheus.NewRegistry(),
-		push: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "phx_push_latency_seconds",
-			Help: "Time from sending a push to the reply of the server.",
+	// The package writes no types and no help unless it is told to, for the whole process.
+	metrics.ExposeMetadata(true)
+	return &Metrics{
+		observed: metrics.NewSet(),
+		push: histogram{
+			family{"phx_push_latency_seconds", "Time from sending a push to the reply of the server.", []string{labelConnection}},
 			// 1 ms to 16 s: a handler on the same machine to more than the timeout of a reply.
-			Buckets: prometheus.ExponentialBuckets(0.001, 2, 15),
-		}, []string{labelConnection}),
-		heartbeat: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "phx_heartbeat_rtt_seconds",
-			Help: "Round trip time of an answered heartbeat.",
+			metrics.ExponentialBuckets(0.001, 2, 15),
+		},
+		heartbeat: histogram{
+			family{"phx_heartbeat_rtt_seconds", "Round trip time of an answered heartbeat.", []string{labelConnection}},
 			// 0.25 ms to 8 s: loopback to nearly the timeout of a heartbeat.
-			Buckets: prometheus.ExponentialBuckets(0.00025, 2, 16),
-		}, []string{labelConnection}),
+			metrics.ExponentialBuckets(0.00025, 2, 16),
+		},
+		build: build, shard: shard, leases: leases, connections: connections, sinks: sinks,
 	}
-	info := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name:        "phx_build_info",
-		Help:        "Always 1; what runs is in the labels.",
-		ConstLabels: prometheus.Labels{"version": build.Version, "revision": build.Revision, "goversion": build.Go},
-	})
-	info.Set(1)
-	m.registry.MustRegister(
-		info, m.push, m.heartbeat, collector{shard, leases, connections, sinks},
-		collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-	)
-	return m
 }
 
 // ObservePush adds the latency of an answered push.
 func (m *Metrics) ObservePush(connection string, latency time.Duration) {
-	m.push.WithLabelValues(connection).Observe(latency.Seconds())
+	m.observe(m.push, connection, latency)
 }
 
 // ObserveHeartbeat adds the round trip time of a heartbeat.
 func (m *Metrics) ObserveHeartbeat(connection string, rtt time.Duration) {
-	m.heartbeat.WithLabelValues(connection).Observe(rtt.Seconds())
+	m.observe(m.heartbeat, connection, rtt)
+}
+
+func (m *Metrics) observe(h histogram, connection string, d time.Duration) {
+	// The name of a connection is checked by its config: it makes a valid series.
+	m.observed.GetOrCreatePrometheusHistogramExt(h.series(connection), h.buckets).Update(d.Seconds())
 }
 
 // Forget removes what was observed of a connection that is no more, after its last observation.
 func (m *Metrics) Forget(connection string) {
-	m.push.DeleteLabelValues(connection)
-	m.heartbeat.DeleteLabelValues(connection)
-}
-
-// scrapesAtOnce bounds what impatient scrapers can cost.
-const scrapesAtOnce = 4
-
-// Handler serves the metrics in the format that the client prefers.
-func (m *Metrics) Handler(log *slog.Logger) http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
-		// What is wrong with one series is logged, and does not hide all others.
-		ErrorHandling:       promhttp.ContinueOnError,
-		MaxRequestsInFlight: scrapesAtOnce,
-	})
+	m.observed.UnregisterMetric(m.push.series(connection))
+	m.observed.UnregisterMetric(m.heartbeat.series(connection))
 }
 
 // Names of labels.
@@ -104,28 +86,18 @@ var statuses = []phoenix.LinkStatus{
 // channelStates are the values of the label state that are always there, so that one that counts nothing is a 0 and not a hole.
 var channelStates = []string{"waiting", "joining", "joined", "errored", "leaving"}
 
-// A collector reads connections and sinks at every scrape.
-type collector struct {
-	shard       func() lease.Shard
-	leases      func() *lease.Stats
-	connections func() []Connection
-	sinks       func() []router.SinkStats
+// families are those that are read at each scrape.
+type families struct {
+	build, shard, status, up, sockets, required, sessions, reconnects, joins, channels, messages family
+	delivered, dropped, sinkUp, waiting, waitingBytes, oldest, attempts                          family
+	spooled, spooledBytes, spoolUp                                                               family
+	instance, session, owned, taken, lost, failed, renewed, epoch                                family
 }
 
-// descriptions are those of what a collector collects.
-type descriptions struct {
-	shard, status, up, sockets, required, sessions, reconnects, joins, channels, messages *prometheus.Desc
-	delivered, dropped, sinkUp, waiting, waitingBytes, oldest, attempts                   *prometheus.Desc
-	spooled, spooledBytes, spoolUp                                                        *prometheus.Desc
-	instance, session, owned, taken, lost, failed, renewed, epoch                         *prometheus.Desc
-}
-
-// describe is a function and no variable: commands that have no metrics do not pay for them at their start.
-func describe() descriptions {
-	desc := func(name, help string, labels ...string) *prometheus.Desc {
-		return prometheus.NewDesc(name, help, labels, nil)
-	}
-	return descriptions{
+func describe() families {
+	desc := func(name, help string, labels ...string) family { return family{name, help, labels} }
+	return families{
+		build: desc("phx_build_info", "Always 1; what runs is in the labels.", "goversion", "revision", "version"),
 		shard: desc("phx_shard_info", "Always 1; the labels say which part of the connections of the config this process runs. Only with shards.",
 			"shard", "shards"),
 		instance: desc("phx_lease_instance_info", "Always 1; what this process is called among those that share the connections. This and what follows: only with leases.",
@@ -148,8 +120,8 @@ func describe() descriptions {
 		joins:        desc("phx_channel_joins_total", "Answered joins, by result: joined or join_error.", labelConnection, "result"),
 		channels:     desc("phx_channels", "Wanted channels by state.", labelConnection, "state"),
 		messages:     desc("phx_messages_received_total", "Messages that the server sent on channels.", labelConnection),
-		delivered:    desc("phx_sink_signals_delivered_total", "Signals that the sink took.", labelSink, labelConnection),
-		dropped:      desc("phx_sink_signals_dropped_total", "Signals that the sink lost.", labelSink, labelConnection),
+		delivered:    desc("phx_sink_signals_delivered_total", "Signals that the sink took.", labelConnection, labelSink),
+		dropped:      desc("phx_sink_signals_dropped_total", "Signals that the sink lost.", labelConnection, labelSink),
 		sinkUp:       desc("phx_sink_up", "0 for a sink that has given up.", labelSink),
 		waiting:      desc("phx_sink_queue_signals", "Signals that the sink has got, and neither delivered nor lost.", labelSink),
 		waitingBytes: desc("phx_sink_queue_bytes", "Size of the signals that the sink has got, and neither delivered nor lost.", labelSink),
@@ -162,47 +134,27 @@ func describe() descriptions {
 	}
 }
 
-// Describe implements [prometheus.Collector].
-func (c collector) Describe(out chan<- *prometheus.Desc) {
-	d := describe()
-	for _, desc := range []*prometheus.Desc{
-		d.shard, d.status, d.up, d.sockets, d.required, d.sessions, d.reconnects, d.joins, d.channels, d.messages,
-		d.delivered, d.dropped, d.sinkUp, d.waiting, d.waitingBytes, d.oldest, d.attempts,
-		d.spooled, d.spooledBytes, d.spoolUp,
-		d.instance, d.session, d.owned, d.taken, d.lost, d.failed, d.renewed, d.epoch,
-	} {
-		out <- desc
-	}
-}
-
-// Collect implements [prometheus.Collector].
-func (c collector) Collect(out chan<- prometheus.Metric) {
-	s := series{out: out, descriptions: describe()}
-	if shard := c.shard(); shard.Of > 0 {
+func (s *scrape) collect(m *Metrics) {
+	s.gauge(s.build, 1, m.build.Go, m.build.Revision, m.build.Version)
+	if shard := m.shard(); shard.Of > 0 {
 		s.gauge(s.shard, 1, strconv.Itoa(shard.Index), strconv.Itoa(shard.Of))
 	}
-	leases := c.leases()
+	leases := m.leases()
 	if leases != nil {
 		s.lease(leases)
 	}
-	for _, connection := range c.connections() {
+	for _, connection := range m.connections() {
 		s.connection(connection)
 		if leases != nil && connection.Epoch > 0 && connection.Instance == leases.Instance {
 			s.gauge(s.epoch, float64(connection.Epoch), connection.Name)
 		}
 	}
-	for _, sink := range c.sinks() {
+	for _, sink := range m.sinks() {
 		s.sink(sink)
 	}
 }
 
-// series is one scrape.
-type series struct {
-	descriptions
-	out chan<- prometheus.Metric
-}
-
-func (s *series) lease(l *lease.Stats) {
+func (s *scrape) lease(l *lease.Stats) {
 	s.gauge(s.instance, 1, l.Instance)
 	s.gauge(s.session, oneIf(l.Session))
 	s.gauge(s.owned, float64(l.Connections))
@@ -214,7 +166,7 @@ func (s *series) lease(l *lease.Stats) {
 	}
 }
 
-func (s *series) connection(c Connection) {
+func (s *scrape) connection(c Connection) {
 	for _, status := range statuses {
 		s.gauge(s.status, oneIf(c.Status == string(status)), c.Name, string(status))
 	}
@@ -246,7 +198,7 @@ func (c *Connection) sockets() int {
 	return 1
 }
 
-func (s *series) sink(r router.SinkStats) {
+func (s *scrape) sink(r router.SinkStats) {
 	s.gauge(s.sinkUp, oneIf(r.Err == nil), r.Name)
 	s.gauge(s.waiting, float64(r.Waiting), r.Name)
 	s.gauge(s.waitingBytes, float64(r.WaitingBytes), r.Name)
@@ -260,8 +212,8 @@ func (s *series) sink(r router.SinkStats) {
 		s.count(s.attempts, n, r.Name, status)
 	}
 	for _, c := range r.Connections {
-		s.count(s.delivered, c.Delivered, r.Name, c.Connection)
-		s.count(s.dropped, c.Dropped, r.Name, c.Connection)
+		s.count(s.delivered, c.Delivered, c.Connection, r.Name)
+		s.count(s.dropped, c.Dropped, c.Connection, r.Name)
 	}
 }
 
@@ -270,21 +222,4 @@ func oneIf(is bool) float64 {
 		return 1
 	}
 	return 0
-}
-
-func (s *series) gauge(desc *prometheus.Desc, value float64, labels ...string) {
-	s.add(desc, prometheus.GaugeValue, value, labels)
-}
-
-func (s *series) count(desc *prometheus.Desc, value uint64, labels ...string) {
-	s.add(desc, prometheus.CounterValue, float64(value), labels)
-}
-
-// add adds one value. One that is wrong is an error of the scrape, and no panic of the process.
-func (s *series) add(desc *prometheus.Desc, kind prometheus.ValueType, value float64, labels []string) {
-	m, err := prometheus.NewConstMetric(desc, kind, value, labels...)
-	if err != nil {
-		m = prometheus.NewInvalidMetric(desc, err)
-	}
-	s.out <- m
 }
