@@ -42,10 +42,10 @@ type pollTransport struct {
 	// batches says that a POST may have several messages, and that they may be binary.
 	batches bool
 
-	// What the reading goroutine has: the answer to the poll under way, nil between two; when that was asked for, and when the last
-	// one was that has been read to its end.
-	answer          *pollAnswer
-	asked, complete time.Time
+	// What the reading goroutine has: the answer to the poll under way, nil between two; when the poll was begun to be sent, and when that
+	// was done, between which the process may have been stopped; and when the last answer that has been read to its end had been asked for.
+	answer                *pollAnswer
+	asked, sent, complete time.Time
 	// emptied is complete once the messages of that answer have been handed over; reading is the wire of the last answer.
 	emptied     time.Time
 	reading     *wire
@@ -466,6 +466,7 @@ func (t *pollTransport) ask() error {
 	if err := h.send(req); err != nil {
 		return t.broken(err)
 	}
+	t.sent = time.Now()
 	if draining {
 		h.wire.drain()
 	}
@@ -592,7 +593,7 @@ func (t *pollTransport) probed(at time.Time) {
 		t.mu.Unlock()
 		return
 	}
-	last := t.asked
+	last := t.sent
 	if t.answer != nil && t.reading.readAt.After(last) {
 		last = t.reading.readAt
 	}

@@ -540,3 +540,52 @@ func (c *noUpgrade) Read(p []byte) (int, error) {
 	}
 	return c.Conn.Read(p)
 }
+
+// A heldConn holds the next poll that is written back for some time, once it is told to: the process may have been stopped there. What is
+// written then is a moment on its way.
+type heldConn struct {
+	net.Conn
+	hold *atomic.Int64 // a time.Duration; 0: nothing is held
+}
+
+func (c *heldConn) Write(b []byte) (int, error) {
+	hold := time.Duration(c.hold.Load())
+	if hold == 0 || !bytes.HasPrefix(b, []byte("GET ")) {
+		return c.Conn.Write(b)
+	}
+	c.hold.Store(0)
+	time.Sleep(hold)
+	time.AfterFunc(100*time.Millisecond, func() { _, _ = c.Conn.Write(b) })
+	return len(b), nil
+}
+
+// An answer that has come to its timeout at the server, while a poll was about to be written, counts: how long there is no answer to the
+// poll is counted from its end.
+func TestLongPollSentLate(t *testing.T) {
+	bubble(t, phoenixtest.Demo(), func(t *testing.T, srv *phoenixtest.Server) {
+		var hold atomic.Int64
+		conn, events := start(t, srv, phoenix.Options{
+			Transport: phoenix.TransportLongPoll,
+			NetDial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+				c, err := srv.DialContext(ctx, network, addr)
+				if err != nil {
+					return nil, err
+				}
+				return &heldConn{Conn: c, hold: &hold}, nil
+			},
+		})
+		log := record(t, events)
+		join(t, conn, "room:lobby")
+		settle(0)
+		hold.Store(int64(5 * time.Second))
+		send(t, conn, phoenix.Push{Topic: "room:lobby", Name: "slow", Payload: phoenix.JSON(`{"ms":900}`), Timeout: 1500 * time.Millisecond, Index: 0})
+		send(t, conn, phoenix.Push{Topic: "room:lobby", Name: "echo", Payload: phoenix.JSON(`{}`), Timeout: 1500 * time.Millisecond, Index: 1})
+		settle(10 * time.Second)
+		got := log.take()
+		for _, want := range []string{"push 0 ok", "push 1 ok"} {
+			if !slices.ContainsFunc(got, func(line string) bool { return strings.Contains(line, want) }) {
+				t.Errorf("no %q in\n\t%s", want, strings.Join(got, "\n\t"))
+			}
+		}
+	})
+}
