@@ -3,6 +3,7 @@ package router
 import (
 	"cmp"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -382,8 +383,12 @@ const (
 )
 
 // maxFree is how many chunks a pool keeps. More are in use only while there is a backlog, which
-// should leave no memory behind.
-const maxFree = 16
+// should leave no memory behind for long.
+const maxFree = 4
+
+// spares are the chunks of full size that pools do not keep, until the collector takes them. A consumer that falls behind for some
+// milliseconds, again and again, would otherwise have as many made anew.
+var spares sync.Pool
 
 // chunkSize returns the capacity of the chunks of a queue with the given limit.
 func chunkSize(limit int64) int {
@@ -399,7 +404,7 @@ func chunkRecords(limit int) int {
 	return min(max(limit/16, 1), maxRecords)
 }
 
-// A pool keeps used chunks. Unlike a sync.Pool it is bounded and outlives garbage collections.
+// A pool keeps used chunks. Unlike those of spares they are few, and outlive garbage collections.
 type pool struct {
 	size  int // capacity of a chunk in bytes
 	most  int // and in records
@@ -408,27 +413,37 @@ type pool struct {
 }
 
 func (p *pool) get() *Chunk {
-	c := p.free
-	if c == nil {
-		// The last eighth is for the record that makes the chunk full.
-		return &Chunk{buf: make([]byte, 0, p.size), full: p.size - p.size/8, most: p.most}
+	if c := p.free; c != nil {
+		p.free = c.next
+		p.count--
+		c.next = nil
+		return c
 	}
-	p.free = c.next
-	p.count--
-	c.next = nil
-	return c
+	if p.size == maxChunkSize {
+		if c, _ := spares.Get().(*Chunk); c != nil {
+			c.most = p.most
+			return c
+		}
+	}
+	// The last eighth is for the record that makes the chunk full.
+	return &Chunk{buf: make([]byte, 0, p.size), full: p.size - p.size/8, most: p.most}
 }
 
 // put takes back a chunk in any state. One that was trimmed or that held a very large record is
 // left to the collector.
 func (p *pool) put(c *Chunk) {
-	if p.count == maxFree || cap(c.buf) < p.size || cap(c.buf) > 2*p.size {
+	if cap(c.buf) < p.size || cap(c.buf) > 2*p.size {
 		return
 	}
 	c.reset()
-	c.next = p.free
-	p.free = c
-	p.count++
+	switch {
+	case p.count < maxFree:
+		c.next = p.free
+		p.free = c
+		p.count++
+	case p.size == maxChunkSize:
+		spares.Put(c)
+	}
 }
 
 // recordOverhead is what a record occupies beside its bytes, its mark, and an announcement once
