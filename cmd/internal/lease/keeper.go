@@ -331,10 +331,15 @@ func (k *Keeper) carryOut(now time.Duration) {
 func (k *Keeper) move() bool {
 	s := k.core.session
 	if s == nil {
-		if k.session != "" {
+		switch {
+		case k.session == "":
+			return true
+		case k.core.ending:
+			k.log.Info("this instance has given up its session", "instance", k.o.Instance)
+		default:
 			k.log.Warn("the session of this instance is lost: its connections stop, unless unreachable is continue", "instance", k.o.Instance)
-			k.session = ""
 		}
+		k.session = ""
 		return true
 	}
 	if s.id != k.session {

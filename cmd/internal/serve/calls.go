@@ -126,7 +126,8 @@ func describeSink(s *router.SinkStats) Sink {
 }
 
 // Await waits until the connection is in the state: [StateConnected], or [StateJoined]: connected and each of its wanted channels
-// joined. When ctx ends first, it returns ctx's error and the connection as it was last.
+// joined. A connection that another instance runs is in the state when that instance says so. When ctx ends first, Await returns ctx's
+// error and the connection as it was last.
 func (b *Bridge) Await(ctx context.Context, name, state string) (Connection, error) {
 	c := b.connection(name)
 	if c == nil { // it may be one that is not known yet
@@ -140,17 +141,37 @@ func (b *Bridge) Await(ctx context.Context, name, state string) (Connection, err
 	if c == nil {
 		return Connection{}, b.unknown(name)
 	}
-	status, err := b.supervisor.Await(ctx, name, func(s phoenix.ConnectionStatus) bool {
+	inState := func(s phoenix.ConnectionStatus) bool {
 		if state == StateJoined {
 			return len(missingOf(&s, wantedTopics(&s, c.settings.Load()))) == 0
 		}
 		return s.Link == phoenix.StatusConnected
-	})
-	if errors.Is(err, phoenix.ErrUnknownConnection) {
-		return Connection{}, b.unknown(name)
 	}
-	return b.describe(status), err
+	for {
+		if b.upElsewhere(c, state) {
+			return b.Connection(ctx, name)
+		}
+		look, cancel := ctx, context.CancelFunc(func() {})
+		if b.leased(c) {
+			look, cancel = context.WithTimeout(ctx, leaseLook)
+		}
+		status, err := b.supervisor.Await(look, name, inState)
+		cancel()
+		switch {
+		case err == nil:
+			return b.describe(status), nil
+		case errors.Is(err, phoenix.ErrUnknownConnection):
+			return Connection{}, b.unknown(name)
+		case ctx.Err() != nil:
+			return b.describe(status), ctx.Err()
+		case !errors.Is(err, context.DeadlineExceeded):
+			return b.describe(status), err
+		}
+	}
 }
+
+// leaseLook is the time between two looks of a wait at who runs a connection: leases change without the supervisor.
+const leaseLook = 250 * time.Millisecond
 
 // Add adds a connection and starts it. entry is its entry of a config file, as JSON, with its name. Paths in it that are relative
 // start at dir; empty: where the configuration is.

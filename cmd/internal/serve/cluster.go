@@ -440,6 +440,21 @@ func (b *Bridge) place(d *Connection) {
 	d.Since = time.Time{}
 }
 
+// upElsewhere reports whether another instance runs a connection and has said, since it claimed it, that it is in the state.
+func (b *Bridge) upElsewhere(c *connection, state string) bool {
+	if !b.leased(c) || c.tenure.current() != nil {
+		return false
+	}
+	v := b.cluster.keeper.View()
+	run := v.Runs[c.name]
+	session, lives := v.Sessions[run.Session]
+	if !lives || run.Session == v.Session || session.Revision < run.Revision {
+		return false
+	}
+	down, isDown := session.Down[c.name]
+	return !isDown || state == StateConnected && down.Status == string(phoenix.StatusConnected)
+}
+
 // Instances returns what is known of the instances of the cluster, in the order of their names; nil without leases.
 func (b *Bridge) Instances() []Instance {
 	if b.cluster == nil {
