@@ -49,7 +49,7 @@ config has sources. Of several phx serve, list and listen have the connections a
 		SuggestionsMinimumDistance: 2,
 	}
 	s.set = option.NewSet(append([]option.Option{{
-		Flag: "control", From: &s.pathFrom, Group: option.Connecting, Common: true, Env: "PHX_CONTROL", Value: option.Checked(&s.path, "", notEmpty), Example: "/run/phx/control.sock",
+		Flag: "control", From: &s.pathFrom, Group: option.Connecting, Common: true, Env: "PHX_CONTROL", Value: option.Text(&s.path, ""), Example: "/run/phx/control.sock",
 		Usage: "`PATH` of the socket of phx serve (default $XDG_RUNTIME_DIR/phx/control.sock, or phx-UID/control.sock in the temp dir)",
 	}}, slices.Concat(s.nats.flags("`URL` of a NATS server, to reach phx serve by as its sources say: list, push, listen (repeat for further servers)"),
 		option.Connecting.In(option.Option{Flag: "nats-subject", Value: option.Checked(&s.subject, serve.DefaultSubject, natsSubject), Example: serve.DefaultSubject,
@@ -657,7 +657,7 @@ type ctlStartOptions struct {
 func newCtlStartCmd(f *factory, s *ctlSocket) *cobra.Command {
 	o := &ctlStartOptions{ctl: ctl{factory: f, socket: s, prints: printsState}}
 	o.own = append([]option.Option{
-		{Flag: "config", Shorthand: "f", Value: option.Checked(&o.file, "", notEmpty),
+		{Flag: "config", Shorthand: "f", Value: option.Text(&o.file, ""),
 			Usage: "config `FILE` with the connection, which phx serve does not know yet; - for stdin", Example: "phx.yaml"},
 	}, o.options()...)
 	return o.bind(&cobra.Command{
@@ -726,7 +726,7 @@ type ctlJoinOptions struct {
 func newCtlJoinCmd(f *factory, s *ctlSocket) *cobra.Command {
 	o := &ctlJoinOptions{ctl: ctl{factory: f, socket: s, prints: printsAnswer}}
 	o.own = []option.Option{
-		{Flag: "params", Value: option.Checked(&o.params, "", notEmpty), Secret: true,
+		{Flag: "params", Value: option.Text(&o.params, ""), Secret: true,
 			Usage: "`JSON`, @FILE or - for the join's params (default those in the config of phx serve)", Example: `'{"user_id":123}'`},
 	}
 	return o.bind(&cobra.Command{
@@ -760,6 +760,8 @@ func (c *ctl) readParams(text string) (json.RawMessage, error) {
 	case text == "-" || isFile && path == "-":
 		name = "standard input"
 		params, err = c.readStdin("--params")
+	case isFile && path == "":
+		return nil, errNoName("--params")
 	case isFile:
 		name = path
 		params, err = os.ReadFile(path)

@@ -16,8 +16,6 @@ import (
 	"phx/phoenix"
 )
 
-var errEmpty = errors.New("is empty")
-
 // maxInput is how large one payload from an input may be.
 const maxInput = 1 << 30
 
@@ -69,7 +67,7 @@ type pushSource struct {
 
 // broadcastOption declares --broadcast-event.
 func (o *pushSource) broadcastOption() option.Option {
-	return option.Option{Flag: "broadcast-event", Value: option.Checked(&o.broadcast, "", notEmpty), Example: "new_msg",
+	return option.Option{Flag: "broadcast-event", Value: option.Text(&o.broadcast, ""), Example: "new_msg",
 		Usage: "push each payload to Supabase as a broadcast of the event `NAME`, with broadcast as EVENT"}
 }
 
@@ -100,6 +98,8 @@ func (o *pushSource) open(f *factory) (*pushInput, error) {
 			return nil, err
 		}
 		r, in.name = stdin, "standard input"
+	case isFile && path == "":
+		return nil, errNoName("PAYLOAD")
 	case isFile:
 		file, err := os.Open(path)
 		if err != nil {
@@ -137,6 +137,11 @@ func (o *pushSource) open(f *factory) (*pushInput, error) {
 		}
 	}
 	return in, nil
+}
+
+// errNoName refuses an @ that has no name of a file behind it.
+func errNoName(of string) error {
+	return exit.Usagef("for example: @payload.json", "%s has no name of a file behind @", of)
 }
 
 // items returns what reads values and makes an item of each.

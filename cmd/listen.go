@@ -3,6 +3,7 @@ package cmd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math"
 	"runtime"
@@ -127,10 +128,14 @@ var whenFullKind = option.ChoiceKind(router.ParsePolicy,
 
 // compileEvents compiles a glob of events, none of which is empty.
 func compileEvents(pattern string) (glob.Glob, error) {
-	if pattern == "" {
-		return glob.Glob{}, errEmpty
+	if _, err := option.NotEmpty(pattern); err != nil {
+		return glob.Glob{}, err
 	}
-	return glob.Compile(pattern)
+	g, err := glob.Compile(pattern)
+	if err != nil {
+		err = fmt.Errorf("cannot be used: %w", err)
+	}
+	return g, err
 }
 
 // warnOfWildcards says that a topic with an asterisk is one topic.

@@ -43,7 +43,7 @@ func (o *natsListenOptions) options() []option.Option {
 		option.Connecting.In([]option.Option{
 			{Flag: "stream", Value: option.Text(&o.stream, ""), Example: "PHX",
 				Usage: "`NAME` of the stream, with --nats (default the one that takes the first SUBJECT)"},
-			{Flag: "durable", Value: option.Checked(&o.durable, "", notEmpty), Example: "audit",
+			{Flag: "durable", Value: option.Text(&o.durable, ""), Example: "audit",
 				Usage: "go on where the durable consumer `NAME` has stopped, with --nats: what was written to stdout is acknowledged"},
 			{Flag: "since", Value: option.Checked(&o.since, "", parseSince), Example: "10m",
 				Usage: "begin with signals of this `TIME` ago, or all, with --nats (default with new ones)"},

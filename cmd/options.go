@@ -80,7 +80,7 @@ const (
 func (o *outputOptions) Options() []option.Option {
 	return option.Printing.In([]option.Option{
 		o.outputOption(recordFormats()...),
-		{Flag: "jq", Common: true, Shorthand: "q", Value: option.Text(&o.Filter, ""),
+		{Flag: "jq", Common: true, Shorthand: "q", Value: option.Checked(&o.Filter, "", parseFilter),
 			Usage: "print what the jq `EXPR` makes of each record, one result a line; it cannot read files or the environment", Example: ".data.payload"},
 		{Flag: "arg", Value: option.Pairs(&o.Variables, jq.TextVariable), Secret: true, Example: `room "$ROOM"`,
 			Usage: "a text that every expression of the command has as a variable: `NAME VALUE` (repeat)"},
@@ -99,6 +99,14 @@ func (o *outputOptions) Options() []option.Option {
 		{Flag: "color", Value: option.Choice(&o.Color, colorAuto, colorAlways, colorNever),
 			Usage: "colour text and JSON: `WHEN` is auto, always or never [$NO_COLOR, $CLICOLOR_FORCE]", Example: colorNever},
 	}...)
+}
+
+// parseFilter takes an empty expression for the identity, as jq does.
+func parseFilter(expr string) (string, error) {
+	if strings.TrimSpace(expr) == "" {
+		return ".", nil
+	}
+	return expr, nil
 }
 
 // slurpOption declares --slurp, for commands that can have an end.

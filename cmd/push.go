@@ -71,7 +71,7 @@ pushes, a bad value, and what was not sent any more. FILE may be the input itsel
 		},
 	}
 	o.own = []option.Option{
-		{Flag: "lines", Value: option.Checked(&o.lines, "", notEmpty),
+		{Flag: "lines", Value: option.Text(&o.lines, ""),
 			Usage: "push each line of the input as the string {`KEY`: line}", Example: "text"},
 		{Flag: "binary", Value: option.Switch(&o.binary),
 			Usage: "push the whole input as one binary payload"},
@@ -114,7 +114,7 @@ func parseFailedPath(text string) (string, error) {
 	if text == "-" {
 		return "", errors.New("is not a file: stdout has the records")
 	}
-	return notEmpty(text)
+	return option.NotEmpty(text)
 }
 
 // takeArgs takes the arguments, which depend on --envelope, and refuses flags that contradict each other.
@@ -156,6 +156,9 @@ func (o *pushOptions) takeArgs() error {
 func (o *pushOptions) checkDropped() error {
 	if err := o.connection.CheckPush(o.topic, o.event); err != nil {
 		return exit.Usagef("send it as a broadcast: phx push "+o.topic+" broadcast PAYLOAD --broadcast-event "+o.event, "%v", err)
+	}
+	if err := phoenix.CheckEvent(o.event); err != nil {
+		return exit.Usagef("give the name of an event of your application, for example new_msg", "%v", err)
 	}
 	_, err := o.pushOf(&pushItem{topic: o.topic, event: o.event, broadcast: o.broadcast}, phoenix.Payload{Data: []byte("{}"), Binary: o.binary})
 	if err != nil {
@@ -234,14 +237,6 @@ func pushRun(ctx context.Context, o *pushOptions) error {
 	}
 	err = p.connectAndRun(ctx, options)
 	return p.finishFailed(ctx, firstError(err, o.stop.result()))
-}
-
-// notEmpty is a text of at least one character.
-func notEmpty(text string) (string, error) {
-	if strings.TrimSpace(text) == "" {
-		return "", errEmpty
-	}
-	return text, nil
 }
 
 // A pusher is push at work. The sender's goroutine reads the input and sends; the caller's reads events and prints how the pushes

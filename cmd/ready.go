@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"syscall"
@@ -55,15 +56,12 @@ func (r *readiness) nobodyAsks() bool { return r.file == "" && r.fd == 0 && r.co
 
 // parseReadyFD reads the number of a file that the caller has opened, and is not one of those that have another use.
 func parseReadyFD(text string) (int, error) {
-	if text == "" {
-		return 0, nil
-	}
 	fd, err := strconv.Atoi(text)
 	switch {
 	case err != nil:
-		return 0, fmt.Errorf("%q is not a number", text)
+		return 0, errors.New("is not a number")
 	case fd <= 2:
-		return 0, errors.New("0 to 2 are stdin, stdout and stderr: open another one, for example 3>ready")
+		return 0, errors.New("has another use: 0 to 2 are stdin, stdout and stderr; open another one, for example 3>ready")
 	}
 	return fd, nil
 }
@@ -77,7 +75,32 @@ func (r *readiness) prepare(f *factory) error {
 	}
 	r.stderr = f.streams.Err
 	f.traces.add(func() { _ = r.withdraw() })
+	if r.file == "" {
+		return nil
+	}
+	if err := checkReadyFile(r.file); err != nil {
+		return err
+	}
 	return r.removeFile()
+}
+
+// checkReadyFile refuses a path at which no file can be written, or at which there is something that must not be removed: a directory, a
+// device, a pipe, or a link to one, as /dev/stdout is.
+func checkReadyFile(path string) error {
+	if _, err := os.Stat(filepath.Dir(path)); err != nil {
+		return readyError(path, err)
+	}
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return readyError(path, err)
+	case !info.Mode().IsRegular():
+		return exit.Usagef("name a file that is not there yet; a pipe is for --ready-fd, for example --ready-fd 3 3>"+path,
+			"--ready-file %s is there, and is no regular file: it would be replaced, and removed at the end", path)
+	}
+	return nil
 }
 
 // end removes the file, which must not outlive the readiness that it reports. A command that goes on for longer than onReadyGrace is terminated.
@@ -112,9 +135,6 @@ func (r *readiness) withdraw() error {
 }
 
 func (r *readiness) removeFile() error {
-	if r.file == "" {
-		return nil
-	}
 	if err := os.Remove(r.file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return readyError(r.file, err)
 	}

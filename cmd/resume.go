@@ -27,6 +27,11 @@ type resumer struct {
 
 // channels returns the channels of topics, as the options and the config file say.
 func (c *client) channels(ctx context.Context, topics ...string) ([]phoenix.Channel, error) {
+	for _, topic := range topics {
+		if err := phoenix.CheckTopic(topic); err != nil {
+			return nil, exit.Usagef("a topic is the name of a channel, for example room:lobby", "%v", err)
+		}
+	}
 	channels, err := c.connection.Channels(ctx, topics...)
 	if err != nil || c.resume == nil {
 		return channels, err

@@ -346,7 +346,7 @@ func (c *Conn) JoinEvent(ctx context.Context, want Channel) (Event, error) {
 
 // join waits for the first answer or, without first, for the last one.
 func (c *Conn) join(ctx context.Context, want Channel, first bool) (Event, error) {
-	if err := want.check(); err != nil {
+	if err := CheckTopic(want.Topic); err != nil {
 		return Event{}, &InvalidError{err}
 	}
 	w := c.watch(c.current().ReplyTimeout)

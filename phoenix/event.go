@@ -404,6 +404,14 @@ type Push struct {
 	NoReply bool
 }
 
+// CheckEvent reports why no push can have the event, whatever the server takes; nil: one can.
+func CheckEvent(event string) error {
+	if protocolEvent(event) {
+		return fmt.Errorf("the event %q is the protocol's own", event)
+	}
+	return checkNames(&message{event: event})
+}
+
 // protocolEvent reports whether an event is of the protocol's own, and no message.
 func protocolEvent(event string) bool {
 	switch event {
@@ -429,14 +437,14 @@ func (p *Push) check(c codec) error {
 	if p.Topic == "" {
 		return errors.New("a push needs a topic")
 	}
-	if err := checkNames(&message{topic: p.Topic, event: p.Name}); err != nil {
+	if err := checkNames(&message{topic: p.Topic}); err != nil {
+		return err
+	}
+	if err := CheckEvent(p.Name); err != nil {
 		return err
 	}
 	if p.Payload.Data == nil {
 		p.Payload = Payload{Data: []byte("{}")}
-	}
-	if protocolEvent(p.Name) {
-		return fmt.Errorf("the event %q is the protocol's own", p.Name)
 	}
 	if !p.Payload.Binary {
 		if err := checkPayload(p.Payload); err != nil {

@@ -166,13 +166,15 @@ type Channel struct {
 // prepares reports whether something has to be called before a join.
 func (c *Channel) prepares() bool { return c.Params != nil || c.OnJoin != nil || c.Resume != nil }
 
-// check reports what no server could join.
-func (c *Channel) check() error {
-	switch c.Topic {
-	case "", topicPhoenix: // the latter is the socket's own
-		return fmt.Errorf("the topic %q cannot be joined", c.Topic)
+// CheckTopic reports why no channel of the topic can be joined, whatever the server has; nil: one can, perhaps.
+func CheckTopic(topic string) error {
+	switch topic {
+	case "":
+		return errors.New("the topic is empty")
+	case topicPhoenix:
+		return fmt.Errorf("the topic %q is the socket's own, and cannot be joined", topic)
 	}
-	return checkNames(&message{topic: c.Topic})
+	return checkNames(&message{topic: topic})
 }
 
 // A TraceFrame is one frame on the wire.
@@ -245,7 +247,7 @@ func (o Options) withDefaults() (Options, error) {
 		return o, errors.New("the size of the largest message or of the read buffer is negative")
 	}
 	for i := range o.Channels {
-		if err := o.Channels[i].check(); err != nil {
+		if err := CheckTopic(o.Channels[i].Topic); err != nil {
 			return o, err
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -91,9 +92,15 @@ var onJoinFlag = option.Kind[[]onJoin]{Join: option.Joined[onJoin], Parse: func(
 	if payload = strings.TrimSpace(payload); payload == "" {
 		payload = "{}"
 	}
-	s := secret.Parse("--on-join", payload)
-	if event == "" || s.IsLiteral() && !json.Valid([]byte(s.Literal)) {
+	s, err := secret.Parse("--on-join", payload)
+	switch {
+	case err != nil:
+		return nil, err
+	case event == "" || s.IsLiteral() && !json.Valid([]byte(s.Literal)):
 		return nil, errors.New("is not an event and a JSON value")
+	}
+	if err := phoenix.CheckEvent(event); err != nil {
+		return nil, fmt.Errorf("cannot be pushed: %w", err)
 	}
 	return []onJoin{{event, s}}, nil
 }}
@@ -124,11 +131,18 @@ func onJoinKeys(event *string, payload *json.RawMessage) []option.Option {
 
 // eventKind is the name of an event.
 var eventKind = option.Kind[string]{
-	Schema: option.WordShape,
+	Schema: option.Shape{"type": option.TextTypes, "minLength": 1, "not": option.Shape{"enum": []string{"phx_join", "phx_leave", "phx_reply", "phx_close", "phx_error"}}},
 	Read: func(_ string, n strictyaml.Node) (string, error) {
 		event, err := n.Text()
-		if err == nil && event == "" {
-			err = n.Errorf("a right one: event: subscribe", "the event is empty")
+		if err != nil {
+			return "", err
+		}
+		problem := phoenix.CheckEvent(event)
+		if event == "" {
+			problem = errors.New("the event is empty")
+		}
+		if problem != nil {
+			err = n.Errorf("a right one: event: subscribe", "%v", problem)
 		}
 		return event, err
 	},
@@ -200,11 +214,11 @@ var joinParamsKind = option.Kind[*secret.Source]{Parse: func(text string) (*secr
 	if text == secret.StdinPath {
 		text = "@" + secret.StdinPath
 	}
-	s := secret.Parse("--join-params", text)
-	if s.Path == "" && !isObject(s.Literal) {
-		return nil, errors.New("is not a JSON object")
+	s, err := secret.Parse("--join-params", text)
+	if err == nil && s.IsLiteral() && !isObject(s.Literal) {
+		err = errors.New("is not a JSON object")
 	}
-	return s, nil
+	return s, err
 }}
 
 // isObject reports whether text is one JSON object: Phoenix takes no other params (PROTOCOL.md,
@@ -252,12 +266,11 @@ var topicKind = option.Kind[string]{
 	Schema: option.Shape{"type": option.TextTypes, "minLength": 1, "not": option.Shape{"const": "phoenix"}},
 	Read: func(_ string, n strictyaml.Node) (string, error) {
 		topic, err := n.Text()
-		switch {
-		case err != nil:
-		case topic == "":
-			err = n.Errorf("a right one: room:lobby", "the topic is empty")
-		case topic == "phoenix":
-			err = n.Errorf("a right one: room:lobby", "the topic phoenix is the socket's own")
+		if err != nil {
+			return "", err
+		}
+		if problem := phoenix.CheckTopic(topic); problem != nil {
+			err = n.Errorf("a right one: room:lobby", "%v", problem)
 		}
 		return topic, err
 	},

@@ -148,7 +148,8 @@ func parseParam(text string) (secret.Named, error) {
 	case name == "vsn":
 		return secret.Named{}, errors.New("sets vsn, which has an option of its own: --vsn")
 	}
-	return secret.Named{Name: name, Value: secret.Parse("--param "+name, value)}, nil
+	source, err := secret.Parse("--param "+name, value)
+	return secret.Named{Name: name, Value: source}, err
 }
 
 // The headers that the two kinds of request set themselves, as patterns. ce-* are the attributes
@@ -199,7 +200,11 @@ func headersKind(owner string, patterns ...string) option.Kind[[]secret.Named] {
 				return secret.Named{}, fmt.Errorf("sets %s, which belongs to %s", name, owner)
 			}
 			value = strings.Trim(secret.Trim(value), " \t")
-			return secret.Named{Name: name, Value: secret.Parse("--header "+name, value)}, secret.CheckHeaderValue(value)
+			source, err := secret.Parse("--header "+name, value)
+			if err == nil {
+				err = secret.CheckHeaderValue(value)
+			}
+			return secret.Named{Name: name, Value: source}, err
 		}),
 	})
 }

@@ -408,7 +408,7 @@ func TestResolveErrors(t *testing.T) {
 		{"require_wss: 1\nconnections: {a: {uri: ws://h}}", `1:14: "1" is neither true nor false`},
 		{"connections: {a: {uri: ws://h, tls: {key_file: SECRET}}}", "1:48: tls has a key_file and no cert_file"},
 		{"connections: {a: {uri: 'ws://h/?vsn=SECRET'}}", `1:15: the connection "a" cannot be made: the vsn is not one of 2.0.0 and 1.0.0`},
-		{"connections: {a: {uri: ws://h, auto_join_channels: [phoenix]}}", "1:53: the topic phoenix is the socket's own"},
+		{"connections: {a: {uri: ws://h, auto_join_channels: [phoenix]}}", "1:53: the topic \"phoenix\" is the socket's own, and cannot be joined"},
 		{"connections: {a: {uri: ws://h, auto_join_channels: [{topics: a, param: {}}]}}",
 			"1:54: the key \"topics\" is not known here\nphx.yaml:1:65: the key \"param\" is not known here"},
 		{"connections: {a: {uri: SECRET, vsn: 3, headers: {b c: SECRET, Upgrade: x}}}",

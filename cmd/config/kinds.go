@@ -91,7 +91,7 @@ var numberKind = option.Kind[int]{
 }
 
 // statusesKind is HTTP statuses and classes of them.
-var statusesKind = option.ListKind("HTTP status", option.AnyOf(option.Shape{"type": "integer", "minimum": 300, "maximum": 599, "not": option.Shape{"const": 410}},
+var statusesKind = option.ListKind("HTTP status", "HTTP statuses", option.AnyOf(option.Shape{"type": "integer", "minimum": 300, "maximum": 599, "not": option.Shape{"const": 410}},
 	option.TextLike(`^([3-5][0-9][1-9]|[3-5][02-9]0|[35]10|[3-5]xx)$`)), "a right one: [404, 5xx]", func(text string) (router.StatusRange, error) {
 	r, err := router.ParseStatusRange(text)
 	if err != nil {

@@ -60,7 +60,7 @@ var natsURLKind = urlKind("URL", "nats, tls, ws or wss", "nats", "tls", "ws", "w
 
 // natsURLsKind is the URLs of NATS servers.
 var natsURLsKind = func() option.Kind[[]string] {
-	k := option.ListKind("URL", option.AnyOf(option.TextLike(`^([nN][aA][tT][sS]|[tT][lL][sS]|[wW][sS][sS]?)://([^/?#@]*@)?(\[|[^/?#@:\[\]\s])[^#\s]*#?$`)),
+	k := option.ListKind("URL", "URLs", option.AnyOf(option.TextLike(`^([nN][aA][tT][sS]|[tT][lL][sS]|[wW][sS][sS]?)://([^/?#@]*@)?(\[|[^/?#@:\[\]\s])[^#\s]*#?$`)),
 		"a right one: urls: [nats://127.0.0.1:4222]", func(text string) (string, error) {
 			text, err := natsURLKind.Parse(text)
 			if err != nil {

@@ -262,6 +262,8 @@ func TestSchemaAgreesOn(t *testing.T) {
 		{"defaults: {headers: {X: \"a\\nb\"}}", false},
 		{"defaults: {auto_join_channels: [phoenix]}", false},
 		{"defaults: {auto_join_channels: [{params: {}}]}", false},
+		{"defaults: {auto_join_channels: [{topic: a, on_join: [{event: sync}]}]}", true},
+		{"defaults: {auto_join_channels: [{topic: a, on_join: [{event: phx_leave}]}]}", false},
 		{"defaults: {tls: {server_name: 'a:1'}}", false},
 		{"defaults: {proxy: 'https://h'}", false},
 		{"defaults: {proxy: 'h:1'}", true},

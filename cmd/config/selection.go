@@ -115,9 +115,6 @@ func (s *Selection) Load(lookupEnv func(string) (string, bool), stdin *secret.St
 	if err != nil {
 		return nil, err
 	}
-	if len(bytes.TrimSpace(data)) == 0 { // somebody is writing it, perhaps
-		return nil, exit.Usagef("write connections: {} into it if there are to be none", "the config file %s is empty", name)
-	}
 	file, err := ParseFile(name, data, lookupEnv)
 	if err != nil {
 		return nil, err
@@ -126,16 +123,19 @@ func (s *Selection) Load(lookupEnv func(string) (string, bool), stdin *secret.St
 	return file, nil
 }
 
-// Read returns what is in the config file, which there must be, and its name in messages.
+// Read returns what is in the config file, which there must be, and its name in messages. An empty file is an error: somebody is
+// writing it, perhaps.
 func (s *Selection) Read(lookupEnv func(string) (string, bool), stdin *secret.Stdin) (name string, data []byte, err error) {
 	data, err = s.read(lookupEnv, stdin)
-	if err == nil && s.path == "" {
+	name = secret.PathName(s.path)
+	switch {
+	case err != nil:
+	case s.path == "":
 		err = exit.Usagef(noFileHint, "there is no config file")
+	case len(bytes.TrimSpace(data)) == 0:
+		err = exit.Usagef("write connections: {} into it if there are to be none", "the config file %s is empty", name)
 	}
-	if err != nil {
-		return "", nil, err
-	}
-	return secret.PathName(s.path), data, nil
+	return name, data, err
 }
 
 // Dir is where the relative paths of the file begin.

@@ -104,7 +104,11 @@ func (s *Sink) missing() []error {
 	var warnings option.Problems
 	switch {
 	case s.File != nil:
-		warnings.Add(missingDirectory(s.found["file.path"], filepath.Dir(s.File.Path)))
+		if info, err := os.Stat(s.File.Path); err == nil && info.IsDir() {
+			warnings.Add(s.found["file.path"].Errorf("", "%s is a directory now, and no file", filepath.Clean(s.File.Path)))
+		} else {
+			warnings.Add(missingDirectory(s.found["file.path"], filepath.Dir(s.File.Path)))
+		}
 	case s.Exec != nil:
 		warnings.Add(missingProgram(s.found["exec.command"], s.Exec.Command[0]))
 		if s.Exec.Dir != "" {

@@ -15,8 +15,17 @@ import (
 	"phx/router/glob"
 )
 
-// Text is a value that is taken as it is.
-func Text(v *string, def string) Value { return Kind[string]{Parse: asIs}.To(v, def) }
+// Text is a value that is taken as it is, and is not empty.
+func Text(v *string, def string) Value { return Kind[string]{Parse: NotEmpty}.To(v, def) }
+
+// NotEmpty parses a text of which one character at least is no white space. An empty one comes of a variable of the shell that is not
+// set, and must not count as an option that is not given.
+func NotEmpty(text string) (string, error) {
+	if strings.TrimSpace(text) == "" {
+		return "", errors.New("is empty")
+	}
+	return text, nil
+}
 
 func asIs(text string) (string, error) { return text, nil }
 
@@ -273,17 +282,17 @@ var EmptyKind = Kind[struct{}]{
 // GlobsKind is one glob or several. The pattern of the schema refuses a single backslash at the
 // end.
 func GlobsKind(example string) Kind[[]glob.Glob] {
-	return ListKind("glob", Shape{"type": TextTypes, "minLength": 1, "pattern": `^([^\\]|\\[\s\S])*$|\$\{`},
+	return ListKind("glob", "globs", Shape{"type": TextTypes, "minLength": 1, "pattern": `^([^\\]|\\[\s\S])*$|\$\{`},
 		`a right one: "`+example+`"`, glob.Compile)
 }
 
 // TextsKind is one text or several.
-var TextsKind = ListKind("text", WordShape, "a right one: to: [stdout]", asIs)
+var TextsKind = ListKind("text", "texts", WordShape, "a right one: to: [stdout]", asIs)
 
 // ListKind is one of something, or a list of at least one, each of a text that is not empty. hint shows a right one.
-func ListKind[T any](name string, item Shape, hint string, parse func(string) (T, error)) Kind[[]T] {
+func ListKind[T any](one, several string, item Shape, hint string, parse func(string) (T, error)) Kind[[]T] {
 	return Kind[[]T]{
-		Name: name + " or list of " + name + "s", Schema: Shape{"anyOf": []Shape{item, {"type": "array", "minItems": 1, "items": item}}},
+		Name: one + " or list of " + several, Schema: Shape{"anyOf": []Shape{item, {"type": "array", "minItems": 1, "items": item}}},
 		Read: func(_ string, n strictyaml.Node) ([]T, error) {
 			items := []strictyaml.Node{n}
 			if n.IsList() {

@@ -1,6 +1,7 @@
 package option
 
 import (
+	"fmt"
 	"io"
 	"testing"
 	"time"
@@ -47,7 +48,7 @@ func TestPrecedence(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var place string
-			options := []Option{{Flag: "place", Shorthand: "p", Env: "PLACE", Value: Text(&place, "fallback")}}
+			options := []Option{{Flag: "place", Shorthand: "p", Env: "PLACE", Value: Checked(&place, "fallback", asIs)}}
 			if err := resolve(options, tt.args, tt.env); err != nil {
 				t.Fatal(err)
 			}
@@ -55,6 +56,17 @@ func TestPrecedence(t *testing.T) {
 				t.Errorf("got %q, want %q", place, tt.want)
 			}
 		})
+	}
+}
+
+// TestTextIsNotEmpty: an empty text would be the same as none.
+func TestTextIsNotEmpty(t *testing.T) {
+	for _, text := range []string{"", " ", "\t\n"} {
+		place := "unchanged"
+		err := resolve([]Option{{Flag: "place", Value: Text(&place, ""), Example: "here"}}, []string{"--place", text}, nil)
+		if want := fmt.Sprintf("--place %q is empty", text); err == nil || err.Error() != want || place != "unchanged" {
+			t.Errorf("got %v and %q, want %s", err, place, want)
+		}
 	}
 }
 

@@ -48,12 +48,16 @@ type Source struct {
 	err    error
 }
 
-// Parse parses text of an option: @FILE, @- for the standard input, or else a literal.
-func Parse(option, text string) *Source {
-	if path, ok := strings.CutPrefix(text, "@"); ok {
-		return File(option, path)
+// Parse parses text of an option: @FILE, @- for the standard input, or else a literal. Its error does not repeat the text.
+func Parse(option, text string) (*Source, error) {
+	path, ok := strings.CutPrefix(text, "@")
+	switch {
+	case !ok:
+		return &Source{Option: option, Literal: text}, nil
+	case path == "":
+		return nil, errors.New("has no name of a file behind @")
 	}
-	return &Source{Option: option, Literal: text}
+	return File(option, path), nil
 }
 
 // File is the source of a file's text; "-" is the standard input.
