@@ -238,11 +238,15 @@ func (m *machine) close(now time.Time) {
 	}
 }
 
-// revoke is close at once, without a word to the server.
+// revoke is close at once, without a word to the server: another process may speak to it by now. A session ends like one whose process has
+// died, so by long poll nothing is left (PROTOCOL.md, section 11).
 func (m *machine) revoke(now time.Time) {
 	m.link.closeReason = ReasonLeaseLost
+	if m.phase == up || m.phase == closing {
+		m.drop(nil)
+	}
 	m.close(now)
-	m.out.hangUp = hangUpDrop
+	m.link.cause = &LinkError{Stage: StageSession, Reason: ReasonLeaseLost} // and not that its socket was closed
 }
 
 // closedFor is why we close the connection.

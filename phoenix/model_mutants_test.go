@@ -146,6 +146,14 @@ var mutants = []mutant{
 		"m.leaveAll()\n", "\n",
 	},
 	{
+		"a session whose lease is lost is closed as any other", "link.go",
+		"if m.phase == up || m.phase == closing {\n\t\tm.drop(nil)", "if m.phase == closing {\n\t\tm.drop(nil)",
+	},
+	{
+		"a lease that is lost during a close waits for its end", "link.go",
+		"if m.phase == up || m.phase == closing {\n\t\tm.drop(nil)", "if m.phase == up {\n\t\tm.drop(nil)",
+	},
+	{
 		"what a WebSocket has joined is left at its close", "link.go",
 		"if m.link.transport == TransportLongPoll {", "if m.phase == up {",
 	},

@@ -66,7 +66,7 @@ const (
 	causeFrame, causeWake, causePrepared, causeClose    = "frame", "wake", "prepared", "close"
 	causeJoin, causeLeave, causePush, causeAsk          = "join", "leave", "push", "ask"
 	causePause, causeResume, causeAbort                 = "pause", "resume", "abort"
-	causeDrained, causeRelease, causeAdopt              = "drained", "release", "adopt"
+	causeDrained, causeRelease, causeAdopt, causeRevoke = "drained", "release", "adopt", "revoke"
 )
 
 // leaves books that a channel leaves the socket for another one.
@@ -199,6 +199,8 @@ func (r *reference) begin(now time.Time, c cause) {
 		r.clock.paused = false
 	case causeClose:
 		r.closing()
+	case causeRevoke:
+		r.revoking()
 	case causeDialFailed:
 		if r.link.phase == closing {
 			r.closedWithoutSession()
@@ -377,6 +379,8 @@ type refLink struct {
 	ended bool
 	// again is what Disconnected said, retryAfter what the server did.
 	again, exhausted bool
+	// revoked says that the server is to hear nothing more.
+	revoked bool
 	// farewell says that a Disconnected is owed by a connection that was closed without a session.
 	farewell bool
 }
@@ -432,7 +436,7 @@ func (r *reference) onDisconnected(d *Disconnected) {
 	want := Disconnected{}
 	switch {
 	case l.farewell:
-		r.require(*d == Disconnected{Reason: ReasonClosedByUs}, "disconnected %+v, but it was closed without a session", *d)
+		r.require(*d == Disconnected{Reason: l.closedFor()}, "disconnected %+v, but it was closed without a session", *d)
 		r.tally("closed without a session")
 		l.farewell = false
 		return
@@ -447,12 +451,15 @@ func (r *reference) onDisconnected(d *Disconnected) {
 	if l.outage.IsZero() {
 		l.outage = r.now
 	}
-	if l.dropped && l.phase != closing {
+	switch {
+	case l.revoked:
+		err = &LinkError{Reason: ReasonLeaseLost}
+	case l.dropped && l.phase != closing:
 		err = &LinkError{Reason: ReasonHeartbeatTimeout}
 	}
 	want.Reason, want.Code, want.HTTPStatus, want.Text = err.Reason, err.Code, err.HTTPStatus, err.Detail()
 	if l.phase == closing {
-		want.Reason = ReasonClosedByUs
+		want.Reason = l.closedFor()
 	} else {
 		l.again, l.exhausted = r.retriesLink(err)
 		want.WillReconnect = l.again
@@ -549,6 +556,28 @@ func (r *reference) closing() {
 	case dropping:
 		l.phase = closing
 	}
+}
+
+// revoking books an end of which the server is told nothing.
+func (r *reference) revoking() {
+	l := &r.link
+	if l.phase == done {
+		return
+	}
+	if l.revoked = true; l.phase == up || l.phase == closing {
+		l.phase, r.step.hangUp, r.beats = closing, hangUpDrop, refBeats{}
+		r.tally("revoked")
+		return
+	}
+	r.closing()
+}
+
+// closedFor is why the connection is over.
+func (l *refLink) closedFor() Reason {
+	if l.revoked {
+		return ReasonLeaseLost
+	}
+	return ReasonClosedByUs
 }
 
 // leavesAll books that all the server has, or may come to have, is left: by long poll nothing else tells it of the end.

@@ -64,7 +64,7 @@ var modelMustSee = []string{
 	"heartbeat timeout", "heartbeat waits for a join", "heartbeat while paused", "heartbeat waits for a message",
 	"gap of a backlog", "gap of a silence",
 	"reconnecting", "retry after", "reconnect exhausted", "outage too long", "outage of a channel too long", "refused again", "refused", "retries forgotten", "close lingers", "closed by us",
-	"closed without a session", "aborted", "left for the close", "closed for the close", "session by long poll behind one by WebSocket",
+	"closed without a session", "aborted", "revoked", "left for the close", "closed for the close", "session by long poll behind one by WebSocket",
 }
 
 func runModel(t *testing.T, seed uint64, verbose bool, seen map[string]int) {
@@ -691,7 +691,16 @@ func (d *modelDriver) resume() {
 	}
 }
 
-func (d *modelDriver) close() { d.do(cause{name: causeClose}, func() { d.m.close(d.now) }) }
+// close closes the connection, or revokes it, or both.
+func (d *modelDriver) close() {
+	closes := d.rng.IntN(4) > 0
+	if closes {
+		d.do(cause{name: causeClose}, func() { d.m.close(d.now) })
+	}
+	if !closes || d.rng.IntN(4) == 0 {
+		d.do(cause{name: causeRevoke}, func() { d.m.revoke(d.now) })
+	}
+}
 
 // An outcome is what a frame of the server has to bring about: a number of events, and what else follows from them.
 type outcome struct {

@@ -3,6 +3,7 @@ package phoenix_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -566,6 +567,57 @@ func TestRevoke(t *testing.T) {
 		must(t, s.Revoke(t.Context(), "a")) // it is nothing to do
 		log.want()
 	})
+}
+
+// The server gets nothing more from a connection that is revoked: neither a close frame, nor by long poll a leave, which a stop sends.
+func TestRevokeSendsNothing(t *testing.T) {
+	for transport, stops := range map[phoenix.Transport]string{
+		phoenix.TransportWebSocket: "[phx_leave close]", phoenix.TransportLongPoll: "[phx_leave]",
+	} {
+		t.Run(string(transport), func(t *testing.T) {
+			var mu sync.Mutex
+			var got []string
+			tap := phoenixtest.WithTap(func(f phoenixtest.Frame) {
+				mu.Lock()
+				defer mu.Unlock()
+				switch {
+				case !f.FromClient:
+				case f.Opcode == websocket.CloseMessage:
+					got = append(got, "close")
+				default:
+					var m []any
+					if err := json.Unmarshal(f.Data, &m); err != nil {
+						t.Error(err)
+					}
+					got = append(got, m[3].(string))
+				}
+			})
+			bubble(t, phoenixtest.Demo(), func(t *testing.T, srv *phoenixtest.Server) {
+				s := supervise(t, phoenix.SupervisorOptions{})
+				o := patient("room:1")
+				o.Transport = transport
+				add(t, s, srv, "a", o)
+				end := func(how func(context.Context, string) error) string {
+					must(t, s.Start("a"))
+					settle(time.Second)
+					mu.Lock()
+					got = nil
+					mu.Unlock()
+					must(t, how(t.Context(), "a"))
+					settle(time.Second)
+					mu.Lock()
+					defer mu.Unlock()
+					return fmt.Sprint(got)
+				}
+				if sent := end(s.Revoke); sent != "[]" {
+					t.Errorf("a connection that was revoked sent %s", sent)
+				}
+				if sent := end(s.Stop); sent != stops {
+					t.Errorf("a connection that was stopped sent %s, want %s", sent, stops)
+				}
+			}, tap)
+		})
+	}
 }
 
 // Also a connection that waits for its next dial is revoked, and says so.
