@@ -42,7 +42,7 @@ func newConfigValidateCmd(f *factory) *cobra.Command {
 		Long: `Says nothing and exits 0 if phx serve would take the file. Otherwise all that is wrong is said, each with
 FILE:LINE:COLUMN, and the exit code is 2. What is allowed, and hardly wanted, is warned of.`,
 		Example: `  phx config validate -f phx.yaml && systemctl reload phx`,
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 	}
 	f.bind(c, func(context.Context) error { return configValidateRun(o) }, o.selection.FileOptions(), []option.Option{
 		{Flag: "verbose", Shorthand: "v", Value: option.Switch(&o.verbose), Usage: "say what was checked"},
@@ -107,7 +107,7 @@ func newConfigShowCmd(f *factory) *cobra.Command {
 sinks and routes. What may be secret is ***, and where a secret is to be found stays as it is written.`,
 		Example: `  phx config show -f phx.yaml -n backend
   phx config show --json | jq -r '.connections[].uri'`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 	}
 	set := f.bind(c, func(context.Context) error { return configShowRun(o) }, o.selection.FileOptions(), []option.Option{
 		{Flag: "connection", Shorthand: "n", Value: option.Text(&o.name, ""), Usage: "only the connection `NAME`", Example: "backend"},
@@ -143,7 +143,7 @@ func newConfigSchemaCmd(f *factory) *cobra.Command {
 		Long: `Prints a JSON Schema (draft 2020-12) of config files. With it an editor completes keys and marks mistakes: put
 # yaml-language-server: $schema=phx.schema.json at the top of the file.`,
 		Example: `  phx config schema > phx.schema.json`,
-		Args:    cobra.NoArgs,
+		Args:    noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			_, err := f.streams.Out.Write(config.Schema())
 			return writeError(err)

@@ -41,7 +41,7 @@ and a summary of them on stderr. With --hold it stays until it is stopped, and p
   phx connect -u wss://example.com/socket --auth-token-file token.txt -q .data.rtt_us
   phx connect --count 5 -q .data.rtt_us
   phx connect --hold --max-retries -1`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 	}
 	o.own = []option.Option{
 		{Flag: "count", Shorthand: "c", Value: option.Count(&o.count, ""),
@@ -274,7 +274,9 @@ func notPhoenix(address string, err error) error {
 		return err
 	}
 	explained := *f
-	explained.Hint = "is it a socket of Phoenix at all? check the path in --uri and --vsn, and the server's log"
+	if link.Reason != phoenix.ReasonMessageTooBig { // that has a hint of its own
+		explained.Hint = "is it a socket of Phoenix at all? check the path in --uri and --vsn, and the server's log"
+	}
 	if link.Reason == phoenix.ReasonHeartbeatTimeout {
 		explained.Message = "connected to " + address + ", but nothing answers a heartbeat"
 		explained.Hint += "; --heartbeat-timeout allows more"

@@ -54,7 +54,7 @@ realtime:*. A POST to /realtime/v1/api/broadcast broadcasts; a POST of a row to 
 and DELETE with ?id=eq.1 an update and a delete, of which nothing is kept.`,
 		Example: `  phx demo
   phx demo --listen 127.0.0.1:0 --tls`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 	}
 	f.bind(c, func(ctx context.Context) error { return demoRun(ctx, o) }, []option.Option{
 		{Flag: "listen", Value: option.Listen(&o.listen, "127.0.0.1:4000"),

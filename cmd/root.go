@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 
@@ -76,10 +77,22 @@ func noUnknownCommand(c *cobra.Command, args []string) error {
 		return nil
 	}
 	hint := "`" + c.CommandPath() + " --help` lists the commands"
-	if similar := c.SuggestionsFor(args[0]); len(similar) > 0 {
+	if similar := c.SuggestionsFor(args[0]); args[0] != "" && len(similar) > 0 {
 		hint = fmt.Sprintf("did you mean `%s %s`?", c.CommandPath(), similar[0])
 	}
 	return exit.Usagef(hint, "there is no command %q", args[0])
+}
+
+// noArgs refuses arguments. The name of a file is meant for --config, perhaps.
+func noArgs(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	hint := "see `" + c.CommandPath() + " --help`"
+	if _, err := os.Stat(args[0]); err == nil && c.Flags().Lookup("config") != nil {
+		hint = fmt.Sprintf("a config file goes with -f: %s -f %s", c.CommandPath(), args[0])
+	}
+	return exit.Usagef(hint, "%s takes no arguments, and %q is one", c.CommandPath(), args[0])
 }
 
 // flagError makes a usage error of what is wrong with flags. It repeats no more of the command line than names of flags.

@@ -55,7 +55,7 @@ control socket, if that is gone; also under nohup. While it runs, phx ctl shows 
 		Example: `  phx serve -f phx.yaml
   phx serve -f phx.yaml --log-format json 2>> serve.log | jq -r .type
   kill -HUP $(pidof phx)    # or: phx ctl reload`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 	}
 	c.Flags().SortFlags = false
 	f.bind(c, func(ctx context.Context) error {

@@ -28,7 +28,7 @@ func newVersionCmd(f *factory) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 	}
 	f.bind(c, func(context.Context) error {
 		return printVersion(f, asJSON)

@@ -52,7 +52,7 @@ type Router struct {
 type running struct {
 	sink    *Sink
 	ctx     context.Context // of the drain
-	cancel  context.CancelFunc
+	cancel  context.CancelCauseFunc
 	leaving bool          // it was taken away, and still delivers
 	gone    chan struct{} // closed when the sink has ended or was given up
 }
@@ -127,7 +127,7 @@ func (r *Router) arriving(sinks []*Sink) ([]*running, error) {
 		}
 	}
 	for _, a := range arriving {
-		a.ctx, a.cancel = context.WithCancel(context.Background()) // finish ends it
+		a.ctx, a.cancel = context.WithCancelCause(context.Background()) // finish ends it
 		r.live[a.sink] = a
 	}
 	return arriving, nil
@@ -199,7 +199,7 @@ func (r *Router) finish(ctx context.Context, s *running) bool {
 	case <-s.sink.done:
 	case <-ctx.Done():
 	}
-	s.cancel()
+	s.cancel(errTimeOver)
 	timer := time.NewTimer(chance)
 	defer timer.Stop()
 	select {
@@ -227,7 +227,10 @@ func (r *Router) telling(of *Sink) []*running {
 	return found
 }
 
-var errStuck = errors.New("the sink is stuck")
+var (
+	errStuck    = errors.New("the sink is stuck")
+	errTimeOver = errors.New("the time to deliver what was left is over")
+)
 
 // Reopen makes the sinks open their files again by name, which log rotation may have replaced. It
 // does not wait for that.

@@ -376,7 +376,7 @@ func TestShutdownGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		defer close(release)
-		obedient := drainFunc(func(ctx context.Context, q *Queue) error { <-ctx.Done(); return ctx.Err() })
+		obedient := drainFunc(func(ctx context.Context, q *Queue) error { <-ctx.Done(); return context.Cause(ctx) })
 		deaf := drainFunc(func(ctx context.Context, q *Queue) error { <-release; return nil })
 		dead := drainFunc(func(ctx context.Context, q *Queue) error { return errors.New("broken") })
 		var fine recorder
@@ -406,6 +406,9 @@ func TestShutdownGivesUp(t *testing.T) {
 			if o := s.origin("backend"); o.Dropped.Load() != 2 {
 				t.Errorf("%s: %d dropped, want 2", s.Name(), o.Dropped.Load())
 			}
+		}
+		if err := stay[0].err; err != errTimeOver {
+			t.Errorf("the log has %v, of which nobody knows what it is about", err)
 		}
 		if n := log.count("a sink is stuck"); n != 2 {
 			t.Errorf("logged %d stuck sinks, want 2: %s", n, &log.text)

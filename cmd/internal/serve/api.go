@@ -23,6 +23,7 @@ import (
 
 	"phx/cmd/internal/exit"
 	"phx/cmd/internal/option"
+	"phx/phoenix"
 	"phx/router"
 	"phx/signal"
 )
@@ -456,12 +457,18 @@ func (c *call) answer(status int, value any, err error) error {
 	if err != nil {
 		return err
 	}
-	text, err := json.Marshal(value)
+	text, err := marshal(value)
 	if err != nil {
 		return err
 	}
 	c.write(status, text)
 	return nil
+}
+
+// marshal is json.Marshal that leaves what is special in HTML as it is: a topic is looked for as it is written.
+func marshal(value any) ([]byte, error) {
+	p, err := phoenix.Marshal(value)
+	return p.Data, err
 }
 
 // answerSignal answers with a signal, unless there is an error.
@@ -511,7 +518,7 @@ func (c *call) fail(err error) {
 		panic(http.ErrAbortHandler) // the stream must not look complete
 	}
 	e := asAPIError(err)
-	text, _ := json.Marshal(errorBody{wireError{e.err.Message, e.err.Hint, e.err.Code}}) // strings and a number
+	text, _ := marshal(errorBody{wireError{e.err.Message, e.err.Hint, e.err.Code}}) // strings and a number
 	c.write(e.status, text)
 }
 
@@ -665,7 +672,7 @@ func await(c *call, state, timeout string) error {
 	case err == nil || ctx.Err() == nil || !errors.Is(err, ctx.Err()):
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return newAPIError(http.StatusGatewayTimeout, exit.Timeout,
-			fmt.Sprintf("%s is not %s within %v: %s", conn.Name, state, limit, conn.progress()), "allow more time, or see the log of serve")
+			fmt.Sprintf("%s is not %s within %v: %s", conn.Name, state, limit.Round(time.Millisecond), conn.progress()), "allow more time, or see the log of serve")
 	default:
 		return errClosing
 	}

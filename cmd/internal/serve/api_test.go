@@ -407,6 +407,10 @@ func TestWaiting(t *testing.T) {
 	if codeOf(err) != exit.Timeout || err.Error() != message || exit.HintOf(err) != "allow more time, or see the log of serve" {
 		t.Errorf("exit code %d, %v, %s", codeOf(err), err, exit.HintOf(err))
 	}
+	// The time is one that a person would write: phx ctl status waits for several connections, for each as long as is left.
+	if _, err := s.client.Connection(t.Context(), "a", StateJoined, 12345678); codeOf(err) != exit.Timeout || !strings.Contains(err.Error(), "within 12ms:") {
+		t.Errorf("exit code %d, %v", codeOf(err), err)
+	}
 	if response, _ := s.request("GET", "/v1/connections/a?wait=joined&timeout=1ms", ""); response.StatusCode != http.StatusGatewayTimeout {
 		t.Errorf("HTTP status %d", response.StatusCode)
 	}

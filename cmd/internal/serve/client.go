@@ -209,13 +209,10 @@ func connectionPath(name string) string { return connectionsPath + "/" + url.Pat
 func (c *Client) signal(ctx context.Context, method, path string, body any) ([]byte, error) {
 	var text []byte
 	if body != nil {
-		var buffer bytes.Buffer
-		encoder := json.NewEncoder(&buffer)
-		encoder.SetEscapeHTML(false) // a payload goes as it is
-		if err := encoder.Encode(body); err != nil {
+		var err error
+		if text, err = marshal(body); err != nil {
 			return nil, err
 		}
-		text = buffer.Bytes()
 	}
 	response, answer, err := c.call(ctx, method, path, nil, text)
 	if err != nil {

@@ -304,7 +304,7 @@ func (w *remoteWriter) end(log *slog.Logger) {
 	}
 	err := w.conn.PublishMsg(m)
 	if errors.Is(err, nats.ErrMaxPayload) {
-		text, _ := json.Marshal(errorBody{wireError{Message: fmt.Sprintf("the answer has %d bytes, and is too large for the NATS server", len(m.Data)), // strings and a number
+		text, _ := marshal(errorBody{wireError{Message: fmt.Sprintf("the answer has %d bytes, and is too large for the NATS server", len(m.Data)), // strings and a number
 			Hint: "what was asked for was done; raise max_payload there", ExitCode: exit.Failure}})
 		err = w.conn.PublishMsg(&nats.Msg{Subject: w.to, Data: text, Header: nats.Header{statusHeader: {strconv.Itoa(http.StatusBadGateway)}}})
 	}
@@ -485,7 +485,7 @@ func mergeConnections(all []*nats.Msg) []byte {
 			}
 		}
 	}
-	body, _ := json.Marshal(merged) // texts of JSON that was parsed
+	body, _ := marshal(merged) // texts of JSON that was parsed
 	return body
 }
 

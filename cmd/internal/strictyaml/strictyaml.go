@@ -237,7 +237,7 @@ func (n Node) Beside(path string) string {
 	if filepath.IsAbs(path) {
 		return path
 	}
-	return filepath.Dir(n.doc.file) + string(filepath.Separator) + path
+	return filepath.Dir(n.doc.file) + string(filepath.Separator) + strings.TrimPrefix(path, "."+string(filepath.Separator))
 }
 
 // Lookup finds a variable in the environment that the file was parsed with.
