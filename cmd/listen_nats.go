@@ -108,11 +108,11 @@ func (o *listenOptions) listenNATS(command *cobra.Command) error {
 		return err
 	}
 	defer closeLink(link)
-	s := &natsStream{options: &o.nats, subjects: o.topics, link: link, at: where.Addresses(), log: o.log, form: o.output.Output, skip: o.skip(), named: len(o.events) > 0}
+	s := &natsStream{options: &o.nats, subjects: o.topics, link: link, at: where.Addresses(), log: o.log, form: o.output.Output, skip: o.skip(), named: len(o.events) > 0, buffer: o.buffer}
 	p := printing{renderer: o.renderer, log: o.log, buffer: o.buffer, whenFull: o.whenFull}
 	if o.nats.durable != "" {
-		s.written = router.NewProgress()
-		p.progress = s.written
+		p.progress = router.NewProgress()
+		s.hand = &durableHand{written: p.progress, log: o.log}
 	}
 	ctl := &ctlListenOptions{ctl: ctl{factory: o.factory, output: o.output, maxTime: o.maxTime, log: o.log, renderer: o.renderer},
 		stop: o.stop, count: o.count, duration: o.duration, idle: o.idle, ready: &o.ready}
@@ -120,7 +120,7 @@ func (o *listenOptions) listenNATS(command *cobra.Command) error {
 		ctl.out = out
 		return ctl.listen(ctx, s.open)
 	})
-	s.acknowledge(true)
+	s.giveBack()
 	return err
 }
 
@@ -146,30 +146,26 @@ type natsStream struct {
 	// skip tells what the filters by event do not want, nil without one; named says that some are wanted by name.
 	skip  func(topic, event []byte) bool
 	named bool
+	// buffer is how many bytes of lines may wait for the reader.
+	buffer int64
 
 	ctx       context.Context
 	stream    jetstream.Stream
 	consuming jetstream.ConsumeContext
-	messages  chan jetstream.Msg
+	messages  chan *natsMessage
 	failed    chan error
-	// closed is closed when all messages of a durable consumer have been taken.
-	closed chan struct{}
+	// ended is closed when nothing more is read.
+	ended chan struct{}
 
-	rest []byte // of the message that is read
+	rest    []byte       // of the message that is read
+	current *natsMessage // whose lines are not all taken; nil: there is none
 	// last is the number in the stream of the last message; looked is when the stream was last asked what it has lost.
 	last   uint64
 	looked time.Time
-	// count numbers the lines. unacknowledged are the messages whose lines are not all written, each with the number of its last line;
-	// written says up to which number they are. Only a durable consumer has them.
-	count          uint64
-	current        jetstream.Msg
-	unacknowledged []natsMessage
-	written        *router.Progress
-}
-
-type natsMessage struct {
-	jetstream.Msg
-	last uint64
+	// count numbers the lines.
+	count uint64
+	// hand is nil without a durable consumer.
+	hand *durableHand
 }
 
 // open begins to consume. From then on nothing is missed.
@@ -196,30 +192,112 @@ func (s *natsStream) open(ctx context.Context, _ serve.SubscribeRequest) (lineSt
 	if err != nil {
 		return nil, s.explain(err)
 	}
-	s.messages, s.failed, s.closed = make(chan jetstream.Msg, 256), make(chan error, 1), make(chan struct{})
-	over := ctx.Done()
-	if s.written != nil {
-		over = s.closed
-	}
-	s.consuming, err = consumer.Consume(func(m jetstream.Msg) {
-		select {
-		case s.messages <- m:
-		case <-over:
-		}
-	}, jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
-		if errors.Is(err, jetstream.ErrConsumerDeleted) || errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, jetstream.ErrConsumerNotFound) {
-			select {
-			case s.failed <- err:
-			default:
-			}
+	s.messages, s.failed, s.ended = make(chan *natsMessage, natsWaiting), make(chan error, 1), make(chan struct{})
+	take := func(m jetstream.Msg) {
+		held := &natsMessage{Msg: m}
+		if s.hand != nil && !s.hand.arrive(held) {
 			return
 		}
-		s.log.Debug("reading the stream was interrupted", "error", err)
-	}))
+		select {
+		case s.messages <- held:
+		case <-s.ended:
+		}
+	}
+	// A message is asked for whole, of whatever size. Without a bound in bytes a slow reader would have the server end the connection.
+	ahead := max(natsAhead, int(conn.MaxPayload())+natsEnvelope)
+	held := s.buffer
+	if s.hand != nil {
+		held *= 2 // a message is in hand until its lines, which wait for the reader, are written
+	}
+	limitMemory(held+int64(ahead)+natsWaiting*conn.MaxPayload(), int(conn.MaxPayload()))
+	s.consuming, err = consumer.Consume(take, jetstream.PullMaxMessagesWithBytesLimit(natsMessagesAhead, ahead),
+		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
+			if errors.Is(err, jetstream.ErrConsumerDeleted) || errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, jetstream.ErrConsumerNotFound) {
+				s.fail(err)
+				return
+			}
+			s.log.Debug("reading the stream was interrupted", "error", err)
+		}))
 	if err != nil {
 		return nil, s.explain(err)
 	}
+	if s.hand != nil {
+		go s.hand.tend(s.ended, ackWaitOf(consumer))
+	}
+	go s.watch(conn, consumer)
 	return s, nil
+}
+
+const (
+	// natsMessagesAhead and natsAhead bound what the server sends before it is read, in messages and bytes. natsEnvelope is what a message
+	// has beside what max_payload bounds: its subject, and that of its acknowledgement.
+	natsMessagesAhead = 500
+	natsAhead         = 8 << 20
+	natsEnvelope      = 64 << 10
+	// natsWaiting is how many messages wait to be read besides.
+	natsWaiting = 16
+)
+
+// fail ends the reading. The first error counts.
+func (s *natsStream) fail(err error) {
+	select {
+	case s.failed <- err:
+	default:
+	}
+}
+
+// natsLook is how often the server is asked whether what is read is still there.
+const natsLook = 10 * time.Second
+
+var errStreamGone = errors.New("the stream is gone, or another one of its name is there")
+
+// watch ends the reading when the stream, or its durable consumer, is not there any more: what was deleted while there was no connection
+// nobody tells. It says once when JetStream does not answer.
+func (s *natsStream) watch(conn *nats.Conn, consumer jetstream.Consumer) {
+	tick := time.NewTicker(natsLook)
+	defer tick.Stop()
+	silent := false
+	for {
+		select {
+		case <-tick.C:
+		case <-s.ended:
+			return
+		}
+		if !conn.IsConnected() { // which the link says
+			continue
+		}
+		err := s.look(consumer)
+		switch {
+		case s.ctx.Err() != nil:
+			return
+		case errors.Is(err, errStreamGone), errors.Is(err, jetstream.ErrConsumerNotFound):
+			s.fail(err)
+			return
+		case err != nil && !silent && conn.IsConnected():
+			s.log.Warn("JetStream does not answer; signals come when it does", "error", err)
+		case err == nil && silent:
+			s.log.Info("JetStream answers again")
+		}
+		silent = err != nil
+	}
+}
+
+// look asks whether the stream and its durable consumer are there.
+func (s *natsStream) look(consumer jetstream.Consumer) error {
+	ctx, cancel := context.WithTimeout(s.ctx, natsLook)
+	defer cancel()
+	created := s.stream.CachedInfo().Created
+	info, err := s.stream.Info(ctx)
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound), err == nil && !info.Created.Equal(created):
+		return errStreamGone
+	case err != nil:
+		return err
+	case s.hand == nil: // an ordered consumer is made anew by nats.go
+		return nil
+	}
+	_, err = consumer.Info(ctx)
+	return err
 }
 
 // consumer returns the durable consumer, which it creates if there is none, or an ordered one for this run.
@@ -262,26 +340,17 @@ func (s *natsStream) consumer(ctx context.Context, js jetstream.JetStream, strea
 	return consumer, nil
 }
 
-// natsAckWait is after what time a message that was not acknowledged is delivered again, to whoever reads then.
-const natsAckWait = 30 * time.Second
-
 // Next returns the next line with its line break; see [serve.Stream.Next].
 func (s *natsStream) Next() ([]byte, error) {
 	for !s.Ready() {
-		tick := time.NewTimer(time.Second) // what is written meanwhile is acknowledged
 		select {
 		case m := <-s.messages:
 			s.take(m)
 		case err := <-s.failed:
-			tick.Stop()
 			return nil, s.explain(err)
 		case <-s.ctx.Done():
-			tick.Stop()
 			return nil, context.Cause(s.ctx)
-		case <-tick.C:
-			s.acknowledge(false)
 		}
-		tick.Stop()
 	}
 	s.count++
 	return s.inFormat(s.nextLine())
@@ -306,74 +375,39 @@ func (s *natsStream) skipLines() {
 	s.finishLine()
 }
 
-// finishLine notes the message whose last line Next has returned last. Whether that is written, written says.
+// finishLine notes that all lines of the message that is read are taken.
 func (s *natsStream) finishLine() {
-	if s.written == nil {
+	if len(s.rest) > 0 || s.current == nil {
 		return
 	}
-	if len(s.rest) == 0 && s.current != nil {
-		s.unacknowledged = append(s.unacknowledged, natsMessage{s.current, s.count})
-		s.current = nil
+	if s.hand != nil {
+		s.hand.take(s.current, s.count)
 	}
-	if len(s.unacknowledged) >= 100 {
-		s.acknowledge(false)
-	}
+	s.current = nil
 }
 
-// acknowledge acknowledges the messages that are written; at the end, the others are given back.
-func (s *natsStream) acknowledge(atEnd bool) {
-	if s.written == nil {
-		return
-	}
-	if atEnd {
-		s.finishLine()
-	}
-	done := s.written.Done()
-	n := 0
-	for n < len(s.unacknowledged) && s.unacknowledged[n].last <= done {
-		if err := s.unacknowledged[n].Ack(); err != nil {
-			s.log.Warn("a message could not be acknowledged, and will come again", "error", err)
-		}
-		n++
-	}
-	s.unacknowledged = s.unacknowledged[n:]
-	if !atEnd {
-		return
-	}
+// giveBack acknowledges what is written, and gives back the rest, when stdout has been written.
+func (s *natsStream) giveBack() {
 	if s.consuming == nil {
 		return
 	}
-	defer close(s.closed)
-	// The server must not deliver to us again what is given back: that comes after the end of the subscription. The first of them
-	// nats-server may deliver behind some of the others.
-	left := make([]jetstream.Msg, 0, len(s.unacknowledged)+len(s.messages)+1)
-	for _, m := range s.unacknowledged {
-		left = append(left, m)
+	if s.hand == nil {
+		close(s.ended)
+		return
 	}
-	if s.current != nil {
-		left = append(left, s.current)
-	}
+	s.finishLine()
+	close(s.ended)
+	// The server must not deliver to us again what is given back: that comes after the end of the subscription.
 	s.consuming.Drain() // what has arrived still comes
-	for closed, bound := false, time.After(lastServing); !closed; {
-		select {
-		case m := <-s.messages:
-			left = append(left, m)
-		case <-s.consuming.Closed():
-			closed = true
-		case <-bound:
-			closed = true
-		}
+	select {
+	case <-s.consuming.Closed():
+	case <-time.After(lastServing):
 	}
-	for len(s.messages) > 0 {
-		left = append(left, <-s.messages)
-	}
-	for _, m := range left {
-		_ = m.Nak() // else it comes again after natsAckWait
-	}
+	s.hand.giveBack()
 }
 
 // take begins to read a message.
-func (s *natsStream) take(m jetstream.Msg) {
+func (s *natsStream) take(m *natsMessage) {
 	s.rest = m.Data()
 	if h := m.Headers(); h.Get("ce-specversion") != "" { // the binary content mode of the NATS binding of CloudEvents
 		attributes := map[string]string{}
@@ -436,7 +470,7 @@ func (s *natsStream) Ready() bool {
 	return true
 }
 
-// Close ends the stream. What was not acknowledged is given back with [natsStream.acknowledge], when stdout has been written.
+// Close does nothing: [natsStream.giveBack] ends the stream, when stdout has been written.
 func (s *natsStream) Close() {}
 
 // inFormat returns a line in the format that --output wants.
@@ -484,6 +518,8 @@ func (s *natsStream) explain(err error) error {
 		e.Hint = "is it the right server and account, and does a phx serve publish there? `nats stream ls` shows the streams"
 	case errors.Is(err, jetstream.ErrConsumerDeleted), errors.Is(err, jetstream.ErrConsumerNotFound):
 		e.Code, e.Message, e.Hint = exit.LinkLost, "the consumer was deleted while it was read", "start again"
+	case errors.Is(err, errStreamGone):
+		e.Code, e.Message, e.Hint = exit.LinkLost, "the stream was deleted while it was read", "start again"
 	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrJetStreamNotEnabled):
 		e.Hint = "is JetStream on there? nats-server -js"
 	}
