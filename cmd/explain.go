@@ -278,6 +278,8 @@ var spokenHints = map[phoenix.Protocol]string{
 func explainDial(err *phoenix.LinkError, c cause) cause {
 	var dns *net.DNSError
 	switch {
+	case err.Stage == phoenix.StageCredentials && hintOf(err.Err) != "": // a file or a command, of which nothing has gone out yet
+		c = cause{codeOf(err.Err), "the credentials cannot be had", hintOf(err.Err)}
 	case err.Spoken != "":
 		c.hint = spokenHints[err.Spoken]
 	case err.Reason == phoenix.ReasonTimeout && timeoutHints[err.Stage] != "":

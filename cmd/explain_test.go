@@ -161,6 +161,8 @@ func TestDialFailureHints(t *testing.T) {
 		{later, exit.Refused, "wait 1m0s (Retry-After), then"},
 		{moved, exit.Refused, "a redirect is not followed"},
 		{timeout(phoenix.StageCredentials), exit.Timeout, "a pipe"},
+		{phoenix.LinkError{Stage: phoenix.StageCredentials, Reason: phoenix.ReasonUnreachable, Err: &exit.Error{Code: exit.Read, Message: "x", Hint: "may be read"}},
+			exit.Read, "may be read"},
 		{timeout(phoenix.StageDNS), exit.Timeout, "the name server"},
 		{timeout(phoenix.StageTCP), exit.Timeout, "a firewall"},
 		{timeout(phoenix.StageTLS), exit.Timeout, "does the port speak it?"},

@@ -46,8 +46,8 @@ type Connection struct {
 	// Session counts successful connects; Attempt is the number of the current dial in a row of failures.
 	Session int `json:"session"`
 	Attempt int `json:"attempt"`
-	// Since says since when Status is what it is.
-	Since    time.Time `json:"since"`
+	// Since says since when Status is what it is; it is zero, and not in JSON, where that is not known.
+	Since    time.Time `json:"since,omitzero"`
 	Required bool      `json:"required"`
 	// Channels is never null in JSON.
 	Channels []Channel `json:"channels"`
