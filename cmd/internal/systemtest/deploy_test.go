@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"phx/cmd/phxtest"
 )
 
 // Compose and Kubernetes files are judged in deploytest, a module of its own.
@@ -74,6 +76,33 @@ func TestDeployedCommands(t *testing.T) {
 		out, err := exec.Command(binary(t), strings.Fields(line)...).CombinedOutput()
 		if err == nil || !strings.Contains(string(out), missing) {
 			t.Errorf("%s: phx %s: %v\n%s", name, line, err, out)
+		}
+	}
+}
+
+// TestComposeCommands runs the health check of compose.yaml, and what its comment says to type, where nobody answers: they are not misspelt.
+func TestComposeCommands(t *testing.T) {
+	text := readDeployed(t, "compose.yaml")
+	var commands []string
+	if match := regexp.MustCompile(`(?m)^ +test: \[CMD, phx, (.*)\]$`).FindStringSubmatch(text); match != nil {
+		commands = append(commands, strings.ReplaceAll(match[1], ",", ""))
+	}
+	for _, match := range regexp.MustCompile(`(?m)^# +docker compose .* exec phx phx (.*)$`).FindAllStringSubmatch(text, -1) {
+		commands = append(commands, match[1])
+	}
+	if len(commands) != 4 {
+		t.Errorf("the commands are %q", commands)
+	}
+	for _, command := range commands {
+		byNATS := strings.Contains(command, "--nats nats://nats:4222 ")
+		if byNATS && strings.HasPrefix(command, "ctl ") && !strings.Contains(readDeployed(t, "phx.yaml"), "\nsources:\n") {
+			t.Errorf("phx %s: phx.yaml has no sources", command)
+		}
+		phx := exec.Command("sh", "-c", `exec "$0" `+strings.Replace(command, "nats://nats:4222", "nats://127.0.0.1:1", 1)+` --max-time 10`, binary(t))
+		phx.Env = append(os.Environ(), phxtest.RaceOptions, "PHX_CONTROL="+filepath.Join(t.TempDir(), "control.sock"))
+		out, err := phx.CombinedOutput()
+		if got := phxtest.EndOf(phx.ProcessState); got != "7" {
+			t.Errorf("phx %s ended with %s: %v\n%s", command, got, err, out)
 		}
 	}
 }

@@ -9,11 +9,16 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/compose-spec/compose-go/v2/cli"
+	"github.com/moby/patternmatcher"
+	"github.com/moby/patternmatcher/ignorefile"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -22,7 +27,55 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-const deploy = "../../../../deploy"
+const (
+	root   = "../../../.."
+	deploy = root + "/deploy"
+)
+
+// TestBuildContexts compares what Docker leaves out of a build with what git ignores. Every tracked file has to be in the context of phx: Go
+// asks git which revision it builds, and whether that was modified.
+func TestBuildContexts(t *testing.T) {
+	for _, context := range []struct {
+		dir     string
+		made    []string // what is made on a machine, and means nothing elsewhere
+		wanted  []string // beside what is tracked
+		tracked int
+	}{
+		{root, []string{"phx", "man/phx.1", "x.test", "cmd/x.test", "a/node_modules/b", "testdata/phoenix_app/_build/prod/lib", "testdata/phoenix_app/deps/phoenix"}, []string{".git/HEAD"}, 500},
+		{root + "/testdata/phoenix_app", []string{"_build/prod/lib", "deps/phoenix", "mix.lock"}, nil, 10},
+	} {
+		file, err := os.Open(filepath.Join(context.dir, ".dockerignore"))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		patterns, err := ignorefile.ReadAll(file)
+		file.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ignored, err := patternmatcher.New(patterns)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list := exec.Command("git", "ls-files", "-z")
+		list.Dir = context.dir
+		out, err := list.Output()
+		if err != nil {
+			t.Skipf("git lists no files: %v", err)
+		}
+		tracked := strings.Split(strings.TrimSuffix(string(out), "\x00"), "\x00")
+		if len(tracked) < context.tracked {
+			t.Fatalf("%s has %d files: %q", context.dir, len(tracked), tracked)
+		}
+		for _, name := range append(slices.Concat(tracked, context.wanted), context.made...) {
+			got, err := ignored.MatchesOrParentMatches(name)
+			if want := slices.Contains(context.made, name); got != want || err != nil {
+				t.Errorf("%s of %s is ignored: %v, %v, want %v", name, context.dir, got, err, want)
+			}
+		}
+	}
+}
 
 // TestCompose loads the compose file as `docker compose config` does: by the schema, without variables that are not set, and with every
 // service, volume and config that is referred to.
