@@ -254,10 +254,17 @@ func answerError(m *nats.Msg) error {
 // Error codes of the JetStream API (server/errors.json of nats-server).
 const (
 	apiMessageTooLarge = 10054 // JSStreamMessageExceedsMaximumErr
+	apiHeaderTooLarge  = 10097 // JSStreamHeaderExceedsMaximumErr
 	apiWrongStream     = 10060 // JSStreamNotMatchErr
-	apiNotStored       = 10077 // JSStreamStoreFailedF: a limit of the stream with discard new
+	apiNotStored       = 10077 // JSStreamStoreFailedF: a limit of the stream with discard new, or storeTooLarge
 	apiNoSpace         = 10023 // JSInsufficientResourcesErr
+	apiNoSpaceAccount  = 10002 // JSAccountResourcesExceededErr
+	apiNoMemory        = 10028 // JSMemoryResourcesExceededErr
+	apiNoStorage       = 10047 // JSStorageResourcesExceededErr
 )
+
+// storeTooLarge is what the server says of a message that no store takes, of more than 32 MiB (ErrMsgTooLarge in server/store.go).
+const storeTooLarge = "message too large"
 
 // judge returns what an error of a message comes to.
 func (p *Publisher) judge(err error, m *router.NATSMessage) error {
@@ -271,10 +278,13 @@ func (p *Publisher) judge(err error, m *router.NATSMessage) error {
 	case errors.As(err, &api):
 		f := &router.NATSFailure{Kind: router.NATSRefused, Err: fmt.Errorf("JetStream refused a message: %w (code %d)", p.link.redact(errors.New(api.Description)), api.ErrorCode)}
 		switch api.ErrorCode {
-		case apiMessageTooLarge:
+		case apiMessageTooLarge, apiHeaderTooLarge:
 			f.Kind = router.NATSTooLarge
-		case apiNotStored, apiNoSpace:
+		case apiNotStored, apiNoSpace, apiNoSpaceAccount, apiNoMemory, apiNoStorage:
 			f.Kind = router.NATSFull
+			if api.Description == storeTooLarge {
+				f.Kind = router.NATSTooLarge
+			}
 		case apiWrongStream:
 			f.Err = fmt.Errorf("another stream than %s takes the subject %s", p.o.Stream, m.Subject)
 		}

@@ -276,7 +276,7 @@ func TestPublishFailures(t *testing.T) {
 	}
 	tests := []struct {
 		subject string
-		size    int
+		size    int // of the data; negative: of a header
 		stream  string
 		kind    router.NATSFailureKind
 		message string
@@ -288,6 +288,8 @@ func TestPublishFailures(t *testing.T) {
 		{"small", 1, "OTHER", router.NATSRefused, "another stream than OTHER takes the subject small", 0},
 		{"small", 1001, "SMALL", router.NATSTooLarge, "JetStream refused a message: message size exceeds maximum allowed \\(code 10054\\)", 0},
 		{"small", 100001, "", router.NATSTooLarge, "a message of 100001 bytes is larger than the server's max_payload", 0},
+		{"small", -70000, "", router.NATSTooLarge, "JetStream refused a message: message size exceeds maximum allowed \\(code 10054\\)", 0},
+		{"full", -70000, "", router.NATSTooLarge, "JetStream refused a message: header size exceeds maximum allowed of 64k \\(code 10097\\)", 0},
 		{"silent", 1, "", router.NATSLate, "no acknowledgement within 50ms", 0},
 	}
 	for _, test := range tests {
@@ -299,7 +301,11 @@ func TestPublishFailures(t *testing.T) {
 		acked := 0
 		var messages []router.NATSMessage
 		for i := range 2 {
-			messages = append(messages, router.NATSMessage{Subject: test.subject, ID: fmt.Sprint(test.subject, test.stream, test.size, i), Data: make([]byte, test.size)})
+			m := router.NATSMessage{Subject: test.subject, ID: fmt.Sprint(test.subject, test.stream, test.size, i), Data: make([]byte, max(test.size, 0))}
+			if test.size < 0 {
+				m.Header = [][2]string{{"ce-subject", strings.Repeat("x", -test.size)}}
+			}
+			messages = append(messages, m)
 		}
 		err := p.Publish(t.Context(), messages, func() { acked++ })
 		var failure *router.NATSFailure
@@ -362,5 +368,19 @@ func TestUnreachable(t *testing.T) {
 	}
 	if got := read(t, jetStream(t, l), "PHX"); len(got) != 0 {
 		t.Errorf("%d messages came late", len(got))
+	}
+}
+
+// TestLargerThanAStore: a message that no store of JetStream takes, although the server does, is too large, and does not wait for room.
+func TestLargerThanAStore(t *testing.T) {
+	s := startServer(t, "max_payload: 67108864\nmax_pending: 134217728")
+	l := openLink(t, Options{URLs: []string{s.URL}})
+	createStream(t, jetStream(t, l), jetstream.StreamConfig{Name: "PHX", Subjects: []string{"a"}, Storage: jetstream.FileStorage})
+	p := l.NewPublisher(PublisherOptions{})
+	p.patience = phxtest.Patience
+	err := p.Publish(t.Context(), []router.NATSMessage{{Subject: "a", ID: "1", Data: make([]byte, 33<<20)}}, func() { t.Error("acknowledged") })
+	var failure *router.NATSFailure
+	if !errors.As(err, &failure) || failure.Kind != router.NATSTooLarge {
+		t.Errorf("%v, %v", failure, err)
 	}
 }
