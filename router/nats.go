@@ -253,7 +253,7 @@ func (d *NATSDrain) remember(messages []NATSMessage, lines []int) {
 func (d *NATSDrain) messages(c *Chunk) (messages []NATSMessage, lines []int, wrong error) {
 	for i := 0; i < c.Len() && len(messages) < d.o.Window; {
 		line, _ := c.Record(i)
-		h, err := readHead(line)
+		h, err := readHead(d.event(line))
 		if err != nil {
 			return messages, lines, &NATSFailure{Kind: NATSTooLarge, Err: err}
 		}
@@ -268,6 +268,19 @@ func (d *NATSDrain) messages(c *Chunk) (messages []NATSMessage, lines []int, wro
 		i += n
 	}
 	return messages, lines, nil
+}
+
+// event returns the CloudEvent of a record, if messages have to be such ones: what a spool has from before the format of the sink was
+// changed is another one. An attribute is no object, so a record that ends with one is no CloudEvent of ours.
+func (d *NATSDrain) event(line []byte) []byte {
+	if !d.o.CloudEvents || d.o.Lines || !bytes.HasSuffix(bytes.TrimSuffix(line, []byte{'\n'}), []byte("}}")) {
+		return line
+	}
+	converted, err := signal.Convert(nil, line, signal.FormatCloudEvents)
+	if err != nil {
+		return line // it is judged as it is
+	}
+	return converted
 }
 
 // single returns the message of one record.

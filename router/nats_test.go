@@ -190,6 +190,24 @@ func TestNATSBinary(t *testing.T) {
 	}
 }
 
+// TestNATSOfAnotherFormat: what a spool has from a time when the sink had another format is published as the CloudEvent that it would be now.
+func TestNATSOfAnotherFormat(t *testing.T) {
+	for _, topic := range []string{"room:a", "", "room:é x"} {
+		for _, binary := range []bool{false, true} {
+			wanted := &fakeStream{}
+			publishAll(t, router.NATSOptions{Publisher: wanted, CloudEvents: true, Binary: binary}, signals(signal.FormatCloudEvents, topic, 7, 7)...)
+			for _, format := range []signal.Format{signal.FormatSignal, signal.FormatJido} {
+				f := &fakeStream{}
+				s, logged := publishAll(t, router.NATSOptions{Publisher: f, CloudEvents: true, Binary: binary}, signals(format, topic, 7, 7)...)
+				s.wantCounted(t, 1, 0)
+				if got, want := fmt.Sprintf("%+v", f.stored), fmt.Sprintf("%+v", wanted.stored); got != want {
+					t.Errorf("binary %v, from %v: published\n%s, want\n%s\n%s", binary, format, got, want, logged)
+				}
+			}
+		}
+	}
+}
+
 // TestNATSKeepsOrder: whatever fails, every record is in the stream once, in order, and is counted as delivered; in messages of lines,
 // too. Acknowledgements get lost: what is published again has the same ids.
 func TestNATSKeepsOrder(t *testing.T) {
