@@ -113,10 +113,10 @@ type SpoolStats struct {
 }
 
 const (
-	// mostInTransaction is how much one transaction appends, in bytes.
+	// mostInTransaction is how much one transaction appends, in bytes, and mostBehind how much the drain behind has in hand: both a quarter
+	// of what is kept at most, so that there is always something else to lose.
 	mostInTransaction = 4 << 20
-	// mostBehind is how much the drain behind has in hand, in bytes.
-	mostBehind = 4 << 20
+	mostBehind        = 4 << 20
 	// deleteAfter is how long what was delivered stays in the file when nothing is appended.
 	deleteAfter = time.Second
 	// mostAcked is how many settled records stay in the file.
@@ -129,15 +129,19 @@ func NewSpoolDrain(o SpoolOptions) *SpoolDrain {
 		options: o, log: orDiscard(o.Logger).With("spool", o.Path), ended: make(chan error, 1), wake: make(chan struct{}, 1),
 		origins: map[string]*spoolOrigin{},
 	}
-	behind := mostBehind
-	if o.MaxBytes > 0 {
-		behind = int(min(int64(behind), max(o.MaxBytes/4, 1)))
-	}
 	// It is never given more than it has room for; what it is told of as lost is announced before what comes next.
-	d.out = NewQueue(int64(behind), DropNewest, d.announce)
+	d.out = NewQueue(d.share(mostBehind), DropNewest, d.announce)
 	d.out.keeps = true
 	d.out.OnLoss(func() { wake(d.wake) })
 	return d
+}
+
+// share returns so many bytes, or a quarter of what is kept if that is less.
+func (d *SpoolDrain) share(bytes int64) int64 {
+	if d.options.MaxBytes > 0 {
+		bytes = min(bytes, max(d.options.MaxBytes/4, 1))
+	}
+	return bytes
 }
 
 // attach tells the drain whose it is.
@@ -406,10 +410,11 @@ func (d *SpoolDrain) collect(q *Queue) {
 	if len(d.doubtful) > 0 && !d.write(q, nil) {
 		return
 	}
+	most := d.share(mostInTransaction)
 	for {
 		var chunks []*Chunk
 		size := int64(0)
-		for size < mostInTransaction {
+		for size < most {
 			c, _ := q.poll(0)
 			if c == nil {
 				break
@@ -426,7 +431,7 @@ func (d *SpoolDrain) collect(q *Queue) {
 		if !d.write(q, chunks) {
 			return
 		}
-		if size < mostInTransaction {
+		if size < most {
 			return
 		}
 		d.feed(q)

@@ -276,6 +276,32 @@ func TestSpoolIsBounded(t *testing.T) {
 	})
 }
 
+// TestSpoolBurst: what is written at once, such as after the disk was full, keeps the bound, too, however much it is.
+func TestSpoolBurst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const most, n = 1 << 20, 20_000
+		s := startSpooled(t, filepath.Join(t.TempDir(), "hook.spool"), down, func(o *SpoolOptions, _ *SinkOptions) { o.MaxBytes = most })
+		synctest.Wait()
+		disk := &badDisk{}
+		disk.under(t, s.d.file.db)
+		disk.before.Store(1) // so that all of it waits, to be written at once
+		s.publish("a", 1, n)
+		time.Sleep(3 * time.Second)
+		got := s.Stats()[0]
+		_, lost := got.Sum()
+		if got.Spool.Fault != nil || got.Spool.Bytes > most || got.Spool.Bytes < most*3/4 || lost == 0 || uint64(got.Spool.Records+got.Spool.InMemory)+lost != n {
+			t.Errorf("%+v: %d lost", got.Spool, lost)
+		}
+		s.k.set(up)
+		time.Sleep(time.Minute)
+		delivered, lost := ptr(s.Stats()[0]).Sum()
+		if lines := s.k.lines(); short(lines[len(lines)-1]) != fmt.Sprint("a", n) || delivered+lost != n {
+			t.Errorf("%d delivered, %d lost, the last one is %s", delivered, lost, short(lines[len(lines)-1]))
+		}
+		s.stop()
+	})
+}
+
 // TestSpoolRefused: what the receiver refuses is lost and announced, and does not come again.
 func TestSpoolRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "hook.spool")
