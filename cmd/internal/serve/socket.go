@@ -337,11 +337,12 @@ func makeDir(path string) error {
 // A configured directory is not checked.
 func checkShared(path string) error {
 	dir := filepath.Dir(path)
-	others := fs.FileMode(0o077)
-	if runtimeDir := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(runtimeDir) && dir == filepath.Join(runtimeDir, "phx") {
-		others = 0o022
-	} else if filepath.Base(dir) != sharedDirPrefix+strconv.Itoa(os.Getuid()) {
+	if dir != filepath.Dir(DefaultPath(os.LookupEnv)) {
 		return nil
+	}
+	others := fs.FileMode(0o077)
+	if filepath.IsAbs(os.Getenv("XDG_RUNTIME_DIR")) {
+		others = 0o022
 	}
 	info, err := os.Lstat(dir)
 	if errors.Is(err, fs.ErrNotExist) {

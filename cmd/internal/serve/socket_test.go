@@ -221,6 +221,8 @@ func TestTheSharedDirectory(t *testing.T) {
 	if _, err := Listen(inRuntimeDir); codeOf(err) != exit.Failure || !strings.Contains(err.Error(), "is open to others (mode 0777)") {
 		t.Errorf("open to others in the runtime directory: %v", err)
 	}
+	t.Setenv("XDG_RUNTIME_DIR", "")
+	t.Setenv("TMPDIR", temp)
 	l, err := Listen(path)
 	if err != nil {
 		t.Fatal(err)
@@ -245,6 +247,12 @@ func TestTheSharedDirectory(t *testing.T) {
 	if _, err := Listen(path); codeOf(err) != exit.Failure || !strings.Contains(err.Error(), "is no directory") {
 		t.Errorf("a link of somebody: %v", err)
 	}
+	// One of that name that is configured, such as /run/phx-0 of phx-shard@0.service for root, is not checked.
+	t.Setenv("TMPDIR", filepath.Join(temp, "other"))
+	if l, err = Listen(path); err != nil {
+		t.Fatalf("configured: %v", err)
+	}
+	l.Close()
 }
 
 // A fullListener is a listener of a process that has no descriptor left but the one in reserve, which it counts.
