@@ -52,6 +52,9 @@ type factory struct {
 // is not returned: the process dies of it.
 func Main(args []string, s *Streams) int {
 	surviveBrokenPipes()
+	// A crash, or the signal of a watchdog, ends the process by SIGABRT. Otherwise the runtime ends it with 2, which is a wrong command line or
+	// configuration, after which a unit does not start it again.
+	debug.SetTraceback("crash")
 	return run(context.Background(), args, s, proc.Die)
 }
 

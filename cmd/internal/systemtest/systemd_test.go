@@ -1,11 +1,13 @@
 package systemtest
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -117,5 +119,34 @@ control: {socket: %s/run/control.sock}
 		if strings.Contains(string(env), name) {
 			t.Errorf("a child of phx serve has %s in its environment", name)
 		}
+	}
+}
+
+// TestCrashIsRestarted: a unit does not start phx again after exit code 2, a wrong configuration, which is also what the Go runtime ends with
+// after a panic, and after the signal of systemd's watchdog.
+func TestCrashIsRestarted(t *testing.T) {
+	config := filepath.Join(t.TempDir(), "phx.yaml")
+	writeFile(t, config, "connections: {a: {uri: ws://127.0.0.1:1/socket, max_retries: -1}}\ncontrol: {socket: control.sock}\n")
+	service := exec.Command(binary(t), "serve", "-f", config)
+	service.Env = append(os.Environ(), phxtest.RaceOptions)
+	service.Dir = filepath.Dir(config) // for a core, where those are written
+	var log phxtest.Watched
+	service.Stderr = &log
+	if err := service.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer service.Process.Kill()
+	ctx, cancel := context.WithTimeout(t.Context(), phxtest.Patience)
+	defer cancel()
+	if _, ok := log.Await(ctx, regexp.MustCompile("serving control=")); !ok {
+		t.Fatalf("stderr of phx serve:\n%s", log.String())
+	}
+	sendSignal(t, service, syscall.SIGABRT)
+	_ = service.Wait() // how it ended is in ProcessState
+	if got := phxtest.EndOf(service.ProcessState); got != syscall.SIGABRT.String() {
+		t.Errorf("phx serve ended with %s, want %v", got, syscall.SIGABRT)
+	}
+	if !strings.Contains(log.String(), "goroutine ") {
+		t.Errorf("no stacks are told:\n%s", log.String())
 	}
 }
