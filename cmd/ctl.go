@@ -284,7 +284,11 @@ func connectionRow(c *serve.Connection) []string {
 	if joined < len(c.Channels) {
 		channels += "/" + strconv.Itoa(len(c.Channels))
 	}
-	return []string{c.Name, c.Status, channels, strconv.Itoa(c.Session), age(c.Since), c.URI}
+	session := strconv.Itoa(c.Session)
+	if c.Since.IsZero() { // another instance runs it
+		channels, session = "-", "-"
+	}
+	return []string{c.Name, c.Status, channels, session, age(c.Since), c.URI}
 }
 
 // appendDetails appends the sockets of a connection, if there are several, its channels, and what it has counted.

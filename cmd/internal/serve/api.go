@@ -58,7 +58,7 @@ type Connection struct {
 	// Shard is the part of the connections, INDEX/OF, that this serve runs; empty: all.
 	Shard string `json:"shard,omitempty"`
 	// Instance runs the connection, with leases, and Epoch is that of its lease. Of a connection that another instance runs, Status is what
-	// that has said of it last, and there are no channels and no counters. OtherConfig: it has another configuration than this one.
+	// that has said of it last, and there are no channels, session and counters. OtherConfig: it has another configuration than this one.
 	Instance    string `json:"instance,omitempty"`
 	Epoch       uint64 `json:"epoch,omitempty"`
 	OtherConfig bool   `json:"other_config,omitempty"`

@@ -231,8 +231,11 @@ func (b *Bridge) Start(ctx context.Context, name string) (Connection, error) {
 	return b.connectionAfter(ctx, name, b.supervisor.Start(name))
 }
 
-// Stop leaves a connection's channels and closes it. To stop what does not run is no error.
+// Stop leaves a connection's channels and closes it. To stop what does not run is no error, but what another instance runs is stopped there.
 func (b *Bridge) Stop(ctx context.Context, name string) (Connection, error) {
+	if err := b.checkLease(name); err != nil {
+		return Connection{}, err
+	}
 	return b.connectionAfter(ctx, name, b.supervisor.Stop(ctx, name))
 }
 

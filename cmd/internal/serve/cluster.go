@@ -100,10 +100,10 @@ type tenure struct {
 	// ended is done, by end, when the grant is over.
 	ended context.Context
 	end   context.CancelFunc
-	// connected and joined are as of the events; up says that it was all there, some time.
-	connected, up bool
-	joined        map[string]bool
-	since         time.Duration // when it went down, if it is
+	// connected and joined are as of the events; over says that it is not dialed any more, up that it was all there, some time.
+	connected, over, up bool
+	joined              map[string]bool
+	since               time.Duration // when it went down, if it is
 }
 
 // current returns the grant, nil if the connection is not ours.
@@ -123,7 +123,7 @@ func (b *Bridge) granted(g *lease.Grant) {
 	t.mu.Lock()
 	again := t.grant == g
 	if !again {
-		t.grant, t.at, t.connected, t.up, t.joined = g, time.Now(), false, false, map[string]bool{}
+		t.grant, t.at, t.connected, t.over, t.up, t.joined = g, time.Now(), false, false, false, map[string]bool{}
 		t.ended, t.end = context.WithCancel(b.closing)
 	}
 	t.mu.Unlock()
@@ -283,8 +283,11 @@ func (c *connection) outage() lease.Outage {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	o := lease.Outage{Status: string(phoenix.StatusConnecting), Since: t.since, Never: !t.up}
-	if t.connected {
+	switch {
+	case t.connected:
 		o.Status = string(phoenix.StatusConnected)
+	case t.over:
+		o.Status = string(phoenix.StatusDisconnected)
 	}
 	if t.isUp(topics) {
 		o.Since, o.Never = boottime.Now(), false
@@ -304,11 +307,13 @@ func (c *connection) noteTenure(ev *phoenix.Event) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	was := t.isUp(topics)
-	switch ev.Detail.(type) {
+	switch d := ev.Detail.(type) {
+	case *phoenix.Connecting:
+		t.over = false
 	case *phoenix.Connected:
 		t.connected = true
 	case *phoenix.Disconnected: // on each of several sockets, the channels are lost, too
-		t.connected = false
+		t.connected, t.over = false, !d.WillReconnect
 	case *phoenix.Joined:
 		t.joined[ev.Topic] = true
 	case *phoenix.Errored, *phoenix.Closed, *phoenix.Left:
@@ -428,16 +433,34 @@ func (b *Bridge) place(d *Connection) {
 		return
 	}
 	v := b.cluster.keeper.View()
-	run := v.Runs[d.Name]
+	if e, runs := elsewhere(v, d.Name); runs {
+		d.Instance, d.Epoch, d.OtherConfig, d.Status = e.run.Instance, e.run.Revision, e.session.Config != v.Config, e.status
+		d.Since, d.Session, d.Counters = time.Time{}, 0, map[string]uint64{}
+	}
+}
+
+// A farRun is what is known of a connection that another instance runs.
+type farRun struct {
+	run     lease.RunEntry
+	session lease.SessionEntry
+	// status is what the instance has said last, and up that all of the connection is there.
+	status string
+	up     bool
+}
+
+// elsewhere returns what is known of a connection that another instance runs, and reports whether one does.
+func elsewhere(v *lease.View, name string) (farRun, bool) {
+	run := v.Runs[name]
 	session, lives := v.Sessions[run.Session]
-	if !lives || run.Session == v.Session {
-		return
+	e := farRun{run: run, session: session, status: string(phoenix.StatusConnecting)}
+	switch down, isDown := session.Down[name]; {
+	case session.Revision < run.Revision: // it has said nothing since it claimed the connection
+	case isDown:
+		e.status = down.Status
+	default:
+		e.status, e.up = string(phoenix.StatusConnected), true
 	}
-	d.Instance, d.Epoch, d.OtherConfig = run.Instance, run.Revision, session.Config != v.Config
-	if d.Status = string(phoenix.StatusConnected); session.Down[d.Name].Status != "" {
-		d.Status = session.Down[d.Name].Status
-	}
-	d.Since = time.Time{}
+	return e, lives && run.Session != v.Session
 }
 
 // upElsewhere reports whether another instance runs a connection and has said, since it claimed it, that it is in the state.
@@ -445,14 +468,8 @@ func (b *Bridge) upElsewhere(c *connection, state string) bool {
 	if !b.leased(c) || c.tenure.current() != nil {
 		return false
 	}
-	v := b.cluster.keeper.View()
-	run := v.Runs[c.name]
-	session, lives := v.Sessions[run.Session]
-	if !lives || run.Session == v.Session || session.Revision < run.Revision {
-		return false
-	}
-	down, isDown := session.Down[c.name]
-	return !isDown || state == StateConnected && down.Status == string(phoenix.StatusConnected)
+	e, runs := elsewhere(b.cluster.keeper.View(), c.name)
+	return runs && (e.up || state == StateConnected && e.status == string(phoenix.StatusConnected))
 }
 
 // Instances returns what is known of the instances of the cluster, in the order of their names; nil without leases.
