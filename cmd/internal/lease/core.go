@@ -530,6 +530,20 @@ func (c *core) better(now time.Duration, name string, lately time.Duration) bool
 	return false
 }
 
+// twin returns the ID of the session of another process that has our name; empty: there is none. A session that a process of that name has
+// left, which is not renewed, is none.
+func (c *core) twin() string {
+	if c.session == nil {
+		return ""
+	}
+	for id, e := range c.view.Sessions {
+		if e.Instance == c.instance && id != c.session.id && !c.former[id] && c.lively[id] >= c.first[id]+c.tick()/2 {
+			return id
+		}
+	}
+	return ""
+}
+
 // free reports whether nobody runs a connection.
 func (c *core) free(l *lease) bool {
 	_, lives := c.view.Sessions[l.known.Session]

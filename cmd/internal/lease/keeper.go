@@ -125,9 +125,10 @@ type Keeper struct {
 	helpers sync.WaitGroup
 	started bool // the goroutine runs
 
-	// The rest is the goroutine's.
+	// The rest is the goroutine's. twin is the session of the last process that has our name.
 	core    *core
 	session string
+	twin    string
 	current *deadline
 	grants  map[string]*Grant
 }
@@ -282,6 +283,11 @@ func (k *Keeper) carryOut(now time.Duration) {
 		c.refused(now)
 		k.move()
 	}
+	if twin := c.twin(); twin != "" && twin != k.twin {
+		k.twin = twin
+		k.log.Warn("another process has the same instance name: connections are not spread evenly, and phx ctl list does not tell the two apart",
+			"instance", k.o.Instance, "hint", "give each its own cluster.instance")
+	}
 	out := c.out
 	c.out = output{}
 	for _, r := range out.revokes {
@@ -409,10 +415,12 @@ func (k *Keeper) logAnswer(err error) {
 	if was := k.lost.Swap(failed); was == failed {
 		return
 	}
-	if failed {
-		k.log.Warn("the store of the leases does not answer; it is tried again", "error", err,
-			"connections_stop_after", fmt.Sprint(k.o.TTL*9/10))
-		return
+	switch {
+	case !failed:
+		k.log.Info("the leases are kept again")
+	case k.View().Session != "" && !k.o.Onward:
+		k.log.Warn("the leases cannot be kept in NATS; it is tried again", "error", err, "connections_stop_after", fmt.Sprint(k.o.TTL*9/10))
+	default:
+		k.log.Warn("the leases cannot be kept in NATS; it is tried again", "error", err)
 	}
-	k.log.Info("the store of the leases answers")
 }

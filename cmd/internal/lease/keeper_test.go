@@ -1,10 +1,13 @@
 package lease
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -113,6 +116,7 @@ type process struct {
 	mu   sync.Mutex
 	runs map[string]*Grant
 	lost int
+	log  bytes.Buffer
 }
 
 const testTTL = 15 * time.Second
@@ -122,7 +126,7 @@ func startProcess(t *testing.T, m *memory, name string, names ...string) *proces
 	begun := time.Now()
 	p := &process{runs: map[string]*Grant{}}
 	p.Keeper = NewKeeper(Options{
-		Store: m, Instance: name, TTL: testTTL, clock: func() time.Duration { return time.Since(begun) + time.Hour },
+		Store: m, Instance: name, TTL: testTTL, Logger: slog.New(slog.NewTextHandler(&p.log, nil)), clock: func() time.Duration { return time.Since(begun) + time.Hour },
 		Granted: func(g *Grant) {
 			p.mu.Lock()
 			defer p.mu.Unlock()
@@ -221,6 +225,36 @@ func TestKeeperAway(t *testing.T) {
 			t.Errorf("the stats are %+v", s)
 		}
 		a.Close(t.Context())
+	})
+}
+
+// Two processes with one name are told so, each once. One that is started again before the session of its last life is gone is alone.
+func TestKeeperTwin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const said = "another process has the same instance name"
+		m := newMemory(testTTL)
+		a, other := startProcess(t, m, "a", "x", "y"), startProcess(t, m, "b", "x", "y")
+		time.Sleep(2 * testTTL)
+		a.stop() // as if it were killed
+		again := startProcess(t, m, "a", "x", "y")
+		time.Sleep(3 * testTTL)
+		synctest.Wait()
+		for _, p := range []*process{a, other, again} {
+			if strings.Contains(p.log.String(), said) {
+				t.Errorf("one that is alone is told:\n%s", &p.log)
+			}
+		}
+		twin := startProcess(t, m, "a", "x", "y")
+		time.Sleep(3 * testTTL)
+		synctest.Wait()
+		for _, p := range []*process{again, twin} {
+			if n := strings.Count(p.log.String(), said); n != 1 {
+				t.Errorf("one of two is told %d times:\n%s", n, &p.log)
+			}
+		}
+		for _, p := range []*process{other, again, twin} {
+			p.Close(t.Context())
+		}
 	})
 }
 

@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -21,6 +23,7 @@ type KV struct {
 	bucket   string
 	replicas int
 	ttl      time.Duration
+	log      *slog.Logger
 
 	// mu guards what belongs to the connection that was used last, and the watch.
 	mu      sync.Mutex
@@ -28,12 +31,17 @@ type KV struct {
 	js      jetstream.JetStream
 	kv      jetstream.KeyValue
 	unwatch context.CancelFunc // nil: nothing is watched
+	// has is how many replicas the bucket has, 0 if that is not known.
+	has int
+
+	// highest is the highest revision that was seen.
+	highest atomic.Uint64
 }
 
 // NewKV returns the store in a bucket, which is made when it is not there, with so many replicas. The sessions of all instances have to
 // have the same time to live.
-func NewKV(link *natslink.Link, bucket string, replicas int, ttl time.Duration) *KV {
-	return &KV{link: link, bucket: bucket, replicas: replicas, ttl: ttl}
+func NewKV(link *natslink.Link, bucket string, replicas int, ttl time.Duration, log *slog.Logger) *KV {
+	return &KV{link: link, bucket: bucket, replicas: replicas, ttl: ttl, log: log}
 }
 
 // The keys of a bucket. IDs and names of connections are legal tokens.
@@ -63,8 +71,11 @@ func (s *KV) open(ctx context.Context) (jetstream.JetStream, jetstream.KeyValue,
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
 		kv, err = s.create(ctx, js)
 	}
-	if err != nil {
-		return nil, nil, err
+	switch {
+	case errors.Is(err, nats.ErrNoResponders):
+		return nil, nil, fmt.Errorf("JetStream is not enabled on the NATS server, or not for the account: %w", err)
+	case err != nil:
+		return nil, nil, fmt.Errorf("the bucket %s: %w", s.bucket, err)
 	}
 	if err := s.check(ctx, kv); err != nil {
 		return nil, nil, err
@@ -75,25 +86,57 @@ func (s *KV) open(ctx context.Context) (jetstream.JetStream, jetstream.KeyValue,
 	return js, kv, nil
 }
 
-// create makes the bucket. Another instance may do the same.
+// beyond is how much later than what this process has seen the revisions of a new bucket begin: others may have written since.
+const beyond = 1 << 20
+
+// create makes the bucket. Another instance may do the same. If there was one before, which somebody has deleted, or whose disk is lost, the
+// revisions go on: with lower epochs than before, signals would be dropped by whoever remembers the highest. For that it makes the stream
+// itself, as CreateKeyValue of jetstream does, which has no first sequence.
 func (s *KV) create(ctx context.Context, js jetstream.JetStream) (jetstream.KeyValue, error) {
-	kv, err := js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
-		Bucket: s.bucket, Description: "leases of phx serve", Replicas: s.replicas, LimitMarkerTTL: s.ttl,
-	})
+	info, err := js.AccountInfo(ctx)
 	switch {
-	case errors.Is(err, jetstream.ErrLimitMarkerTTLNotSupported):
+	case err != nil:
+		return nil, err
+	case info.API.Level < 1:
 		return nil, errors.New("the NATS server is too old for leases: it has to be 2.11 or newer")
-	case errors.Is(err, jetstream.ErrBucketExists):
-		return js.KeyValue(ctx, s.bucket)
 	}
-	return kv, err
+	config := jetstream.StreamConfig{
+		Name: s.stream(), Description: "leases of phx serve", Subjects: []string{"$KV." + s.bucket + ".>"}, Replicas: s.replicas,
+		MaxMsgsPerSubject: 1, MaxMsgs: -1, MaxBytes: -1, MaxMsgSize: -1, MaxConsumers: -1, Discard: jetstream.DiscardNew,
+		AllowRollup: true, DenyDelete: true, AllowDirect: true, AllowMsgTTL: true, SubjectDeleteMarkerTTL: s.ttl,
+	}
+	before := s.highest.Load()
+	if before > 0 {
+		config.FirstSeq = before + beyond
+	}
+	_, err = js.CreateStream(ctx, config)
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNameAlreadyInUse):
+	case err != nil:
+		return nil, fmt.Errorf("it cannot be made with %d replicas (cluster.replicas): %w", s.replicas, err)
+	case before > 0:
+		s.log.Warn("the bucket of the leases was gone, and has been made again: all connections begin anew", "bucket", s.bucket)
+	}
+	return js.KeyValue(ctx, s.bucket)
 }
 
-// check refuses a bucket whose keys have no time to live.
+// stream is the name of the stream that the bucket is made of.
+func (s *KV) stream() string { return "KV_" + s.bucket }
+
+// check refuses a bucket whose keys have no time to live, and says what else it has that was not asked for.
 func (s *KV) check(ctx context.Context, kv jetstream.KeyValue) error {
 	status, err := kv.Status(ctx)
 	if err != nil {
 		return err
+	}
+	has := status.Config().Replicas
+	s.mu.Lock()
+	known := s.has
+	s.has = has
+	s.mu.Unlock()
+	if has != s.replicas && has != known {
+		s.log.Warn("the bucket of the leases has another number of replicas than cluster.replicas says", "bucket", s.bucket, "has", has, "wanted", s.replicas,
+			"hint", fmt.Sprintf("nats stream edit %s --replicas %d", s.stream(), s.replicas))
 	}
 	if status.LimitMarkerTTL() <= 0 {
 		return fmt.Errorf("the keys of the bucket %s cannot have a time to live of their own: delete it, and phx makes a right one, or `nats kv add %s --marker-ttl 1m`",
@@ -134,7 +177,7 @@ func (s *KV) Value(ctx context.Context, name string) (value []byte, revision uin
 	if err != nil {
 		return nil, 0, err
 	}
-	stream, err := js.Stream(ctx, "KV_"+s.bucket)
+	stream, err := js.Stream(ctx, s.stream())
 	if err != nil {
 		s.forget()
 		return nil, 0, err
@@ -187,7 +230,14 @@ func (s *KV) put(ctx context.Context, key string, value any, revision uint64, tt
 		}
 		return 0, err
 	}
+	s.saw(ack.Sequence)
 	return ack.Sequence, nil
+}
+
+// saw notes a revision.
+func (s *KV) saw(revision uint64) {
+	for before := s.highest.Load(); before < revision && !s.highest.CompareAndSwap(before, revision); before = s.highest.Load() {
+	}
 }
 
 // An answer is what a watch found first.
@@ -219,6 +269,7 @@ func (s *KV) Watch(ctx context.Context, changed func()) (Snapshot, error) {
 		if a.err != nil {
 			s.forget()
 		}
+		s.saw(a.view.Revision)
 		return a.view, a.err
 	case <-ctx.Done():
 		unwatch()

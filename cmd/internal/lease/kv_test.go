@@ -3,8 +3,11 @@
 package lease
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -27,7 +30,7 @@ func newTestKV(t *testing.T, ttl time.Duration) (*KV, *phxtest.NATSServer) {
 	t.Cleanup(server.Kill)
 	link := natslink.New(natslink.Options{URLs: []string{server.URL}})
 	t.Cleanup(func() { link.Close(context.WithoutCancel(t.Context())) })
-	kv := NewKV(link, "leases", 1, ttl)
+	kv := NewKV(link, "leases", 1, ttl, slog.New(slog.DiscardHandler))
 	t.Cleanup(kv.Close)
 	return kv, server
 }
@@ -148,6 +151,69 @@ func TestKVValue(t *testing.T) {
 	<-told
 	if view, err := s.Watch(ctx, func() {}); err != nil || len(told) != 0 || len(view.Runs) != 1 || len(view.Sessions) != 0 {
 		t.Errorf("%d more were told; the bucket has %+v, %v", len(told), view, err)
+	}
+}
+
+// A bucket that was deleted is made again, and its revisions, which are epochs, go on behind the last that was seen. One that has other
+// replicas than was asked for is used, and that is said once.
+func TestKVDeleted(t *testing.T) {
+	s, server := newTestKV(t, time.Minute)
+	var log bytes.Buffer
+	s.log = slog.New(slog.NewTextHandler(&log, nil))
+	s.replicas = 3
+	ctx, cancel := context.WithTimeout(t.Context(), phxtest.Patience)
+	defer cancel()
+	if _, err := s.Begin(ctx, Session{ID: "A"}); err == nil || !strings.Contains(err.Error(), "with 3 replicas (cluster.replicas)") {
+		t.Errorf("a server alone keeps 3 replicas: %v", err)
+	}
+	s.replicas = 1
+	if _, err := s.Begin(ctx, Session{ID: "A"}); err != nil {
+		t.Fatal(err)
+	}
+	claimed, err := s.Claim(ctx, "x", Run{Session: "A"}, 0)
+	if err != nil || claimed != 2 {
+		t.Fatalf("claimed by %d: %v", claimed, err)
+	}
+	if log.Len() > 0 {
+		t.Errorf("nothing was wrong:\n%s", &log)
+	}
+	js, _, err := s.open(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := js.DeleteKeyValue(ctx, "leases"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Renew(ctx, Session{ID: "A"}, 1, false); err == nil {
+		t.Error("renewed in a bucket that is gone")
+	}
+	if _, err := s.Renew(ctx, Session{ID: "A"}, 1, false); !errors.Is(err, ErrConflict) {
+		t.Errorf("renewed in a bucket that is new: %v", err)
+	}
+	if view, err := s.Watch(ctx, func() {}); err != nil || len(view.Sessions)+len(view.Runs) > 0 {
+		t.Errorf("a new bucket has %+v, %v", view, err)
+	}
+	again, err := s.Claim(ctx, "x", Run{Session: "B"}, 0)
+	if err != nil || again <= claimed {
+		t.Errorf("claimed by %d after %d: %v", again, claimed, err)
+	}
+	if n := strings.Count(log.String(), "the bucket of the leases was gone"); n != 1 {
+		t.Errorf("said %d times that it was gone:\n%s", n, &log)
+	}
+
+	link := natslink.New(natslink.Options{URLs: []string{server.URL}})
+	defer link.Close(ctx)
+	log.Reset()
+	other := NewKV(link, "leases", 3, time.Minute, s.log)
+	for range 2 {
+		other.forget()
+		if view, err := other.Watch(ctx, func() {}); err != nil || view.Runs["x"].Revision != again {
+			t.Errorf("the bucket has %+v, %v", view, err)
+		}
+	}
+	other.Close()
+	if text := log.String(); strings.Count(text, "another number of replicas") != 1 || !strings.Contains(text, "nats stream edit KV_leases --replicas 3") {
+		t.Errorf("of a bucket with one replica, where three are wanted, it said:\n%s", text)
 	}
 }
 

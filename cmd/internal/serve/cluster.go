@@ -36,7 +36,7 @@ func (b *Bridge) clusterBy(p *plan) {
 	if o.Leases == "" {
 		return
 	}
-	kv := lease.NewKV(b.link, o.Leases, o.Replicas, o.TTL)
+	kv := lease.NewKV(b.link, o.Leases, o.Replicas, o.TTL, b.log)
 	b.cluster = &cluster{kv: kv, keeper: lease.NewKeeper(lease.Options{
 		Store: kv, Instance: cmp.Or(o.Instance, defaultInstance()), TTL: o.TTL, Onward: o.Onward,
 		Granted: b.granted, Revoked: b.revoked, Down: b.down, Logger: b.log,
@@ -506,7 +506,7 @@ func (b *Bridge) missingLeases() []string {
 	}
 	switch v := b.cluster.keeper.View(); {
 	case v.Session == "":
-		return []string{"leases: there is no session; is NATS reachable?"}
+		return []string{"leases: there is no session; the log of serve says why"}
 	case !v.Settled:
 		return []string{"leases: it is not known yet who runs what"}
 	}

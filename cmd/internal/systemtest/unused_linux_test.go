@@ -44,7 +44,7 @@ func TestUnusedEngines(t *testing.T) {
 	with := startServe(t, config+fmt.Sprintf(", spool: {dir: %q}}\nroutes: [{to: hook}]\nnats: {urls: [\"nats://127.0.0.1:1\"]}\ncluster: {leases: phx}\n", spool), nil)
 	with.await(t, func() (bool, string) {
 		files := with.files(t)
-		return strings.Contains(files, filepath.Join(spool, "hook.spool")) && strings.Contains(with.log.String(), "the store of the leases does not answer"), files
+		return strings.Contains(files, filepath.Join(spool, "hook.spool")) && strings.Contains(with.log.String(), "the leases cannot be kept in NATS"), files
 	})
 	stacks = with.goroutines(t)
 	for engine, seen := range engines {
