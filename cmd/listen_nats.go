@@ -41,9 +41,9 @@ type since struct {
 func (o *natsListenOptions) options() []option.Option {
 	return slices.Concat(o.flags("`URL` of a NATS server: print the signals in a stream of JetStream, of SUBJECTs in place of TOPICs (repeat for further servers)"),
 		option.Connecting.In([]option.Option{
-			{Flag: "stream", Value: option.Text(&o.stream, ""), Example: "PHX",
+			{Flag: "stream", Value: option.Checked(&o.stream, "", natsName), Example: "PHX",
 				Usage: "`NAME` of the stream, with --nats (default the one that takes the first SUBJECT)"},
-			{Flag: "durable", Value: option.Text(&o.durable, ""), Example: "audit",
+			{Flag: "durable", Value: option.Checked(&o.durable, "", natsName), Example: "audit",
 				Usage: "go on where the durable consumer `NAME` has stopped, with --nats: what was written to stdout is acknowledged"},
 			{Flag: "since", Value: option.Checked(&o.since, "", parseSince), Example: "10m",
 				Usage: "begin with signals of this `TIME` ago, or all, with --nats (default with new ones)"},
@@ -95,6 +95,9 @@ func (o *listenOptions) listenNATS(command *cobra.Command) error {
 	}
 	if len(o.topics) == 0 {
 		return exit.Usagef("for example: phx listen --nats nats://127.0.0.1:4222 'jido.protocol.phoenix.backend.>'", "there is no SUBJECT")
+	}
+	if err := checkFilters(o.topics); err != nil {
+		return err
 	}
 	o.logging.suit(o.output.Color, o.factory)
 	o.log = o.factory.newLogger(o.logging, slog.LevelWarn)
@@ -476,14 +479,11 @@ func (s *natsStream) Close() {}
 // inFormat returns a line in the format that --output wants.
 func (s *natsStream) inFormat(line []byte) ([]byte, error) {
 	text, err := signal.Convert(nil, line, newSignalView(s.form.Format).wire())
-	switch {
-	case errors.Is(err, signal.ErrNoSignal):
+	if err != nil {
 		return nil, &exit.Error{
 			Code: exit.Failure, Err: err, Message: "a message of the stream is no signal of phx, in any format: " + oneLine(string(line)),
 			Hint: "somebody else publishes there: name the subjects of phx serve, such as 'jido.protocol.phoenix.>', or read it with `nats sub`",
 		}
-	case err != nil:
-		return nil, errStrangeSignal(err)
 	}
 	return text, nil
 }

@@ -91,3 +91,48 @@ func natsSubject(text string) (string, error) {
 }
 
 var errNoSubject = errors.New("is not a subject")
+
+// natsName is the name of a stream or of a consumer.
+func natsName(text string) (string, error) {
+	if text == "" || len(text) > 255 || strings.ContainsAny(text, " \t\r\n\f.*>/\\") {
+		return "", errors.New("is not a name in JetStream: at most 255 bytes, without spaces and any of . * > / \\")
+	}
+	return text, nil
+}
+
+// checkFilters checks subjects that may have wildcards: * is one token, and > at the end is all that follow. JetStream wants that none of them
+// covers another one.
+func checkFilters(subjects []string) error {
+	for i, subject := range subjects {
+		tokens := strings.Split(subject, ".")
+		for at, token := range tokens {
+			wild := token == "*" || token == ">" && at == len(tokens)-1
+			if token == "" || !wild && strings.ContainsAny(token, " \t\r\n\f*>") {
+				return exit.Usagef("a right one: 'jido.protocol.phoenix.backend.>'. Tokens are divided by dots; * and > are tokens of their own, and > is the last one",
+					"%q is not a subject", subject)
+			}
+		}
+		for j, other := range subjects {
+			if i != j && covers(strings.Split(other, "."), tokens) {
+				return exit.Usagef("leave the second one out", "%s has the signals of %s, too", other, subject)
+			}
+		}
+	}
+	return nil
+}
+
+// covers reports whether every subject that matches narrow matches wide, too.
+func covers(wide, narrow []string) bool {
+	for i, token := range wide {
+		switch {
+		case i == len(narrow):
+			return false
+		case token == ">":
+			return true
+		case token == narrow[i] || token == "*" && narrow[i] != ">":
+		default:
+			return false
+		}
+	}
+	return len(wide) == len(narrow)
+}

@@ -202,3 +202,29 @@ func TestListenNATSLargeMessages(t *testing.T) {
 		t.Errorf("the server says:\n%s", log)
 	}
 }
+
+// TestListenNATSForeign: a message that somebody else has published ends listen, and is shown.
+func TestListenNATSForeign(t *testing.T) {
+	long(t)
+	server, js := startStream(t, "a.>")
+	for i, text := range []string{"hello", `{"a":1}`, ""} {
+		subject := fmt.Sprint("a.", i)
+		if _, err := js.Publish(t.Context(), subject, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		publishNumbered(t, js, subject, 1, 1, 1)
+		var stderr strings.Builder
+		cmd := exec.Command(binary(t), "listen", "--nats", server.URL, subject, "--since", "all", "-c", "1", "--max-time", "60")
+		cmd.Stderr = &stderr
+		out, err := cmd.Output()
+		if text == "" { // which has no line
+			if err != nil || !strings.Contains(string(out), `"n":1`) {
+				t.Errorf("an empty message: %v, %s%s", err, out, stderr.String())
+			}
+			continue
+		}
+		if cmd.ProcessState.ExitCode() != 1 || !strings.Contains(stderr.String(), "no signal of phx, in any format: "+text) || len(out) > 0 {
+			t.Errorf("%s: %v, %s%s", text, err, out, stderr.String())
+		}
+	}
+}
