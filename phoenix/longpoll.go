@@ -564,6 +564,8 @@ func (t *pollTransport) waits() {
 
 func (t *pollTransport) receivedAt() time.Time { return t.reading.readAt }
 
+func (t *pollTransport) unread() int { return len(t.reading.ahead) }
+
 // emptyAt is when the last answer that was read to its end had been asked for; while its messages are handed over, the one before.
 func (t *pollTransport) emptyAt() time.Time { return t.emptied }
 

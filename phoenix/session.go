@@ -155,11 +155,24 @@ const (
 	keptFrames     = 16
 )
 
-var batches = sync.Pool{New: func() any { return new(batch) }}
+// A batch counts for its whole buffer while it waits for its consumer, so one with little in it must not have a large one: there is a pool
+// of buffers up to smallBatch, and one of larger ones.
+var smallBatches, largeBatches = sync.Pool{New: makeBatch}, sync.Pool{New: makeBatch}
+
+const smallBatch = 8 << 10
+
+func makeBatch() any { return new(batch) }
+
+func batchesOf(size int) *sync.Pool {
+	if size <= smallBatch {
+		return &smallBatches
+	}
+	return &largeBatches
+}
 
 // newBatch returns an empty batch with room for size bytes or more.
 func newBatch(size int) *batch {
-	b := batches.Get().(*batch)
+	b := batchesOf(size).Get().(*batch)
 	if cap(b.buf) < size {
 		b.buf = make([]byte, 0, size)
 	}
@@ -170,7 +183,7 @@ func newBatch(size int) *batch {
 // release gives b back. Nothing may point into its buffer any more.
 func (b *batch) release() {
 	b.reset()
-	batches.Put(b)
+	batchesOf(cap(b.buf)).Put(b)
 }
 
 // reset makes b empty.
@@ -320,7 +333,7 @@ func (r *reader) send(b *batch) {
 
 func (r *reader) pass() {
 	partial := r.current.buf[r.start:]
-	next := newBatch(max(cap(r.scratch), len(partial)))
+	next := newBatch(max(cap(r.scratch), len(partial), r.transport.unread()))
 	next.buf = append(next.buf, partial...)
 	r.current.emptyAt, r.current.burstAt = r.transport.emptyAt(), r.transport.burstAt()
 	large := cap(r.current.buf) > largeBatch

@@ -28,6 +28,7 @@ type scriptedTransport struct {
 func (s *scriptedTransport) beforeWait(f func())   { s.wait = f }
 func (s *scriptedTransport) receivedAt() time.Time { return time.Time{} }
 func (s *scriptedTransport) emptyAt() time.Time    { return time.Time{} }
+func (s *scriptedTransport) unread() int           { return 0 }
 
 func (s *scriptedTransport) burstAt() time.Time { return time.Time{} }
 

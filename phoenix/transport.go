@@ -36,6 +36,8 @@ type transport interface {
 	// beforeWait sets a function that is called by the reading goroutine before it waits for the network, in next or in
 	// a read of its message. It must be set before the first next.
 	beforeWait(func())
+	// unread is how many bytes have been read of the network and not yet been asked for.
+	unread() int
 	// receivedAt is when the last bytes came from the network, and emptyAt when it had been read empty before they came; burstAt is
 	// when so much was last read between two such times that the server may have had to wait with more.
 	receivedAt() time.Time
@@ -119,6 +121,7 @@ func (t *wsTransport) ended(err error) error {
 
 func (t *wsTransport) beforeWait(f func())   { t.wire.beforeRead = f }
 func (t *wsTransport) receivedAt() time.Time { return t.wire.readAt }
+func (t *wsTransport) unread() int           { return len(t.wire.ahead) }
 func (t *wsTransport) emptyAt() time.Time    { return t.wire.emptyAt }
 func (t *wsTransport) burstAt() time.Time    { return t.wire.burstAt }
 func (t *wsTransport) drain()                { t.wire.drain() }
@@ -271,6 +274,10 @@ type wire struct {
 	burst   int
 	burstAt time.Time
 	drained func(at time.Time)
+	// filled says that the last read of the network has filled its buffer; ahead is what of the last one nobody has asked for yet, in block.
+	filled bool
+	ahead  []byte
+	block  *[readAhead]byte
 
 	// reading guards the deadline of reads, which drain uses to wake a read that waits.
 	reading  sync.Mutex
@@ -290,14 +297,52 @@ const maxHead = 64
 // maxDrainReads bounds the reads of a drain on a link that always has more: what had arrived when it began is far less.
 const maxDrainReads = 1024
 
+// readAhead is how much is read at once of a stream that fills smaller buffers. Between such reads the connection is without the memory, so
+// that it may have small buffers and yet few system calls.
+const readAhead = 64 << 10
+
+var blocks = sync.Pool{New: func() any { return new([readAhead]byte) }}
+
+// buffer returns what to read into: p, or a block if that would be filled. An idle connection has none.
+func (w *wire) buffer(p []byte) []byte {
+	if !w.filled || len(p) >= readAhead {
+		return p
+	}
+	if empty, _ := w.empty(); empty {
+		return p
+	}
+	w.block = blocks.Get().(*[readAhead]byte)
+	return w.block[:]
+}
+
+// hand copies to p what has been read ahead, and gives the block back behind the last of it.
+func (w *wire) hand(p []byte) int {
+	n := copy(p, w.ahead)
+	if w.ahead = w.ahead[n:]; len(w.ahead) == 0 {
+		blocks.Put(w.block)
+		w.ahead, w.block = nil, nil
+	}
+	return n
+}
+
 // Read reads, and serves drain.
 func (w *wire) Read(p []byte) (int, error) {
+	if len(w.ahead) > 0 {
+		return w.hand(p), nil
+	}
 	for {
 		if w.beforeRead != nil {
 			w.beforeRead()
 		}
 		probing := w.probe()
-		n, err := w.Conn.Read(p)
+		buf := w.buffer(p)
+		n, err := w.Conn.Read(buf)
+		if w.block != nil {
+			w.ahead = buf[:n]
+			if n == 0 {
+				w.hand(nil) // gives the block back
+			}
+		}
 		if n == 0 && errors.Is(err, os.ErrDeadlineExceeded) && w.wokenByDrain(probing) {
 			continue
 		}
@@ -310,12 +355,15 @@ func (w *wire) Read(p []byte) (int, error) {
 				w.burstAt = w.readAt
 			}
 			w.short = time.Time{}
-			if n < len(p) {
+			if w.filled = n == len(buf); !w.filled {
 				w.short = w.readAt
 			}
 		}
 		if len(w.head) < maxHead {
-			w.head = append(w.head, p[:min(n, maxHead-len(w.head))]...)
+			w.head = append(w.head, buf[:min(n, maxHead-len(w.head))]...)
+		}
+		if w.block != nil {
+			return w.hand(p), nil // an error comes again at the next read
 		}
 		return n, err
 	}

@@ -8,11 +8,14 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gorilla/websocket"
 )
@@ -242,6 +245,113 @@ func TestMask(t *testing.T) {
 			if c != 'a'^byte(i%4+1) {
 				t.Fatalf("%d bytes: %x", size, data)
 			}
+		}
+	}
+}
+
+// A segmentConn brings one segment after the other; a read gets what is left of one. One that is empty is a time in which nothing comes.
+// Behind the last there is an error, which may come with the last bytes. It remembers how much the reads had room for.
+type segmentConn struct {
+	net.Conn
+	segments [][]byte
+	withLast bool
+	rooms    []int
+}
+
+var errBroken = errors.New("broken")
+
+func (c *segmentConn) Read(p []byte) (n int, err error) {
+	c.rooms = append(c.rooms, len(p))
+	if len(c.segments) > 0 && len(c.segments[0]) == 0 {
+		c.segments = c.segments[1:]
+	}
+	if len(c.segments) == 0 {
+		return 0, errBroken
+	}
+	n = copy(p, c.segments[0])
+	if c.segments[0] = c.segments[0][n:]; len(c.segments[0]) == 0 {
+		c.segments = c.segments[1:]
+	}
+	if len(c.segments) == 0 && c.withLast {
+		return n, errBroken
+	}
+	return n, nil
+}
+
+func (c *segmentConn) SetReadDeadline(time.Time) error { return nil }
+
+// Buffered is how many bytes have arrived.
+func (c *segmentConn) Buffered() int {
+	if len(c.segments) == 0 {
+		return 1 // the error
+	}
+	return len(c.segments[0])
+}
+
+// A stream that fills small buffers is read in large blocks, of which a connection that waits has none.
+func TestReadAhead(t *testing.T) {
+	const small = 2 << 10
+	segment := func(n int) []byte { return make([]byte, n) }
+	for name, c := range map[string]struct {
+		segments [][]byte
+		rooms    []int
+	}{
+		"a fast stream": {[][]byte{segment(small + readAhead + 1)}, []int{small, readAhead, readAhead, small}},
+		"a slow stream": {[][]byte{segment(100), segment(small - 1), segment(100)}, []int{small, small, small, small}},
+		"a full buffer behind which nothing comes": {[][]byte{segment(small), nil, segment(small), segment(1)}, []int{small, small, readAhead, small}},
+	} {
+		conn := &segmentConn{segments: c.segments}
+		w, p := &wire{Conn: conn}, make([]byte, small)
+		var err error
+		for err == nil {
+			_, err = w.Read(p)
+		}
+		if !slices.Equal(conn.rooms, c.rooms) {
+			t.Errorf("%s: reads of %v, want %v", name, conn.rooms, c.rooms)
+		}
+	}
+}
+
+// Whatever is read ahead comes out, in its order, before anything waits for the network, and before an error.
+func TestReadAheadIsComplete(t *testing.T) {
+	for seed := range uint64(100) {
+		random := rand.New(rand.NewPCG(seed, 0))
+		conn := &segmentConn{withLast: random.IntN(2) == 0}
+		var sent, got []byte
+		for range 1 + random.IntN(20) {
+			if random.IntN(4) == 0 {
+				conn.segments = append(conn.segments, nil)
+			}
+			size := 1 + random.IntN(1<<random.IntN(19))
+			at := len(sent)
+			for i := range size {
+				sent = append(sent, byte(at+i)^byte((at+i)>>8)^byte((at+i)>>16))
+			}
+			conn.segments = append(conn.segments, slices.Clone(sent[at:]))
+		}
+		w := &wire{Conn: conn}
+		w.beforeRead = func() {
+			if len(w.ahead) > 0 || w.block != nil {
+				t.Errorf("seed %d: a wait before %d bytes that have been read, with a block %t", seed, len(w.ahead), w.block != nil)
+			}
+		}
+		w.drained = func(time.Time) {
+			if len(w.ahead) > 0 {
+				t.Errorf("seed %d: %d bytes have been read when all is said to have come", seed, len(w.ahead))
+			}
+		}
+		var err error
+		for err == nil {
+			p := make([]byte, 1+random.IntN(1<<random.IntN(14)))
+			var n int
+			n, err = w.Read(p)
+			got = append(got, p[:n]...)
+			if random.IntN(10) == 0 {
+				w.drain()
+			}
+		}
+		if !errors.Is(err, errBroken) || !bytes.Equal(got, sent) {
+			t.Errorf("seed %d: %d bytes of %d, equal %t, error %v", seed, len(got), len(sent), bytes.Equal(got, sent), err)
 		}
 	}
 }
