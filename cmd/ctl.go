@@ -684,7 +684,12 @@ func ctlStartRun(ctx context.Context, o *ctlStartOptions) error {
 		text, err = o.after(ctx, o.client, o.name, text, err)
 		return o.printAnswer(ctx, text, err)
 	}
-	entry, dir, err := o.entry()
+	var entry []byte
+	var dir string
+	err := untilDone(ctx, func() (err error) {
+		entry, dir, err = o.entry()
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -744,7 +749,11 @@ phoenix.channel.joined or phoenix.channel.join_error signal.`,
 }
 
 func ctlJoinRun(ctx context.Context, o *ctlJoinOptions) error {
-	params, err := o.readParams(o.params)
+	var params json.RawMessage
+	err := untilDone(ctx, func() (err error) {
+		params, err = o.readParams(o.params)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -847,7 +856,11 @@ func ctlPushRun(ctx context.Context, o *ctlPushOptions) error {
 	if err := o.checkBroadcast(o.event); err != nil {
 		return err
 	}
-	payload, err := o.readPayload()
+	var payload []byte
+	err := untilDone(ctx, func() (err error) {
+		payload, err = o.readPayload()
+		return err
+	})
 	if err != nil {
 		return err
 	}

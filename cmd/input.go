@@ -139,6 +139,19 @@ func (o *pushSource) open(f *factory) (*pushInput, error) {
 	return in, nil
 }
 
+// untilDone runs f, which may block for ever, as the open of a pipe that nobody writes to does, and returns its error. When ctx ends
+// before, it returns the cause, and what f does is of no use any more.
+func untilDone(ctx context.Context, f func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- f() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
 // errNoName refuses an @ that has no name of a file behind it.
 func errNoName(of string) error {
 	return exit.Usagef("for example: @payload.json", "%s has no name of a file behind @", of)

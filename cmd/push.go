@@ -203,7 +203,11 @@ func pushRun(ctx context.Context, o *pushOptions) error {
 		return err
 	}
 	o.pushSource.log = o.client.log
-	in, err := o.open(o.factory)
+	var in *pushInput
+	err := untilDone(ctx, func() (err error) {
+		in, err = o.open(o.factory)
+		return err
+	})
 	if err != nil {
 		return err
 	}

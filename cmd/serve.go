@@ -95,7 +95,14 @@ func serveRun(ctx context.Context, o *serveOptions) error {
 		return err
 	}
 	defer o.ready.end(o.log)
-	if o.bridge, err = serve.New(o.bridgeOptions()); err != nil {
+	err = untilDone(ctx, func() (err error) { // the config may come from a pipe
+		o.bridge, err = serve.New(o.bridgeOptions())
+		return err
+	})
+	if _, stopped := killed(err); stopped {
+		return nil
+	}
+	if err != nil {
 		return wrongConfig(err)
 	}
 	if o.form != nil {

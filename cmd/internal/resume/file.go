@@ -38,6 +38,9 @@ func openFile(path, connection string) (*file, error) {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target
 	}
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() && !info.IsDir() {
+		return nil, exit.Usagef("name a file that is not there yet, or one that an earlier run has left", "the resume file %s is a pipe or a device", path)
+	}
 	f := &file{path: path, connection: connection, content: content{Format: format, Connections: map[string]topics{}}}
 	for {
 		locked, err := os.Open(path)
