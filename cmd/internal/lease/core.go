@@ -15,6 +15,8 @@ import (
 //
 //   - A session counts for 0.9 of its time to live from before its last renewal was sent. The store keeps it for at least the whole
 //     time from when it was written. Which other sessions live, a snapshot says, and no clock.
+//   - The store may fail to remove a session. So one that was seen not to be renewed for longer than it counts is removed by whoever sees
+//     that, by compare-and-set: it is of nobody, or the removal is refused.
 //   - A write without an answer may have been made, or be made later. What is ours is known by the session in it.
 //   - A snapshot that is older than what is known is not looked at.
 //   - A change that the store tells of makes a snapshot come sooner. It says nothing by itself, and one comes without it.
@@ -48,6 +50,8 @@ type core struct {
 	lively map[string]time.Duration
 	// seen are the last entries of sessions, also of those that are gone.
 	seen map[string]SessionEntry
+	// reapAt is the earliest time for the removal of a session that was asked for before.
+	reapAt map[string]time.Duration
 
 	leases map[string]*lease
 	out    output
@@ -125,6 +129,7 @@ const (
 	endSession
 	claimRun
 	readStore
+	reapSession
 )
 
 // A grant says that a connection is ours to run. One that runs gets a new epoch.
@@ -146,7 +151,7 @@ type revoke struct {
 func newCore(o coreOptions) *core {
 	return &core{
 		coreOptions: o, former: map[string]bool{}, begins: map[string]time.Duration{}, first: map[string]time.Duration{},
-		seen: map[string]SessionEntry{}, leases: map[string]*lease{},
+		seen: map[string]SessionEntry{}, reapAt: map[string]time.Duration{}, leases: map[string]*lease{},
 	}
 }
 
@@ -231,7 +236,7 @@ func (c *core) over() bool { return c.ending && !c.busy && c.session == nil }
 
 // say is what the session says of us. Connections that are not up are to be added.
 func (c *core) say(now time.Duration, s *ownSession) Session {
-	said := Session{ID: s.id, Instance: c.instance, Config: c.config, Number: s.number, Down: map[string]Down{}}
+	said := Session{ID: s.id, Instance: c.instance, Config: c.config, TTL: c.ttl.Milliseconds(), Number: s.number, Down: map[string]Down{}}
 	if s.known {
 		said.At = now.Milliseconds() + s.early
 	}
@@ -282,7 +287,7 @@ func (c *core) begin(now time.Duration) {
 	c.busy = true
 	id := c.newID()
 	c.begins[id] = now
-	said := Session{ID: id, Instance: c.instance, Config: c.config}
+	said := Session{ID: id, Instance: c.instance, Config: c.config, TTL: c.ttl.Milliseconds()}
 	c.out.requests = append(c.out.requests, request{kind: beginSession, session: said, sent: now})
 }
 
@@ -313,6 +318,8 @@ func (c *core) answered(now time.Duration, r request, revision uint64, view Snap
 		}
 	case endSession:
 		c.busy, c.session = false, nil
+	case reapSession:
+		c.readSoon(now)
 	}
 	c.proceed(now)
 }
@@ -479,7 +486,7 @@ func (c *core) members(now time.Duration, view Snapshot) {
 		if _, known := c.first[id]; !known {
 			c.first[id] = now
 		}
-		if before.Revision != e.Revision || !known {
+		if _, seen := c.lively[id]; !seen || before.Revision != e.Revision {
 			c.lively[id] = now
 		}
 		c.seen[id] = e
@@ -502,10 +509,12 @@ func (c *core) members(now time.Duration, view Snapshot) {
 	maps.DeleteFunc(c.lively, func(id string, _ time.Duration) bool { return gone(id) })
 	maps.DeleteFunc(c.died, func(id string, _ bool) bool { return gone(id) })
 	maps.DeleteFunc(c.former, func(id string, _ bool) bool { return gone(id) })
-	maps.DeleteFunc(c.first, func(id string, _ time.Duration) bool {
-		_, here := view.Sessions[id]
-		return !here
-	})
+	for _, times := range []map[string]time.Duration{c.first, c.reapAt} {
+		maps.DeleteFunc(times, func(id string, _ time.Duration) bool {
+			_, here := view.Sessions[id]
+			return !here
+		})
+	}
 }
 
 // settled reports whether a session counts: it has been there for a while, so that all see it.
@@ -561,11 +570,26 @@ func (c *core) decide(now time.Duration) {
 	if !c.viewed {
 		return
 	}
+	c.reap(now)
 	for _, l := range c.sorted() {
 		c.decideOn(now, l)
 		if l.epoch == 0 && !l.wanted && !l.stopping && !l.pending && !l.doubted && l.known.Session != c.session.id {
 			delete(c.leases, l.name)
 		}
+	}
+}
+
+// reap removes sessions that the store has failed to remove: of nats-server 2.15, keys that were removed by their time may be there again for good
+// after a kill.
+func (c *core) reap(now time.Duration) {
+	for _, id := range slices.Sorted(maps.Keys(c.view.Sessions)) {
+		e := c.view.Sessions[id]
+		ttl := time.Duration(e.TTL) * time.Millisecond
+		if id == c.session.id || ttl == 0 || now < max(c.lively[id]+ttl+c.tick(), c.reapAt[id]) {
+			continue
+		}
+		c.reapAt[id] = now + c.tick()
+		c.out.requests = append(c.out.requests, request{kind: reapSession, session: e.Session, revision: e.Revision, sent: now})
 	}
 }
 

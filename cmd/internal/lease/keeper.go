@@ -317,6 +317,9 @@ func (k *Keeper) carryOut(now time.Duration) {
 		k.o.Granted(g)
 	}
 	for _, r := range out.requests {
+		if r.kind == reapSession {
+			k.log.Warn("a session that has ended is still in the store, and is removed", "instance", r.session.Instance, "session", r.session.ID)
+		}
 		k.request(r)
 	}
 	v := &View{Config: c.config}
@@ -393,8 +396,8 @@ func (k *Keeper) call(ctx context.Context, r request) (revision uint64, view Sna
 	switch r.kind {
 	case beginSession:
 		revision, err = k.o.Store.Begin(ctx, r.session)
-	case renewSession, endSession:
-		revision, err = k.o.Store.Renew(ctx, r.session, r.revision, r.kind == endSession)
+	case renewSession, endSession, reapSession:
+		revision, err = k.o.Store.Renew(ctx, r.session, r.revision, r.kind != renewSession)
 	case readStore:
 		view, err = k.o.Store.Watch(ctx, func() { k.post(func(c *core, now time.Duration) { c.hint(now) }) })
 	case claimRun:

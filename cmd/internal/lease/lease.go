@@ -18,6 +18,8 @@ type Session struct {
 	Instance string `json:"instance"`
 	// Config is equal for equal configurations, and tells nothing of them.
 	Config string `json:"config"`
+	// TTL is for how long it counts after a renewal, in milliseconds; 0: that is not said.
+	TTL int64 `json:"ttl,omitempty"`
 	// Number counts the renewals of the session.
 	Number uint64 `json:"number"`
 	// At is when it says this, in milliseconds of the store's clock, and never later than the truth; 0: it does not know.

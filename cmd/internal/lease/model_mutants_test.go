@@ -31,6 +31,8 @@ var mutants = []mutant{
 	{"a loss is not noticed in time", "now >= s.until && !c.onward {", "now >= s.until+c.ttl/2 && !c.onward {"},
 	{"what was dropped is forgotten when a renewal is answered late", "\tif s := c.session; s != nil {\n\t\tc.lose(now, now >= s.expires)\n\t\tc.proceed(now)\n", "\tif s := c.session; s != nil && false {\n\t\tc.lose(now, now >= s.expires)\n\t\tc.proceed(now)\n"},
 	{"a lost session is not followed by another", "\tc.retryAt = min(c.retryAt, now)\n", "\tc.retryAt = now + time.Hour\n"},
+	{"a session that the store does not remove stays", "\tc.reap(now)\n", ""},
+	{"a session is removed before it was seen not to be renewed", "now < max(c.lively[id]+ttl+c.tick(), c.reapAt[id])", "now < c.reapAt[id]"},
 	{"what goes on without the store keeps its epoch", "case ours:\n\t\t\tc.grant(now, l, l.known.Revision)\n", "case ours:\n\t\t\tl.orphan = false\n"},
 }
 

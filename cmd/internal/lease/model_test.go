@@ -52,7 +52,7 @@ func TestModel(t *testing.T) {
 	t.Logf("%d seeds, %d places, seen: %v", seeds, len(places), seen)
 	for _, what := range []string{
 		"granted", "moved", "lost", "adopted a renewal", "lost late", "conflict of a claim", "conflict of a renewal", "old snapshot", "frozen for long",
-		"killed", "store away", "store's clock jumps", "gap", "onward", "orphan goes on", "ended", "reconfigured",
+		"killed", "store away", "store's clock jumps", "gap", "onward", "orphan goes on", "ended", "reconfigured", "risen", "reaped",
 	} {
 		if seen[what] < seeds/50 {
 			t.Errorf("%q happened %d times in %d seeds: the generator hardly reaches it", what, seen[what], seeds)
@@ -64,7 +64,7 @@ const (
 	modelTTL = 15 * time.Second
 	// chaosTime is how long things go wrong, quietTime how long nothing does after that.
 	chaosTime = 12 * modelTTL
-	quietTime = 5 * modelTTL
+	quietTime = 6 * modelTTL
 )
 
 // A world is one seed.
@@ -86,8 +86,9 @@ type world struct {
 	quiet     bool
 	ended     time.Duration // when the last fault was over
 
-	// jumps says that the store's clock jumps in this seed, onward that instances go on without the store, deaf that no changes are told.
-	jumps, onward, deaf bool
+	// jumps says that the store's clock jumps in this seed, onward that instances go on without the store, deaf that no changes are told,
+	// undead that sessions which were removed by their time come back.
+	jumps, onward, deaf, undead bool
 	// together: no fault in the first times to live, in which all start.
 	together bool
 
@@ -155,6 +156,8 @@ type modelStore struct {
 	changed time.Duration
 	// markers says that a session that is removed by its time has a revision.
 	markers bool
+	// removed are the sessions that were removed by their time.
+	removed map[string]SessionEntry
 	// writes are all runs that were ever written, by name and revision.
 	writes map[string]map[uint64]Run
 }
@@ -182,6 +185,7 @@ func (s *modelStore) expire() {
 		}
 		delete(s.gone, id)
 		s.changed = s.w.now
+		s.removed[id] = s.state().Sessions[id]
 		s.write(func(next *Snapshot) {
 			delete(next.Sessions, id)
 			if s.markers {
@@ -244,9 +248,13 @@ func (s *modelStore) do(r request, down map[string]Down) (uint64, Snapshot, erro
 		}
 		at := s.gone[r.session.ID]
 		s.w.after(at-s.clock(), s.expire)
-	case endSession:
+	case endSession, reapSession:
 		if own.Revision != r.revision {
 			return 0, Snapshot{}, ErrConflict
+		}
+		if r.kind == reapSession {
+			s.w.seen["reaped"]++
+			s.w.log("store: %s is removed by another one", r.session.ID)
 		}
 		s.revision++
 		s.changed = s.w.now
@@ -644,7 +652,7 @@ func (b *books) sent(i *instance, name string, r *running) {
 	if latest := b.latest[name]; latest > r.epoch && !w.jumps && !w.onward {
 		w.fail("%s: sends with epoch %d of %s, while epoch %d was granted", i.name, r.epoch, name, latest)
 	}
-	if before, sent := b.last[name]; w.quiet && w.now > w.ended+recovery+modelTTL/5 && (!sent || w.now-before > modelTTL/5) {
+	if before, sent := b.last[name]; w.quiet && w.now > w.ended+w.recovery()+modelTTL/5 && (!sent || w.now-before > modelTTL/5) {
 		w.fail("%s: nothing was sent of %s for %v", i.name, name, w.now-before)
 	}
 	b.last[name] = w.now
@@ -666,7 +674,7 @@ func (b *books) revoked(i *instance, r revoke, own *running) {
 		b.moved++
 		since := w.now - w.store.changed
 		switch {
-		case w.quiet && w.now > w.ended+2*modelTTL+modelTTL/2:
+		case w.quiet && w.now > w.ended+w.recovery()+modelTTL+modelTTL/6:
 			w.fail("%s: %s moves, while nothing has changed for long", i.name, r.name)
 		case w.quiet && !w.deaf && w.now > w.ended+modelTTL && slices.Contains(i.names, r.name) && since > modelTTL/20 && since < modelTTL*3/10:
 			w.fail("%s: %s moves %v after somebody has come or gone", i.name, r.name, since)
@@ -688,10 +696,10 @@ func (b *books) revoked(i *instance, r revoke, own *running) {
 // newWorld makes the world of a seed.
 func newWorld(t *testing.T, seed uint64, verbose bool, seen map[string]int) *world {
 	w := &world{t: t, places: map[string]string{}, rng: rand.New(rand.NewPCG(seed, 2)), seed: seed, verbose: verbose, seen: seen}
-	w.jumps, w.onward, w.deaf, w.together = w.one(8), w.one(8), w.one(4), w.one(3)
+	w.jumps, w.onward, w.deaf, w.together, w.undead = w.one(8), w.one(8), w.one(4), w.one(3), w.one(8)
 	w.store = modelStore{
 		w: w, revision: uint64(w.rng.IntN(1000)), ahead: w.upTo(100 * time.Hour), gone: map[string]time.Duration{}, markers: w.one(2),
-		writes: map[string]map[uint64]Run{},
+		removed: map[string]SessionEntry{}, writes: map[string]map[uint64]Run{},
 	}
 	w.store.states = []Snapshot{{Revision: w.store.revision, Sessions: map[string]SessionEntry{}, Runs: map[string]RunEntry{}}}
 	w.books = books{
@@ -707,8 +715,13 @@ func newWorld(t *testing.T, seed uint64, verbose bool, seen map[string]int) *wor
 	return w
 }
 
-// recovery is in what time every connection has to run again.
-const recovery = modelTTL + modelTTL/3
+// recovery is in what time every connection has to run again. That of a session which the store does not remove is found to be free later.
+func (w *world) recovery() time.Duration {
+	if w.undead {
+		return 3*modelTTL + modelTTL/3
+	}
+	return modelTTL + modelTTL/3
+}
 
 func (w *world) run() {
 	w.t.Helper()
@@ -746,8 +759,8 @@ func (w *world) run() {
 	for _, name := range w.names {
 		first, sent := w.books.first[name]
 		switch {
-		case !sent || first > w.ended+recovery+modelTTL/5: // for requests under way when the last fault ended
-			w.fail("%s did not run %v after the last fault: it did after %v (%v)", name, recovery, first-w.ended, sent)
+		case !sent || first > w.ended+w.recovery()+modelTTL/5: // for requests under way when the last fault ended
+			w.fail("%s did not run %v after the last fault: it did after %v (%v)", name, w.recovery(), first-w.ended, sent)
 		case w.now-w.books.last[name] > modelTTL/10:
 			w.fail("%s does not run any more", name)
 		}
@@ -792,8 +805,26 @@ func (w *world) alive() []*instance {
 	return slices.DeleteFunc(slices.Clone(w.instances), func(i *instance) bool { return i.dead })
 }
 
+// rise brings a session back that was removed by its time: it is not removed again.
+func (s *modelStore) rise() {
+	ids := slices.Sorted(maps.Keys(s.removed))
+	if len(ids) == 0 {
+		return
+	}
+	id := ids[s.w.rng.IntN(len(ids))]
+	s.w.seen["risen"]++
+	s.w.log("store: %s is there again", id)
+	s.write(func(next *Snapshot) { next.Sessions[id] = s.removed[id] })
+	delete(s.removed, id)
+	s.changed = s.w.now
+}
+
 // fault makes something go wrong.
 func (w *world) fault() {
+	if w.undead && w.one(3) {
+		w.store.rise()
+		return
+	}
 	alive := w.alive()
 	if len(alive) == 0 {
 		w.start(fmt.Sprintf("i%d", w.rng.IntN(4)))
