@@ -1032,6 +1032,11 @@ func (q *Queue) hasRoomFor(w weight) bool {
 	return q.within(w) || q.used == (weight{}) && w.records <= 1
 }
 
+// hasSpare reports whether an eighth of the limits is free.
+func (q *Queue) hasSpare() bool {
+	return q.hasRoomFor(weight{bytes: q.limit / 8, records: q.maxRecords / 8})
+}
+
 // putKept puts a chunk whatever room there is, behind the announcements of the gap before it.
 func (q *Queue) putKept(c *Chunk) {
 	q.mu.Lock()

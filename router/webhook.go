@@ -220,8 +220,18 @@ func (d *WebhookDrain) run(ctx context.Context, q *Queue) error {
 			switch {
 			case over && len(d.window.items) == 0:
 				return nil
+			case d.window.stale():
+				d.window.giveBack(q, true)
+				continue
 			case delay > 0 && d.window.waits(time.Now()):
-				// The policy of the queue may drop what waits for another attempt.
+				// The policy of the queue may drop what waits for another attempt. If only some strands wait, others go on when something
+				// comes for them; for that the queue has to have room.
+				if d.window.paused(time.Now()) <= 0 {
+					if q.hasSpare() {
+						break
+					}
+					delay = min(delay, stuckPause)
+				}
 				d.window.giveBack(q, true)
 				if err := pause(ctx, delay); err != nil {
 					return err
@@ -255,6 +265,10 @@ func (d *WebhookDrain) run(ctx context.Context, q *Queue) error {
 		}
 	}
 }
+
+// stuckPause is how long the policy of a queue has that is nearly full of what waits for another attempt, before that is taken again to look
+// for records that do not wait.
+const stuckPause = time.Second
 
 // fill takes records from the queue as far as the window has room. over: the input has ended, and nothing waits.
 func (d *WebhookDrain) fill(q *Queue) (over bool, err error) {

@@ -292,6 +292,54 @@ type tripper func(*http.Request) (*http.Response, error)
 // RoundTrip implements [http.RoundTripper].
 func (f tripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
+// Records of a topic that always fails hold up no other, and take no room in the queue but their own: the others, between which they stand,
+// are all delivered.
+func TestWebhookStuckTopic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		got := map[string]int{}
+		handler := func(r *http.Request) (*http.Response, error) {
+			body, _ := io.ReadAll(r.Body)
+			var batch []struct{ PhxTopic string }
+			_ = json.Unmarshal(body, &batch)
+			time.Sleep(time.Millisecond)
+			mu.Lock()
+			defer mu.Unlock()
+			for _, event := range batch {
+				if event.PhxTopic == "room:0" {
+					return &http.Response{StatusCode: 500, Body: http.NoBody}, nil
+				}
+			}
+			for _, event := range batch {
+				got[event.PhxTopic]++
+			}
+			return &http.Response{StatusCode: 200, Body: http.NoBody}, nil
+		}
+		s := newSource()
+		s.LimitRecords(500)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := running(ctx, router.NewWebhookDrain(router.WebhookOptions{URL: "http://example.com", Transport: tripper(handler), MaxInFlight: 3, Batch: 4}), s.Queue)
+		lines := ofTopics(20, 4000) // 200 of each topic
+		for i := 0; i < len(lines); i += 20 {
+			s.put(t, uint64(i+1), lines[i:i+20]...)
+			time.Sleep(100 * time.Millisecond)
+		}
+		time.Sleep(10 * time.Second)
+		mu.Lock()
+		for topic := 1; topic < 20; topic++ {
+			if n := got["room:"+strconv.Itoa(topic)]; n != 200 {
+				t.Errorf("%d of 200 of topic %d came", n, topic)
+			}
+		}
+		mu.Unlock()
+		if n := s.origin.Dropped.Load(); n != 0 {
+			t.Errorf("%d records are lost", n)
+		}
+		cancel()
+		_ = ended()
+	})
+}
+
 // Several requests go through few connections that are kept, and through one by HTTP/2.
 func TestWebhookConnections(t *testing.T) {
 	for _, http2 := range []bool{false, true} {

@@ -47,8 +47,9 @@ type windowLimits struct {
 // as many requests are signals for each one that announces a loss.
 const leastInHand = 16
 
-// mostInHand is how many records, at least, a window with several requests may have in hand.
-const mostInHand = 64
+// mostInHand is how many records, at least, a window with several requests may have in hand, and mostStuck how many besides of strands
+// that wait for another attempt: behind these there may be records of others.
+const mostInHand, mostStuck = 64, 16384
 
 // A part is a chunk in a window.
 type part struct {
@@ -105,11 +106,14 @@ func newWindow(limits windowLimits) *window {
 // most. With several requests, records that wait for others of their strand do not count, up to mostInHand.
 func (w *window) room() int {
 	least := w.limits.Records * w.limits.Requests
-	ready, most := len(w.items), max(leastInHand, 2*least)
+	ready, stuck, most := len(w.items), 0, max(leastInHand, 2*least)
 	if w.limits.Requests > 1 && ready >= least {
 		ready = 0
 		for _, it := range w.items {
-			if !it.strand.out && it.strand.failures == 0 {
+			switch {
+			case it.strand.failures > 0:
+				stuck++
+			case !it.strand.out:
 				ready++
 			}
 		}
@@ -117,7 +121,20 @@ func (w *window) room() int {
 	if ready >= least {
 		return 0
 	}
-	return max(min(most-ready, max(mostInHand, 8*least)-len(w.items)), 0)
+	return max(min(most-ready, max(mostInHand, 8*least)+min(stuck, mostStuck)-len(w.items)), 0)
+}
+
+// stale reports whether much of what the window has in hand is only there because of other records of the same chunks, which wait for
+// another attempt. It counts for the queue, until all is given back to that.
+func (w *window) stale() bool {
+	kept := 0
+	for _, p := range w.parts {
+		kept += len(p.fates) - p.first - p.open
+	}
+	if kept < 4*w.limits.Records*w.limits.Requests || kept <= len(w.items) {
+		return false
+	}
+	return slices.ContainsFunc(w.items, func(it *item) bool { return it.strand.failures > 0 })
 }
 
 // add adds the records of a chunk. keyOf returns the key of the strand of a record, valid until the next call, or an error if the record
@@ -171,9 +188,9 @@ func (p *part) settle(i int, f fate) {
 }
 
 // next returns the records of the next request, which are out from now on. If there is none yet, it returns how long that may last
-// when nothing else happens; 0 says that only something else can change it. ended: nothing more comes.
+// when nothing else happens; 0 says that only something else can change it. ended: nothing more comes. While the window is stale, there is none.
 func (w *window) next(now time.Time, ended bool) (batch []*item, delay time.Duration) {
-	if w.sending >= w.limits.Requests || w.failures > 0 && w.sending > 0 || len(w.items) == 0 {
+	if w.sending >= w.limits.Requests || w.failures > 0 && w.sending > 0 || len(w.items) == 0 || w.stale() {
 		return nil, 0
 	}
 	if d := w.paused(now); d > 0 {

@@ -25,6 +25,7 @@ type windowGame struct {
 	out    [][]*item           // requests under way
 	busy   map[string]struct{} // topics of those
 	down   bool                // every request fails
+	stuck  bool                // every request with a record of t0 fails
 	failed int                 // requests in a row
 }
 
@@ -87,6 +88,8 @@ func playWindow(t *testing.T, seed uint64) {
 		case over && len(g.w.items) == 0:
 			g.finish(records)
 			return
+		case g.w.stale():
+			g.w.giveBack(g.q, true)
 		case delay > 0:
 			if g.w.waits(g.now) && random.IntN(2) == 0 {
 				g.w.giveBack(g.q, true)
@@ -98,6 +101,9 @@ func playWindow(t *testing.T, seed uint64) {
 		}
 		if random.IntN(40) == 0 {
 			g.down = !g.down
+		}
+		if random.IntN(60) == 0 {
+			g.stuck = !g.stuck
 		}
 	}
 }
@@ -158,14 +164,15 @@ func (g *windowGame) answer() {
 	i := g.random.IntN(len(g.out))
 	batch := g.out[i]
 	g.out = append(g.out[:i], g.out[i+1:]...)
-	poison := false
+	poison, fails := false, g.down
 	for _, it := range batch {
 		topic, _ := topicOf(it.line())
 		delete(g.busy, string(topic))
+		fails = fails || g.stuck && string(topic) == "t0"
 		poison = poison || isPoison(string(it.line()))
 	}
 	switch {
-	case g.down:
+	case fails:
 		g.failed++
 		g.w.failed(batch, g.now, time.Duration(g.random.IntN(3))*time.Second)
 	case poison:
@@ -252,5 +259,52 @@ func TestWindowOfAStubbornTopic(t *testing.T) {
 	}
 	if n := o.Delivered.Load(); n != 56 || !alone {
 		t.Errorf("%d records of seven good topics were delivered, want 56; the bad topic is alone: %v", n, alone)
+	}
+}
+
+// TestWindowOfAStubbornBacklog: nor does a topic that always fails and has much that waits, wherever that is.
+func TestWindowOfAStubbornBacklog(t *testing.T) {
+	q := NewQueue(64<<20, DropOldest, nil)
+	w := newWindow(windowLimits{Records: 8, Bytes: 1 << 10, Requests: 2})
+	o := NewOrigin("c")
+	now := time.Unix(1e9, 0)
+	const n, others = 5000, 50
+	put := func(topic string, n int) {
+		c := q.ChunkOf(o)
+		for i := range n {
+			if c.Full() {
+				_ = q.Put(t.Context(), c)
+				c = q.ChunkOf(o)
+			}
+			c.Commit(fmt.Appendf(c.Buffer(), "%s %d\n", topic, i), uint64(i+1))
+		}
+		_ = q.Put(t.Context(), c)
+	}
+	put("t0", n)
+	put("t1", others)
+	for range 1000 {
+		for room := w.room(); room > 0; room = w.room() {
+			c, _ := q.poll(room)
+			if c == nil {
+				break
+			}
+			w.add(c, now, topicOf)
+		}
+		batch, delay := w.next(now, false)
+		switch {
+		case batch == nil:
+			w.giveBack(q, w.sending == 0)
+			now = now.Add(max(delay, time.Millisecond))
+		case bytes.HasPrefix(batch[0].line(), []byte("t0")):
+			w.failed(batch, now, 0)
+			w.giveBack(q, false)
+		default:
+			w.delivered(batch)
+			w.giveBack(q, false)
+		}
+	}
+	w.giveBack(q, true)
+	if got := o.Delivered.Load(); got != others {
+		t.Errorf("%d of %d records of the good topic were delivered", got, others)
 	}
 }
