@@ -78,7 +78,7 @@ func TestBuildContexts(t *testing.T) {
 }
 
 // TestCompose loads the compose file as `docker compose config` does: by the schema, without variables that are not set, and with every
-// service, volume and config that is referred to.
+// service, volume and file that is referred to.
 func TestCompose(t *testing.T) {
 	options, err := cli.NewProjectOptions([]string{filepath.Join(deploy, "compose.yaml")}, cli.WithEnv(nil))
 	if err != nil {
@@ -89,18 +89,19 @@ func TestCompose(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, service := range project.Services {
-		if service.Build == nil {
-			continue
-		}
-		if service.Build.DockerfileInline == "" {
-			if _, err := os.Stat(filepath.Join(service.Build.Context, service.Build.Dockerfile)); err != nil {
+		for _, volume := range service.Volumes {
+			if volume.Type != "bind" {
+				continue
+			}
+			if _, err := os.Stat(volume.Source); err != nil {
 				t.Errorf("%s: %v", service.Name, err)
 			}
 		}
-	}
-	for name, config := range project.Configs {
-		if _, err := os.Stat(config.File); err != nil {
-			t.Errorf("config %s: %v", name, err)
+		if service.Build == nil {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join(service.Build.Context, service.Build.Dockerfile)); err != nil {
+			t.Errorf("%s: %v", service.Name, err)
 		}
 	}
 	if got := project.ServiceNames(); !reflect.DeepEqual(got, []string{"application", "nats", "phx"}) {
