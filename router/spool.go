@@ -834,7 +834,11 @@ func (d *SpoolDrain) finish(q *Queue) error {
 	if fault := d.Spooled().Fault; d.inMemory {
 		err = fmt.Errorf("the spool cannot be written: %w", fault)
 	}
-	if left := d.file.records; left > 0 {
+	switch left := d.file.records; {
+	case left == 0:
+	case !d.file.there():
+		d.log.Error("signals are lost with the file of the spool, which was removed or replaced", "signals", left)
+	default:
 		d.log.Warn("signals stay in the spool, and go out when a sink of this name runs again with it", "signals", left, "bytes", d.file.bytes)
 	}
 	return errors.Join(err, d.file.close())

@@ -128,6 +128,7 @@ func parseSpoolRecord(key uint64, value []byte) (r spoolRecord, headOK bool, err
 type spoolFile struct {
 	path string
 	db   *bbolt.DB
+	info os.FileInfo // tells the file from another one at its path
 	// next is the key of the next record.
 	next uint64
 	// records and bytes are of the signals in it.
@@ -166,6 +167,9 @@ func openSpoolFile(path string, policy SyncPolicy, log *slog.Logger) (f *spoolFi
 				}
 				if err = lockSpool(file); err == nil {
 					err = checkSpoolFile(file, log)
+				}
+				if err == nil {
+					f.info, err = file.Stat()
 				}
 				if err != nil {
 					file.Close()
@@ -257,9 +261,21 @@ type spoolChange struct {
 	bytes   int64
 }
 
+// errSpoolRemoved is that what would be written is gone with the process.
+var errSpoolRemoved = errors.New("the file was removed or replaced while it was in use: put it back, or restart")
+
+// there reports whether the file is still at its path.
+func (f *spoolFile) there() bool {
+	info, err := os.Stat(f.path)
+	return err == nil && os.SameFile(info, f.info) || err != nil && !errors.Is(err, os.ErrNotExist)
+}
+
 // commit does a change, whole or not at all, and reports whether it is done. An error beside that says that a failure of the machine may
 // still undo it, until another commit succeeds.
 func (f *spoolFile) commit(change *spoolChange) (done bool, err error) {
+	if !f.there() {
+		return false, errSpoolRemoved
+	}
 	f.arena = f.arena[:0]
 	ends := make([]int, 0, len(change.append)+len(change.losses))
 	for i := range change.append {

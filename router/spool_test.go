@@ -446,6 +446,45 @@ func TestSpoolForget(t *testing.T) {
 	})
 }
 
+// TestSpoolRemoved: a file that is removed keeps nothing: what comes stays in memory, which is said, until the file is back. What is in it goes
+// out all the same.
+func TestSpoolRemoved(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "hook.spool")
+	synctest.Test(t, func(t *testing.T) {
+		s := startSpooled(t, path, down, nil)
+		s.publish("a", 1, 100)
+		synctest.Wait()
+		if err := os.Rename(path, path+".away"); err != nil {
+			t.Fatal(err)
+		}
+		s.publish("a", 101, 110)
+		synctest.Wait()
+		if got := s.d.Spooled(); got.Records != 100 || !errors.Is(got.Fault, errSpoolRemoved) {
+			t.Errorf("without the file: %+v", got)
+		}
+		if err := os.Rename(path+".away", path); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Second)
+		if got := s.d.Spooled(); got.Records != 110 || got.Fault != nil {
+			t.Errorf("with the file again: %+v", got)
+		}
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		s.publish("a", 111, 120)
+		s.k.set(up)
+		time.Sleep(time.Minute)
+		s.wantGot(numbered("a", 1, 120))
+		s.k.set(down)
+		s.publish("a", 121, 130)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		_ = s.Shutdown(ctx)
+		wantContainsLog(t, s.book, "the file was removed or replaced", "the spool can be written again", "connection=a count=10")
+	})
+}
+
 // TestSpoolUnreadable: a fault of reading is over with the first reading that succeeds.
 func TestSpoolUnreadable(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "hook.spool")
