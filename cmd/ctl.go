@@ -18,6 +18,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"phx/cmd/config"
 	"phx/cmd/internal/exit"
@@ -54,7 +55,8 @@ config has sources. Of several phx serve, list and listen have the connections a
 	}}, slices.Concat(s.nats.flags("`URL` of a NATS server, to reach phx serve by as its sources say: list, push, listen (repeat for further servers)"),
 		option.Connecting.In(option.Option{Flag: "nats-subject", Value: option.Checked(&s.subject, serve.DefaultSubject, natsSubject), Example: serve.DefaultSubject,
 			Usage: "`SUBJECT` of the calls over NATS: that of the source in the config of phx serve"}), s.nats.natsTLSFlags())...))
-	s.set.Bind(c.PersistentFlags())
+	s.flags = c.PersistentFlags()
+	s.set.Bind(s.flags)
 	c.AddCommand(
 		newCtlListCmd(f, s), newCtlStatusCmd(f, s), newCtlSinksCmd(f, s),
 		newCtlStartCmd(f, s), newCtlStopCmd(f, s), newCtlRestartCmd(f, s), newCtlRemoveCmd(f, s),
@@ -67,6 +69,7 @@ config has sources. Of several phx serve, list and listen have the connections a
 // A ctlSocket is the option that says whom all subcommands of ctl talk to.
 type ctlSocket struct {
 	set      *option.Set
+	flags    *pflag.FlagSet
 	path     string
 	pathFrom option.Origin
 	// nats says that it is reached by NATS, with the subject.
@@ -88,6 +91,9 @@ func (s *ctlSocket) resolve(lookupEnv func(string) (string, bool)) error {
 // client returns a client for whom the options name, and what ends it.
 func (s *ctlSocket) client(log *slog.Logger) (client *serve.Client, end func(), err error) {
 	if !s.nats.given(s.pathFrom != option.FromDefault) {
+		if err := checkUnused(s.flags, slices.Concat([]string{"nats-subject"}, onlyNATS, natsTLS)...); err != nil {
+			return nil, nil, err
+		}
 		client := serve.NewClient(s.path)
 		return client, client.Close, nil
 	}

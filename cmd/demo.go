@@ -222,9 +222,13 @@ func demoServerCertificate(address string) *x509.Certificate {
 
 // writePEM writes a certificate to a new file and returns its path.
 func writePEM(der []byte) (string, error) {
+	failed := func(err error) error {
+		return &exit.Error{Code: exit.Write, Err: err, Hint: "check the directory, or set TMPDIR to another one",
+			Message: fmt.Sprintf("cannot write the certificate of the CA into %s: %s", os.TempDir(), exit.SystemText(err))}
+	}
 	file, err := os.CreateTemp("", "phx-demo-ca-*.pem")
 	if err != nil {
-		return "", writeError(err)
+		return "", failed(err)
 	}
 	err = pem.Encode(file, &pem.Block{Type: "CERTIFICATE", Bytes: der})
 	if closeErr := file.Close(); err == nil {
@@ -232,7 +236,7 @@ func writePEM(der []byte) (string, error) {
 	}
 	if err != nil {
 		os.Remove(file.Name())
-		return "", writeError(err)
+		return "", failed(err)
 	}
 	return file.Name(), nil
 }

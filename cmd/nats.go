@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/spf13/pflag"
+
 	"phx/cmd/config"
 	"phx/cmd/internal/exit"
 	"phx/cmd/internal/natslink"
@@ -42,7 +44,7 @@ func (o *natsOptions) natsTLSFlags() []option.Option {
 	c := config.NewConnection(config.Retry{})
 	o.tls = &c.TLS
 	return only(c.Options(), func(flag string) bool {
-		return slices.Contains([]string{"cacert", "cert", "key", "insecure", "server-name"}, flag)
+		return slices.Contains(natsTLS, flag)
 	})
 }
 
@@ -50,6 +52,23 @@ func (o *natsOptions) natsTLSFlags() []option.Option {
 func (o *natsOptions) given(otherwise bool) bool {
 	return len(o.urls) > 0 && (o.from == option.FromFlag || !otherwise)
 }
+
+// checkUnused refuses a flag that only NATS has a use for, in a command that goes elsewhere: one that was left out is found by what it is not
+// there for.
+func checkUnused(flags *pflag.FlagSet, only ...string) (err error) {
+	flags.VisitAll(func(f *pflag.Flag) {
+		if err == nil && f.Changed && slices.Contains(only, f.Name) {
+			err = exit.Usagef("add --nats URL, or leave it out", "--%s is about NATS, and nothing asks for that", f.Name)
+		}
+	})
+	return err
+}
+
+// onlyNATS are the flags of the link that no command has another use for, and natsTLS those of which a connection has one.
+var (
+	onlyNATS = []string{"nats-creds", "nats-nkey", "nats-token-file"}
+	natsTLS  = []string{"cacert", "cert", "key", "insecure", "server-name"}
+)
 
 // link returns the link that the options describe, whose first attempt to connect decides.
 func (o *natsOptions) link(log *slog.Logger) (*natslink.Link, *natslink.Options, error) {

@@ -102,6 +102,11 @@ type lease struct {
 	doubted bool
 	// left is since when messages may have been missed when we stopped it, by the store's clock; 0: since it was granted.
 	left int64
+	// missed is since when messages may have been missed, by our clock, as far as is known when a session of ours is lost; ran says that
+	// somebody has run the connection. They count if the store knows nothing of it any more. granted and before are the same as of the
+	// last grant.
+	missed, granted time.Duration
+	ran, before     bool
 }
 
 // output is what a core wants done.
@@ -209,6 +214,13 @@ func (c *core) stopped(now time.Duration, name string, since time.Duration, neve
 	l.stopping, l.left = false, 0
 	if s := c.session; s != nil && s.known && !never {
 		l.left = since.Milliseconds() + s.early
+	}
+	switch {
+	case !l.ran:
+	case never:
+		l.missed, l.ran = l.granted, l.before
+	default:
+		l.missed = min(l.missed, since)
 	}
 	c.proceed(now)
 }
@@ -318,8 +330,7 @@ func (c *core) answered(now time.Duration, r request, revision uint64, view Snap
 		}
 	case endSession:
 		c.busy, c.session = false, nil
-	case reapSession:
-		c.readSoon(now)
+	case reapSession: // the next snapshot says what came of it
 	}
 	c.proceed(now)
 }
@@ -376,7 +387,6 @@ func (c *core) renewed(now time.Duration, r request, revision uint64, err error)
 	switch {
 	case err == nil:
 		c.confirm(r.session.Number, revision)
-		c.readSoon(now)
 		if r.session.Config != c.config {
 			s.renewAt = now
 		}
@@ -394,6 +404,13 @@ func (c *core) renewed(now time.Duration, r request, revision uint64, err error)
 
 // lose gives up the session, and with it all leases. late says that others may have them already.
 func (c *core) lose(now time.Duration, late bool) {
+	for _, l := range c.leases {
+		if l.epoch != 0 { // what came since the last renewal may have been dropped
+			l.missed, l.ran = c.session.until-c.ttl*9/10, true
+		} else if since := c.missingSince(now, l); since != 0 && c.session.known {
+			l.missed, l.ran = time.Duration(since-c.session.late)*time.Millisecond, true
+		}
+	}
 	c.former[c.session.id] = true
 	c.session, c.viewed = nil, false
 	for _, l := range c.sorted() {
@@ -641,6 +658,8 @@ func (c *core) missingSince(now time.Duration, l *lease) int64 {
 	owner, seen := c.seen[l.known.Session]
 	down, isDown := owner.Down[l.name]
 	switch {
+	case l.known.Revision == 0 && l.ran && c.session.known: // the store has lost it
+		return max(1, l.missed.Milliseconds()+c.session.early)
 	case l.known.Revision == 0:
 		return 0
 	case l.known.Session == "":
@@ -678,10 +697,11 @@ func (c *core) claimed(now time.Duration, r request, revision uint64, err error)
 }
 
 func (c *core) grant(now time.Duration, l *lease, epoch uint64) {
-	l.epoch, l.orphan, l.left = epoch, false, 0
+	l.epoch, l.orphan, l.left, l.granted, l.before = epoch, false, 0, now, false
 	g := grant{name: l.name, epoch: epoch}
 	if s := c.session; l.known.Since != 0 && s.known {
 		g.missed, g.before = max(0, time.Duration(now.Milliseconds()+s.late-l.known.Since)*time.Millisecond), true
+		l.granted, l.before = now-g.missed, true
 	}
 	c.out.grants = append(c.out.grants, g)
 }
