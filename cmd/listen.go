@@ -79,7 +79,12 @@ stopped, and acknowledges what was written.`,
 	o.printsLifecycle = func() bool { return o.lifecycle }
 	o.bounded = func() bool { return o.count > 0 || o.stop.untilExpr != "" || o.duration > 0 || o.idle > 0 }
 	c.ValidArgsFunction = o.completeTopics(math.MaxInt)
-	o.bind(c, func(ctx context.Context) error { return listenRun(ctx, o) })
+	o.bind(c, func(ctx context.Context) error {
+		if err := checkUnused(c.Flags(), append([]string{"stream", "durable", "since"}, onlyNATS...)...); err != nil {
+			return err
+		}
+		return listenRun(ctx, o)
+	})
 	ofPhoenix := c.RunE
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if o.byNATS(c) {
