@@ -254,6 +254,11 @@ func (c *Chunk) appendAny(o *Chunk, i int) {
 	c.append(o, i)
 }
 
+// reserve makes room for so much more at once.
+func (c *Chunk) reserve(w weight) {
+	c.buf, c.marks = slices.Grow(c.buf, int(w.bytes)), slices.Grow(c.marks, w.records)
+}
+
 // appendAll adds the records of o by copying them.
 func (c *Chunk) appendAll(o *Chunk) {
 	c.takeOver(o)

@@ -501,6 +501,9 @@ func (q *Queue) poll(most int) (*Chunk, error) {
 	if c == nil {
 		return nil, q.inputErr
 	}
+	if most > 0 && q.head != nil && c.Len() < most {
+		c.reserve(q.weightAhead(most - c.Len()))
+	}
 	for most > 0 && q.head != nil && c.Len() < most {
 		if _, announced := q.head.lossOf(0); announced {
 			break
@@ -509,6 +512,16 @@ func (q *Queue) poll(most int) (*Chunk, error) {
 	}
 	q.number(c)
 	return c, nil
+}
+
+// weightAhead returns that of the first n records that wait, or of all if they are fewer.
+func (q *Queue) weightAhead(n int) (w weight) {
+	for c := q.head; c != nil && n > 0; c = c.next {
+		taken := min(n, c.Len())
+		w = w.plus(weight{bytes: int64(c.marks[c.first+taken-1].end - c.start), records: taken})
+		n -= taken
+	}
+	return w
 }
 
 // gapReached reports whether there is a gap before the next record whose announcement is due. The

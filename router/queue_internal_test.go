@@ -268,6 +268,26 @@ func TestBacklogIsReused(t *testing.T) {
 	}
 }
 
+// Records of many chunks that are taken at once are copied once.
+func TestTakeSomeCopiesOnce(t *testing.T) {
+	const size = 4 << 20
+	q := NewQueue(64<<20, Block, nil)
+	fill(q, make([]byte, 400), 1, size)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	c, err := q.TakeSome(t.Context(), 1<<20)
+	runtime.ReadMemStats(&after)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := len(c.Bytes()); got < size*3/4 || q.head != nil {
+		t.Errorf("%d bytes are taken", got)
+	}
+	if got := after.TotalAlloc - before.TotalAlloc; got > 2*size {
+		t.Errorf("%d KiB are allocated for %d KiB", got>>10, size>>10)
+	}
+}
+
 func BenchmarkQueue(b *testing.B) {
 	for _, size := range []int{40, 400, 4000} {
 		b.Run(fmt.Sprint("record=", size), func(b *testing.B) {

@@ -79,11 +79,11 @@ func (s *natsServer) expect(messages int, done func()) {
 	go func() {
 		for range time.Tick(20 * time.Millisecond) {
 			m, err := s.stream.GetLastMsgForSubject(ctx, "jido.protocol.phoenix.>")
-			if errors.Is(err, jetstream.ErrMsgNotFound) {
-				continue
-			}
-			if err != nil {
+			if errors.Is(err, nats.ErrConnectionClosed) {
 				return // the server was stopped
+			}
+			if err != nil { // there is none yet, or a busy server has not answered
+				continue
 			}
 			_, number, _ := bytes.Cut(m.Data[max(len(m.Data)-40, 0):], []byte(`"seq":`))
 			if n, _ := strconv.Atoi(string(bytes.TrimRight(number, "}\n"))); n >= messages {
