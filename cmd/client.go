@@ -256,7 +256,7 @@ func (s *session) awaitUp(ctx context.Context) (*phoenix.Event, error) {
 func startSession(ctx context.Context, settings *config.Connection, o phoenix.Options) (*session, error) {
 	conn, err := phoenix.New(o)
 	if err != nil {
-		return nil, exit.Usagef("phx help shows the options", "these options do not make a connection: %v", err)
+		return nil, exit.Usagef("check what --uri says", "these options do not make a connection: %v", err)
 	}
 	// The end of ctx must not cut the connection: there is leaving and closing to do.
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))

@@ -66,6 +66,11 @@ func connectRun(ctx context.Context, o *connectOptions) error {
 	if err != nil {
 		return err
 	}
+	for _, said := range o.connection.Resumes("") { // of no use without a join; a mistake in it is one all the same
+		if _, err := o.resumeParam(said); err != nil {
+			return err
+		}
+	}
 	options.HeartbeatEvents = o.count > 0
 	s, up, err := openSession(ctx, o.connection, options)
 	if err != nil {
