@@ -68,7 +68,11 @@ func run(ctx context.Context, args []string, s *Streams, die func(syscall.Signal
 	streams.Err = f.stderr
 	defer f.stderr.Flush()
 	root := newRootCmd(f)
-	root.SetArgs(option.JoinPairs(args, flagSets(root)...))
+	sets := flagSets(root)
+	if len(args) > 0 && strings.HasPrefix(args[0], cobra.ShellCompRequestCmd) {
+		unquoteUsages(sets)
+	}
+	root.SetArgs(option.JoinPairs(args, sets...))
 	shown := &checkedWriter{w: s.Out}
 	root.SetOut(shown)
 	command, err := root.ExecuteContextC(ctx)
@@ -102,6 +106,13 @@ func flagSets(c *cobra.Command) []*pflag.FlagSet {
 		sets = append(sets, flagSets(sub)...)
 	}
 	return sets
+}
+
+// unquoteUsages takes out the backquotes that name the argument of a flag in its usage: cobra shows it as it is beside what it completes.
+func unquoteUsages(sets []*pflag.FlagSet) {
+	for _, set := range sets {
+		set.VisitAll(func(f *pflag.Flag) { f.Usage = strings.ReplaceAll(f.Usage, "`", "") })
+	}
 }
 
 // traces are what would outlive a process that a signal ends at once, such as the file of its control socket and a ready file. The
