@@ -90,9 +90,6 @@ stopped, and acknowledges what was written.`,
 		if o.byNATS(c) {
 			return o.listenNATS(c)
 		}
-		if err := checkUnused(c.Flags(), append([]string{"stream", "durable", "since"}, onlyNATS...)...); err != nil {
-			return err
-		}
 		return ofPhoenix(c, args)
 	}
 	return c
