@@ -13,9 +13,11 @@ import (
 // natsAckWait is after what time a message that was neither acknowledged nor asked more time for is delivered again, to whoever reads then.
 const natsAckWait = 30 * time.Second
 
-// A natsMessage is a message of a stream.
+// A natsMessage is a message of a stream. Whoever reads it reads the copy that came first; the rest is its durableHand's.
 type natsMessage struct {
 	jetstream.Msg
+	// latest is the copy that came last, by which it is acknowledged.
+	latest jetstream.Msg
 	// taken says that all its lines are, of which last has the highest number.
 	taken bool
 	last  uint64
@@ -75,11 +77,12 @@ func (h *durableHand) arrive(m *natsMessage) (fresh bool) {
 	if meta, err := m.Metadata(); err == nil && meta.NumDelivered > 1 {
 		for _, held := range h.messages {
 			if held.number() == number {
-				held.Msg = m.Msg
+				held.latest = m.Msg
 				return false
 			}
 		}
 	}
+	m.latest = m.Msg
 	h.messages = append(h.messages, m)
 	return true
 }
@@ -127,7 +130,7 @@ func (h *durableHand) acknowledge() {
 	n := 0
 	for ; n < len(h.messages) && h.messages[n].taken && h.messages[n].last <= done; n++ {
 		m := h.messages[n]
-		if err := m.Ack(); err != nil {
+		if err := m.latest.Ack(); err != nil {
 			if !h.failing {
 				h.failing = true
 				h.log.Debug("a message could not be acknowledged; it is tried again", "error", err)
@@ -152,7 +155,7 @@ func (h *durableHand) keep() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, m := range h.messages {
-		if m.InProgress() != nil { // it comes again, and is known then
+		if m.latest.InProgress() != nil { // it comes again, and is known then
 			return
 		}
 	}
@@ -169,7 +172,7 @@ func (h *durableHand) giveBack() {
 		if m.taken && m.last <= written {
 			twice++
 		}
-		_ = m.Nak() // else it comes again after the wait
+		_ = m.latest.Nak() // else it comes again after the wait
 	}
 	if twice > 0 {
 		h.log.Warn("messages that were written could not be acknowledged, and will come again", "messages", twice)

@@ -71,6 +71,30 @@ func (g *handGame) want(want ...string) {
 	g.said = nil
 }
 
+// TestDurableHandIsRead: a message is read while copies of it arrive. The race detector judges.
+func TestDurableHandIsRead(t *testing.T) {
+	g := newHandGame(t)
+	m, _ := g.arrives(1, 1)
+	arrived := make(chan int)
+	go func() {
+		fresh := 0
+		for delivered := range uint64(100) {
+			if _, isNew := g.arrives(1, 2+delivered); isNew {
+				fresh++
+			}
+		}
+		arrived <- fresh
+	}()
+	for range 100 {
+		if got := m.number(); got != 1 {
+			t.Errorf("number %d", got)
+		}
+	}
+	if fresh := <-arrived; fresh > 0 {
+		t.Errorf("%d copies are taken for new messages", fresh)
+	}
+}
+
 // TestDurableHand: a message is acknowledged once its lines are written, by its latest copy, and a copy is no new message.
 func TestDurableHand(t *testing.T) {
 	g := newHandGame(t)
