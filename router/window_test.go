@@ -268,7 +268,11 @@ func TestWindowOfAStubbornBacklog(t *testing.T) {
 	w := newWindow(windowLimits{Records: 8, Bytes: 1 << 10, Requests: 2})
 	o := NewOrigin("c")
 	now := time.Unix(1e9, 0)
-	const n, others = 5000, 50
+	const others = 50
+	n, rounds := 5000, 1000
+	if testing.Short() { // with the race detector the long one takes ten seconds
+		n, rounds = 500, 300
+	}
 	put := func(topic string, n int) {
 		c := q.ChunkOf(o)
 		for i := range n {
@@ -282,7 +286,7 @@ func TestWindowOfAStubbornBacklog(t *testing.T) {
 	}
 	put("t0", n)
 	put("t1", others)
-	for range 1000 {
+	for range rounds {
 		for room := w.room(); room > 0; room = w.room() {
 			c, _ := q.poll(room)
 			if c == nil {
